@@ -1,0 +1,158 @@
+"""Where rows come from: local JSONL, JSON, CSV, TSV and Parquet files, the Hub, and the embedded corpora."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from kdda.errors import KddaError, did_you_mean
+
+EMBEDDED = Path(__file__).parent / "corpora"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One record and the place it came from, as a person would look for it: ``file:line``."""
+
+    where: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One split of one language's data.
+
+    Args:
+        name: a path, ``embedded:nli/vi/train``, or ``hub:owner/dataset[/config]:split``.
+        header: column names of a CSV or TSV file that has no first line of names.
+    """
+
+    name: str
+    header: Sequence[str] | None = None
+
+
+def read_rows(source: Source) -> list[Row]:
+    """All rows of a source, unchecked but for the file's own syntax.
+
+    Raises:
+        KddaError: no such file, not UTF-8, or a line that is not of its format; says which line.
+    """
+    if source.name.startswith("hub:"):
+        return list(_hub_rows(source.name))
+    path = _embedded_path(source.name) if source.name.startswith("embedded:") else Path(source.name)
+    if not path.is_file():
+        raise KddaError(
+            f'no file "{path}"; a source is a path, "hub:owner/dataset:split", or '
+            '"embedded:nli/vi/train" for what ships with kdda'
+        )
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise KddaError(f'{path}: no reader for "{path.suffix}" files; there are {", ".join(READERS)}')
+    return list(reader(path, source))
+
+
+def sample(rows: list[Row], count: int | None, language: str) -> list[Row]:
+    """`count` rows drawn at random, always the same; each language draws differently from row-aligned files."""
+    if count is None or count >= len(rows):
+        return rows
+    return random.Random(crc32(language.encode())).sample(rows, count)
+
+
+def _embedded_path(name: str) -> Path:
+    path = (EMBEDDED / name.removeprefix("embedded:")).with_suffix(".jsonl")
+    if not path.is_file():
+        known = [p.relative_to(EMBEDDED).with_suffix("").as_posix() for p in sorted(EMBEDDED.rglob("*.jsonl"))]
+        hint = did_you_mean(name.removeprefix("embedded:"), known)
+        raise KddaError(f'no embedded corpus "{name}"{hint}; there are: {", ".join(known)}')
+    return path
+
+
+def _text(path: Path) -> str:
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise KddaError(
+            f"{path}:{line}: not UTF-8 (byte 0x{data[error.start]:02x}); "
+            f"convert it first, for example: iconv -f WINDOWS-1258 -t UTF-8 {path.name}"
+        ) from None
+
+
+def _json_value(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise KddaError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
+
+
+def _record(value: Any, where: str) -> Row:
+    if not isinstance(value, dict):
+        raise KddaError(f"{where}: found {type(value).__name__}, expected an object with named fields")
+    return Row(where, value)
+
+
+def _jsonl(path: Path, source: Source) -> Iterator[Row]:
+    # split on "\n" alone: splitlines() would also cut at U+2028 inside a text
+    for number, line in enumerate(_text(path).split("\n"), 1):
+        if line.strip():
+            yield _record(_json_value(line, f"{path}:{number}"), f"{path}:{number}")
+
+
+def _json(path: Path, source: Source) -> Iterator[Row]:
+    value = _json_value(_text(path), str(path))
+    if not isinstance(value, list):
+        raise KddaError(f"{path}: found {type(value).__name__}, expected a list of objects")
+    for number, item in enumerate(value, 1):
+        yield _record(item, f"{path}, item {number}")
+
+
+def _delimited(delimiter: str, quoting: int) -> Callable[[Path, Source], Iterator[Row]]:
+    def read(path: Path, source: Source) -> Iterator[Row]:
+        lines = _text(path).replace("\r\n", "\n").split("\n")
+        reader = csv.reader((line + "\n" for line in lines if line.strip()), delimiter=delimiter, quoting=quoting)
+        names = list(source.header) if source.header else next(reader, [])
+        for cells in reader:
+            where = f"{path}:{reader.line_num}"
+            if len(cells) != len(names):
+                raise KddaError(f"{where}: found {len(cells)} fields, expected {len(names)} ({', '.join(names)})")
+            yield Row(where, {name: cell.rstrip("\n") for name, cell in zip(names, cells, strict=True)})
+
+    return read
+
+
+def _parquet(path: Path, source: Source) -> Iterator[Row]:
+    import pyarrow.parquet
+
+    for number, values in enumerate(pyarrow.parquet.read_table(path).to_pylist(), 1):
+        yield Row(f"{path}, row {number}", values)
+
+
+def _hub_rows(name: str) -> Iterator[Row]:
+    dataset, _, split = name.removeprefix("hub:").partition(":")
+    parts = dataset.split("/")
+    if len(parts) not in (2, 3) or not split:
+        raise KddaError(f'"{name}": a Hub source is written hub:owner/dataset[/config]:split')
+    from datasets import load_dataset
+
+    try:
+        rows = load_dataset("/".join(parts[:2]), *parts[2:], split=split)
+    except Exception as error:  # the library raises a dozen kinds, from a lost network to a wrong split
+        raise KddaError(f'"{name}" could not be read from the Hub: {error}') from error
+    for number, values in enumerate(rows, 1):
+        yield Row(f"{name}, row {number}", dict(values))
+
+
+READERS: dict[str, Callable[[Path, Source], Iterator[Row]]] = {
+    ".jsonl": _jsonl,
+    ".json": _json,
+    ".csv": _delimited(",", csv.QUOTE_MINIMAL),
+    ".tsv": _delimited("\t", csv.QUOTE_NONE),
+    ".parquet": _parquet,
+}

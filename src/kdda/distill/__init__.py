@@ -1,0 +1,18 @@
+"""Distillation: teachers, their states, the loss, and the fine-tuning that listens to them."""
+
+from kdda.distill.finetune import Job, Student, fine_tune, scores_by_language
+from kdda.distill.loss import DistillationLoss, check_objective
+from kdda.distill.teachers import Lessons, Teacher, fingerprint, prepare_teacher
+
+__all__ = [
+    "DistillationLoss",
+    "Job",
+    "Lessons",
+    "Student",
+    "Teacher",
+    "check_objective",
+    "fine_tune",
+    "fingerprint",
+    "prepare_teacher",
+    "scores_by_language",
+]

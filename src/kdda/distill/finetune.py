@@ -1,0 +1,170 @@
+"""One fine-tuning from start to a saved model: resumable, and the same whether it was interrupted or not."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import set_seed
+from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import logging as transformers_logging
+
+from kdda.data import Example, OneLanguageBatches
+from kdda.distill.cache import TeacherStates
+from kdda.distill.loss import DistillationLoss
+from kdda.distill.trainer import DistillationTrainer, Lesson, Rows, arguments, learning_rates
+from kdda.distill.watch import MetricsLog, ProgressBar, StopOnInterrupt
+from kdda.errors import Interrupted
+from kdda.models import Checkpoint, TrimmedVocabulary, decay_of_unused, load
+from kdda.recipe import Distill, ModelSpec, Training
+from kdda.report.runs import METRICS, MODEL
+from kdda.tasks import Prediction, Task, predict
+from kdda.text import Encoder
+
+CHECKPOINTS = "checkpoints"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that decides one fine-tuning's result.
+
+    Args:
+        target: the language whose development rows select the model.
+        teachers: language → its frozen teacher; asked only when `distill` is given.
+    """
+
+    name: str
+    task: Task
+    labels: Sequence[str]
+    model: ModelSpec
+    train: Mapping[str, Sequence[Example]]
+    dev: Mapping[str, Sequence[Example]]
+    target: str
+    training: Training
+    seed: int
+    folder: Path
+    distill: Distill | None = None
+    teachers: Mapping[str, Checkpoint] | None = None
+
+
+@dataclass(frozen=True)
+class Student:
+    """A fine-tuned model, grafted and in memory, with what measures it."""
+
+    checkpoint: Checkpoint
+    encoder: Encoder
+    log: MetricsLog
+    job: Job
+
+    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
+        features = self.job.task.encode(examples, self.encoder)
+        return predict(self.checkpoint.model, self.job.task, examples, features, self.encoder, self.job.labels)
+
+    def save(self) -> Path:
+        """Save an ordinary checkpoint (safetensors, tokenizer, full vocabulary) under the job's folder."""
+        final, written = self.job.folder / MODEL, self.job.folder / f"{MODEL}.part"
+        shutil.rmtree(written, ignore_errors=True)
+        self.checkpoint.model.save_pretrained(written)
+        self.checkpoint.tokenizer.save_pretrained(written)
+        shutil.rmtree(final, ignore_errors=True)
+        written.rename(final)  # a folder named model/ is a whole one
+        return final
+
+
+def fine_tune(job: Job, say: Say = print) -> Student:
+    """Fine-tune, continuing from the last checkpoint if the folder holds one, and keep the best model on dev.
+
+    Raises:
+        Interrupted: after Ctrl-C, once a checkpoint is written; the same call continues from it.
+    """
+    set_seed(job.seed)
+    checkpoint = load(job.model.model, layers=job.model.layers, labels=job.labels, segmenter=job.model.segmenter)
+    encoder = checkpoint.encoder(job.training.max_length)
+    train = {language: Rows(rows, job.task.encode(rows, encoder)) for language, rows in job.train.items()}
+    dev = Rows(job.dev[job.target], job.task.encode(job.dev[job.target], encoder))
+    vocabulary = TrimmedVocabulary(checkpoint.model, _ids([*train.values(), dev]))
+    say(_facts(job, train, encoder, vocabulary))
+    lesson = Lesson(job.task, job.labels, train, dev, encoder, *_teachers(job, say))
+    set_seed(job.seed)  # what was drawn above must not depend on which rooms drew
+    trainer = _train(job, checkpoint, lesson)
+    vocabulary.graft(_decay(job, trainer))
+    shutil.rmtree(job.folder / CHECKPOINTS, ignore_errors=True)
+    return Student(checkpoint, encoder, trainer.metrics_log, job)
+
+
+def _ids(splits: Sequence[Rows]) -> set[int]:
+    return {i for rows in splits for row in rows.features for i in row["input_ids"]}
+
+
+def _facts(job: Job, train: Mapping[str, Rows], encoder: Encoder, vocabulary: TrimmedVocabulary) -> str:
+    tokens = {name: sum(len(f["input_ids"]) for f in rows.features) for name, rows in train.items()}
+    counts = ", ".join(f"{name} {len(rows.examples):,} rows ({tokens[name]:,} tokens)" for name, rows in train.items())
+    rows, full = vocabulary.trimmed.num_embeddings, vocabulary.full.num_embeddings
+    trimmed = f"vocabulary {rows:,} of {full:,} rows ({vocabulary.bytes_saved / 2**20:,.0f} MB saved)"
+    cut = f"; {encoder.cut} texts cut at {encoder.max_length} tokens" if encoder.cut else ""
+    return f"  {job.name}: {counts}; {trimmed}{cut}"
+
+
+def _teachers(job: Job, say: Say) -> tuple[DistillationLoss | None, dict[str, TeacherStates]]:
+    if job.distill is None or job.teachers is None:
+        return None, {}
+    states = {}
+    for language, rows in job.train.items():
+        encoder = job.teachers[language].encoder(job.training.max_length)
+        states[language] = TeacherStates(job.teachers[language], encoder, job.task.encode(rows, encoder))
+        kept = "stored" if states[language].stored is not None else "too large to store, asked in each step"
+        size = states[language].bytes / 2**20
+        say(f"  {job.name}: {language} teacher's states {size:,.0f} MB, {kept}; its scale s = {states[language].scale:.3g}")
+    return DistillationLoss(job.distill, {language: s.scale for language, s in states.items()}), states
+
+
+def _batches(job: Job, lesson: Lesson) -> OneLanguageBatches:
+    lengths = {name: [len(f["input_ids"]) for f in rows.features] for name, rows in lesson.train.items()}
+    return OneLanguageBatches(lengths, job.training.batch_size, job.seed)
+
+
+def _train(job: Job, checkpoint: Checkpoint, lesson: Lesson) -> DistillationTrainer:
+    folder = job.folder / CHECKPOINTS
+    folder.mkdir(parents=True, exist_ok=True)
+    batches, stop = _batches(job, lesson), StopOnInterrupt()
+    last = get_last_checkpoint(str(folder))
+    resume_step = int(last.rsplit("-", 1)[1]) if last else 0
+    transformers_logging.set_verbosity_error()
+    trainer = DistillationTrainer(
+        lesson,
+        MetricsLog(job.folder / METRICS, resume_step),
+        batches,
+        model=checkpoint.model,
+        args=arguments(job.training, folder, job.seed, job.task.metric, _steps(job, batches)),
+        callbacks=[ProgressBar(job.name), stop],
+    )
+    trainer.remove_callback("PrinterCallback")
+    with stop.listening():
+        trainer.train(resume_from_checkpoint=last)
+    if stop.asked and trainer.state.global_step < trainer.state.max_steps:
+        raise Interrupted(
+            f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps} of {job.name}; "
+            "the same command continues from there"
+        )
+    return trainer
+
+
+def _steps(job: Job, batches: OneLanguageBatches) -> int:
+    return -(-len(batches) // job.training.accumulation) * job.training.epochs
+
+
+def _decay(job: Job, trainer: DistillationTrainer) -> float:
+    """What weight decay has left of the rows that were not trained, at the selected model's step."""
+    steps = trainer.state.max_steps
+    until = trainer.state.best_global_step or steps
+    return decay_of_unused(learning_rates(job.training, steps, until), job.training.weight_decay)
+
+
+def scores_by_language(student: Student, rows: Mapping[str, Sequence[Example]]) -> dict[str, dict[str, Any]]:
+    """Scores of every language's rows."""
+    task, labels = student.job.task, student.job.labels
+    return {language: task.score(student.predict(examples), labels) for language, examples in rows.items()}

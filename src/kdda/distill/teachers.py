@@ -1,0 +1,109 @@
+"""Teachers: fine-tuned on their own language first (DESIGN §1.1), stored once, and reused by fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kdda.data import Example
+from kdda.distill.finetune import Job, Say, fine_tune, scores_by_language
+from kdda.errors import KddaError
+from kdda.models import Checkpoint, load, load_config
+from kdda.recipe import TeacherSpec, Training
+from kdda.report.runs import MODEL
+from kdda.tasks import Task, predict
+
+RECORD = "teacher.json"  # written last: a teacher that has it is complete
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A fine-tuned, frozen teacher and its scores on its own language's development rows."""
+
+    language: str
+    checkpoint: Checkpoint
+    dev: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What a teacher is fine-tuned on."""
+
+    language: str
+    task: Task
+    labels: Sequence[str]
+    train: Sequence[Example]
+    dev: Sequence[Example]
+    training: Training
+
+
+def fingerprint(spec: TeacherSpec, lessons: Lessons) -> str:
+    """A name for a teacher that changes with its model, its settings, its task and every row of its data."""
+    rows = [[list(e.texts), e.label] for e in (*lessons.train, *lessons.dev)]
+    whole = [_identity(spec), lessons.task.name, list(lessons.labels), lessons.training.model_dump(), rows]
+    return hashlib.sha256(json.dumps(whole, ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _identity(spec: TeacherSpec) -> dict[str, Any]:
+    """A local folder's content may change under the same name, so its weights' size and time belong to it."""
+    files = sorted(Path(spec.model).glob("*.safetensors")) if Path(spec.model).is_dir() else []
+    return {**spec.model_dump(), "files": [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]}
+
+
+def prepare_teacher(spec: TeacherSpec, lessons: Lessons, store: Path, say: Say = print) -> Teacher:
+    """The teacher of one language, fine-tuned now unless the store holds it already or the recipe calls it finished.
+
+    Args:
+        store: folder of all teachers; each has its own below it, named by language and fingerprint.
+    """
+    if spec.finetuned:
+        return _finished(spec, lessons)
+    folder = store / f"{lessons.language}-{fingerprint(spec, lessons)}"
+    record = folder / RECORD
+    if record.is_file():
+        say(f"  teacher {lessons.language}: reused from {folder}")
+    else:
+        _make(spec, lessons, folder, say)
+    checkpoint = load(str(folder / MODEL), labels=lessons.labels, segmenter=spec.segmenter)
+    return Teacher(lessons.language, checkpoint, json.loads(record.read_text(encoding="utf-8"))["dev"])
+
+
+def _finished(spec: TeacherSpec, lessons: Lessons) -> Teacher:
+    """A teacher that was fine-tuned elsewhere, scored under its own order of labels."""
+    own = [str(label) for _, label in sorted((load_config(spec.model).id2label or {}).items())]
+    if set(own) != set(lessons.labels):
+        raise KddaError(
+            f'teachers.{lessons.language}: "{spec.model}" is called finetuned, but its labels are {", ".join(own)}; '
+            f"the task's are {', '.join(lessons.labels)}"
+        )
+    checkpoint = load(spec.model, layers=spec.layers, labels=own, segmenter=spec.segmenter)
+    encoder = checkpoint.encoder(lessons.training.max_length)
+    features = lessons.task.encode(lessons.dev, encoder)
+    found = predict(checkpoint.model, lessons.task, lessons.dev, features, encoder, own)
+    return Teacher(lessons.language, checkpoint, lessons.task.score(found, own))
+
+
+def _make(spec: TeacherSpec, lessons: Lessons, folder: Path, say: Say) -> None:
+    language = lessons.language
+    job = Job(
+        name=f"teacher {language}",
+        task=lessons.task,
+        labels=lessons.labels,
+        model=spec,
+        train={language: lessons.train},
+        dev={language: lessons.dev},
+        target=language,
+        training=lessons.training,
+        seed=spec.seed,
+        folder=folder,
+    )
+    student = fine_tune(job, say)
+    dev = scores_by_language(student, job.dev)[language]
+    student.save()
+    written = folder / f"{RECORD}.part"
+    written.write_text(json.dumps({"model": spec.model, "dev": dev, "seconds": student.log.seconds}), encoding="utf-8")
+    written.rename(folder / RECORD)

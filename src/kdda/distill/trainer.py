@@ -1,0 +1,165 @@
+"""Fine-tuning, with teachers or without: transformers' Trainer under one-language batches and the loss of §1.6."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainingArguments
+
+from kdda.data import Example, OneLanguageBatches
+from kdda.distill.cache import TeacherStates
+from kdda.distill.loss import DistillationLoss, last_hidden
+from kdda.distill.watch import MetricsLog
+from kdda.recipe import Training
+from kdda.tasks import Task, predict
+from kdda.text import Encoder, Features
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Examples of one split, as the model in training reads them."""
+
+    examples: Sequence[Example]
+    features: Sequence[Features]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a fine-tuning learns from: rows a language, the language that selects the model, and perhaps teachers."""
+
+    task: Task
+    labels: Sequence[str]
+    train: Mapping[str, Rows]
+    dev: Rows
+    encoder: Encoder
+    loss: DistillationLoss | None = None
+    teachers: Mapping[str, TeacherStates] = field(default_factory=dict)
+
+
+class Mixture:
+    """The training rows of all languages, numbered through; an item knows its language and its row there."""
+
+    def __init__(self, lesson: Lesson):
+        self.items = [
+            {"language": language, "row": i, "label": target, **features}
+            for language, rows in lesson.train.items()
+            for i, (features, target) in enumerate(
+                zip(rows.features, lesson.task.targets(rows.examples, lesson.labels), strict=True)
+            )
+        ]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.items[index]
+
+
+class DistillationTrainer(Trainer):  # type: ignore[misc]
+    """Trainer over one-language batches, whose loss may listen to that language's teacher."""
+
+    def __init__(self, lesson: Lesson, log: MetricsLog, batches: OneLanguageBatches, **options: Any):
+        super().__init__(train_dataset=Mixture(lesson), data_collator=self._collate, **options)
+        self.lesson, self.metrics_log, self.batches = lesson, log, batches
+        self.model_accepts_loss_kwargs = False  # each micro-batch's loss is its own mean
+        self.terms: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        loader = DataLoader(self.train_dataset, batch_sampler=self.batches, collate_fn=self._collate)  # type: ignore[arg-type,var-annotated]
+        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        return prepared
+
+    def _collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        own = ("language", "row", "label")
+        padded = self.lesson.encoder.pad([{k: v for k, v in item.items() if k not in own} for item in items])
+        labels = torch.tensor([item["label"] for item in items])
+        return {**padded, "labels": labels, "language": items[0]["language"], "rows": [item["row"] for item in items]}
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
+        language, rows = inputs.pop("language"), inputs.pop("rows")
+        loss = self.lesson.loss
+        outputs = model(**inputs, output_hidden_states=loss is not None)
+        terms, total = self.terms[language], outputs.loss
+        terms["task"].append(outputs.loss.detach())
+        if loss is not None:
+            states, mask = self.lesson.teachers[language].batch(rows)
+            student = last_hidden(outputs)
+            found = loss.transport(
+                language, student, inputs["attention_mask"].bool(), states.to(student.device), mask.to(student.device)
+            )
+            total = loss.total(outputs.loss, found.mean)
+            terms["transport"].append(found.mean.detach())
+            terms["marginal_error"].append(found.marginal_error)
+        return (total, outputs) if return_outputs else total
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Scores on the development rows that select the model."""
+        lesson = self.lesson
+        found = predict(self.model, lesson.task, lesson.dev.examples, lesson.dev.features, lesson.encoder, lesson.labels)
+        scores = lesson.task.score(found, lesson.labels)
+        metrics = {f"eval_{name}": value for name, value in scores.items() if isinstance(value, int | float)}
+        self.metrics_log.write("dev", step=self.state.global_step, epoch=self.state.epoch, **scores)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def log(self, logs: dict[str, float], *_: Any, **__: Any) -> None:
+        """Terms and languages apart, since a sum hides which of them moves."""
+        for language, terms in self.terms.items():
+            means = {name: float(torch.tensor(values).mean()) for name, values in terms.items()}
+            if "marginal_error" in terms:
+                means["marginal_error"] = max(terms["marginal_error"])
+            self.metrics_log.write("train", step=self.state.global_step, language=language, **means)
+        self.terms.clear()
+        if "learning_rate" in logs:
+            kept = {name: logs[name] for name in ("loss", "grad_norm", "learning_rate") if name in logs}
+            self.metrics_log.write("step", step=self.state.global_step, epoch=self.state.epoch, **kept)
+        self.control = self.callback_handler.on_log(self.args, self.state, self.control, logs)
+
+
+def arguments(training: Training, folder: Path, seed: int, metric: str, steps: int) -> TrainingArguments:
+    """§1.8: AdamW, linear decay after the warm-up, clipping, and the best model of the development rows."""
+    return TrainingArguments(
+        output_dir=str(folder),
+        seed=seed,
+        num_train_epochs=training.epochs,
+        per_device_train_batch_size=training.batch_size,
+        gradient_accumulation_steps=training.accumulation,
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        max_grad_norm=training.max_grad_norm,
+        lr_scheduler_type="linear",
+        warmup_steps=warmup_steps(training, steps),
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model=f"eval_{metric}",
+        greater_is_better=True,
+        logging_steps=training.log_every,
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to="none",
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+
+def warmup_steps(training: Training, steps: int) -> int:
+    return -int(-steps * training.warmup // 1)
+
+
+def learning_rates(training: Training, steps: int, until: int) -> list[float]:
+    """The schedule's learning rate at each of the first `until` optimizer steps.
+
+    >>> learning_rates(Training(learning_rate=1.0, warmup=0.5), steps=4, until=4)
+    [0.0, 0.5, 1.0, 0.5]
+    """
+    warm = warmup_steps(training, steps)
+    return [
+        training.learning_rate * (t / warm if t < warm else (steps - t) / max(1, steps - warm)) for t in range(until)
+    ]

@@ -1,0 +1,192 @@
+"""One loader for mini models, local folders and Hub ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, BertConfig
+from transformers.utils import logging as transformers_logging
+
+from kdda.errors import KddaError, did_you_mean
+from kdda.models.mini import MiniWeights, english_folder, multilingual
+from kdda.models.vietnamese import vietnamese
+from kdda.text import Encoder, position_limit
+
+# Models made here of package files, and the licences of what they are made of.
+MADE: dict[str, Callable[[], MiniWeights]] = {"mini/multilingual": multilingual, "mini/vietnamese": vietnamese}
+MINI = ("mini/multilingual", "mini/english", "mini/vietnamese")
+LICENCES = {"mini/multilingual": "mit", "mini/english": "apache-2.0", "mini/vietnamese": "mit"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model with the tokenizer it was trained with, and the word segmentation that tokenizer expects."""
+
+    name: str
+    model: Any
+    tokenizer: Any
+    segmenter: str
+    licence: str
+
+    @property
+    def width(self) -> int:
+        return int(self.model.config.hidden_size)
+
+    def encoder(self, max_length: int) -> Encoder:
+        """Its encoder, for texts of at most `max_length` tokens or what the model can read."""
+        return Encoder(self.tokenizer, self.segmenter, min(max_length, position_limit(self.model.config)))
+
+
+def load(
+    name: str, *, layers: int | None = None, labels: Sequence[str] | None = None, segmenter: str | None = None
+) -> Checkpoint:
+    """Load an encoder, or a classifier when `labels` are given (a head that the checkpoint lacks is drawn at random).
+
+    Args:
+        name: ``mini/multilingual``, ``mini/english``, ``mini/vietnamese``, a local folder, or a Hub id.
+        layers: keep this many, evenly spaced; all by default.
+        labels: label names of a classification head, in the order of its outputs.
+        segmenter: overrides what the checkpoint says of itself (``vi`` for models that read segmented Vietnamese).
+
+    Raises:
+        KddaError: no such model, damaged weights, no safetensors, or a tokenizer that does not fit the model.
+    """
+    folder = resolve(name)
+    model, tokenizer = _make(MADE[name](), labels) if folder is None else _open(folder, name, labels)
+    if layers is not None:
+        keep_layers(model, layers)
+    _check_fit(name, model, tokenizer)
+    segmenter = segmenter or getattr(model.config, "kdda_segmenter", None) or _segmenter_of(tokenizer)
+    model.config.kdda_segmenter = segmenter
+    return Checkpoint(name, model.eval(), tokenizer, segmenter, licence(name))
+
+
+def load_config(name: str) -> Any:
+    """A model's config alone, to check its width before anything is spent."""
+    folder = resolve(name)
+    if folder is None:
+        return MADE[name]().config
+    return _guarded(lambda: AutoConfig.from_pretrained(folder), name)
+
+
+def licence(name: str) -> str:
+    """The licence that a model names for itself: the mini models' own, or the metadata of a local model card."""
+    if name in LICENCES:
+        return LICENCES[name]
+    card = Path(name) / "README.md"
+    if not card.is_file():
+        return "unknown"
+    from huggingface_hub import ModelCard
+
+    return str(ModelCard.load(card).data.get("license") or "unknown")
+
+
+def resolve(name: str) -> str | None:
+    """What transformers can open: a folder or a Hub id; None for the models that are made here."""
+    if name in MADE:
+        return None
+    if name == "mini/english":
+        return str(english_folder())
+    if name.startswith("mini/"):
+        raise KddaError(f'no mini model "{name}"{did_you_mean(name, MINI)}; there are {", ".join(MINI)}')
+    if Path(name).is_dir():
+        return name
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise KddaError(f'no folder "{name}"')
+    return name
+
+
+def evenly_spaced(kept: int, total: int) -> list[int]:
+    """Which layers a shallower model keeps: evenly spaced, the first and the last among them.
+
+    A student that keeps its first six layers of twelve stays at chance; with these it learns.
+
+    >>> evenly_spaced(6, 12)
+    [0, 2, 4, 7, 9, 11]
+    """
+    if not 1 <= kept <= total:
+        raise KddaError(f"layers: found {kept}, expected 1 to {total}")
+    if kept == 1:
+        return [total - 1]
+    return [int(i * (total - 1) / (kept - 1) + 0.5) for i in range(kept)]
+
+
+def keep_layers(model: Any, kept: int) -> None:
+    """Make a model shallower in place."""
+    layers = getattr(getattr(model.base_model, "encoder", None), "layer", None)
+    if layers is None:
+        raise KddaError(f"layers: a model of type {model.config.model_type} has no encoder.layer to choose from")
+    chosen = evenly_spaced(kept, len(layers))
+    model.base_model.encoder.layer = type(layers)(layers[i] for i in chosen)
+    model.config.num_hidden_layers = kept
+
+
+def _make(weights: MiniWeights, labels: Sequence[str] | None) -> tuple[Any, Any]:
+    config = BertConfig.from_dict({**weights.config.to_dict(), **_label_names(labels)})
+    model = (AutoModel if labels is None else AutoModelForSequenceClassification).from_config(config)
+    model.base_model.load_state_dict(weights.state, strict=False)
+    return model, weights.tokenizer
+
+
+def _open(folder: str, name: str, labels: Sequence[str] | None) -> tuple[Any, Any]:
+    kind = AutoModel if labels is None else AutoModelForSequenceClassification
+    options = {"use_safetensors": True, "output_loading_info": True, **_label_names(labels)}
+    tokenizer = _guarded(lambda: AutoTokenizer.from_pretrained(folder), name)
+    with _quiet():
+        model, info = _guarded(lambda: kind.from_pretrained(folder, ignore_mismatched_sizes=True, **options), name)
+    prefix = f"{model.base_model_prefix}."
+    lost = [key for key in info["missing_keys"] if labels is None or key.startswith(prefix)]
+    lost = [key for key in lost if "pooler" not in key and "position_ids" not in key]
+    if lost:
+        raise KddaError(f'"{name}": its weights lack {len(lost)} tensors that its config names, such as {sorted(lost)[0]}')
+    return model, tokenizer
+
+
+def _label_names(labels: Sequence[str] | None) -> dict[str, Any]:
+    if labels is None:
+        return {}
+    return {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+
+
+def _guarded(opening: Callable[[], Any], name: str) -> Any:
+    """Run one of transformers' openers and say in a line what a user's mistake looks like."""
+    try:
+        return opening()
+    except KddaError:
+        raise
+    except Exception as error:  # safetensors, json, OSError, ValueError: all mean that the checkpoint cannot be read
+        reason = " ".join(str(error).split())[:300]
+        if Path(name).is_dir():
+            raise KddaError(f'"{name}" is damaged or not a checkpoint ({type(error).__name__}: {reason})') from error
+        raise KddaError(
+            f'"{name}" is neither a folder here, nor a mini model ({", ".join(MINI)}), nor could it be read from the '
+            f"Hub with safetensors weights: {reason}"
+        ) from error
+
+
+class _quiet:
+    """No loading bars and reports: kdda says itself what it loads."""
+
+    def __enter__(self) -> None:
+        self.level = transformers_logging.get_verbosity()
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        transformers_logging.set_verbosity(self.level)
+
+
+def _check_fit(name: str, model: Any, tokenizer: Any) -> None:
+    rows = model.get_input_embeddings().weight.shape[0]
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= rows:
+        raise KddaError(
+            f'"{name}": the tokenizer does not fit the model: it gives ids up to {highest}, the model has {rows} rows'
+        )
+
+
+def _segmenter_of(tokenizer: Any) -> str:
+    return "vi" if "Phobert" in type(tokenizer).__name__ else "none"

@@ -1,0 +1,322 @@
+"""Recipes: strict YAML that says everything about an experiment, refused with path and line before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from kdda.errors import KddaError, did_you_mean
+
+BUILT_IN = Path(__file__).parent / "recipes"
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors; recipes do not change after they were read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class ModelSpec(Strict):
+    """A model: ``mini/…``, a local folder, or a Hub id; with `layers`, evenly spaced ones are kept."""
+
+    model: str
+    layers: int | None = Field(None, ge=1)
+    segmenter: str | None = None
+
+
+class Training(Strict):
+    """How a model is fine-tuned. The paper: AdamW, linear decay after 10 % warm-up, 2 epochs, batch 32."""
+
+    learning_rate: float = Field(2e-5, gt=0)
+    epochs: int = Field(2, ge=1)
+    batch_size: int = Field(32, ge=1)
+    accumulation: int = Field(1, ge=1)
+    max_length: int = Field(128, ge=8)
+    warmup: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    log_every: int = Field(10, ge=1)
+
+
+class TrainingChanges(Strict):
+    """What a teacher's fine-tuning does differently from the recipe's `training`."""
+
+    learning_rate: float | None = Field(None, gt=0)
+    epochs: int | None = Field(None, ge=1)
+    batch_size: int | None = Field(None, ge=1)
+    max_length: int | None = Field(None, ge=8)
+
+
+def _model_shorthand(value: Any) -> Any:
+    return {"model": value} if isinstance(value, str) else value
+
+
+class TeacherSpec(ModelSpec):
+    """A teacher of one language; fine-tuned on that language's data first, unless `finetuned` says it is already."""
+
+    finetuned: bool = False
+    seed: int = 1
+    training: TrainingChanges = TrainingChanges()
+
+
+Student = Annotated[ModelSpec, BeforeValidator(_model_shorthand)]
+Teacher = Annotated[TeacherSpec, BeforeValidator(_model_shorthand)]
+
+
+def _label_names(value: Any) -> Any:
+    # YAML reads 0: entailment with an integer key and a bare "no" as false; label values are compared as text.
+    if isinstance(value, Mapping):
+        return {str(k): v for k, v in value.items()}
+    return value
+
+
+class Data(Strict):
+    """One language's rows: a source a split, and how they name their columns and labels."""
+
+    train: str
+    dev: str
+    test: str | None = None
+    columns: dict[str, str] = {}
+    labels: Annotated[dict[str, str | None], BeforeValidator(_label_names)] = {}
+    header: list[str] | None = None
+    limit: dict[Literal["train", "dev", "test"], int] = {}
+    on_bad_row: Literal["raise", "skip"] = "raise"
+
+
+class Distill(Strict):
+    """The transport term of DESIGN §1.5–1.7."""
+
+    objective: str = "sinkhorn"
+    weight: float = Field(0.3, alias="lambda", ge=0)
+    epsilon: float = Field(0.005, gt=0)
+    scale: Literal["teacher", "none", "cosine", "layernorm"] | float = "teacher"
+    form: Literal["additive", "convex"] = "additive"
+    tolerance: float = Field(1e-4, gt=0)
+    max_iterations: int = Field(2000, ge=1)
+
+
+class Arm(Strict):
+    """One row of the comparison: on which languages the student trains, and whether teachers speak.
+
+    `distill` may also be a mapping of what this arm does differently from the recipe's `distill`.
+    """
+
+    train: Literal["target", "all"] | list[str] = "all"
+    distill: bool | dict[str, Any] = False
+
+
+ARMS: dict[str, Arm] = {
+    "student": Arm(train="target"),
+    "student-da": Arm(train="all"),
+    "student-kdda": Arm(train="all", distill=True),
+}
+
+
+class Recipe(Strict):
+    """An experiment: a student, a teacher a language, data a language, and the arms to compare."""
+
+    name: str
+    task: str
+    target: str
+    labels: list[str] = ["entailment", "neutral", "contradiction"]
+    student: Student
+    teachers: dict[str, Teacher] = {}
+    data: dict[str, Data]
+    training: Training = Training()
+    distill: Distill = Distill()
+    arms: dict[str, Arm] = ARMS
+    seeds: list[int] = Field([1], min_length=1)
+    note: str = ""
+
+    def languages(self, arm: str) -> list[str]:
+        """The languages an arm trains on."""
+        wanted = self.arms[arm].train
+        if wanted == "target":
+            return [self.target]
+        return list(self.data) if wanted == "all" else list(wanted)
+
+    def distillation(self, arm: str) -> Distill | None:
+        """An arm's transport settings, or None where no teacher speaks."""
+        own = self.arms[arm].distill
+        if own is False:
+            return None
+        changes = own if isinstance(own, dict) else {}
+        return Distill.model_validate({**self.distill.model_dump(by_alias=True), **changes})
+
+    def cell(self, arm: str, seed: int) -> Recipe:
+        """The part of the recipe that decides one run; what a run folder keeps as its recipe.yaml."""
+        plain = self.distillation(arm) is None
+        changes: dict[str, Any] = {"arms": {arm: self.arms[arm]}, "seeds": [seed]}
+        return self.model_copy(update=changes | ({"teachers": {}, "distill": Distill()} if plain else {}))
+
+    def teacher_training(self, language: str) -> Training:
+        changes = self.teachers[language].training.model_dump(exclude_none=True)
+        return self.training.model_copy(update=changes)
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(by_alias=True), sort_keys=False, allow_unicode=True)
+
+
+def built_in() -> list[str]:
+    """Names of the recipes that ship with kdda."""
+    return sorted(p.relative_to(BUILT_IN).with_suffix("").as_posix() for p in BUILT_IN.rglob("*.yaml"))
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe by built-in name or from a file, with ``key.path=value`` overrides.
+
+    Raises:
+        KddaError: with path, line, field, what was found and what was expected, for every mistake at once.
+    """
+    path = find(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise KddaError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise KddaError(f"{path}:{line}: not YAML: {error.problem}") from None
+    if not isinstance(values, dict):
+        raise KddaError(f"{path}: found {type(values).__name__}, expected a mapping of fields such as student, data")
+    values = {"name": path.stem, **values}
+    for override in overrides:
+        _set(values, override)
+    recipe = _validate(values, path, tree, overrides)
+    _check_names(recipe, path)
+    return _absolute(recipe, path.parent)
+
+
+def find(name: str) -> Path:
+    """The file of a recipe, built in or the user's own."""
+    own = BUILT_IN / f"{name}.yaml"
+    if name in built_in():
+        return own
+    path = Path(name)
+    if path.is_file():
+        return path
+    hint = did_you_mean(name, built_in())
+    raise KddaError(f'no recipe "{name}"{hint}; it is neither a file nor one of {", ".join(built_in())}')
+
+
+def _set(values: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise KddaError(f'--set {override}: expected key.path=value, such as "training.epochs=3"')
+    *parents, last = path.split(".")
+    at = values
+    for key in parents:
+        inner = at.get(key)
+        at[key] = dict(inner) if isinstance(inner, dict) else _model_shorthand(inner) if inner else {}
+        at = at[key]
+    try:
+        at[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise KddaError(f"--set {override}: the value is not YAML") from None
+
+
+def _validate(values: dict[str, Any], path: Path, tree: yaml.Node | None, overrides: Sequence[str]) -> Recipe:
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        raise KddaError("\n".join(_explain(e, path, tree, overrides) for e in error.errors())) from None
+    for name in recipe.arms:
+        try:
+            recipe.distillation(name)
+        except ValidationError as error:
+            prefix = ("arms", name, "distill")
+            found = [{**e, "loc": prefix + e["loc"]} for e in error.errors()]
+            raise KddaError("\n".join(_explain(e, path, tree, overrides) for e in found)) from None
+    return recipe
+
+
+def _explain(error: Mapping[str, Any], path: Path, tree: yaml.Node | None, overrides: Sequence[str]) -> str:
+    keys = [str(part) for part in error["loc"] if not _is_union_tag(part)]
+    field = ".".join(keys)
+    where = f"{path}:{_line(tree, keys)}"
+    if any(override.partition("=")[0] == field for override in overrides):
+        where = f"--set {field}"
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(keys[:-1])
+        return f'{where}: unknown key "{field}"{did_you_mean(keys[-1], known)} (known here: {", ".join(known)})'
+    if error["type"] == "missing":
+        return f'{where}: "{field}" is missing'
+    return f"{where}: {field}: found {error['input']!r}, expected: {_expectation(error)}"
+
+
+def _expectation(error: Mapping[str, Any]) -> str:
+    message = str(error["msg"])
+    return message.removeprefix("Input should be ").removeprefix("a valid ").split(", unable to")[0]
+
+
+def _is_union_tag(part: Any) -> bool:
+    """pydantic names the member of a union that it tried as one more step of the path."""
+    tags = ("function-before", "literal[", "list[", "dict[", "constrained-", "bool", "float", "nullable[")
+    return isinstance(part, str) and (part.startswith(tags) or part in ("str", "int"))
+
+
+def _known_keys(keys: Sequence[str]) -> list[str]:
+    """The keys that a place of the recipe may hold."""
+    model: type[BaseModel] = Recipe
+    places: dict[str, type[BaseModel]] = {"data": Data, "teachers": TeacherSpec, "arms": Arm}
+    if not keys:
+        return _names(model)
+    if keys[0] in places:
+        inner = places[keys[0]]
+        nested = {"training": TrainingChanges, "distill": Distill}
+        return _names(nested.get(keys[2], inner) if len(keys) > 2 else inner)
+    return _names({"student": ModelSpec, "training": Training, "distill": Distill}.get(keys[0], model))
+
+
+def _names(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _line(tree: yaml.Node | None, keys: Sequence[str]) -> int:
+    """The line of the deepest key of a path that the file holds."""
+    node, line = tree, 1
+    for key in keys:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((k, v) for k, v in node.value if k.value == key), None)
+            if pair is None:
+                return line
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and key.isdigit() and int(key) < len(node.value):
+            node = node.value[int(key)]
+            line = node.start_mark.line + 1
+    return line
+
+
+def _check_names(recipe: Recipe, path: Path) -> None:
+    """Languages must fit together: the target has data, arms train on data, and distilled languages have a teacher."""
+    if recipe.target not in recipe.data:
+        raise KddaError(f'{path}: target: found "{recipe.target}", expected one of data\'s {", ".join(recipe.data)}')
+    for arm in recipe.arms:
+        for language in recipe.languages(arm):
+            if language not in recipe.data:
+                raise KddaError(f'{path}: arms.{arm}.train: language "{language}" has no entry under data')
+            if recipe.distillation(arm) and language not in recipe.teachers:
+                raise KddaError(
+                    f'{path}: language "{language}" has data but no teacher, and arm "{arm}" distils; '
+                    f"add teachers.{language}, or leave it out: arms.{arm}.train: [{', '.join(recipe.teachers)}]"
+                )
+
+
+def _absolute(recipe: Recipe, folder: Path) -> Recipe:
+    """Paths are read from the recipe's own folder when they are not found from here."""
+
+    def resolve(name: str | None) -> str | None:
+        if name is None or name.startswith(("hub:", "embedded:")):
+            return name
+        return str(Path(name).resolve() if Path(name).exists() else (folder / name).resolve())
+
+    data = {
+        language: own.model_copy(update={split: resolve(getattr(own, split)) for split in ("train", "dev", "test")})
+        for language, own in recipe.data.items()
+    }
+    return recipe.model_copy(update={"data": data})

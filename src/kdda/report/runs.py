@@ -1,0 +1,60 @@
+"""Run folders: the only interface between training and reporting (DESIGN §2)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RECIPE = "recipe.yaml"
+ENVIRONMENT = "environment.json"
+METRICS = "metrics.jsonl"
+PREDICTIONS = "predictions.jsonl"  # written last: a folder that has it is complete
+MODEL = "model"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run.
+
+    Attributes:
+        test: language → its scores on the test rows.
+        dev: language → its scores on the development rows, by the selected model.
+        seconds: training time over all sittings.
+    """
+
+    folder: Path
+    arm: str
+    seed: int
+    test: dict[str, dict[str, Any]]
+    dev: dict[str, dict[str, Any]]
+    seconds: float
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The events of a metrics file; a last line cut by a kill is left out."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1] if line.endswith("}")]
+
+
+def is_complete(folder: Path) -> bool:
+    return (folder / PREDICTIONS).is_file()
+
+
+def read_run(folder: Path) -> Run:
+    """A finished run from its folder, whose name and parent's are its seed and arm."""
+    events = read_metrics(folder / METRICS)
+    final = {
+        kind: {e["language"]: e for e in events if e["event"] == f"final-{kind}"} for kind in ("test", "dev")
+    }
+    seconds = max((e["seconds"] for e in events if not e["event"].startswith("final")), default=0.0)
+    seed = int(folder.name.removeprefix("seed-"))
+    return Run(folder, folder.parent.name, seed, final["test"], final["dev"], seconds)
+
+
+def find_runs(folder: Path) -> list[Run]:
+    """All finished runs below a folder, ordered by arm and seed."""
+    done = [path.parent for path in sorted(folder.rglob(PREDICTIONS))]
+    return sorted((read_run(path) for path in done), key=lambda run: (run.arm, run.seed))

@@ -1,0 +1,82 @@
+"""What is refused before any arithmetic, in sentences: shapes, masks, values, settings."""
+
+import difflib
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+def check_clouds(x: Tensor, y: Tensor, *, equal_widths: bool = True) -> None:
+    """Raise `ValueError` unless `x` is `[batch, n, width]` and `y` is `[batch, m, width]`."""
+    shapes = f"got x {list(x.shape)} and y {list(y.shape)}"
+    if x.ndim != 3 or y.ndim != 3:
+        raise ValueError(f"clouds must be [batch, tokens, width]; {shapes}. Add the missing axis, e.g. x[None].")
+    if x.shape[0] != y.shape[0]:
+        raise ValueError(f"x and y must hold the same number of texts; {shapes}.")
+    if 0 in (*x.shape, *y.shape):
+        raise ValueError(f"nothing to transport: a batch, a text or the width is empty; {shapes}.")
+    if equal_widths and x.shape[2] != y.shape[2]:
+        raise ValueError(
+            f"widths differ: {x.shape[2]} for x, {y.shape[2]} for y ({shapes}). "
+            "Project one side to the other's width, or take the objective 'gromov', which needs no common space."
+        )
+    if not (x.is_floating_point() and y.is_floating_point()):
+        raise ValueError(f"clouds must be floating point; x is {x.dtype}, y is {y.dtype}.")
+    if x.device != y.device:
+        raise ValueError(f"x is on {x.device} and y on {y.device}: move one of them.")
+
+
+def check_mask(mask: Tensor | None, cloud: Tensor, name: str) -> Tensor:
+    """The mask `[batch, tokens]` of `cloud`, all true when it is `None`; `ValueError` if it does not fit."""
+    if mask is None:
+        mask = torch.ones(cloud.shape[:2], dtype=torch.bool, device=cloud.device)
+    if mask.shape != cloud.shape[:2]:
+        raise ValueError(f"{name}_mask is {list(mask.shape)} but {name} is {list(cloud.shape)}: one flag a token.")
+    if mask.dtype != torch.bool:
+        raise ValueError(f"{name}_mask must be boolean, not {mask.dtype}: pass attention_mask.bool().")
+    empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
+    if empty:
+        raise ValueError(
+            f"{name} has no real token in row {_some(empty)} of {list(cloud.shape)}: drop empty texts from the batch."
+        )
+    return mask
+
+
+def check_finite(cloud: Tensor, name: str) -> None:
+    """Raise `ValueError` naming the first token of `cloud` that is NaN or infinite (padding already filled)."""
+    if bool(torch.isfinite(cloud.detach().sum())):
+        return
+    bad = (~torch.isfinite(cloud.detach())).any(dim=2).nonzero().tolist()
+    if bad:
+        row, token = bad[0]
+        raise ValueError(
+            f"{name} {list(cloud.shape)} holds NaN or inf: first at row {row}, token {token} ({len(bad)} tokens in all)."
+        )
+
+
+def check_settings(epsilon: float, tolerance: float, max_iterations: int) -> None:
+    """Raise `ValueError` unless all three are positive and finite."""
+    if not (math.isfinite(epsilon) and epsilon > 0):
+        raise ValueError(f"epsilon must be a positive number, not {epsilon}; for exact transport take the objective 'emd'.")
+    if not (math.isfinite(tolerance) and tolerance > 0):
+        raise ValueError(f"tolerance must be a positive number, not {tolerance}.")
+    if max_iterations < 1:
+        raise ValueError(f"max_iterations must be at least 1, not {max_iterations}.")
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> ValueError:
+    """The error for a name that is not in a dict of choices, with the nearest name that is.
+
+    >>> unknown_name("scale", "cosin", ["cosine", "none"])
+    ValueError("unknown scale 'cosin': did you mean 'cosine'? Known: cosine, none.")
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f" did you mean '{close[0]}'?" if close else ""
+    return ValueError(f"unknown {kind} '{name}':{hint} Known: {', '.join(names)}.")
+
+
+def _some(rows: list[int]) -> str:
+    return ", ".join(map(str, rows[:5])) + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")

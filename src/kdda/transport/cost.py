@@ -1,0 +1,131 @@
+"""The ground cost ½‖x − y‖² and the yardsticks (`SCALES`) it is measured with.
+
+Hidden states have a few outlier dimensions and raw squared distances run to the hundreds, where ε = 0.005 is inert. A scale
+brings costs near 1, so that ε and λ mean the same for every pair of models (DESIGN §1.7).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from .checks import unknown_name
+from .numerics import at_least_float32, full_precision
+
+
+class Scaled(NamedTuple):
+    """Both clouds as they enter ½‖x − y‖², and the number their costs are divided by."""
+
+    x: Tensor
+    y: Tensor
+    divisor: float
+
+
+ScaleFn = Callable[[Tensor, Tensor, Tensor], Scaled]
+"""`(x [batch, n, d], y [batch, m, d], y_mask [batch, m]) -> Scaled`."""
+
+
+def half_squared_distances(
+    x: Float[Tensor, "batch n d"], y: Float[Tensor, "batch m d"], centre: Float[Tensor, "batch 1 d"] | None = None
+) -> Float[Tensor, "batch n m"]:
+    """½‖x_i − y_j‖² for every pair of a batch, in float32 at least, never below 0.
+
+    Both clouds are first moved by one common vector (`centre`; the mean of `y` if not given), which changes no distance
+    and keeps the digits that ½‖x‖² + ½‖y‖² − ⟨x, y⟩ loses when clouds lie far from the origin.
+
+    >>> half_squared_distances(torch.tensor([[[0.0, 0.0]]]), torch.tensor([[[3.0, 4.0], [0.0, 0.0]]]))
+    tensor([[[12.5000,  0.0000]]])
+    """
+    with full_precision(x.device):
+        dtype = torch.promote_types(at_least_float32(x).dtype, at_least_float32(y).dtype)
+        x, y = x.to(dtype), y.to(dtype)
+        centre = y.detach().mean(dim=1, keepdim=True) if centre is None else centre.to(dtype)
+        return centred_cost(x - centre, y - centre)
+
+
+def centred_cost(x: Tensor, y: Tensor) -> Tensor:
+    """½‖x_i − y_j‖² of clouds that already lie around the origin, in their own precision."""
+    norms_x, norms_y = x.square().sum(dim=2).mul(0.5), y.square().sum(dim=2).mul(0.5)
+    cost = torch.baddbmm(norms_y[:, None, :], x, y.transpose(1, 2), alpha=-1)
+    return (cost + norms_x[:, :, None]).clamp(min=0)
+
+
+def mean_pairwise_cost(states: Float[Tensor, "batch m d"], mask: Bool[Tensor, "batch m"] | None = None) -> float:
+    """The teacher's own scale s: mean ½‖k_i − k_j‖² over pairs i ≠ j of real tokens of one text, averaged over texts.
+
+    Closed form, with no pairwise matrix: over m real tokens the mean over i ≠ j is m/(m − 1) times the summed variance of
+    the coordinates. Texts of one token have no pair and do not count.
+
+    Raises:
+        ValueError: no text has two tokens, or all tokens coincide: s would be undefined or 0.
+
+    >>> round(mean_pairwise_cost(torch.tensor([[[0.0, 0.0], [3.0, 4.0]]])), 6)
+    12.5
+    """
+    with torch.no_grad(), full_precision(states.device):
+        states = at_least_float32(states)
+        weight = torch.ones_like(states[..., :1]) if mask is None else mask[..., None].to(states.dtype)
+        states = torch.where(weight > 0, states, 0)
+        count = weight.sum(dim=(1, 2))
+        mean = states.sum(dim=1, keepdim=True) / count.clamp(min=1)[:, None, None]
+        spread = ((states - mean).square() * weight).sum(dim=(1, 2)) / (count - 1).clamp(min=1)
+        usable = count > 1
+        scale = float(spread[usable].mean()) if bool(usable.any()) else 0.0
+    if not scale > 0:
+        raise ValueError(
+            f"cannot calibrate a scale on states {list(states.shape)}: no text has two different real tokens. "
+            "Pass the scale as a number, calibrated on more text."
+        )
+    return scale
+
+
+def _teacher(x: Tensor, y: Tensor, y_mask: Tensor) -> Scaled:
+    """Divide by `y`'s own mean pairwise cost. Calibrated on this batch; a training loss holds a calibrated number instead."""
+    return Scaled(x, y, mean_pairwise_cost(y.detach(), y_mask))
+
+
+def _none(x: Tensor, y: Tensor, y_mask: Tensor) -> Scaled:
+    """The raw cost ½‖x − y‖²."""
+    return Scaled(x, y, 1.0)
+
+
+def _cosine(x: Tensor, y: Tensor, y_mask: Tensor) -> Scaled:
+    """Vectors of length 1, so that the cost is 1 − cos(x, y), between 0 and 2."""
+    return Scaled(_unit(x), _unit(y), 1.0)
+
+
+def _layernorm(x: Tensor, y: Tensor, y_mask: Tensor) -> Scaled:
+    """Each vector standardised over its coordinates (layer norm without gain and bias), the cost divided by the width."""
+    width = x.shape[-1]
+    return Scaled(_standard(x), _standard(y), float(width))
+
+
+def _unit(x: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(x, dim=-1)
+
+
+def _standard(x: Tensor) -> Tensor:
+    return torch.nn.functional.layer_norm(x, x.shape[-1:])
+
+
+SCALES: dict[str, ScaleFn] = {
+    "teacher": _teacher,
+    "none": _none,
+    "cosine": _cosine,
+    "layernorm": _layernorm,
+}
+"""Yardsticks by name. `teacher`: ÷ the mean pairwise cost of `y`'s own real tokens. `none`: the raw cost. `cosine`: 1 − cos.
+`layernorm`: vectors standardised, cost a coordinate."""
+
+
+def apply_scale(x: Tensor, y: Tensor, y_mask: Tensor, scale: float | str) -> Scaled:
+    """Measure the clouds with a named scale, or divide costs by a number (a calibrated teacher scale)."""
+    if isinstance(scale, str):
+        if scale not in SCALES:
+            raise unknown_name("scale", scale, SCALES)
+        return SCALES[scale](x, y, y_mask)
+    if not 0 < scale < float("inf"):
+        raise ValueError(f"scale must be a positive number or one of {', '.join(SCALES)}; got {scale}.")
+    return Scaled(x, y, float(scale))
