@@ -52,14 +52,14 @@ def check_finite(cloud: Tensor, name: str) -> None:
     if bad:
         row, token = bad[0]
         raise ValueError(
-            f"{name} {list(cloud.shape)} holds NaN or inf: first at row {row}, token {token} ({len(bad)} tokens in all)."
+            f"{name} {list(cloud.shape)} holds NaN or inf in {len(bad)} tokens: first at row {row}, token {token}."
         )
 
 
 def check_settings(epsilon: float, tolerance: float, max_iterations: int) -> None:
     """Raise `ValueError` unless all three are positive and finite."""
     if not (math.isfinite(epsilon) and epsilon > 0):
-        raise ValueError(f"epsilon must be a positive number, not {epsilon}; for exact transport take the objective 'emd'.")
+        raise ValueError(f"epsilon must be a positive number, not {epsilon}; for ε = 0 take 'emd'.")
     if not (math.isfinite(tolerance) and tolerance > 0):
         raise ValueError(f"tolerance must be a positive number, not {tolerance}.")
     if max_iterations < 1:

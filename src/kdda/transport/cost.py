@@ -1,7 +1,7 @@
 """The ground cost ½‖x − y‖² and the yardsticks (`SCALES`) it is measured with.
 
-Hidden states have a few outlier dimensions and raw squared distances run to the hundreds, where ε = 0.005 is inert. A scale
-brings costs near 1, so that ε and λ mean the same for every pair of models (DESIGN §1.7).
+Hidden states have a few outlier dimensions and raw squared distances run to the hundreds, where ε = 0.005 is inert. A
+scale brings costs near 1, so that ε and λ mean the same for every pair of models (DESIGN §1.7).
 """
 
 from collections.abc import Callable
@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .checks import unknown_name
-from .numerics import at_least_float32, full_precision
+from kdda.transport.checks import unknown_name
+from kdda.transport.numerics import at_least_float32, full_precision
 
 
 class Scaled(NamedTuple):
@@ -47,16 +47,17 @@ def half_squared_distances(
 
 def centred_cost(x: Tensor, y: Tensor) -> Tensor:
     """½‖x_i − y_j‖² of clouds that already lie around the origin, in their own precision."""
-    norms_x, norms_y = x.square().sum(dim=2).mul(0.5), y.square().sum(dim=2).mul(0.5)
+    norms_x = x.square().sum(dim=2).mul_(0.5)
+    norms_y = norms_x if y is x else y.square().sum(dim=2).mul_(0.5)
     cost = torch.baddbmm(norms_y[:, None, :], x, y.transpose(1, 2), alpha=-1)
-    return (cost + norms_x[:, :, None]).clamp(min=0)
+    return cost.add_(norms_x[:, :, None]).clamp_(min=0)
 
 
 def mean_pairwise_cost(states: Float[Tensor, "batch m d"], mask: Bool[Tensor, "batch m"] | None = None) -> float:
     """The teacher's own scale s: mean ½‖k_i − k_j‖² over pairs i ≠ j of real tokens of one text, averaged over texts.
 
-    Closed form, with no pairwise matrix: over m real tokens the mean over i ≠ j is m/(m − 1) times the summed variance of
-    the coordinates. Texts of one token have no pair and do not count.
+    Closed form, with no pairwise matrix: over m real tokens the mean over i ≠ j is m/(m − 1) times the summed variance
+    of the coordinates. Texts of one token have no pair and do not count.
 
     Raises:
         ValueError: no text has two tokens, or all tokens coincide: s would be undefined or 0.
@@ -82,7 +83,7 @@ def mean_pairwise_cost(states: Float[Tensor, "batch m d"], mask: Bool[Tensor, "b
 
 
 def _teacher(x: Tensor, y: Tensor, y_mask: Tensor) -> Scaled:
-    """Divide by `y`'s own mean pairwise cost. Calibrated on this batch; a training loss holds a calibrated number instead."""
+    """Divide by `y`'s own mean pairwise cost, calibrated on this batch. (A training loss holds a calibrated number.)"""
     return Scaled(x, y, mean_pairwise_cost(y.detach(), y_mask))
 
 
@@ -97,17 +98,17 @@ def _cosine(x: Tensor, y: Tensor, y_mask: Tensor) -> Scaled:
 
 
 def _layernorm(x: Tensor, y: Tensor, y_mask: Tensor) -> Scaled:
-    """Each vector standardised over its coordinates (layer norm without gain and bias), the cost divided by the width."""
+    """Each vector standardised over its coordinates, as a layer norm without gain and bias; the cost ÷ the width."""
     width = x.shape[-1]
     return Scaled(_standard(x), _standard(y), float(width))
 
 
 def _unit(x: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(x, dim=-1)
+    return torch.nn.functional.normalize(at_least_float32(x), dim=-1)
 
 
 def _standard(x: Tensor) -> Tensor:
-    return torch.nn.functional.layer_norm(x, x.shape[-1:])
+    return torch.nn.functional.layer_norm(at_least_float32(x), x.shape[-1:])
 
 
 SCALES: dict[str, ScaleFn] = {
@@ -116,8 +117,8 @@ SCALES: dict[str, ScaleFn] = {
     "cosine": _cosine,
     "layernorm": _layernorm,
 }
-"""Yardsticks by name. `teacher`: ÷ the mean pairwise cost of `y`'s own real tokens. `none`: the raw cost. `cosine`: 1 − cos.
-`layernorm`: vectors standardised, cost a coordinate."""
+"""Yardsticks by name. `teacher`: ÷ the mean pairwise cost of `y`'s own real tokens. `none`: the raw cost. `cosine`: 1
+− cos. `layernorm`: vectors standardised, cost a coordinate."""
 
 
 def apply_scale(x: Tensor, y: Tensor, y_mask: Tensor, scale: float | str) -> Scaled:

@@ -1,7 +1,8 @@
 """Value and gradient of entropic transport and of its debiased divergence, without a recorded solve.
 
-By Danskin's theorem the gradient of OT_ε is that of ⟨P, C(x, y)⟩ with the optimal plan P held fixed. For C = ½‖x − y‖² this
-is ∂/∂x_i = Σ_j P_ij (x_i − y_j), computed while P is still at hand, so that nothing but a gradient the size of `x` is kept.
+By Danskin's theorem the gradient of OT_ε is that of ⟨P, C(x, y)⟩ with the optimal plan P held fixed. For C = ½‖x − y‖²
+this is ∂/∂x_i = Σ_j P_ij (x_i − y_j), computed while P is still at hand, so that nothing but a gradient the size of
+`x` is kept.
 """
 
 from typing import Any, NamedTuple
@@ -10,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .cost import centred_cost
-from .numerics import full_precision
-from .problem import Problem, Settings
-from .solver import Solution, solve
-from .symmetric import solve_self
+from kdda.transport.cost import centred_cost
+from kdda.transport.numerics import full_precision
+from kdda.transport.problem import Problem, Settings
+from kdda.transport.solver import Solution, solve
+from kdda.transport.symmetric import solve_self
 
-CHUNK = {"cpu": 2**20}  # entries of the cost matrices solved together: about a core's cache
+CHUNK = {"cpu": 2**20}  # entries of the cost matrices that are solved together: about what a core's cache holds
 CHUNK_ELSEWHERE = 2**26
 
 
@@ -31,15 +32,11 @@ class Outcome(NamedTuple):
     iterations: Tensor
 
 
-class _Part(NamedTuple):
-    outcome: Outcome
-    grad_x: Tensor
-    grad_y: Tensor
-
-
-def transport(problem: Problem, settings: Settings, *, debiased: bool, y_term: Tensor | None = None) -> Outcome:
-    """OT_ε of each text, or the divergence S_ε; `value` is differentiable in `problem.x` and `problem.y`."""
-    return Outcome(*_Transport.apply(problem.x, problem.y, problem, settings, debiased, y_term))
+def transport(
+    problem: Problem, x: Tensor, y: Tensor, settings: Settings, *, debiased: bool, y_term: Tensor | None = None
+) -> Outcome:
+    """OT_ε of each text, or S_ε. `value` is differentiable in `x` and `y`, the clouds behind `problem`."""
+    return Outcome(*_Transport.apply(x, y, problem, settings, debiased, y_term))  # type: ignore[no-untyped-call]
 
 
 class _Transport(torch.autograd.Function):
@@ -47,80 +44,93 @@ class _Transport(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, y: Tensor, problem: Problem, settings: Settings, debiased: bool, y_term: Tensor | None
     ) -> Outcome:
-        wanted = ctx.needs_input_grad[:2]
-        with torch.no_grad(), full_precision(x.device):
-            parts = [
-                _Chunk(x[i], y[i], problem.a[i], problem.b[i], settings, wanted).run(
-                    debiased, None if y_term is None or wanted[1] else y_term[i]
-                )
-                for i in _chunks(problem)
-            ]
-        ctx.save_for_backward(*(torch.cat(grads) for grads in zip(*(part[1:] for part in parts), strict=True)))
-        outcome = Outcome(*(torch.cat(field) for field in zip(*(part.outcome for part in parts), strict=True)))
+        wanted = ctx.needs_input_grad
+        grads = [_room_for(x, problem) if wanted[0] else None, _room_for(y, problem) if wanted[1] else None]
+        with full_precision(x.device):
+            outcome = _solve_all(problem, settings, debiased, None if wanted[1] else y_term, grads)
+        ctx.unit = problem.unit
+        ctx.save_for_backward(*grads)
         ctx.mark_non_differentiable(*outcome[1:])
         return outcome
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        grads = (upstream[:, None, None] * grad if grad.numel() else None for grad in ctx.saved_tensors)
-        return (*grads, None, None, None, None)
+        factor = ctx.unit * upstream[:, None, None]
+        return (*(None if grad is None else factor * grad for grad in ctx.saved_tensors), None, None, None, None)
+
+
+def _room_for(cloud: Tensor, problem: Problem) -> Tensor:
+    return torch.empty_like(cloud, dtype=problem.a.dtype)
+
+
+def _solve_all(
+    problem: Problem, settings: Settings, debiased: bool, y_term: Tensor | None, grads: list[Tensor | None]
+) -> Outcome:
+    parts = [
+        _solve_part(problem.part(rows), settings, debiased, *(None if t is None else t[rows] for t in (y_term, *grads)))
+        for rows in _chunks(problem)
+    ]
+    return Outcome(*(torch.cat(field) for field in zip(*parts, strict=True)))
 
 
 def _chunks(problem: Problem) -> list[slice]:
-    batch, n, m = len(problem.a), problem.x.shape[1], problem.y.shape[1]
-    size = max(1, CHUNK.get(problem.x.device.type, CHUNK_ELSEWHERE) // max(n, m) ** 2)
-    return [slice(start, start + size) for start in range(0, batch, size)]
+    batch, longest = len(problem.a), max(problem.x.shape[1], problem.y.shape[1])
+    size = max(1, CHUNK.get(problem.x.device.type, CHUNK_ELSEWHERE) // longest**2)
+    return [slice(first, first + size) for first in range(0, batch, size)]
 
 
-class _Chunk(NamedTuple):
-    """A few texts, solved together."""
+def _solve_part(
+    problem: Problem,
+    settings: Settings,
+    debiased: bool,
+    y_term: Tensor | None,
+    grad_x: Tensor | None,
+    grad_y: Tensor | None,
+) -> Outcome:
+    """Solve a chunk; write gradients, in units of the scaled cost, to `grad_x` and `grad_y` where there are any."""
+    (x, y), a, b = problem.clouds(), problem.a, problem.b
+    cross = _cross(x, y, a, b, settings)
+    value = (a * cross.f).sum(dim=1) + (b * cross.g).sum(dim=1)
+    _pull(x, y, cross.plan, grad_x)
+    _pull(y, x, cross.plan.transpose(1, 2), grad_y)
+    iterations = torch.full_like(value, cross.iterations, dtype=torch.long)
+    outcome = Outcome(value, cross.error, cross.f, cross.g, torch.full_like(value, torch.nan), iterations)
+    del cross
+    if not debiased:
+        return outcome
+    x_term, x_error = _debias(x, a, settings, grad_x)
+    y_term, y_error = (y_term, x_error) if y_term is not None else _debias(y, b, settings, grad_y)
+    error = torch.maximum(outcome.error, torch.maximum(x_error, y_error))
+    return outcome._replace(value=value - 0.5 * (x_term + y_term), error=error, y_term=y_term)
 
-    x: Tensor
-    y: Tensor
-    a: Tensor
-    b: Tensor
-    settings: Settings
-    wanted: tuple[bool, bool]
 
-    def run(self, debiased: bool, y_term: Tensor | None) -> _Part:
-        cross = self._cross()
-        value, error = (self.a * cross.f).sum(dim=1) + (self.b * cross.g).sum(dim=1), cross.error
-        grad_x = _pull(self.x, self.y, cross.plan, self.wanted[0])
-        grad_y = _pull(self.y, self.x, cross.plan.transpose(1, 2), self.wanted[1])
-        if debiased:
-            x_term, error_x, pull_x = self._self(self.x, self.a, self.wanted[0])
-            y_value, error_y, pull_y = self._self(self.y, self.b, self.wanted[1]) if y_term is None else (
-                y_term, torch.zeros_like(error), grad_y)  # fmt: skip
-            value = value - 0.5 * x_term - 0.5 * y_value
-            error = torch.maximum(error, torch.maximum(error_x, error_y))
-            grad_x, grad_y, y_term = grad_x - pull_x, grad_y - pull_y, y_value
-        y_term = torch.full_like(value, torch.nan) if y_term is None else y_term
-        iterations = torch.full_like(value, cross.iterations, dtype=torch.long)
-        return _Part(Outcome(value, error, cross.f, cross.g, y_term, iterations), grad_x, grad_y)
-
-    def _cross(self) -> Solution:
-        """The cross term; the larger side is the one that the solver eliminates."""
-        if self.y.shape[1] <= self.x.shape[1]:
-            return solve(_finite(centred_cost(self.x, self.y)), self.a, self.b, **vars(self.settings))
-        out = solve(_finite(centred_cost(self.y, self.x)), self.b, self.a, **vars(self.settings))
-        return out._replace(f=out.g, g=out.f, plan=out.plan.transpose(1, 2))
-
-    def _self(self, cloud: Tensor, weight: Tensor, wanted: bool) -> tuple[Tensor, Tensor, Tensor]:
-        cost = centred_cost(cloud, cloud)
-        cost.diagonal(dim1=1, dim2=2).zero_()
-        out = solve_self(cost, weight, **vars(self.settings))
-        return out.value, out.error, _pull(cloud, cloud, out.plan, wanted)
+def _cross(x: Tensor, y: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Solution:
+    """The cross term. The larger side is the one that the solver eliminates."""
+    if y.shape[1] <= x.shape[1]:
+        return solve(_finite(centred_cost(x, y)), a, b, **vars(settings))
+    out = solve(_finite(centred_cost(y, x)), b, a, **vars(settings))
+    return out._replace(f=out.g, g=out.f, plan=out.plan.transpose(1, 2))
 
 
 def _finite(cost: Tensor) -> Tensor:
-    if cost.numel() and not bool(torch.isfinite(cost.amax())):
-        raise ValueError("squared distances overflow float32: divide the clouds by a constant, or name a scale.")
+    if not bool(torch.isfinite(cost.amax())):
+        raise ValueError("squared distances overflow: divide the clouds by a constant, or measure them by 'layernorm'.")
     return cost
 
 
-def _pull(x: Tensor, y: Tensor, plan: Tensor, wanted: bool) -> Tensor:
-    """Σ_j P_ij (x_i − y_j), or nothing if it is not wanted."""
-    if not wanted:
-        return x.new_empty(len(x), 0)
-    return torch.baddbmm(plan.sum(dim=2)[:, :, None] * x, plan, y, alpha=-1)
+def _pull(x: Tensor, y: Tensor, plan: Tensor, grad: Tensor | None) -> None:
+    """Write Σ_j P_ij (x_i − y_j) to `grad`."""
+    if grad is not None:
+        torch.mul(plan.sum(dim=2)[:, :, None], x, out=grad)
+        grad.baddbmm_(plan, y, alpha=-1)
+
+
+def _debias(cloud: Tensor, weight: Tensor, settings: Settings, grad: Tensor | None) -> tuple[Tensor, Tensor]:
+    """OT_ε(α, α) and its marginal error. Its half, which depends on α twice, is taken out of `grad`."""
+    cost = centred_cost(cloud, cloud)
+    cost.diagonal(dim1=1, dim2=2).zero_()
+    out = solve_self(cost, weight, **vars(settings))
+    if grad is not None:
+        grad.addcmul_(out.plan.sum(dim=2)[:, :, None], cloud, value=-1).baddbmm_(out.plan, cloud)
+    return out.value, out.error

@@ -1,4 +1,4 @@
-"""Linear systems in the Hessian of the semi-dual, diag(c) − Pᵀ diag(1/a) P with c = Pᵀ1: factored, or by conjugate gradients."""
+"""The Hessian of the semi-dual, diag(c) − Pᵀ diag(1/a) P with c = Pᵀ1: solved by a factor or by conjugate gradients."""
 
 import torch
 from jaxtyping import Float
@@ -7,6 +7,7 @@ from torch import Tensor
 FACTOR_UP_TO = 160  # columns; above, a factorisation costs more than the products it saves
 CG_STEPS = 40
 CG_ACCURACY = 0.1  # of the right-hand side: a Newton step needs no more, since the next one corrects it
+DAMPING = {torch.float32: 1e-5, torch.float64: 1e-11}  # about 100 roundings, relative to the diagonal
 
 
 def row_sums(plan: Float[Tensor, "batch n m"], v: Float[Tensor, "batch m"]) -> Float[Tensor, "batch n"]:
@@ -26,46 +27,51 @@ def column_sums(plan: Float[Tensor, "batch n m"], u: Float[Tensor, "batch n"]) -
 
 def solve_hessian(
     plan: Float[Tensor, "batch n m"],
-    a: Float[Tensor, "batch n"],
+    inverse_a: Float[Tensor, "batch n"],
     b: Float[Tensor, "batch m"],
-    column_mass: Float[Tensor, "batch m"],
+    columns: Float[Tensor, "batch m"],
     right: Float[Tensor, "batch m k"],
     floor: float,
 ) -> Float[Tensor, "batch m k"]:
-    """δ with (diag(c) − Pᵀ diag(1/a) P) δ = right, 0 at padding; the constant null direction is left out.
+    """δ with (diag(c) − Pᵀ diag(1/a) P) δ = right and no part along the constant null direction.
 
-    Rows of `plan` sum to `a`. A system that cannot be solved (a singular factor) returns NaN, never an exception.
-    `floor` is the residual, in the L1 norm of the marginals, below which nothing is gained.
+    Args:
+        plan: rows sum to `a`.
+        inverse_a: 1/a, 0 at padding.
+        columns: c, the column sums of `plan`.
+        floor: residual, in the L1 norm of the marginals, below which nothing is gained.
+
+    A system that cannot be factored gives NaN, never an exception.
     """
-    inverse_a = torch.where(a > 0, 1 / a, 0)
     if plan.shape[2] <= FACTOR_UP_TO:
-        return _factored(plan, inverse_a, b, column_mass, right)
-    return _conjugate_gradients(plan, inverse_a, column_mass, right, floor)
+        return _factored(plan, inverse_a, b, columns, right)
+    return _conjugate_gradients(plan, inverse_a, columns, right, floor)
 
 
-def _factored(plan: Tensor, inverse_a: Tensor, b: Tensor, column_mass: Tensor, right: Tensor) -> Tensor:
-    hessian = torch.bmm((plan * inverse_a[:, :, None]).transpose(1, 2), plan).neg_()
-    hessian.baddbmm_(b[:, :, None], b[:, None, :])  # moves the null direction to eigenvalue ~Σb²
-    damping = 1e-5 if plan.dtype == torch.float32 else 1e-11
-    hessian.diagonal(dim1=1, dim2=2).add_(column_mass + damping * b).add_((b == 0).to(b.dtype))
+def _factored(plan: Tensor, inverse_a: Tensor, b: Tensor, columns: Tensor, right: Tensor) -> Tensor:
+    padding = (b == 0).to(b.dtype)
+    hessian = torch.bmm((plan * -inverse_a[:, :, None]).transpose(1, 2), plan)
+    hessian += b[:, :, None] * b[:, None, :]  # lifts the null direction to an eigenvalue of Σb²
+    hessian.diagonal(dim1=1, dim2=2).add_(columns + DAMPING[b.dtype] * b + padding)
     factor, failed = torch.linalg.cholesky_ex(hessian)
-    solution = torch.cholesky_solve(right, factor)
+    half = torch.linalg.solve_triangular(factor, right, upper=False)
+    solution = torch.linalg.solve_triangular(factor.mT, half, upper=True)
     return torch.where((failed > 0)[:, None, None], torch.nan, solution)
 
 
-def _conjugate_gradients(plan: Tensor, inverse_a: Tensor, column_mass: Tensor, right: Tensor, floor: float) -> Tensor:
+def _conjugate_gradients(plan: Tensor, inverse_a: Tensor, columns: Tensor, right: Tensor, floor: float) -> Tensor:
     """Preconditioned by diag(c); all right-hand sides advance together, and those that are solved no longer move."""
-    scale = torch.where(column_mass > 0, column_mass.rsqrt(), 0)[..., None]
+    scale = torch.where(columns > 0, columns.rsqrt(), 0)[..., None]
     solution, residual = torch.zeros_like(right), right * scale
     direction, norm = residual.clone(), residual.square().sum(dim=1)
     goal = (norm * CG_ACCURACY**2).clamp(min=floor**2)
     for _ in range(CG_STEPS):
-        open_ = norm > goal
-        if not bool(open_.any()):
+        unsolved = norm > goal
+        if not bool(unsolved.any()):
             break
         image = direction - scale * _smoothed(plan, inverse_a, scale * direction)
         curvature = (direction * image).sum(dim=1)
-        length = torch.where(open_ & (curvature > 0), norm / curvature, 0)
+        length = torch.where(unsolved & (curvature > 0), norm / curvature, 0)
         solution += length[:, None, :] * direction
         residual -= length[:, None, :] * image
         previous, norm = norm, residual.square().sum(dim=1)

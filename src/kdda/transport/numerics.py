@@ -30,3 +30,11 @@ def at_least_float32(x: Tensor) -> Tensor:
     torch.float32
     """
     return x if x.dtype == torch.float64 else x.float()
+
+
+def stopping_error(tolerance: float, dtype: torch.dtype) -> float:
+    """The error to stop at: a tenth of the tolerance, where rounding allows it.
+
+    The last steps divide the error by far more than ten, and values and gradients gain what the marginals do.
+    """
+    return min(0.9 * tolerance, max(0.1 * tolerance, 80 * torch.finfo(dtype).eps))

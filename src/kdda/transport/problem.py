@@ -1,23 +1,24 @@
 """From a caller's clouds, masks and settings to the problem that the solvers see: checked, trimmed, scaled, centred."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .checks import check_clouds, check_finite, check_mask, check_settings
-from .cost import apply_scale, centred_cost
-from .numerics import at_least_float32, full_precision
+from kdda.transport.checks import check_clouds, check_finite, check_mask, check_settings
+from kdda.transport.cost import apply_scale
+from kdda.transport.numerics import at_least_float32, full_precision
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Settings:
     """What the solvers are asked for.
 
     Attributes:
         epsilon: strength of the entropy, in units of the scaled cost.
         tolerance: marginal error (L1) at which a problem counts as solved.
-        max_iterations: evaluations of the kernel after which a problem is given up.
+        max_iterations: evaluations of the plan after which a problem is given up.
     """
 
     epsilon: float
@@ -28,53 +29,64 @@ class Settings:
         check_settings(self.epsilon, self.tolerance, self.max_iterations)
 
 
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """Two batches of clouds, cost ½‖x − y‖².
+class Problem(NamedTuple):
+    """Two batches of clouds apart from autograd, cost `unit`²·½‖x − y‖².
 
     Attributes:
-        x, y: `[batch, n, d]` and `[batch, m, d]`, around the origin, 0 at padding, no longer than the longest real text.
-        a, b: their uniform weights, 0 at padding.
-        lengths: the numbers of tokens, padding included, that the caller gave and gets back.
+        x, y: `[batch, n, d]` and `[batch, m, d]`, no longer than the longest real text; padding finite.
+        a, b: their uniform weights, 0 at padding, in the precision to solve in.
     """
 
     x: Tensor
     y: Tensor
     a: Tensor
     b: Tensor
-    lengths: tuple[int, int]
+    unit: float
 
-    def cost(self) -> Tensor:
-        return centred_cost(self.x, self.y)
+    def part(self, rows: slice) -> "Problem":
+        return Problem(self.x[rows], self.y[rows], self.a[rows], self.b[rows], self.unit)
+
+    def clouds(self) -> tuple[Tensor, Tensor]:
+        """Copies of both, in units of the cost, around the mean of `y`, 0 at padding."""
+        y = self.y.to(self.b.dtype)
+        centre = torch.bmm(self.b[:, None, :], y)
+        return _measured(self.x, centre, self.unit, self.a), _measured(y, centre, self.unit, self.b)
 
 
 def make_problem(
     x: Tensor, y: Tensor, x_mask: Tensor | None, y_mask: Tensor | None, scale: float | str
-) -> Problem:
-    """Check the input (`ValueError`), cut trailing padding off, apply the scale, centre both clouds on the mean of `y`."""
+) -> tuple[Problem, Tensor, Tensor]:
+    """The problem, and the two clouds, still tied to autograd, whose gradients it will have.
+
+    Raises:
+        ValueError: input that cannot be meant.
+    """
     check_clouds(x, y)
     x_mask, y_mask = check_mask(x_mask, x, "x"), check_mask(y_mask, y, "y")
-    lengths = (x.shape[1], y.shape[1])
     dtype = torch.promote_types(at_least_float32(x).dtype, at_least_float32(y).dtype)
-    (x, x_mask), (y, y_mask) = _trimmed(x.to(dtype), x_mask), _trimmed(y.to(dtype), y_mask)
-    check_finite(x, "x")
-    check_finite(y, "y")
+    (x, x_mask), (y, y_mask) = cleaned(x, x_mask, "x"), cleaned(y, y_mask, "y")
     with full_precision(x.device):
-        a, b = _uniform(x_mask, dtype), _uniform(y_mask, dtype)
-        scaled = apply_scale(x, y, y_mask, scale)
-        centre = torch.bmm(b[:, None, :], scaled.y.detach())
-        unit = scaled.divisor**-0.5
-        x = ((scaled.x - centre) * unit).masked_fill(~x_mask[..., None], 0)
-        y = ((scaled.y - centre) * unit).masked_fill(~y_mask[..., None], 0)
-    return Problem(x, y, a, b, lengths)
+        x, y, divisor = apply_scale(x, y, y_mask, scale)
+        problem = Problem(x.detach(), y.detach(), uniform(x_mask, dtype), uniform(y_mask, dtype), divisor**-0.5)
+    return problem, x, y
 
 
-def _trimmed(cloud: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Without the columns that are padding in every text, and 0 at what padding is left, whatever stood there."""
+def cleaned(cloud: Tensor, mask: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """Without the columns that are padding in every text, and with finite numbers at what padding is left."""
     length = int(mask.any(dim=0).nonzero().max()) + 1
-    mask = mask[:, :length]
-    return cloud[:, :length].masked_fill(~mask[..., None], 0), mask
+    cloud, mask = cloud[:, :length], mask[:, :length]
+    if not bool(cloud.detach().sum().isfinite()):
+        cloud = torch.where(mask[..., None], cloud, 0)
+        check_finite(cloud, name)
+    return cloud, mask
 
 
-def _uniform(mask: Tensor, dtype: torch.dtype) -> Tensor:
+def uniform(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """1/n at the n real tokens of each text, 0 at padding."""
     return mask.to(dtype) / mask.sum(dim=1, keepdim=True)
+
+
+def _measured(cloud: Tensor, centre: Tensor, unit: float, weight: Tensor) -> Tensor:
+    out = (cloud - centre).mul_(unit)
+    real = weight > 0
+    return out if bool(real.all()) else out.mul_(real[..., None])

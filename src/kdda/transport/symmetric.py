@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .newton import column_sums
+from kdda.transport.newton import column_sums
+from kdda.transport.numerics import stopping_error
 
 
 class SelfSolution(NamedTuple):
@@ -29,18 +30,18 @@ def solve_self(
     """Solve OT_ε(α, α) with f = g by damped symmetric passes. `cost` (0 on the diagonal) is overwritten.
 
     With K = exp(−C/ε), whose diagonal is 1, no row can underflow, so u = exp(f/ε) needs no stabilisation. The pass
-    u ← u·(u·K(a∘u))^(−2/3) contracts by 1/3: K is a Gaussian kernel, positive semi-definite, so D⁻¹P has its spectrum in
-    [0, 1], and |1 − (2/3)(1 + λ)| ≤ 1/3 there. (The exponent 1/2 of Feydy et al. 2019, §3, contracts by 1/2.)
+    u ← u·(u·K(a∘u))^(−2/3) contracts by 1/3: K is a Gaussian kernel, positive semi-definite, so D⁻¹P has its spectrum
+    in [0, 1], and |1 − (2/3)(1 + λ)| ≤ 1/3 there. (The exponent 1/2 of Feydy et al. 2019, §3, contracts by 1/2.)
     """
     kernel = cost.mul_(-1 / epsilon).exp_()
-    real = a > 0
+    real, goal = a > 0, stopping_error(tolerance, cost.dtype)
     u = torch.where(real, column_sums(kernel, a).clamp(min=torch.finfo(a.dtype).tiny).rsqrt(), 0)
     iteration = 0
     while True:
         row = u * column_sums(kernel, a * u)
         error = 2 * (a * (row - 1)).abs().sum(dim=1)
         iteration += 1
-        if iteration >= max_iterations or bool((error <= tolerance).all()):
+        if iteration >= max_iterations or bool((error <= goal).all()):
             break
         u = torch.where(real, u * row.pow(-2 / 3), 0)
     weight = a * u

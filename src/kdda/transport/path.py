@@ -1,0 +1,130 @@
+"""The state of a batch of problems on the central path, ε → P_ε, and the three moves that change it."""
+
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kdda.transport.newton import column_sums, row_sums
+
+START = 2.0  # first ε, in standard deviations of the doubly centred cost
+LANDING = 1.2  # an ε within this factor of the target becomes the target
+REJECT = 0.5  # marginal error above which a step that made things worse is undone
+UNDERFLOW = -60.0  # exponents below count as this one: no denormal numbers, which are slow, and no mass either
+
+
+class Point(NamedTuple):
+    """Where the path stands: the plan (rows exact), its row sums before normalisation, column sums, marginal error."""
+
+    plan: Float[Tensor, "batch n m"]
+    mass: Float[Tensor, "batch n"]
+    columns: Float[Tensor, "batch m"]
+    error: Float[Tensor, " batch"]
+
+    def keep(self, rows: Tensor) -> "Point":
+        return Point(*(part.index_select(0, rows) for part in self))
+
+
+@dataclass
+class Path:
+    """Problems on their way down. Every field has the batch first, so that solved problems can be dropped.
+
+    Attributes:
+        rows: where in the caller's batch these problems are.
+        residual: R = C − f − g, which stays near 0 where the plan has mass.
+        step: the last change of g, made of `newton`, and of `tangent` times the change of ε from `base_epsilon`.
+        fall: the last fall of log ε.
+        base_error: the marginal error before the last step.
+    """
+
+    rows: Tensor
+    a: Tensor
+    b: Tensor
+    inverse_a: Tensor
+    residual: Tensor
+    f: Tensor
+    g: Tensor
+    epsilon: Tensor
+    step: Tensor
+    newton: Tensor
+    tangent: Tensor
+    fall: Tensor
+    base_epsilon: Tensor
+    base_error: Tensor
+
+    def keep(self, rows: Tensor) -> "Path":
+        return Path(**{field.name: getattr(self, field.name).index_select(0, rows) for field in fields(self)})
+
+
+def start(cost: Tensor, a: Tensor, b: Tensor, epsilon: float) -> Path:
+    """Begin at g = the column means, which solve ε → ∞, and at an ε from the spread of what they leave of the cost."""
+    g = column_sums(cost, a)
+    g = torch.where(b > 0, g - (g * b).sum(dim=1, keepdim=True), 0)
+    residual = cost.sub_(g[:, None, :])
+    centred = (residual - row_sums(residual, b)[:, :, None]).square_()
+    first = (START * (column_sums(centred, a) * b).sum(dim=1).sqrt()).clamp(min=epsilon)
+    if bool((b == 0).any()):
+        residual.masked_fill_((b == 0)[:, None, :], float(3 * residual.amax() + 100 * first.amax()))
+    none, nothing, inverse_a = torch.zeros_like(first), torch.zeros_like(b), torch.where(a > 0, 1 / a, 0)
+    return Path(
+        rows=torch.arange(len(a), device=a.device), a=a, b=b, inverse_a=inverse_a, residual=residual,
+        f=torch.zeros_like(a), g=g, epsilon=first, step=nothing, newton=nothing, tangent=nothing, fall=none,
+        base_epsilon=first, base_error=none + 2,
+    )  # fmt: skip
+
+
+def evaluate(path: Path) -> Point:
+    """The plan at the path's g and ε: a log-domain Sinkhorn pass on the rows, with the least of each absorbed by f."""
+    shift = path.residual.amin(dim=2)
+    path.residual -= shift[:, :, None]
+    path.f = path.f + shift
+    plan = (path.residual * (-1 / path.epsilon)[:, None, None]).clamp_(min=UNDERFLOW).exp_()
+    mass = plan.sum(dim=2)
+    plan *= (path.a / mass)[:, :, None]
+    columns = plan.sum(dim=1) * (path.b > 0)
+    return Point(plan, mass, columns, (columns - path.b).abs().sum(dim=1))
+
+
+def potentials(path: Path, point: Point) -> tuple[Tensor, Tensor]:
+    """f and g with P = exp((f ⊕ g − C)/ε)·(a ⊗ b), 0 at padding; b is uniform over real points."""
+    weight = path.b.amax(dim=1, keepdim=True)
+    f = path.f - path.epsilon[:, None] * (point.mass * weight).log()
+    return torch.where(path.a > 0, f, 0), torch.where(path.b > 0, path.g, 0)
+
+
+def move(path: Path, point: Point, newton: Tensor, tangent: Tensor, fall: Tensor, target: float) -> None:
+    """Step from here; where the last step made things worse, undo it and step again, shorter, from where it began."""
+    good = point.error <= (1.5 * path.base_error).clamp(min=REJECT)  # False for NaN too
+    undo = None
+    if not bool(good.all()):
+        each, undo = good[:, None], torch.where(good[:, None], 0, path.step)
+        newton = torch.where(each, newton, torch.where(path.fall > 0, 1.0, 0.25)[:, None] * path.newton)
+        tangent = torch.where(each, tangent, path.tangent)
+        fall = torch.where(good, fall, torch.where(path.fall > 0.1, path.fall / 4, 0))
+    path.base_epsilon = torch.where(good, path.epsilon, path.base_epsilon)
+    path.base_error = torch.where(good, point.error, path.base_error)
+    path.newton, path.tangent, path.fall = newton, tangent, fall
+    epsilon = path.base_epsilon * torch.exp(-fall)
+    path.epsilon = torch.where(epsilon < LANDING * target, target, epsilon)
+    path.step = newton + (path.epsilon - path.base_epsilon)[:, None] * tangent
+    _shift(path, path.step if undo is None else path.step - undo)
+
+
+def sinkhorn_pass(path: Path, point: Point, target: float) -> None:
+    """One log-domain pass on the columns, ε falling by a fifth until the target."""
+    step = path.epsilon[:, None] * log_ratio(path, point)
+    path.epsilon = (0.8 * path.epsilon).clamp(min=target)
+    _shift(path, step)
+
+
+def log_ratio(path: Path, point: Point) -> Tensor:
+    """log(b/c), Sinkhorn's own step in units of ε; 0 at padding."""
+    tiny = torch.finfo(path.b.dtype).tiny
+    return torch.where(path.b > 0, path.b.clamp(min=tiny).log() - point.columns.nan_to_num().clamp(min=tiny).log(), 0)
+
+
+def _shift(path: Path, change: Tensor) -> None:
+    path.g = path.g + change
+    path.residual -= change[:, None, :]
