@@ -272,8 +272,8 @@ def measure_all(sizes: tuple[tuple[int, ...], ...], text: str) -> Iterator[Row]:
             for epsilon in EPSILONS:
                 truth = reference(clouds, epsilon)
                 for solver in SOLVERS:
-                    slow = solver in ("POT batch", "plain loop") or size[1] >= 512
-                    yield measure(Row(size, epsilon, stage, solver), clouds, truth, repeats=1 if slow else 5)
+                    repeats = 1 if solver in ("POT batch", "plain loop") else 2 if size[1] >= 512 else 5
+                    yield measure(Row(size, epsilon, stage, solver), clouds, truth, repeats)
 
 
 # Reporting ----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import typer
 
 from kdda.errors import Interrupted, KddaError
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 MISTAKE, INTERRUPTED = 2, 130  # exit codes
 

@@ -9,14 +9,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
 from rich.console import Console
 
 from kdda.data import Example, Schema, Source, check_rows, read_rows, sample
-from kdda.distill import Job, Lessons, Student, Teacher, check_objective, fine_tune, prepare_teacher, scores_by_language
+from kdda.distill import (
+    WIDTHS_MAY_DIFFER,
+    Job,
+    Lessons,
+    Student,
+    Teacher,
+    check_objective,
+    fine_tune,
+    prepare_teacher,
+    scores_by_language,
+)
 from kdda.errors import KddaError, did_you_mean
 from kdda.models import licence, load_config
 from kdda.recipe import Data, Recipe
@@ -25,7 +35,8 @@ from kdda.report.card import write_card
 from kdda.report.runs import ENVIRONMENT, PREDICTIONS, RECIPE, is_complete
 from kdda.tasks import TASKS, Task
 
-SPLITS = ("train", "dev", "test")
+Split = Literal["train", "dev", "test"]
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 LIBRARIES = ("kdda", "torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
 Splits = dict[str, list[Example]]
 
@@ -109,14 +120,16 @@ class Experiment:
         self.widths = {"student": _width(self.recipe.student.model)}
         if not self.distilled:
             return
-        check_objective(self.recipe.distill.objective)
+        objectives = [own.objective for own in map(self.recipe.distillation, self.arms) if own]
+        for objective in objectives:
+            check_objective(objective)
         for language, teacher in self.recipe.teachers.items():
             width = self.widths[language] = _width(teacher.model)
-            if width != self.widths["student"]:
+            if width != self.widths["student"] and not set(objectives) <= set(WIDTHS_MAY_DIFFER):
                 raise KddaError(
                     f"teachers.{language}: {teacher.model} is {width} wide and the student "
-                    f"{self.recipe.student.model} {self.widths['student']}; transport compares their states, so "
-                    "choose a teacher of the student's width"
+                    f"{self.recipe.student.model} {self.widths['student']}; transport compares their states, so choose "
+                    f"a teacher of the student's width, or an objective of {', '.join(WIDTHS_MAY_DIFFER)}"
                 )
 
     # -- what will happen
@@ -136,12 +149,22 @@ class Experiment:
     # -- the work
 
     def _teachers(self) -> dict[str, Teacher]:
-        wanted = {lang for cell in self.cells if self.recipe.distillation(cell.arm) for lang in self.recipe.languages(cell.arm)}
+        wanted = {
+            lang
+            for cell in self.cells
+            if self.recipe.distillation(cell.arm)
+            for lang in self.recipe.languages(cell.arm)
+        }
         teachers = {}
         for language in (name for name in self.recipe.teachers if name in wanted):
             splits = self.data[language]
             lessons = Lessons(
-                language, self.task, self.recipe.labels, splits["train"], splits["dev"], self.recipe.teacher_training(language)
+                language,
+                self.task,
+                self.recipe.labels,
+                splits["train"],
+                splits["dev"],
+                self.recipe.teacher_training(language),
             )
             teacher = prepare_teacher(self.recipe.teachers[language], lessons, self.out / "teachers", self.say)
             score = teacher.dev[self.task.metric]
@@ -201,7 +224,9 @@ class Experiment:
             base=recipe.student.model,
             licence=licence(recipe.student.model),
             teachers=teachers,
-            data={language: {split: len(rows) for split, rows in splits.items()} for language, splits in self.data.items()},
+            data={
+                language: {split: len(rows) for split, rows in splits.items()} for language, splits in self.data.items()
+            },
             scores=scores,
             note=recipe.note,
         )
@@ -241,7 +266,9 @@ def _task(name: str) -> Task:
 def _chosen_arms(recipe: Recipe, arms: Sequence[str] | None) -> list[str]:
     for arm in arms or ():
         if arm not in recipe.arms:
-            raise KddaError(f'--arms: found "{arm}"{did_you_mean(arm, recipe.arms)}; there are {", ".join(recipe.arms)}')
+            raise KddaError(
+                f'--arms: found "{arm}"{did_you_mean(arm, recipe.arms)}; there are {", ".join(recipe.arms)}'
+            )
     return [arm for arm in recipe.arms if not arms or arm in arms]
 
 
@@ -252,7 +279,9 @@ def _check_same(path: Path, recipe: Recipe) -> None:
     changes = [f"{key}: {a!r} there, {b!r} here" for key, a, b in _differences(there, here)]
     if changes:
         shown = "\n  ".join(changes[:5])
-        raise KddaError(f"{path.parent} holds a run of another recipe:\n  {shown}\nchoose another --out, or delete that folder")
+        raise KddaError(
+            f"{path.parent} holds a run of another recipe:\n  {shown}\nchoose another --out, or delete that folder"
+        )
 
 
 def _differences(there: Any, here: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -290,7 +319,9 @@ def _read_all(recipe: Recipe, task: Task) -> tuple[dict[str, Splits], dict[str, 
     return data, left_out
 
 
-def _read_split(own: Data, split: str, language: str, recipe: Recipe, task: Task) -> tuple[list[Example], Counter[str]]:
+def _read_split(
+    own: Data, split: Split, language: str, recipe: Recipe, task: Task
+) -> tuple[list[Example], Counter[str]]:
     schema = Schema(task.texts, tuple(recipe.labels), own.columns, own.labels)
     try:
         rows = read_rows(Source(getattr(own, split), own.header))

@@ -29,7 +29,11 @@ class ModelSpec(Strict):
 
 
 class Training(Strict):
-    """How a model is fine-tuned. The paper: AdamW, linear decay after 10 % warm-up, 2 epochs, batch 32."""
+    """How a model is fine-tuned. The paper: AdamW, linear decay after 10 % warm-up, 2 epochs, batch 32.
+
+    `head`: a new head is drawn as transformers does, or standardises what it reads (`kdda.models.standardize_head`).
+    `precision`: of the forward pass; ``auto`` is bfloat16 where the device computes in it. Weights stay float32.
+    """
 
     learning_rate: float = Field(2e-5, gt=0)
     epochs: int = Field(2, ge=1)
@@ -40,6 +44,8 @@ class Training(Strict):
     weight_decay: float = Field(0.01, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     log_every: int = Field(10, ge=1)
+    head: Literal["plain", "standardized"] = "plain"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
 
 
 class TrainingChanges(Strict):
@@ -96,7 +102,8 @@ class Distill(Strict):
     scale: Literal["teacher", "none", "cosine", "layernorm"] | float = "teacher"
     form: Literal["additive", "convex"] = "additive"
     tolerance: float = Field(1e-4, gt=0)
-    max_iterations: int = Field(2000, ge=1)
+    max_iterations: int = Field(500, ge=1)
+    temperature: float = Field(2.0, gt=0)
 
 
 class Arm(Strict):
@@ -262,15 +269,15 @@ def _is_union_tag(part: Any) -> bool:
 
 def _known_keys(keys: Sequence[str]) -> list[str]:
     """The keys that a place of the recipe may hold."""
-    model: type[BaseModel] = Recipe
     places: dict[str, type[BaseModel]] = {"data": Data, "teachers": TeacherSpec, "arms": Arm}
     if not keys:
-        return _names(model)
+        return _names(Recipe)
     if keys[0] in places:
         inner = places[keys[0]]
-        nested = {"training": TrainingChanges, "distill": Distill}
-        return _names(nested.get(keys[2], inner) if len(keys) > 2 else inner)
-    return _names({"student": ModelSpec, "training": Training, "distill": Distill}.get(keys[0], model))
+        deeper: dict[str, type[BaseModel]] = {"training": TrainingChanges, "distill": Distill}
+        return _names(deeper.get(keys[2], inner) if len(keys) > 2 else inner)
+    sections: dict[str, type[BaseModel]] = {"student": ModelSpec, "training": Training, "distill": Distill}
+    return _names(sections.get(keys[0], Recipe))
 
 
 def _names(model: type[BaseModel]) -> list[str]:

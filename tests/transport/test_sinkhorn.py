@@ -202,6 +202,18 @@ def test_reduced_precision_products_are_switched_off_and_put_back(clouds):
         torch.set_float32_matmul_precision("highest")
 
 
+def test_precision_set_per_backend_is_respected_too(clouds):
+    x, y = clouds(dtype=torch.float32, width=64)
+    want = sinkhorn_divergence(x, y).value
+    backend = torch.backends.mkldnn.matmul
+    before, backend.fp32_precision = backend.fp32_precision, "bf16"
+    try:
+        assert torch.equal(sinkhorn_divergence(x, y).value, want)
+        assert backend.fp32_precision == "bf16"
+    finally:
+        backend.fp32_precision = before
+
+
 def test_the_module_gives_the_functions_value(clouds):
     x, y = clouds()
     module = SinkhornDivergence(**TIGHT)

@@ -115,6 +115,6 @@ def _label(row: Row, schema: Schema) -> str:
         # An integer means another thing in another dataset, so it is never guessed.
         raise _BadRowError(
             f'"{column}": label {found!r} is not one of {", ".join(schema.labels)}'
-            f'{did_you_mean(found, schema.labels)}; map it in the recipe, e.g. labels: {{"{found}": {schema.labels[0]}}}'
+            f'{did_you_mean(found, schema.labels)}; map it under labels: {{"{found}": {schema.labels[0]}}}'
         )
     return label

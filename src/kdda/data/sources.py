@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zlib import crc32
 
 from kdda.errors import KddaError, did_you_mean
@@ -113,7 +113,7 @@ def _json(path: Path, source: Source) -> Iterator[Row]:
         yield _record(item, f"{path}, item {number}")
 
 
-def _delimited(delimiter: str, quoting: int) -> Callable[[Path, Source], Iterator[Row]]:
+def _delimited(delimiter: str, quoting: Literal[0, 3]) -> Callable[[Path, Source], Iterator[Row]]:
     def read(path: Path, source: Source) -> Iterator[Row]:
         lines = _text(path).replace("\r\n", "\n").split("\n")
         reader = csv.reader((line + "\n" for line in lines if line.strip()), delimiter=delimiter, quoting=quoting)

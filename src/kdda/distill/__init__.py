@@ -1,10 +1,11 @@
 """Distillation: teachers, their states, the loss, and the fine-tuning that listens to them."""
 
 from kdda.distill.finetune import Job, Student, fine_tune, scores_by_language
-from kdda.distill.loss import DistillationLoss, check_objective
+from kdda.distill.loss import WIDTHS_MAY_DIFFER, DistillationLoss, check_objective
 from kdda.distill.teachers import Lessons, Teacher, fingerprint, prepare_teacher
 
 __all__ = [
+    "WIDTHS_MAY_DIFFER",
     "DistillationLoss",
     "Job",
     "Lessons",

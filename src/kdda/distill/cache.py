@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kdda.distill.loss import last_hidden
 from kdda.models import Checkpoint
 from kdda.text import Encoder, Features
-from kdda.transport import mean_pairwise_cost
+from kdda.transport import Side, mean_pairwise_cost
 
 BUDGET = 2 * 2**30  # bytes of memory that stored states may take, a language
 CALIBRATION_ROWS = 512
@@ -23,45 +22,60 @@ BATCH = 64
 
 
 class TeacherStates:
-    """A frozen teacher's last hidden states for the training rows of its language.
+    """What a frozen teacher says of the training rows of its language: last hidden states and logits.
 
     Args:
         teacher: put in eval mode and frozen.
         encoder: the teacher's own.
         features: its encoding of each training row.
+        labels: the task's label names, in the student's order.
         budget: bytes; states are stored in bfloat16 when they fit, else computed in each step.
     """
 
-    def __init__(self, teacher: Checkpoint, encoder: Encoder, features: Sequence[Features], budget: int = BUDGET):
-        self.model = teacher.model.base_model.eval().requires_grad_(False)
+    def __init__(
+        self,
+        teacher: Checkpoint,
+        encoder: Encoder,
+        features: Sequence[Features],
+        labels: Sequence[str],
+        budget: int = BUDGET,
+    ):
+        self.model = teacher.model.eval().requires_grad_(False)
         self.encoder, self.features = encoder, features
+        self.order = [int(self.model.config.label2id[label]) for label in labels]
         self.bytes = 2 * teacher.width * sum(len(row["input_ids"]) for row in features)
-        self.stored: list[Tensor] | None = self._all_rows() if self.bytes <= budget else None
+        self.stored = self._all_rows() if self.bytes <= budget else None
         # every k-th row, so that a source sorted by label or length is still seen whole
-        rows = list(range(0, len(features), -(-len(features) // CALIBRATION_ROWS)))
-        self.scale = mean_pairwise_cost(*self.batch(rows))
+        calibration = self.batch(range(0, len(features), -(-len(features) // CALIBRATION_ROWS)))
+        self.scale = mean_pairwise_cost(calibration.states, calibration.mask)
 
-    def batch(self, rows: Sequence[int]) -> tuple[Float[Tensor, "batch m d"], Bool[Tensor, "batch m"]]:
-        """States of some rows, padded, with the mask of real tokens."""
+    def batch(self, rows: Sequence[int]) -> Side:
+        """The teacher's side of some rows, padded, with the mask of real tokens."""
         if self.stored is None:
             return self._ask(rows)
-        states = torch.nn.utils.rnn.pad_sequence([self.stored[row] for row in rows], batch_first=True)
-        lengths = torch.tensor([len(self.stored[row]) for row in rows])
-        return states.float(), torch.arange(states.shape[1]) < lengths[:, None]
+        states, logits = zip(*(self.stored[row] for row in rows), strict=True)
+        lengths = torch.tensor([len(row) for row in states])
+        padded = torch.nn.utils.rnn.pad_sequence(list(states), batch_first=True).float()
+        return Side(padded, torch.arange(padded.shape[1]) < lengths[:, None], torch.stack(list(logits)))
 
-    @torch.inference_mode()
-    def _ask(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    @torch.no_grad()
+    def _ask(self, rows: Sequence[int]) -> Side:
         inputs: dict[str, Any] = {
             name: ids.to(self.model.device) for name, ids in self.encoder.pad([self.features[i] for i in rows]).items()
         }
-        return last_hidden(self.model(**inputs)).float(), inputs["attention_mask"].bool()
+        outputs = self.model(**inputs, output_hidden_states=True)
+        return Side(
+            last_hidden(outputs).float(), inputs["attention_mask"].bool(), outputs.logits[:, self.order].float()
+        )
 
-    def _all_rows(self) -> list[Tensor]:
+    def _all_rows(self) -> list[tuple[Tensor, Tensor]]:
         order = sorted(range(len(self.features)), key=lambda i: len(self.features[i]["input_ids"]))
-        stored: list[Tensor] = [torch.empty(0)] * len(order)
+        stored: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0))] * len(order)
         for start in range(0, len(order), BATCH):
             rows = order[start : start + BATCH]
-            states, mask = self._ask(rows)
+            side = self._ask(rows)
+            assert side.mask is not None and side.logits is not None
             for i, row in enumerate(rows):
-                stored[row] = states[i][mask[i]].to("cpu", torch.bfloat16, copy=True)
+                states = side.states[i][side.mask[i]].to("cpu", torch.bfloat16, copy=True)
+                stored[row] = (states, side.logits[i].cpu())
         return stored

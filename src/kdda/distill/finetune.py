@@ -8,23 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import set_seed
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PrinterCallback, set_seed
 from transformers.trainer_utils import get_last_checkpoint
-from transformers.utils import logging as transformers_logging
 
 from kdda.data import Example, OneLanguageBatches
 from kdda.distill.cache import TeacherStates
-from kdda.distill.loss import DistillationLoss
+from kdda.distill.loss import DistillationLoss, last_hidden
 from kdda.distill.trainer import DistillationTrainer, Lesson, Rows, arguments, learning_rates
 from kdda.distill.watch import MetricsLog, ProgressBar, StopOnInterrupt
 from kdda.errors import Interrupted
-from kdda.models import Checkpoint, TrimmedVocabulary, decay_of_unused, load
+from kdda.models import Checkpoint, TrimmedVocabulary, decay_of_unused, load, quietly, standardize_head
 from kdda.recipe import Distill, ModelSpec, Training
 from kdda.report.runs import METRICS, MODEL
 from kdda.tasks import Prediction, Task, predict
 from kdda.text import Encoder
 
 CHECKPOINTS = "checkpoints"
+HEAD_ROWS = 128  # of a language, for the head's initialization
 Say = Callable[[str], None]
 
 
@@ -68,8 +71,9 @@ class Student:
         """Save an ordinary checkpoint (safetensors, tokenizer, full vocabulary) under the job's folder."""
         final, written = self.job.folder / MODEL, self.job.folder / f"{MODEL}.part"
         shutil.rmtree(written, ignore_errors=True)
-        self.checkpoint.model.save_pretrained(written)
-        self.checkpoint.tokenizer.save_pretrained(written)
+        with quietly():
+            self.checkpoint.model.save_pretrained(written)
+            self.checkpoint.tokenizer.save_pretrained(written)
         shutil.rmtree(final, ignore_errors=True)
         written.rename(final)  # a folder named model/ is a whole one
         return final
@@ -89,6 +93,8 @@ def fine_tune(job: Job, say: Say = print) -> Student:
     vocabulary = TrimmedVocabulary(checkpoint.model, _ids([*train.values(), dev]))
     say(_facts(job, train, encoder, vocabulary))
     lesson = Lesson(job.task, job.labels, train, dev, encoder, *_teachers(job, say))
+    if job.training.head == "standardized" and checkpoint.new_head:
+        standardize_head(checkpoint.model, _first_states(checkpoint, encoder, train))
     set_seed(job.seed)  # what was drawn above must not depend on which rooms drew
     trainer = _train(job, checkpoint, lesson)
     vocabulary.graft(_decay(job, trainer))
@@ -98,6 +104,17 @@ def fine_tune(job: Job, say: Say = print) -> Student:
 
 def _ids(splits: Sequence[Rows]) -> set[int]:
     return {i for rows in splits for row in rows.features for i in row["input_ids"]}
+
+
+@torch.no_grad()
+def _first_states(checkpoint: Checkpoint, encoder: Encoder, train: Mapping[str, Rows]) -> Float[Tensor, "rows width"]:
+    """The first token's last state for some training rows of every language."""
+    states = []
+    for rows in train.values():
+        every = -(-len(rows.features) // HEAD_ROWS)
+        inputs = encoder.pad(rows.features[::every])
+        states.append(last_hidden(checkpoint.model.base_model(**inputs))[:, 0])
+    return torch.cat(states)
 
 
 def _facts(job: Job, train: Mapping[str, Rows], encoder: Encoder, vocabulary: TrimmedVocabulary) -> str:
@@ -115,10 +132,12 @@ def _teachers(job: Job, say: Say) -> tuple[DistillationLoss | None, dict[str, Te
     states = {}
     for language, rows in job.train.items():
         encoder = job.teachers[language].encoder(job.training.max_length)
-        states[language] = TeacherStates(job.teachers[language], encoder, job.task.encode(rows, encoder))
-        kept = "stored" if states[language].stored is not None else "too large to store, asked in each step"
-        size = states[language].bytes / 2**20
-        say(f"  {job.name}: {language} teacher's states {size:,.0f} MB, {kept}; its scale s = {states[language].scale:.3g}")
+        found = TeacherStates(job.teachers[language], encoder, job.task.encode(rows, encoder), job.labels)
+        kept = "too large to store, asked in each step" if found.stored is None else "stored"
+        say(
+            f"  {job.name}: {language} teacher's states {found.bytes / 2**20:,.0f} MB, {kept}; scale s = {found.scale:.3g}"
+        )
+        states[language] = found
     return DistillationLoss(job.distill, {language: s.scale for language, s in states.items()}), states
 
 
@@ -133,7 +152,6 @@ def _train(job: Job, checkpoint: Checkpoint, lesson: Lesson) -> DistillationTrai
     batches, stop = _batches(job, lesson), StopOnInterrupt()
     last = get_last_checkpoint(str(folder))
     resume_step = int(last.rsplit("-", 1)[1]) if last else 0
-    transformers_logging.set_verbosity_error()
     trainer = DistillationTrainer(
         lesson,
         MetricsLog(job.folder / METRICS, resume_step),
@@ -142,8 +160,8 @@ def _train(job: Job, checkpoint: Checkpoint, lesson: Lesson) -> DistillationTrai
         args=arguments(job.training, folder, job.seed, job.task.metric, _steps(job, batches)),
         callbacks=[ProgressBar(job.name), stop],
     )
-    trainer.remove_callback("PrinterCallback")
-    with stop.listening():
+    trainer.remove_callback(PrinterCallback)
+    with stop.listening(), quietly():
         trainer.train(resume_from_checkpoint=last)
     if stop.asked and trainer.state.global_step < trainer.state.max_steps:
         raise Interrupted(

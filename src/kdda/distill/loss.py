@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from kdda.errors import KddaError, did_you_mean
 from kdda.recipe import Distill
-from kdda.transport import sinkhorn_divergence
+from kdda.transport import OBJECTIVES, ObjectiveSettings, Side
 
-OBJECTIVES = {"sinkhorn": sinkhorn_divergence}
+WIDTHS_MAY_DIFFER = ("gromov", "cka", "kd-logits")  # they never subtract a student state from a teacher's
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,15 @@ class Transport:
     """One batch's transport term: its mean, and the worst marginal error that its solver really reached."""
 
     mean: Float[Tensor, ""]
-    marginal_error: float
+    marginal_error: Float[Tensor, ""]
 
 
 def check_objective(name: str) -> None:
     """Refuse an objective that no one has written, before training."""
     if name not in OBJECTIVES:
-        raise KddaError(f'distill.objective: found "{name}"{did_you_mean(name, OBJECTIVES)}; there are {", ".join(OBJECTIVES)}')
+        raise KddaError(
+            f'distill.objective: found "{name}"{did_you_mean(name, OBJECTIVES)}; there are {", ".join(OBJECTIVES)}'
+        )
 
 
 class DistillationLoss:
@@ -44,27 +46,19 @@ class DistillationLoss:
         self.settings = settings
         self.scales = scales
 
-    def transport(
-        self,
-        language: str,
-        student: Float[Tensor, "batch n d"],
-        student_mask: Bool[Tensor, "batch n"],
-        teacher: Float[Tensor, "batch m d"],
-        teacher_mask: Bool[Tensor, "batch m"],
-    ) -> Transport:
+    def transport(self, language: str, student: Side, teacher: Side) -> Transport:
         """The batch's mean divergence; differentiable in the student alone."""
-        settings = self.settings
-        found = OBJECTIVES[settings.objective](
-            student,
-            teacher.detach(),
-            x_mask=student_mask,
-            y_mask=teacher_mask,
-            epsilon=settings.epsilon,
-            scale=self.scales[language] if settings.scale == "teacher" else settings.scale,
-            tolerance=settings.tolerance,
-            max_iterations=settings.max_iterations,
+        own = self.settings
+        scale = self.scales[language] if own.scale == "teacher" else own.scale
+        settings = ObjectiveSettings(
+            epsilon=own.epsilon,
+            scale=scale,
+            tolerance=own.tolerance,
+            max_iterations=own.max_iterations,
+            temperature=own.temperature,
         )
-        return Transport(found.value.mean(), float(found.marginal_error.max()))
+        found = OBJECTIVES[own.objective](student, teacher, settings)
+        return Transport(found.value.mean(), found.marginal_error.max())
 
     def total(self, task: Float[Tensor, ""], transport: Float[Tensor, ""]) -> Float[Tensor, ""]:
         """``additive``: L_task + λ·S.  ``convex``: (1 − λ)·L_task + λ·S.

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerControl, TrainingArguments
 
 from kdda.data import Example, OneLanguageBatches
 from kdda.distill.cache import TeacherStates
@@ -19,6 +19,7 @@ from kdda.distill.watch import MetricsLog
 from kdda.recipe import Training
 from kdda.tasks import Task, predict
 from kdda.text import Encoder, Features
+from kdda.transport import Side
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     """Trainer over one-language batches, whose loss may listen to that language's teacher."""
 
     def __init__(self, lesson: Lesson, log: MetricsLog, batches: OneLanguageBatches, **options: Any):
-        super().__init__(train_dataset=Mixture(lesson), data_collator=self._collate, **options)
+        # Trainer wants an evaluation set to be given; `evaluate` reads the lesson's own.
+        data = {"train_dataset": Mixture(lesson), "eval_dataset": lesson.dev.examples}
+        super().__init__(**data, data_collator=self._collate, **options)
         self.lesson, self.metrics_log, self.batches = lesson, log, batches
         self.model_accepts_loss_kwargs = False  # each micro-batch's loss is its own mean
         self.terms: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
@@ -88,24 +91,28 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         terms, total = self.terms[language], outputs.loss
         terms["task"].append(outputs.loss.detach())
         if loss is not None:
-            states, mask = self.lesson.teachers[language].batch(rows)
-            student = last_hidden(outputs)
-            found = loss.transport(
-                language, student, inputs["attention_mask"].bool(), states.to(student.device), mask.to(student.device)
-            )
+            student = Side(last_hidden(outputs), inputs["attention_mask"].bool(), outputs.logits)
+            found = loss.transport(language, student, self._teacher(language, rows))
             total = loss.total(outputs.loss, found.mean)
             terms["transport"].append(found.mean.detach())
             terms["marginal_error"].append(found.marginal_error)
         return (total, outputs) if return_outputs else total
 
+    def _teacher(self, language: str, rows: Sequence[int]) -> Side:
+        side, device = self.lesson.teachers[language].batch(rows), self.args.device
+        parts = (side.states, side.mask, side.logits)
+        return Side(*(None if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
+
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Scores on the development rows that select the model."""
         lesson = self.lesson
-        found = predict(self.model, lesson.task, lesson.dev.examples, lesson.dev.features, lesson.encoder, lesson.labels)
+        found = predict(
+            self.model, lesson.task, lesson.dev.examples, lesson.dev.features, lesson.encoder, lesson.labels
+        )
         scores = lesson.task.score(found, lesson.labels)
         metrics = {f"eval_{name}": value for name, value in scores.items() if isinstance(value, int | float)}
         self.metrics_log.write("dev", step=self.state.global_step, epoch=self.state.epoch, **scores)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def log(self, logs: dict[str, float], *_: Any, **__: Any) -> None:
@@ -113,7 +120,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         for language, terms in self.terms.items():
             means = {name: float(torch.tensor(values).mean()) for name, values in terms.items()}
             if "marginal_error" in terms:
-                means["marginal_error"] = max(terms["marginal_error"])
+                means["marginal_error"] = float(max(terms["marginal_error"]))
             self.metrics_log.write("train", step=self.state.global_step, language=language, **means)
         self.terms.clear()
         if "learning_rate" in logs:
@@ -142,11 +149,22 @@ def arguments(training: Training, folder: Path, seed: int, metric: str, steps: i
         metric_for_best_model=f"eval_{metric}",
         greater_is_better=True,
         logging_steps=training.log_every,
+        bf16=(bf16 := in_bfloat16(training.precision)),
+        use_cpu=bf16 and not torch.cuda.is_available(),
         remove_unused_columns=False,
         disable_tqdm=True,
         report_to="none",
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+
+
+def in_bfloat16(precision: str) -> bool:
+    """Whether to compute in bfloat16: when asked to, or under ``auto`` when the device has the instructions."""
+    if precision != "auto":
+        return precision == "bf16"
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def warmup_steps(training: Training, steps: int) -> int:

@@ -1,6 +1,16 @@
 """Checkpoints: loading them from anywhere, the mini models, and vocabularies that fit the data."""
 
-from kdda.models.load import Checkpoint, licence, load, load_config
+from kdda.models.head import standardize_head
+from kdda.models.load import Checkpoint, licence, load, load_config, quietly
 from kdda.models.vocabulary import TrimmedVocabulary, decay_of_unused
 
-__all__ = ["Checkpoint", "TrimmedVocabulary", "decay_of_unused", "licence", "load", "load_config"]
+__all__ = [
+    "Checkpoint",
+    "TrimmedVocabulary",
+    "decay_of_unused",
+    "licence",
+    "load",
+    "load_config",
+    "quietly",
+    "standardize_head",
+]

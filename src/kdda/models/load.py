@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ class Checkpoint:
     tokenizer: Any
     segmenter: str
     licence: str
+    new_head: bool = False  # drawn at random, since the checkpoint had none
 
     @property
     def width(self) -> int:
@@ -55,13 +57,14 @@ def load(
         KddaError: no such model, damaged weights, no safetensors, or a tokenizer that does not fit the model.
     """
     folder = resolve(name)
-    model, tokenizer = _make(MADE[name](), labels) if folder is None else _open(folder, name, labels)
+    made = _make(MADE[name](), labels) if folder is None else _open(folder, name, labels)
+    model, tokenizer, new_head = made
     if layers is not None:
         keep_layers(model, layers)
     _check_fit(name, model, tokenizer)
     segmenter = segmenter or getattr(model.config, "kdda_segmenter", None) or _segmenter_of(tokenizer)
     model.config.kdda_segmenter = segmenter
-    return Checkpoint(name, model.eval(), tokenizer, segmenter, licence(name))
+    return Checkpoint(name, model.eval(), tokenizer, segmenter, licence(name), new_head)
 
 
 def load_config(name: str) -> Any:
@@ -124,25 +127,27 @@ def keep_layers(model: Any, kept: int) -> None:
     model.config.num_hidden_layers = kept
 
 
-def _make(weights: MiniWeights, labels: Sequence[str] | None) -> tuple[Any, Any]:
+def _make(weights: MiniWeights, labels: Sequence[str] | None) -> tuple[Any, Any, bool]:
     config = BertConfig.from_dict({**weights.config.to_dict(), **_label_names(labels)})
     model = (AutoModel if labels is None else AutoModelForSequenceClassification).from_config(config)
     model.base_model.load_state_dict(weights.state, strict=False)
-    return model, weights.tokenizer
+    return model, weights.tokenizer, labels is not None
 
 
-def _open(folder: str, name: str, labels: Sequence[str] | None) -> tuple[Any, Any]:
+def _open(folder: str, name: str, labels: Sequence[str] | None) -> tuple[Any, Any, bool]:
     kind = AutoModel if labels is None else AutoModelForSequenceClassification
     options = {"use_safetensors": True, "output_loading_info": True, **_label_names(labels)}
     tokenizer = _guarded(lambda: AutoTokenizer.from_pretrained(folder), name)
-    with _quiet():
+    with quietly():
         model, info = _guarded(lambda: kind.from_pretrained(folder, ignore_mismatched_sizes=True, **options), name)
     prefix = f"{model.base_model_prefix}."
     lost = [key for key in info["missing_keys"] if labels is None or key.startswith(prefix)]
     lost = [key for key in lost if "pooler" not in key and "position_ids" not in key]
     if lost:
-        raise KddaError(f'"{name}": its weights lack {len(lost)} tensors that its config names, such as {sorted(lost)[0]}')
-    return model, tokenizer
+        raise KddaError(
+            f'"{name}": its weights lack {len(lost)} tensors that its config names, such as {sorted(lost)[0]}'
+        )
+    return model, tokenizer, any(key.startswith("classifier") for key in info["missing_keys"])
 
 
 def _label_names(labels: Sequence[str] | None) -> dict[str, Any]:
@@ -167,16 +172,17 @@ def _guarded(opening: Callable[[], Any], name: str) -> Any:
         ) from error
 
 
-class _quiet:
-    """No loading bars and reports: kdda says itself what it loads."""
-
-    def __enter__(self) -> None:
-        self.level = transformers_logging.get_verbosity()
-        transformers_logging.set_verbosity_error()
-        transformers_logging.disable_progress_bar()
-
-    def __exit__(self, *_: object) -> None:
-        transformers_logging.set_verbosity(self.level)
+@contextmanager
+def quietly() -> Iterator[None]:
+    """No bars and reports of transformers: kdda says itself what it loads and saves."""
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        transformers_logging.enable_progress_bar()
 
 
 def _check_fit(name: str, model: Any, tokenizer: Any) -> None:

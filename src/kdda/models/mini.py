@@ -2,7 +2,8 @@
 
 They are small (384 wide): what they show is true of mini models, not of PhoBERT and XLM-R.
 
-- ``mini/multilingual``: multilingual-e5-small in 4 bits (MIT; Wang et al. 2024, arXiv:2402.05672), 12 × 384, XLM-R's vocabulary.
+- ``mini/multilingual``: multilingual-e5-small in 4 bits (MIT; Wang et al. 2024, arXiv:2402.05672), 12 × 384, XLM-R's
+  vocabulary.
 - ``mini/english``: all-MiniLM-L6-v2 (Apache-2.0; Reimers & Gurevych 2019, arXiv:1908.10084), 6 × 384.
 - ``mini/vietnamese``: mini/multilingual under a word-level Vietnamese vocabulary (see `kdda.models.vietnamese`).
 """
@@ -14,6 +15,7 @@ import importlib.util
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -118,7 +120,7 @@ class E5Reader:
         offsets = np.frombuffer(self.file.read(4 * (count + 1)), "<u4")
         scores = np.frombuffer(self.file.read(4 * count), "<f4")
         blob = self.file.read(size)
-        spans = zip(offsets[:-1], offsets[1:], strict=True)
+        spans = pairwise(offsets)
         return [(blob[a:b].decode(), float(s)) for (a, b), s in zip(spans, scores, strict=True)]
 
     def _skip_normalisation(self) -> None:
@@ -139,7 +141,12 @@ class E5Reader:
 
 def _encoder_state(reader: E5Reader) -> dict[str, Tensor]:
     width, ffn = reader.sizes["hidden"], reader.sizes["ffn"]
-    shapes = {"q": (width, width), "k": (width, width), "v": (width, width), "ao": (width, width)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "q": (width, width),
+        "k": (width, width),
+        "v": (width, width),
+        "ao": (width, width),
+    }
     shapes |= {"fi": (ffn, width), "fo": (width, ffn), "aln": (width,), "oln": (width,)}
     state = {}
     for layer in range(reader.sizes["layers"]):

@@ -47,7 +47,9 @@ def entries(pieces: list[str]) -> list[str]:
 def word_tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
     """Longest entry first, from the left, inside each word of a segmented text."""
     index = {entry: i for i, entry in enumerate(vocabulary)}
-    core = Tokenizer(models.WordPiece(index, unk_token="[UNK]", continuing_subword_prefix="", max_input_chars_per_word=100))
+    core = Tokenizer(
+        models.WordPiece(index, unk_token="[UNK]", continuing_subword_prefix="", max_input_chars_per_word=100)
+    )
     core.normalizer = normalizers.NFC()
     core.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\w\p{M}]+|[^\w\s]"), "removed", invert=True)
     core.decoder = decoders.WordPiece(prefix="_")
@@ -60,7 +62,13 @@ def word_tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
         tokenizer_object=core,
         model_max_length=512,
         model_input_names=["input_ids", "attention_mask"],
-        **{"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"},
+        **{
+            "pad_token": "[PAD]",
+            "unk_token": "[UNK]",
+            "cls_token": "[CLS]",
+            "sep_token": "[SEP]",
+            "mask_token": "[MASK]",
+        },
     )
 
 
@@ -69,8 +77,12 @@ def transferred_rows(
 ) -> Float[Tensor, "entries width"]:
     """Each entry's row: the mean of the source's rows for the sub-words that spell it (Gee et al. 2022, eq. 1)."""
     special = {entry: [source.convert_tokens_to_ids(token)] for entry, token in SAME_AS.items()}
-    spelt = source([entry.replace("_", " ").strip() or "_" for entry in vocabulary], add_special_tokens=False)["input_ids"]
-    ids = [special.get(entry, spelling) or [source.unk_token_id] for entry, spelling in zip(vocabulary, spelt, strict=True)]
+    spelt = source([entry.replace("_", " ").strip() or "_" for entry in vocabulary], add_special_tokens=False)[
+        "input_ids"
+    ]
+    ids = [
+        special.get(entry, spelling) or [source.unk_token_id] for entry, spelling in zip(vocabulary, spelt, strict=True)
+    ]
     flat = torch.tensor([i for spelling in ids for i in spelling])
     starts = torch.tensor([0] + [len(spelling) for spelling in ids[:-1]]).cumsum(0)
     return torch.nn.functional.embedding_bag(flat, rows, starts, mode="mean")

@@ -23,7 +23,12 @@ def write_card(
 ) -> None:
     """Write README.md: what the model is made of, and what it scored where."""
     known = licence if licence != "unknown" else None
-    lines = [f"# {title}", "", f"Fine-tuned from `{base}` (licence: {licence}) with [kdda](https://pypi.org/project/kdda/).", ""]
+    lines = [
+        f"# {title}",
+        "",
+        f"Fine-tuned from `{base}` (licence: {licence}) with [kdda](https://pypi.org/project/kdda/).",
+        "",
+    ]
     lines += ["| language | teacher | training rows | test accuracy |", "|---|---|---:|---:|"]
     for language in languages:
         found = scores.get(language, {}).get("accuracy")
@@ -31,5 +36,7 @@ def write_card(
         lines.append(f"| {language} | {teachers.get(language, 'none')} | {data[language]['train']} | {score} |")
     lines += ["", "One run, one seed: its score has no spread of its own.", note]
     data_card = ModelCardData(language=list(languages), license=known, library_name="transformers", tags=["kdda"])
-    (folder / "README.md").write_text(f"---\n{data_card.to_yaml()}\n---\n\n" + "\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(
+        f"---\n{data_card.to_yaml()}\n---\n\n" + "\n".join(lines).rstrip() + "\n", encoding="utf-8"
+    )
     ModelCard.load(folder / "README.md")  # what we write must be what the Hub reads

@@ -46,9 +46,7 @@ def is_complete(folder: Path) -> bool:
 def read_run(folder: Path) -> Run:
     """A finished run from its folder, whose name and parent's are its seed and arm."""
     events = read_metrics(folder / METRICS)
-    final = {
-        kind: {e["language"]: e for e in events if e["event"] == f"final-{kind}"} for kind in ("test", "dev")
-    }
+    final = {kind: {e["language"]: e for e in events if e["event"] == f"final-{kind}"} for kind in ("test", "dev")}
     seconds = max((e["seconds"] for e in events if not e["event"].startswith("final")), default=0.0)
     seed = int(folder.name.removeprefix("seed-"))
     return Run(folder, folder.parent.name, seed, final["test"], final["dev"], seconds)

@@ -63,9 +63,7 @@ def spread(values: Sequence[float], signed: bool = False, digits: int = 1) -> st
     return text if sd is None else f"{text} ± {sd:.{digits}f}"
 
 
-def _notes(
-    by_arm: dict[str, dict[int, Run]], shown: Sequence[str], language: str, score: str, note: str
-) -> list[str]:
+def _notes(by_arm: dict[str, dict[int, Run]], shown: Sequence[str], language: str, score: str, note: str) -> list[str]:
     seeds = {arm: sorted(by_arm[arm]) for arm in shown}
     counts = {len(s) for s in seeds.values()}
     notes = []
@@ -93,7 +91,11 @@ def to_markdown(table: Table) -> str:
     """The table in Markdown, aligned to be read as it is."""
     widths = [max(len(row[i]) for row in [table.header, *table.rows]) for i in range(len(table.header))]
     lines = [
-        "| " + " | ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) + " |"
+        "| "
+        + " | ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        + " |"
         for row in [table.header, *table.rows]
     ]
     rule = "|" + "|".join("-" * (w + 1) + ("-" if i == 0 else ":") for i, w in enumerate(widths)) + "|"

@@ -26,9 +26,14 @@ class Prediction:
 class Task(Protocol):
     """The interface of every task; reading differs from classification here and nowhere else."""
 
-    name: str
-    metric: str
-    texts: tuple[str, ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def metric(self) -> str: ...
+
+    @property
+    def texts(self) -> tuple[str, ...]: ...
 
     def encode(self, examples: Sequence[Example], encoder: Encoder) -> list[Features]: ...
 

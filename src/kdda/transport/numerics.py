@@ -1,7 +1,8 @@
-"""Arithmetic that mixed precision must not touch: full-precision regions and masked reductions."""
+"""Arithmetic that mixed precision must not touch, and when rounding lets a solver stop."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,13 +15,29 @@ def full_precision(device: torch.device) -> Iterator[None]:
     At ε = 0.005 a relative error of 1e-3 in a cost near 1 changes an entry of the plan by a fifth, so neither bf16 nor
     TF32 may enter a cost or a kernel.
     """
-    precision = torch.get_float32_matmul_precision()
-    with torch.autocast(device_type=device.type, enabled=False):
+    with torch.autocast(device_type=device.type, enabled=False), _exact_products():
+        yield
+
+
+@contextmanager
+def _exact_products() -> Iterator[None]:
+    backends: list[Any] = [torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None)]
+    if not all(hasattr(backend, "fp32_precision") for backend in backends):  # before torch 2.9
+        precision = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("highest")
         try:
             yield
         finally:
             torch.set_float32_matmul_precision(precision)
+        return
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -1,0 +1,95 @@
+"""Tiny models and data, made anew for each test: a BERT of 16 dimensions learns a toy inference task in seconds."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+LABELS = ["entailment", "neutral", "contradiction"]
+NOUNS = {"aa": ["mèo", "chó", "gà", "cá"], "bb": ["cat", "dog", "hen", "fish"]}
+VERBS = {"aa": ["ngủ", "chạy"], "bb": ["sleeps", "runs"]}
+
+
+def words() -> list[str]:
+    return sorted({w for table in (NOUNS, VERBS) for row in table.values() for w in row} | {"không", "not", "rất", "very"})
+
+
+def make_tokenizer(extra: tuple[str, ...] = ()) -> PreTrainedTokenizerFast:
+    vocabulary = {w: i for i, w in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words(), *extra])}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    core.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=core, **names)
+
+
+def make_model(folder: Path, width: int = 16, seed: int = 0, layers: int = 2, rows: int = 40) -> str:
+    """A local checkpoint with random weights, in the Hub's layout."""
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=rows, hidden_size=width, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=2 * width
+    )
+    config.max_position_embeddings = 64
+    BertModel(config).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+def make_rows(language: str, count: int, seed: int) -> list[dict[str, Any]]:
+    """Label by a rule that a tiny model can find: same noun and verb, another noun, or a negated verb."""
+    chance, rows = random.Random(seed), []
+    negation = {"aa": "không", "bb": "not"}[language]
+    for i in range(count):
+        noun, verb, label = chance.choice(NOUNS[language]), chance.choice(VERBS[language]), LABELS[i % 3]
+        other = chance.choice([n for n in NOUNS[language] if n != noun])
+        hypothesis = {"entailment": f"{noun} {verb}", "neutral": f"{other} {verb}"}.get(label, f"{noun} {negation} {verb}")
+        rows.append({"premise": f"{noun} {verb}", "hypothesis": hypothesis, "label": label})
+    return rows
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+class Bench:
+    """A folder with two tiny teachers, a student, data in two languages, and the recipe that joins them."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        models_ = {name: make_model(folder / name, seed=i) for i, name in enumerate(("student", "ta", "tb"))}
+        self.values: dict[str, Any] = {
+            "task": "nli",
+            "target": "aa",
+            "student": models_["student"],
+            "teachers": {"aa": models_["ta"], "bb": models_["tb"]},
+            "data": {language: self._data(language) for language in ("aa", "bb")},
+            "training": {"learning_rate": 3e-3, "epochs": 2, "batch_size": 8, "log_every": 2, "precision": "fp32"},
+        }
+
+    def _data(self, language: str) -> dict[str, str]:
+        sizes = {"train": 45, "dev": 15, "test": 18}
+        return {
+            split: write_rows(self.folder / f"{language}.{split}.jsonl", make_rows(language, size, seed))
+            for seed, (split, size) in enumerate(sizes.items())
+        }
+
+    def write(self, name: str = "recipe.yaml") -> Path:
+        path = self.folder / name
+        path.write_text(yaml.safe_dump(self.values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        return path
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)

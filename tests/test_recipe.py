@@ -1,0 +1,109 @@
+"""Recipes are strict, and say where a mistake is."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kdda.errors import KddaError
+from kdda.recipe import built_in, load_recipe
+
+TEXT = """\
+task: nli
+target: vi
+student: mini/multilingual
+teachers:
+  vi: mini/vietnamese
+data:
+  vi: {train: "embedded:nli/vi/train", dev: "embedded:nli/vi/dev", test: "embedded:nli/vi/test"}
+training:
+  epochs: 3
+  lerning_rate: 1.0e-4
+"""
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "own.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def refused(folder: Path, text: str, *overrides: str) -> str:
+    with pytest.raises(KddaError) as error:
+        load_recipe(written(folder, text), overrides)
+    return str(error.value)
+
+
+def test_a_misspelt_key_is_named_with_its_line_and_the_right_one(tmp_path: Path) -> None:
+    message = refused(tmp_path, TEXT)
+    assert 'own.yaml:10: unknown key "training.lerning_rate" — did you mean "learning_rate"?' in message
+
+
+def test_a_wrong_type_is_named_with_path_line_found_and_expected(tmp_path: Path) -> None:
+    message = refused(tmp_path, TEXT.replace("lerning_rate", "learning_rate").replace("epochs: 3", "epochs: many"))
+    assert "own.yaml:9: training.epochs: found 'many', expected: " in message and "integer" in message
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    message = refused(tmp_path, TEXT.replace("epochs: 3", "epochs: 0").replace("task: nli\n", ""))
+    assert len(message.splitlines()) == 3 and '"task" is missing' in message
+
+
+def test_text_that_is_not_yaml_is_named_with_its_line(tmp_path: Path) -> None:
+    assert "own.yaml:2: not YAML" in refused(tmp_path, "task: nli\n target: vi\n")
+
+
+def test_an_unknown_recipe_is_answered_with_the_nearest_name() -> None:
+    with pytest.raises(KddaError, match='did you mean "mini-nli"'):
+        load_recipe("mini-nil")
+
+
+def test_a_language_with_data_but_no_teacher_is_refused_when_an_arm_distils(tmp_path: Path) -> None:
+    text = TEXT.replace("lerning_rate", "learning_rate").replace("  vi: mini/vietnamese\n", "  en: mini/english\n")
+    assert 'language "vi" has data but no teacher' in refused(tmp_path, text)
+
+
+def test_overrides_change_fields_and_models_may_be_given_as_a_name(tmp_path: Path) -> None:
+    path = written(tmp_path, TEXT.replace("lerning_rate", "learning_rate"))
+    recipe = load_recipe(path, ["teachers.vi=some/model", "training.epochs=7", "student.layers=6", "distill.lambda=0.5"])
+    assert recipe.teachers["vi"].model == "some/model"
+    assert (recipe.training.epochs, recipe.student.layers, recipe.distill.weight) == (7, 6, 0.5)
+    assert recipe.student.model == "mini/multilingual"
+
+
+def test_a_bad_override_is_named_as_such(tmp_path: Path) -> None:
+    text = TEXT.replace("lerning_rate", "learning_rate")
+    assert "--set training.epochs: training.epochs: found -1" in refused(tmp_path, text, "training.epochs=-1")
+    assert "expected key.path=value" in refused(tmp_path, text, "training.epochs")
+
+
+def test_an_arm_may_change_the_distillation_and_is_checked_too(tmp_path: Path) -> None:
+    text = TEXT.replace("lerning_rate", "learning_rate")
+    arms = "arms:\n  half: {train: target, distill: {lambda: 0.15}}\n"
+    recipe = load_recipe(written(tmp_path, text + arms))
+    found = recipe.distillation("half")
+    assert found is not None and (found.weight, found.epsilon) == (0.15, recipe.distill.epsilon)
+    assert "arms.half.distill.lamda" in refused(tmp_path, text + arms.replace("lambda", "lamda"))
+
+
+def test_a_resolved_recipe_reads_back_as_itself(tmp_path: Path) -> None:
+    recipe = load_recipe("mini-nli")
+    again = load_recipe(written(tmp_path, recipe.cell("student-kdda", 2).to_yaml()))
+    assert again == recipe.cell("student-kdda", 2)
+
+
+def test_every_built_in_recipe_loads() -> None:
+    assert "mini-nli" in built_in()
+    for name in built_in():
+        assert load_recipe(name).to_yaml()
+
+
+def test_teachers_and_transport_do_not_belong_to_an_arm_that_does_not_listen() -> None:
+    recipe = load_recipe("mini-nli")
+    other = load_recipe("mini-nli", ["distill.epsilon=0.5", "teachers.en=another"])
+    assert recipe.cell("student-da", 1) == other.cell("student-da", 1)
+    assert recipe.cell("student-kdda", 1) != other.cell("student-kdda", 1)
+
+
+def test_a_recipe_is_plain_yaml() -> None:
+    assert yaml.safe_load(load_recipe("mini-nli").to_yaml())["distill"]["lambda"] == 0.3
