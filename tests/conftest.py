@@ -19,7 +19,9 @@ VERBS = {"aa": ["ngủ", "chạy"], "bb": ["sleeps", "runs"]}
 
 
 def words() -> list[str]:
-    return sorted({w for table in (NOUNS, VERBS) for row in table.values() for w in row} | {"không", "not", "rất", "very"})
+    return sorted(
+        {w for table in (NOUNS, VERBS) for row in table.values() for w in row} | {"không", "not", "rất", "very"}
+    )
 
 
 def make_tokenizer(extra: tuple[str, ...] = ()) -> PreTrainedTokenizerFast:
@@ -30,7 +32,8 @@ def make_tokenizer(extra: tuple[str, ...] = ()) -> PreTrainedTokenizerFast:
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    return PreTrainedTokenizerFast(tokenizer_object=core, **names)
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(tokenizer_object=core, model_input_names=inputs, **names)
 
 
 def make_model(folder: Path, width: int = 16, seed: int = 0, layers: int = 2, rows: int = 40) -> str:
@@ -52,7 +55,9 @@ def make_rows(language: str, count: int, seed: int) -> list[dict[str, Any]]:
     for i in range(count):
         noun, verb, label = chance.choice(NOUNS[language]), chance.choice(VERBS[language]), LABELS[i % 3]
         other = chance.choice([n for n in NOUNS[language] if n != noun])
-        hypothesis = {"entailment": f"{noun} {verb}", "neutral": f"{other} {verb}"}.get(label, f"{noun} {negation} {verb}")
+        hypothesis = {"entailment": f"{noun} {verb}", "neutral": f"{other} {verb}"}.get(
+            label, f"{noun} {negation} {verb}"
+        )
         rows.append({"premise": f"{noun} {verb}", "hypothesis": hypothesis, "label": label})
     return rows
 

@@ -65,7 +65,9 @@ def test_a_language_with_data_but_no_teacher_is_refused_when_an_arm_distils(tmp_
 
 def test_overrides_change_fields_and_models_may_be_given_as_a_name(tmp_path: Path) -> None:
     path = written(tmp_path, TEXT.replace("lerning_rate", "learning_rate"))
-    recipe = load_recipe(path, ["teachers.vi=some/model", "training.epochs=7", "student.layers=6", "distill.lambda=0.5"])
+    recipe = load_recipe(
+        path, ["teachers.vi=some/model", "training.epochs=7", "student.layers=6", "distill.lambda=0.5"]
+    )
     assert recipe.teachers["vi"].model == "some/model"
     assert (recipe.training.epochs, recipe.student.layers, recipe.distill.weight) == (7, 6, 0.5)
     assert recipe.student.model == "mini/multilingual"

@@ -110,7 +110,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             self.model, lesson.task, lesson.dev.examples, lesson.dev.features, lesson.encoder, lesson.labels
         )
         scores = lesson.task.score(found, lesson.labels)
-        metrics = {f"eval_{name}": value for name, value in scores.items() if isinstance(value, int | float)}
+        metrics = {f"eval_{name}": float(value) for name, value in scores.items() if isinstance(value, int | float)}
         self.metrics_log.write("dev", step=self.state.global_step, epoch=self.state.epoch, **scores)
         self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -23,6 +23,7 @@ class Prediction:
     probabilities: dict[str, float]
 
 
+@runtime_checkable
 class Task(Protocol):
     """The interface of every task; reading differs from classification here and nowhere else."""
 

@@ -1,0 +1,100 @@
+"""Rows from files, and what is said of files that cannot be read."""
+
+from pathlib import Path
+
+import pytest
+
+from kdda.data import Schema, Source, check_rows, read_rows, sample
+from kdda.errors import KddaError
+
+SCHEMA = Schema(("premise", "hypothesis"), ("entailment", "neutral", "contradiction"))
+GOOD = '{"premise": "a", "hypothesis": "b", "label": "neutral"}\n'
+
+
+def file(folder: Path, name: str, text: str, encoding: str = "utf-8") -> Source:
+    (folder / name).write_bytes(text.encode(encoding))
+    return Source(str(folder / name))
+
+
+def refused(source: Source, schema: Schema = SCHEMA) -> str:
+    with pytest.raises(KddaError) as error:
+        check_rows(read_rows(source), schema)
+    return str(error.value)
+
+
+def test_jsonl_csv_tsv_and_json_give_the_same_rows(tmp_path: Path) -> None:
+    sources = [
+        file(tmp_path, "a.jsonl", GOOD),
+        file(tmp_path, "a.csv", "\ufeffpremise,hypothesis,label\na,b,neutral\n"),
+        file(tmp_path, "a.tsv", "premise\thypothesis\tlabel\na\tb\tneutral\n"),
+        file(tmp_path, "a.json", f"[{GOOD}]"),
+    ]
+    for source in sources:
+        examples, _ = check_rows(read_rows(source), SCHEMA)
+        assert [(e.texts, e.label) for e in examples] == [(("a", "b"), "neutral")]
+
+
+def test_a_file_without_a_line_of_names_takes_them_from_the_recipe(tmp_path: Path) -> None:
+    source = Source(file(tmp_path, "a.tsv", 'x "y\tb\tneutral\n').name, header=["premise", "hypothesis", "label"])
+    assert check_rows(read_rows(source), SCHEMA)[0][0].texts == ('x "y', "b")
+
+
+def test_columns_and_label_names_are_mapped(tmp_path: Path) -> None:
+    schema = Schema(SCHEMA.texts, SCHEMA.labels, {"premise": "p", "label": "gold"}, {"0": "entailment", "-": None})
+    text = '{"p": "a", "hypothesis": "b", "gold": 0}\n{"p": "c", "hypothesis": "d", "gold": "-"}\n'
+    examples, left_out = check_rows(read_rows(file(tmp_path, "a.jsonl", text)), schema)
+    assert [e.label for e in examples] == ["entailment"]
+    assert dict(left_out) == {'label "-" dropped': 1}
+
+
+def test_a_label_that_no_map_knows_is_refused_with_its_place(tmp_path: Path) -> None:
+    message = refused(file(tmp_path, "a.jsonl", GOOD + GOOD.replace("neutral", "netural")))
+    assert "1 of 2 rows are bad" in message and "a.jsonl:2" in message and 'did you mean "neutral"' in message
+
+
+def test_an_integer_label_is_never_guessed(tmp_path: Path) -> None:
+    assert 'labels: {"1": entailment}' in refused(file(tmp_path, "a.jsonl", GOOD.replace('"neutral"', "1")))
+
+
+def test_an_empty_premise_is_refused_with_its_place(tmp_path: Path) -> None:
+    message = refused(file(tmp_path, "a.jsonl", GOOD + GOOD.replace('"a"', '"  "')))
+    assert 'a.jsonl:2: "premise" is empty' in message
+
+
+def test_a_missing_field_is_answered_with_the_ones_found(tmp_path: Path) -> None:
+    message = refused(file(tmp_path, "a.jsonl", GOOD.replace("premise", "premises")))
+    assert 'no field "premise" — did you mean "premises"?' in message
+
+
+def test_bad_rows_are_skipped_and_counted_when_asked(tmp_path: Path) -> None:
+    rows = read_rows(file(tmp_path, "a.jsonl", GOOD + GOOD.replace('"a"', '""')))
+    examples, left_out = check_rows(rows, SCHEMA, on_bad_row="skip")
+    assert len(examples) == 1 and left_out["bad row"] == 1
+
+
+def test_a_file_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> None:
+    source = file(tmp_path, "a.jsonl", GOOD + GOOD.replace('"a"', '"á"'), encoding="latin-1")
+    assert "a.jsonl:2: not UTF-8 (byte 0xe1)" in refused(source)
+
+
+def test_a_broken_line_is_refused_with_its_number(tmp_path: Path) -> None:
+    assert "a.jsonl:2: not JSON" in refused(file(tmp_path, "a.jsonl", GOOD + '{"premise": "a", \n'))
+    assert "a.tsv:2: found 2 fields, expected 3" in refused(
+        file(tmp_path, "a.tsv", "premise\thypothesis\tlabel\na\tb\n")
+    )
+
+
+def test_a_missing_file_says_how_sources_are_written(tmp_path: Path) -> None:
+    assert "hub:owner/dataset:split" in refused(Source(str(tmp_path / "none.jsonl")))
+    assert 'did you mean "nli/vi/train"' in refused(Source("embedded:nli/vi/trian"))
+    assert "hub:owner/dataset[/config]:split" in refused(Source("hub:nonsense"))
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    assert "no rows" in refused(file(tmp_path, "a.jsonl", "\n"))
+
+
+def test_a_sample_is_the_same_every_time_and_differs_between_languages(tmp_path: Path) -> None:
+    rows = read_rows(file(tmp_path, "a.jsonl", GOOD * 50))
+    assert sample(rows, 10, "vi") == sample(rows, 10, "vi") != sample(rows, 10, "en")
+    assert sample(rows, None, "vi") == rows

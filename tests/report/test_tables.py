@@ -1,0 +1,39 @@
+"""Tables say how sure their numbers are."""
+
+from pathlib import Path
+
+from kdda.report import Run, comparison, read_metrics, to_markdown
+from kdda.report.tables import Table
+
+
+def run(arm: str, seed: int, score: float) -> Run:
+    return Run(Path(), arm, seed, {"vi": {"rows": 400, "accuracy": score, "macro_f1": score - 1}}, {}, 12.0)
+
+
+def table(*runs: Run) -> Table:
+    return comparison(runs, "vi", ("accuracy", "macro_f1"), ["student", "student-da", "student-kdda"])
+
+
+def test_one_seed_is_called_one_seed() -> None:
+    text = to_markdown(table(run("student", 1, 50.0), run("student-da", 1, 54.0)))
+    assert "One seed" in text and "±" not in text
+    assert "+4.0" in text and "standard error of about 2.5 points" in text
+
+
+def test_several_seeds_have_a_spread_and_differences_are_paired() -> None:
+    found = table(*(run("student", s, 50.0 + s) for s in (1, 2)), *(run("student-da", s, 52.0 + s) for s in (1, 2)))
+    row = next(r for r in found.rows if r[0] == "student-da")
+    assert row[1] == "53.5 ± 0.7" and row[3] == "+2.0 ± 0.0"
+
+
+def test_arms_with_other_seeds_are_compared_over_the_common_ones_and_said_so() -> None:
+    found = table(run("student", 1, 50.0), run("student", 2, 51.0), run("student-da", 2, 53.0))
+    row = next(r for r in found.rows if r[0] == "student-da")
+    assert row[3] == "+2.0" and "Seeds differ" in found.notes[0]
+
+
+def test_a_line_cut_by_a_kill_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"event": "step", "step": 1}\n{"event": "st')
+    assert read_metrics(path) == [{"event": "step", "step": 1}]
+    assert read_metrics(tmp_path / "none") == []

@@ -1,0 +1,231 @@
+"""From a recipe to run folders and a table, through the command line, on tiny models."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from kdda.cli import main
+from kdda.report import read_metrics
+from tests.conftest import LABELS, Bench, make_model
+
+
+def kdda(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of one command."""
+    capsys.readouterr()  # what the test itself has printed so far
+    monkeypatch.setattr(sys, "argv", ["kdda", *arguments])
+    code = 0
+    try:
+        main()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    return lambda *arguments: kdda(capsys, monkeypatch, *map(str, arguments))
+
+
+def test_all_arms_run_and_every_run_leaves_a_folder(bench: Bench, command: Any) -> None:
+    out = bench.folder / "runs"
+    code, text, _ = command("run", bench.write(), "--out", out, "--seeds", "1,2")
+    assert code == 0
+    for arm in ("student", "student-da", "student-kdda"):
+        assert f"| {arm}" in text
+        folder = out / "nli" / arm / "seed-2"
+        assert yaml.safe_load((folder / "recipe.yaml").read_text())["seeds"] == [2]
+        assert {p.name for p in folder.iterdir()} == {
+            "recipe.yaml", "environment.json", "metrics.jsonl", "predictions.jsonl", "model",
+        }  # fmt: skip
+    assert "Mean ± sample sd over seeds 1, 2" in text and "Worth listening to?" in text
+
+
+def test_an_arm_that_listens_logs_its_terms_by_language(bench: Bench, command: Any) -> None:
+    command("run", bench.write(), "--out", bench.folder / "runs", "--arms", "student-kdda")
+    events = read_metrics(bench.folder / "runs" / "nli" / "student-kdda" / "seed-1" / "metrics.jsonl")
+    curves = [e for e in events if e["event"] == "train"]
+    assert {e["language"] for e in curves} == {"aa", "bb"}
+    assert all(e["transport"] > 0 and e["task"] > 0 and e["marginal_error"] <= 1e-4 for e in curves)
+    assert {e["event"] for e in events} == {"train", "step", "dev", "final-dev", "final-test"}
+    assert {e["language"] for e in events if e["event"] == "final-test"} == {"aa", "bb"}
+
+
+def test_a_saved_student_is_an_ordinary_checkpoint(bench: Bench, command: Any) -> None:
+    command("run", bench.write(), "--out", bench.folder / "runs", "--arms", "student-kdda")
+    run = bench.folder / "runs" / "nli" / "student-kdda" / "seed-1"
+    model = AutoModelForSequenceClassification.from_pretrained(run / "model")
+    tokenizer = AutoTokenizer.from_pretrained(run / "model")
+    assert model.get_input_embeddings().num_embeddings == 40  # the full vocabulary again
+    assert [model.config.id2label[i] for i in range(3)] == LABELS
+    assert not list((run / "model").glob("*.bin")) and (run / "model" / "README.md").is_file()
+    row = next(r for r in map(json.loads, (run / "predictions.jsonl").open(encoding="utf-8")) if r["language"] == "aa")
+    source = json.loads(Path(bench.values["data"]["aa"]["test"]).read_text(encoding="utf-8").splitlines()[0])
+    with torch.no_grad():
+        logits = model(**tokenizer(source["premise"], source["hypothesis"], return_tensors="pt")).logits
+    expected = dict(zip(LABELS, logits.softmax(-1)[0].tolist(), strict=True))
+    assert row["probabilities"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_finished_runs_and_teachers_are_reused(bench: Bench, command: Any) -> None:
+    arguments = ("run", bench.write(), "--out", bench.folder / "runs", "--arms", "student-kdda")
+    _, first, _ = command(*arguments)
+    _, second, _ = command(*arguments)
+    assert "finished already" in second and "reused from" in second
+    assert first.splitlines()[-5:] == second.splitlines()[-5:]
+
+
+def test_the_same_recipe_and_seed_give_the_same_weights(bench: Bench, command: Any) -> None:
+    for name in ("one", "two"):
+        command("run", bench.write(), "--out", bench.folder / name, "--arms", "student-kdda")
+    one, two = (load_file(bench.folder / n / "nli/student-kdda/seed-1/model/model.safetensors") for n in ("one", "two"))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_a_teacher_changes_what_the_student_becomes(bench: Bench, command: Any) -> None:
+    command("run", bench.write(), "--out", bench.folder / "with", "--arms", "student-kdda")
+    command("run", bench.write(), "--out", bench.folder / "without", "--arms", "student-da")
+    command("run", bench.write(), "--out", bench.folder / "zero", "--arms", "student-kdda", "--set", "distill.lambda=0")
+    heard, da, zero = (
+        load_file(bench.folder / out / f"nli/{arm}/seed-1/model/model.safetensors")["classifier.weight"]
+        for out, arm in (("with", "student-kdda"), ("without", "student-da"), ("zero", "student-kdda"))
+    )
+    assert torch.equal(da, zero) and not torch.equal(da, heard)
+
+
+def test_other_languages_and_one_teacher_alone_need_only_a_recipe(bench: Bench, command: Any) -> None:
+    bench.values["teachers"].pop("bb")
+    bench.values["arms"] = {"only-aa": {"train": "target", "distill": {"lambda": 1.0, "objective": "mse-pooled"}}}
+    code, text, _ = command("run", bench.write(), "--out", bench.folder / "runs")
+    assert code == 0 and "| only-aa" in text
+
+
+def test_a_teacher_fine_tuned_elsewhere_is_used_as_it_is(bench: Bench, command: Any) -> None:
+    command("run", bench.write(), "--out", bench.folder / "runs", "--arms", "student-kdda")
+    trained = next((bench.folder / "runs" / "teachers").glob("aa-*/model"))
+    bench.values["teachers"]["aa"] = {"model": str(trained), "finetuned": True}
+    code, text, _ = command("run", bench.write(), "--out", bench.folder / "again", "--arms", "student-kdda")
+    assert code == 0 and not list((bench.folder / "again" / "teachers").glob("aa-*"))
+    bench.values["teachers"]["aa"] = {"model": bench.values["student"], "finetuned": True}
+    code, _, error = command("run", bench.write(), "--out", bench.folder / "third", "--arms", "student-kdda")
+    assert code == 2 and "is called finetuned, but its labels are" in error
+
+
+def test_a_teacher_no_better_than_the_student_is_warned_of(bench: Bench, command: Any) -> None:
+    bench.values["teachers"]["aa"] = {"model": bench.values["teachers"]["aa"], "training": {"learning_rate": 1e-9}}
+    _, text, _ = command("run", bench.write(), "--out", bench.folder / "runs", "--arms", "student,student-kdda")
+    teacher, student = (
+        float(part.split()[-1])
+        for part in next(x for x in text.splitlines() if "aa: teacher" in x).split("WARNING")[0].split(",")
+    )
+    assert ("WARNING: this teacher is no better" in text) == (teacher <= student)
+
+
+def refused(command: Any, bench: Bench, *more: str) -> str:
+    code, _, error = command("run", bench.write(), "--out", bench.folder / "runs", *more)
+    assert code == 2 and error.startswith("kdda: ") and "Traceback" not in error
+    assert not list((bench.folder / "runs").rglob("model"))  # nothing was trained
+    return str(error)
+
+
+def test_a_teacher_of_another_width_is_refused_with_both_widths(bench: Bench, command: Any) -> None:
+    bench.values["teachers"]["bb"] = make_model(bench.folder / "wide", width=24)
+    message = refused(command, bench)
+    assert "24 wide" in message and "16" in message and "teachers.bb" in message
+
+
+def test_an_objective_that_compares_no_states_allows_another_width(bench: Bench, command: Any) -> None:
+    bench.values["teachers"]["bb"] = make_model(bench.folder / "wide", width=24)
+    bench.values["distill"] = {"objective": "kd-logits"}
+    code, _, _ = command("run", bench.write(), "--out", bench.folder / "runs", "--arms", "student-kdda")
+    assert code == 0
+
+
+def test_a_language_without_a_teacher_is_refused(bench: Bench, command: Any) -> None:
+    bench.values["teachers"].pop("bb")
+    assert 'language "bb" has data but no teacher' in refused(command, bench)
+
+
+def test_a_bad_row_is_refused_before_training(bench: Bench, command: Any) -> None:
+    path = Path(bench.values["data"]["bb"]["test"])
+    path.write_text(path.read_text().replace("neutral", "unrelated", 1))
+    message = refused(command, bench)
+    assert "data.bb.test" in message and "unrelated" in message and "bb.test.jsonl:" in message
+
+
+def test_a_file_that_is_not_utf8_is_refused_before_training(bench: Bench, command: Any) -> None:
+    path = Path(bench.values["data"]["aa"]["train"])
+    path.write_bytes(path.read_bytes() + '{"premise": "không"}'.encode("utf-16"))
+    assert "aa.train.jsonl:46: not UTF-8" in refused(command, bench)
+
+
+def test_a_misspelt_key_is_refused_before_training(bench: Bench, command: Any) -> None:
+    bench.values["trainng"] = bench.values.pop("training")
+    assert 'did you mean "training"' in refused(command, bench)
+
+
+def test_a_corrupted_student_is_refused(bench: Bench, command: Any) -> None:
+    weights = Path(bench.values["student"]) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    assert "damaged or not a checkpoint" in refused(command, bench, "--arms", "student")
+
+
+def test_unknown_tasks_arms_objectives_and_seeds_are_answered_with_what_there_is(bench: Bench, command: Any) -> None:
+    assert 'did you mean "student-kdda"' in refused(command, bench, "--arms", "student-kda")
+    assert "expected numbers such as 1,2,3" in refused(command, bench, "--seeds", "one")
+    assert 'did you mean "nli"' in refused(command, bench, "--set", "task=nlii")
+    assert 'did you mean "sinkhorn"' in refused(command, bench, "--set", "distill.objective=sinkhon")
+
+
+def test_a_folder_with_another_recipes_run_is_refused_and_kept(bench: Bench, command: Any) -> None:
+    arguments = ("run", bench.write(), "--out", bench.folder / "runs", "--arms", "student")
+    assert command(*arguments)[0] == 0
+    code, _, error = command(*arguments, "--set", "training.epochs=3")
+    assert code == 2 and "holds a run of another recipe" in error and "training.epochs: 2 there, 3 here" in error
+    assert "finished already" in command(*arguments)[1]
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "kdda", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
+
+
+def wait_for_step(metrics: Path, step: int, process: subprocess.Popen[str]) -> None:
+    while process.poll() is None and not any(e.get("step", 0) >= step for e in read_metrics(metrics)):
+        time.sleep(0.002)
+
+
+@pytest.mark.slow
+def test_after_ctrl_c_the_same_command_ends_with_the_weights_of_a_run_never_stopped(bench: Bench, command: Any) -> None:
+    bench.values["training"] |= {"epochs": 30, "log_every": 1, "learning_rate": 1e-3}
+    recipe = bench.write()
+    arguments = ("run", recipe, "--arms", "student-kdda", "--out", bench.folder / "stopped")
+    run = bench.folder / "stopped" / "nli" / "student-kdda" / "seed-1"
+    for step in (20, 150):  # in the middle of an epoch of 12 steps, twice
+        process = start(*arguments)
+        wait_for_step(run / "metrics.jsonl", step, process)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate()
+        assert process.returncode == 130, error
+        assert "the same command continues from there" in error and "Traceback" not in error
+        assert not (run / "predictions.jsonl").exists()
+    assert command(*arguments)[0] == 0
+    assert command(*arguments[:-1], bench.folder / "whole")[0] == 0
+    other = bench.folder / "whole" / "nli" / "student-kdda" / "seed-1"
+    a, b = (load_file(folder / "model" / "model.safetensors") for folder in (run, other))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    steps, whole = (
+        [e["step"] for e in read_metrics(f / "metrics.jsonl") if e["event"] == "step"] for f in (run, other)
+    )
+    assert steps == whole == list(range(1, 361))
