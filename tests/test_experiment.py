@@ -115,7 +115,7 @@ def test_a_teacher_fine_tuned_elsewhere_is_used_as_it_is(bench: Bench, command: 
     command("run", bench.write(), "--out", bench.folder / "runs", "--arms", "student-kdda")
     trained = next((bench.folder / "runs" / "teachers").glob("aa-*/model"))
     bench.values["teachers"]["aa"] = {"model": str(trained), "finetuned": True}
-    code, text, _ = command("run", bench.write(), "--out", bench.folder / "again", "--arms", "student-kdda")
+    code, _, _ = command("run", bench.write(), "--out", bench.folder / "again", "--arms", "student-kdda")
     assert code == 0 and not list((bench.folder / "again" / "teachers").glob("aa-*"))
     bench.values["teachers"]["aa"] = {"model": bench.values["student"], "finetuned": True}
     code, _, error = command("run", bench.write(), "--out", bench.folder / "third", "--arms", "student-kdda")

@@ -97,7 +97,7 @@ def test_weights_that_lack_tensors_are_refused(tmp_path: Path) -> None:
     folder = Path(make_model(tmp_path / "model"))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
-    with pytest.raises(KddaError, match="its weights lack .* tensors"):
+    with pytest.raises(KddaError, match="its weights lack"):
         load(str(folder))
 
 

@@ -134,9 +134,8 @@ def _teachers(job: Job, say: Say) -> tuple[DistillationLoss | None, dict[str, Te
         encoder = job.teachers[language].encoder(job.training.max_length)
         found = TeacherStates(job.teachers[language], encoder, job.task.encode(rows, encoder), job.labels)
         kept = "too large to store, asked in each step" if found.stored is None else "stored"
-        say(
-            f"  {job.name}: {language} teacher's states {found.bytes / 2**20:,.0f} MB, {kept}; scale s = {found.scale:.3g}"
-        )
+        size = f"{found.bytes / 2**20:,.0f} MB"
+        say(f"  {job.name}: {language} teacher's states {size}, {kept}; its scale s = {found.scale:.3g}")
         states[language] = found
     return DistillationLoss(job.distill, {language: s.scale for language, s in states.items()}), states
 

@@ -27,9 +27,9 @@ def standardize_head(model: Any, first_states: Float[Tensor, "rows width"]) -> b
     """Make the head's dense layer standardise the first token's state over training rows.
 
     Models trained as sentence encoders by their mean state (multilingual-e5) hardly move the first token's state
-    between texts (a standard deviation near 0.05), and a randomly drawn head sees no difference for hundreds of steps. After this
-    every coordinate reaches the tanh with mean 0 and standard deviation `GAIN`. A data-dependent initialization in the
-    sense of Krähenbühl et al. 2016 (arXiv:1511.06856, §3).
+    between texts (a standard deviation near 0.05), and a randomly drawn head sees no difference for hundreds of steps.
+    After this every coordinate reaches the tanh with mean 0 and standard deviation `GAIN`. A data-dependent
+    initialization in the sense of Krähenbühl et al. 2016 (arXiv:1511.06856, §3).
 
     Returns:
         Whether the architecture has such a layer; nothing is changed otherwise.

@@ -1,0 +1,29 @@
+"""Write the word list of mini/vietnamese: words of several syllables that the embedded Vietnamese texts hold twice.
+
+Run after the embedded corpora change: python tools/vietnamese_words.py
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+from kdda.data import EMBEDDED
+from kdda.models.vietnamese import WORDS
+from kdda.text import joined_words
+
+
+def main() -> None:
+    found: Counter[str] = Counter()
+    for path in sorted(EMBEDDED.glob("*/vi/*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            for field in ("premise", "hypothesis"):
+                found.update(word for word in joined_words(row[field], "vi").split() if "_" in word)
+    kept = sorted((word for word, count in found.items() if count >= 2), key=lambda word: (-found[word], word))
+    WORDS.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    print(f"{len(kept)} of {len(found)} words in {WORDS}")
+
+
+if __name__ == "__main__":
+    main()
