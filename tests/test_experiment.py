@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -194,6 +195,14 @@ def test_a_folder_with_another_recipes_run_is_refused_and_kept(bench: Bench, com
     code, _, error = command(*arguments, "--set", "training.epochs=3")
     assert code == 2 and "holds a run of another recipe" in error and "training.epochs: 2 there, 3 here" in error
     assert "finished already" in command(*arguments)[1]
+
+
+def test_a_second_process_is_kept_out_of_a_folder_that_is_being_written(bench: Bench, command: Any) -> None:
+    folder = bench.folder / "runs" / "nli" / "student"
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".seed-1.lock"):
+        assert "another process is writing" in refused(command, bench, "--arms", "student")
+    assert command("run", bench.write(), "--out", bench.folder / "runs", "--arms", "student")[0] == 0
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:

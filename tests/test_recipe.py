@@ -94,6 +94,14 @@ def test_a_resolved_recipe_reads_back_as_itself(tmp_path: Path) -> None:
     assert again == recipe.cell("student-kdda", 2)
 
 
+def test_paths_are_read_from_the_recipes_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "my-teacher").mkdir()
+    text = TEXT.replace("lerning_rate", "learning_rate").replace("mini/vietnamese", "my-teacher")
+    recipe = load_recipe(written(tmp_path, text.replace('"embedded:nli/vi/dev"', "own.dev.csv")))
+    assert recipe.teachers["vi"].model == str(tmp_path / "my-teacher")
+    assert recipe.data["vi"].dev == str(tmp_path / "own.dev.csv")
+
+
 def test_every_built_in_recipe_loads() -> None:
     assert "mini-nli" in built_in()
     for name in built_in():

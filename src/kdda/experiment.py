@@ -6,6 +6,7 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 import yaml
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from kdda.data import Example, Schema, Source, check_rows, read_rows, sample
@@ -94,7 +96,8 @@ class Experiment:
             if is_complete(folder):
                 self.say(f"  {cell.arm}, seed {cell.seed}: finished already, in {folder}")
                 continue
-            self._run_cell(cell, folder, teachers)
+            with _alone(folder):
+                self._run_cell(cell, folder, teachers)
         self._compare_teachers(teachers)
         return self.table()
 
@@ -166,7 +169,9 @@ class Experiment:
                 splits["dev"],
                 self.recipe.teacher_training(language),
             )
-            teacher = prepare_teacher(self.recipe.teachers[language], lessons, self.out / "teachers", self.say)
+            store = self.out / "teachers"
+            with _alone(store / language):
+                teacher = prepare_teacher(self.recipe.teachers[language], lessons, store, self.say)
             score = teacher.dev[self.task.metric]
             self.say(f"  teacher {language}: {self.task.metric} {score:.1f} on its development rows")
             teachers[language] = teacher
@@ -290,6 +295,17 @@ def _differences(there: Any, here: Any, key: str = "") -> Iterator[tuple[str, An
             yield from _differences(there.get(name), here.get(name), f"{key}.{name}" if key else str(name))
     elif there != here:
         yield key, there, here
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep a second process out of a folder that this one writes; the lock falls with the process."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
+            yield
+    except Timeout:
+        raise KddaError(f"another process is writing {folder}; wait for it, or choose another --out") from None
 
 
 def _width(model: str) -> int:

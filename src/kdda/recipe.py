@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -69,6 +69,7 @@ class TeacherSpec(ModelSpec):
     training: TrainingChanges = TrainingChanges()
 
 
+SpecT = TypeVar("SpecT", bound=ModelSpec)
 Student = Annotated[ModelSpec, BeforeValidator(_model_shorthand)]
 Teacher = Annotated[TeacherSpec, BeforeValidator(_model_shorthand)]
 
@@ -322,8 +323,13 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
             return name
         return str(Path(name).resolve() if Path(name).exists() else (folder / name).resolve())
 
+    def folder_of(spec: SpecT) -> SpecT:
+        near = [place for place in (Path(spec.model), folder / spec.model) if place.is_dir()]
+        return spec.model_copy(update={"model": str(near[0].resolve())}) if near else spec
+
     data = {
         language: own.model_copy(update={split: resolve(getattr(own, split)) for split in ("train", "dev", "test")})
         for language, own in recipe.data.items()
     }
-    return recipe.model_copy(update={"data": data})
+    teachers = {language: folder_of(teacher) for language, teacher in recipe.teachers.items()}
+    return recipe.model_copy(update={"data": data, "teachers": teachers, "student": folder_of(recipe.student)})

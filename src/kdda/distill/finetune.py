@@ -120,10 +120,12 @@ def _first_states(checkpoint: Checkpoint, encoder: Encoder, train: Mapping[str, 
 def _facts(job: Job, train: Mapping[str, Rows], encoder: Encoder, vocabulary: TrimmedVocabulary) -> str:
     tokens = {name: sum(len(f["input_ids"]) for f in rows.features) for name, rows in train.items()}
     counts = ", ".join(f"{name} {len(rows.examples):,} rows ({tokens[name]:,} tokens)" for name, rows in train.items())
+    batches = sum(-(-len(rows.examples) // job.training.batch_size) for rows in train.values())
+    steps = f"{job.training.epochs} epochs of {batches} batches of {job.training.batch_size}"
     rows, full = vocabulary.trimmed.num_embeddings, vocabulary.full.num_embeddings
     trimmed = f"vocabulary {rows:,} of {full:,} rows ({vocabulary.bytes_saved / 2**20:,.0f} MB saved)"
     cut = f"; {encoder.cut} texts cut at {encoder.max_length} tokens" if encoder.cut else ""
-    return f"  {job.name}: {counts}; {trimmed}{cut}"
+    return f"  {job.name}: {counts}; {steps}; {trimmed}{cut}"
 
 
 def _teachers(job: Job, say: Say) -> tuple[DistillationLoss | None, dict[str, TeacherStates]]:
@@ -162,7 +164,7 @@ def _train(job: Job, checkpoint: Checkpoint, lesson: Lesson) -> DistillationTrai
     trainer.remove_callback(PrinterCallback)
     with stop.listening(), quietly():
         trainer.train(resume_from_checkpoint=last)
-    if stop.asked and trainer.state.global_step < trainer.state.max_steps:
+    if stop.asked:
         raise Interrupted(
             f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps} of {job.name}; "
             "the same command continues from there"
