@@ -71,8 +71,8 @@ def _align(text: str, words: list[str]) -> list[Span] | None:
 def joined_words(text: str, segmenter: str = "none") -> str:
     """The text with its words separated by a space and their syllables joined by ``_``, as word-level models read it.
 
-    >>> joined_words("a  b c")
-    'a b c'
+    >>> joined_words("Hà Nội là thủ đô.", "vi")
+    'Hà_Nội là thủ_đô .'
     """
     if segmenter == "none":
         return text
