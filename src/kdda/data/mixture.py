@@ -1,4 +1,4 @@
-"""Batches of one language each, so that only that language's teacher is asked (DESIGN §1.2)."""
+"""Batches of one language each, so that only that language's teacher is asked (docs/method.md, 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loss of DESIGN §1.6: the task's, and λ times the mean divergence between student and teacher states."""
+"""The loss of docs/method.md, 6: the task's, and λ times the mean divergence between student and teacher states."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class DistillationLoss:
 
     Args:
         settings: objective, λ, ε, scale and form.
-        scales: language → its teacher's own scale s, calibrated once and held fixed (DESIGN §1.7); used when the
+        scales: language → its teacher's own scale s, calibrated once and held fixed (docs/method.md, 7); used when the
             settings' scale is ``teacher``.
     """
 

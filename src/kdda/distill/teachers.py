@@ -1,4 +1,4 @@
-"""Teachers: fine-tuned on their own language first (DESIGN §1.1), stored once, and reused by fingerprint."""
+"""Teachers: fine-tuned on their own language first (docs/method.md, 1), stored once, and reused by fingerprint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine-tuning, with teachers or without: transformers' Trainer under one-language batches and the loss of §1.6."""
+"""Fine-tuning, with teachers or without: transformers' Trainer, one-language batches, the loss of docs/method.md, 6."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
 
 
 def arguments(training: Training, folder: Path, seed: int, metric: str, steps: int) -> TrainingArguments:
-    """§1.8: AdamW, linear decay after the warm-up, clipping, and the best model of the development rows."""
+    """docs/method.md, 8: AdamW, linear decay after warm-up, clipping, the best model of the development rows."""
     return TrainingArguments(
         output_dir=str(folder),
         seed=seed,

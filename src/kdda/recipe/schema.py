@@ -89,7 +89,7 @@ class Data(Strict):
 
 
 class Distill(Strict):
-    """The transport term of DESIGN §1.5–1.7."""
+    """The transport term of docs/method.md, 5–7."""
 
     objective: str = "sinkhorn"
     weight: float = Field(0.3, alias="lambda", ge=0)

@@ -1,4 +1,4 @@
-"""Run folders: the only interface between training and reporting (DESIGN §2)."""
+"""Run folders: the only interface between training and reporting (see the README)."""
 
 from __future__ import annotations
 

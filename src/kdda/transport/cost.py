@@ -1,7 +1,7 @@
 """The ground cost ½‖x − y‖² and the yardsticks (`SCALES`) it is measured with.
 
 Hidden states have a few outlier dimensions and raw squared distances run to the hundreds, where ε = 0.005 is inert. A
-scale brings costs near 1, so that ε and λ mean the same for every pair of models (DESIGN §1.7).
+scale brings costs near 1, so that ε and λ mean the same for every pair of models (docs/method.md, 7).
 """
 
 from collections.abc import Callable
