@@ -26,7 +26,7 @@ def write_card(
     lines = [
         f"# {title}",
         "",
-        f"Fine-tuned from `{base}` (licence: {licence}) with [kdda](https://pypi.org/project/kdda/).",
+        f"Fine-tuned from `{base}` (licence: {licence}) with kdda.",
         "",
     ]
     lines += ["| language | teacher | training rows | test accuracy |", "|---|---|---:|---:|"]
