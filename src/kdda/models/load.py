@@ -105,7 +105,7 @@ def resolve(name: str) -> str | None:
 def evenly_spaced(kept: int, total: int) -> list[int]:
     """Which layers a shallower model keeps: evenly spaced, the first and the last among them.
 
-    A student that keeps its first six layers of twelve stays at chance; with these it learns.
+    Neighbouring layers do like work, so a model loses least by dropping every other one.
 
     >>> evenly_spaced(6, 12)
     [0, 2, 4, 7, 9, 11]
