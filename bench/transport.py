@@ -205,7 +205,7 @@ def value_and_gradient(solver: Solver, clouds: Clouds, epsilon: float) -> tuple[
     x = clouds.x.detach().requires_grad_()
     value, plan = solver(clouds._replace(x=x), epsilon)
     (gradient,) = torch.autograd.grad(value.sum(), x)
-    return value.detach(), gradient * clouds.x_mask[..., None], plan
+    return value.detach(), gradient, plan
 
 
 def reference(clouds: Clouds, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -229,7 +229,8 @@ def measure(row: Row, clouds: Clouds, truth: tuple[Tensor, Tensor], repeats: int
     value, gradient, plan = first[0]
     row.marginal = marginal_error(plan(), clouds)
     row.value = float(((value[:REFERENCE_TEXTS] - truth[0]) / truth[0]).abs().max())
-    missed = (gradient[:REFERENCE_TEXTS] - truth[1]).flatten(1).norm(dim=1)
+    gradient = gradient[:REFERENCE_TEXTS] * clouds.x_mask[:REFERENCE_TEXTS, :, None]
+    missed = (gradient - truth[1]).flatten(1).norm(dim=1)
     row.gradient = float((missed / truth[1].flatten(1).norm(dim=1)).max())
     row.seconds = min([row.seconds, *(timed(run) for _ in range(repeats - 1))])
     return row

@@ -5,6 +5,7 @@ this is ∂/∂x_i = Σ_j P_ij (x_i − y_j), computed while P is still at hand,
 `x` is kept.
 """
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from kdda.transport.symmetric import solve_self
 
 CHUNK = {"cpu": 2**20}  # entries of the cost matrices that are solved together: about what a core's cache holds
 CHUNK_ELSEWHERE = 2**26
+CANCELLED = 2e-3  # of a text's mean ½-squared radius: a smaller value has lost float32's digits and is solved in float64
 
 
 class Outcome(NamedTuple):
@@ -88,8 +90,36 @@ def _solve_part(
     grad_x: Tensor | None,
     grad_y: Tensor | None,
 ) -> Outcome:
-    """Solve a chunk; write gradients, in units of the scaled cost, to `grad_x` and `grad_y` where there are any."""
+    """Solve a chunk; write gradients, in units of the scaled cost, to `grad_x` and `grad_y` where there are any.
+
+    A cost in float32 is right to about 1e-7 of the clouds' squared radius. Where the value is so much smaller that less
+    than four digits are left, as between nearly equal clouds, the text is solved again in float64.
+    """
+    outcome, radius = _solve_once(problem, settings, debiased, y_term, grad_x, grad_y)
+    doubtful = outcome.value.abs() < CANCELLED * radius
+    if problem.a.dtype == torch.float64 or problem.a.device.type == "mps" or not bool(doubtful.any()):
+        return outcome
+    rows = doubtful.nonzero().squeeze(1)
+    grads = [None if grad is None else grad[rows].double() for grad in (grad_x, grad_y)]
+    tight = replace(settings, tolerance=0.01 * settings.tolerance)  # as small as what is left of the value
+    exact, _ = _solve_once(problem.part(rows).double(), tight, debiased, None, *grads)
+    for whole, part in zip((*outcome, grad_x, grad_y), (*exact, *grads), strict=True):
+        if whole is not None and part is not None:
+            whole.index_copy_(0, rows, part.to(whole.dtype))
+    return outcome
+
+
+def _solve_once(
+    problem: Problem,
+    settings: Settings,
+    debiased: bool,
+    y_term: Tensor | None,
+    grad_x: Tensor | None,
+    grad_y: Tensor | None,
+) -> tuple[Outcome, Tensor]:
+    """In the problem's own precision: the outcome, and the mean ½-squared distance of both clouds from their centre."""
     (x, y), a, b = problem.clouds(), problem.a, problem.b
+    radius = 0.25 * (a * x.square().sum(dim=2)).sum(dim=1) + 0.25 * (b * y.square().sum(dim=2)).sum(dim=1)
     cross = _cross(x, y, a, b, settings)
     value = (a * cross.f).sum(dim=1) + (b * cross.g).sum(dim=1)
     _pull(x, y, cross.plan, grad_x)
@@ -98,11 +128,11 @@ def _solve_part(
     outcome = Outcome(value, cross.error, cross.f, cross.g, torch.full_like(value, torch.nan), iterations)
     del cross
     if not debiased:
-        return outcome
+        return outcome, radius
     x_term, x_error = _debias(x, a, settings, grad_x)
     y_term, y_error = (y_term, x_error) if y_term is not None else _debias(y, b, settings, grad_y)
     error = torch.maximum(outcome.error, torch.maximum(x_error, y_error))
-    return outcome._replace(value=value - 0.5 * (x_term + y_term), error=error, y_term=y_term)
+    return outcome._replace(value=value - 0.5 * (x_term + y_term), error=error, y_term=y_term), radius
 
 
 def _cross(x: Tensor, y: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Solution:

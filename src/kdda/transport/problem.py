@@ -43,8 +43,12 @@ class Problem(NamedTuple):
     b: Tensor
     unit: float
 
-    def part(self, rows: slice) -> "Problem":
+    def part(self, rows: slice | Tensor) -> "Problem":
         return Problem(self.x[rows], self.y[rows], self.a[rows], self.b[rows], self.unit)
+
+    def double(self) -> "Problem":
+        """The same, to be solved in float64."""
+        return Problem(self.x, self.y, _reweighted(self.a), _reweighted(self.b), self.unit)
 
     def clouds(self) -> tuple[Tensor, Tensor]:
         """Copies of both, in units of the cost, around the mean of `y`, 0 at padding."""
@@ -84,6 +88,10 @@ def cleaned(cloud: Tensor, mask: Tensor, name: str) -> tuple[Tensor, Tensor]:
 def uniform(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """1/n at the n real tokens of each text, 0 at padding."""
     return mask.to(dtype) / mask.sum(dim=1, keepdim=True)
+
+
+def _reweighted(weight: Tensor) -> Tensor:
+    return uniform(weight > 0, torch.float64)
 
 
 def _measured(cloud: Tensor, centre: Tensor, unit: float, weight: Tensor) -> Tensor:
