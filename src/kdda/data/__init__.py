@@ -1,17 +1,25 @@
 """Rows, from wherever they come, checked before anything is trained on them."""
 
-from kdda.data.examples import Example, Schema, check_rows
+from kdda.data.examples import Answer, Checked, Convert, Example, Labelled, Question, Schema, check_rows, labelled
 from kdda.data.mixture import OneLanguageBatches
+from kdda.data.questions import questions
 from kdda.data.sources import EMBEDDED, Row, Source, read_rows, sample
 
 __all__ = [
     "EMBEDDED",
+    "Answer",
+    "Checked",
+    "Convert",
     "Example",
+    "Labelled",
     "OneLanguageBatches",
+    "Question",
     "Row",
     "Schema",
     "Source",
     "check_rows",
+    "labelled",
+    "questions",
     "read_rows",
     "sample",
 ]

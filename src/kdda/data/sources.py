@@ -65,9 +65,10 @@ def sample(rows: list[Row], count: int | None, language: str) -> list[Row]:
 
 
 def _embedded_path(name: str) -> Path:
-    path = (EMBEDDED / name.removeprefix("embedded:")).with_suffix(".jsonl")
-    if not path.is_file():
-        known = [p.relative_to(EMBEDDED).with_suffix("").as_posix() for p in sorted(EMBEDDED.rglob("*.jsonl"))]
+    files = {p.relative_to(EMBEDDED).with_suffix("").as_posix(): p for p in sorted(EMBEDDED.rglob("*.json*"))}
+    path = files.get(name.removeprefix("embedded:"))
+    if path is None:
+        known = list(files)
         hint = did_you_mean(name.removeprefix("embedded:"), known)
         raise KddaError(f'no embedded corpus "{name}"{hint}; there are: {", ".join(known)}')
     return path
@@ -89,7 +90,8 @@ def _json_value(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise KddaError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
+        place = where if ":" in where else f"{where}:{error.lineno}"
+        raise KddaError(f"{place}: not JSON: {error.msg} at column {error.colno}") from None
 
 
 def _record(value: Any, where: str) -> Row:
@@ -107,10 +109,32 @@ def _jsonl(path: Path, source: Source) -> Iterator[Row]:
 
 def _json(path: Path, source: Source) -> Iterator[Row]:
     value = _json_value(_text(path), str(path))
+    if isinstance(value, dict) and isinstance(value.get("data"), list):
+        yield from _squad(path, value["data"])
+        return
     if not isinstance(value, list):
-        raise KddaError(f"{path}: found {type(value).__name__}, expected a list of objects")
+        raise KddaError(f'{path}: found {type(value).__name__}, expected a list of objects, or SQuAD\'s {{"data": […]}}')
     for number, item in enumerate(value, 1):
         yield _record(item, f"{path}, item {number}")
+
+
+def _squad(path: Path, articles: list[Any]) -> Iterator[Row]:
+    """SQuAD's files: articles of paragraphs of questions. A row is one question with its context and title."""
+    for number, article in enumerate(articles, 1):
+        for at, paragraph in enumerate(_member(article, "paragraphs", f"{path}, article {number}"), 1):
+            where = f"{path}, article {number}, paragraph {at}"
+            for question in _member(paragraph, "qas", where):
+                row = _record(question, where)
+                place = f"{where}, question {row.values.get('id', '?')}"
+                known = {"context": paragraph.get("context"), "title": article.get("title", "")}
+                yield Row(place, {**known, "answers": [], **row.values})
+
+
+def _member(value: Any, key: str, where: str) -> list[Any]:
+    found = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(found, list):
+        raise KddaError(f'{where}: no list "{key}", which SQuAD\'s files have there')
+    return found
 
 
 def _delimited(delimiter: str, quoting: Literal[0, 3]) -> Callable[[Path, Source], Iterator[Row]]:

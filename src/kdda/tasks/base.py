@@ -1,26 +1,44 @@
-"""What a task is: which rows it reads, how they become features, and how outputs become predictions and scores."""
+"""What a task is: which rows it reads, how they become windows, and how outputs become predictions and scores."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 
-from kdda.data import Example
-from kdda.text import Encoder, Features
+from kdda.data import Convert, Example, Schema
+from kdda.text import Encoder, Span, Window
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One row's answer, beside its gold."""
+    """One row's answer; each task adds what it found and what was right."""
 
     id: str
     group: str
-    gold: str
-    predicted: str
-    probabilities: dict[str, float]
+
+
+class Excerpt(NamedTuple):
+    """What a student's window reads: texts, and the characters of the last one, or None for as much as fits."""
+
+    texts: tuple[str, ...]
+    span: Span | None
+
+
+@dataclass(frozen=True)
+class Features:
+    """Examples as one model reads them.
+
+    Attributes:
+        windows: one an example, or as many as it takes.
+        owners: `windows[k]` belongs to `examples[owners[k]]`; ordered.
+    """
+
+    examples: Sequence[Example]
+    windows: Sequence[Window]
+    owners: Sequence[int]
 
 
 @runtime_checkable
@@ -31,18 +49,53 @@ class Task(Protocol):
     def name(self) -> str: ...
 
     @property
-    def metric(self) -> str: ...
+    def head(self) -> str:
+        """Which kind of model it needs, a key of `kdda.models.HEADS`."""
+        ...
 
     @property
-    def texts(self) -> tuple[str, ...]: ...
+    def scores(self) -> tuple[str, ...]:
+        """Scores that tables show; the first one selects a model on the development rows."""
+        ...
 
-    def encode(self, examples: Sequence[Example], encoder: Encoder) -> list[Features]: ...
+    @property
+    def labelled(self) -> bool:
+        """Whether rows have labels that a recipe names."""
+        ...
 
-    def targets(self, examples: Sequence[Example], labels: Sequence[str]) -> list[int]: ...
+    def convert(self, schema: Schema) -> Convert:
+        """How this task makes an example of a row."""
+        ...
+
+    def fitted(self, examples: Sequence[Example]) -> Task:
+        """The task with the settings that training rows decide."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """Those settings, as a model's config keeps them."""
+        ...
+
+    def with_settings(self, config: Mapping[str, Any]) -> Task:
+        """The task as a model's config remembers it."""
+        ...
+
+    def encode(self, examples: Sequence[Example], encoder: Encoder) -> Features: ...
+
+    def excerpts(self, features: Features) -> list[Excerpt]:
+        """What each window reads, for another model to read the same."""
+        ...
+
+    def targets(self, features: Features, labels: Sequence[str]) -> dict[str, list[int]]:
+        """What the model's forward takes beside a window to give a loss, a number a window."""
+        ...
+
+    def candidates(self, outputs: Any, windows: Sequence[Window]) -> list[Any]:
+        """What of a batch's outputs `decode` needs, a window."""
+        ...
 
     def decode(
-        self, examples: Sequence[Example], logits: Sequence[Sequence[float]], labels: Sequence[str]
-    ) -> list[Prediction]: ...
+        self, features: Features, candidates: Sequence[Any], labels: Sequence[str], language: str
+    ) -> Sequence[Prediction]: ...
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, Any]: ...
 
@@ -51,21 +104,23 @@ class Task(Protocol):
 def predict(
     model: Any,
     task: Task,
-    examples: Sequence[Example],
-    features: Sequence[Features],
+    features: Features,
     encoder: Encoder,
     labels: Sequence[str],
+    language: str,
     batch_size: int = 64,
-) -> list[Prediction]:
-    """Predictions for all examples, in their order; read in batches of like length, in eval mode."""
-    order = sorted(range(len(features)), key=lambda i: len(features[i]["input_ids"]))
-    logits: list[list[float]] = [[] for _ in features]
+) -> Sequence[Prediction]:
+    """Predictions for all examples, in their order; windows are read in batches of like length, in eval mode."""
+    windows = features.windows
+    order = sorted(range(len(windows)), key=lambda i: len(windows[i]))
+    found: list[Any] = [None] * len(windows)
     training = model.training
     model.eval()
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        inputs = {name: ids.to(model.device) for name, ids in encoder.pad([features[i] for i in chosen]).items()}
-        for i, row in zip(chosen, model(**inputs).logits.float().tolist(), strict=True):
-            logits[i] = row
+        batch = [windows[i] for i in chosen]
+        inputs = {name: ids.to(model.device) for name, ids in encoder.pad(batch).items()}
+        for i, candidate in zip(chosen, task.candidates(model(**inputs), batch), strict=True):
+            found[i] = candidate
     model.train(training)
-    return task.decode(examples, logits, labels)
+    return task.decode(features, found, labels, language)

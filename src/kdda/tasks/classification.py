@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from kdda.data import Example
+from kdda.data import Convert, Example, Labelled, Schema, labelled
 from kdda.evaluate import accuracy, macro_f1, per_label_f1
-from kdda.tasks.base import Prediction
-from kdda.text import Encoder, Features
+from kdda.tasks.base import Excerpt, Features, Prediction
+from kdda.text import Encoder, Window
+
+
+@dataclass(frozen=True)
+class LabelPrediction(Prediction):
+    """The label found, beside its gold."""
+
+    gold: str
+    predicted: str
+    probabilities: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -21,39 +28,65 @@ class Classification:
     Args:
         name: what recipes call it.
         texts: one or two fields, in the order the model reads them.
-        metric: the score that selects a model on the development rows.
     """
 
     name: str
     texts: tuple[str, ...]
-    metric: str = "accuracy"
+    scores: tuple[str, ...] = ("accuracy", "macro_f1")
+    head: str = "classification"
+    labelled: bool = True
 
-    def encode(self, examples: Sequence[Example], encoder: Encoder) -> list[Features]:
+    def convert(self, schema: Schema) -> Convert:
+        return labelled(self.texts, schema)
+
+    def fitted(self, examples: Sequence[Example]) -> Classification:
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def with_settings(self, config: Mapping[str, Any]) -> Classification:
+        return self
+
+    def encode(self, examples: Sequence[Example], encoder: Encoder) -> Features:
         sides = [[example.texts[i] for example in examples] for i in range(len(self.texts))]
-        return encoder.encode(*sides)
+        return Features(examples, encoder.encode(*sides), range(len(examples)))
 
-    def targets(self, examples: Sequence[Example], labels: Sequence[str]) -> list[int]:
+    def excerpts(self, features: Features) -> list[Excerpt]:
+        return [Excerpt(example.texts, None) for example in features.examples]
+
+    def targets(self, features: Features, labels: Sequence[str]) -> dict[str, list[int]]:
         index = {label: i for i, label in enumerate(labels)}
-        return [index[example.label] for example in examples]
+        return {"labels": [index[gold] for gold in _golds(features.examples)]}
+
+    def candidates(self, outputs: Any, windows: Sequence[Window]) -> list[list[float]]:
+        rows: list[list[float]] = outputs.logits.float().softmax(dim=-1).tolist()
+        return rows
 
     def decode(
-        self, examples: Sequence[Example], logits: Sequence[Sequence[float]], labels: Sequence[str]
-    ) -> list[Prediction]:
-        rows = torch.tensor(logits).softmax(dim=-1).tolist()
-        best = [max(range(len(row)), key=row.__getitem__) for row in rows]
+        self, features: Features, candidates: Sequence[Sequence[float]], labels: Sequence[str], language: str
+    ) -> list[LabelPrediction]:
+        best = [max(range(len(row)), key=row.__getitem__) for row in candidates]
+        golds = _golds(features.examples)
         return [
-            Prediction(e.id, e.group, e.label, labels[i], dict(zip(labels, map(_short, row), strict=True)))
-            for e, i, row in zip(examples, best, rows, strict=True)
+            LabelPrediction(e.id, e.group, gold, labels[i], dict(zip(labels, map(_short, row), strict=True)))
+            for e, gold, i, row in zip(features.examples, golds, best, candidates, strict=True)
         ]
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, Any]:
-        gold, found = [p.gold for p in predictions], [p.predicted for p in predictions]
+        found = [p for p in predictions if isinstance(p, LabelPrediction)]
+        gold, predicted = [p.gold for p in found], [p.predicted for p in found]
         return {
-            "rows": len(predictions),
-            "accuracy": accuracy(gold, found),
-            "macro_f1": macro_f1(gold, found, labels),
-            "per_label": per_label_f1(gold, found, labels),
+            "rows": len(found),
+            "accuracy": accuracy(gold, predicted),
+            "macro_f1": macro_f1(gold, predicted, labels),
+            "per_label": per_label_f1(gold, predicted, labels),
         }
+
+
+def _golds(examples: Sequence[Example]) -> list[str]:
+    """Their labels; a row that only asks has none."""
+    return [example.label if isinstance(example, Labelled) else "" for example in examples]
 
 
 def _short(probability: float) -> float:

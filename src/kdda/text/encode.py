@@ -1,21 +1,24 @@
-"""Texts to token ids, each model through its own tokenizer, and never a silent truncation."""
+"""Texts to windows of token ids, each model through its own tokenizer, and never a silent truncation."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from kdda.text.segment import joined_words
-
-Features = dict[str, list[int]]  # one text's input_ids, attention_mask, and token_type_ids where the model has them
+from kdda.text.pieces import Pieces, Template, Tokens
+from kdda.text.segment import Span
 
 # Their position ids begin after the padding id, so two of the rows of their table are never used.
 OFFSET_POSITIONS = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "xmod"}
+QUESTION_SHARE = 2  # a question that would take more than one half of a window is cut to it
 
 
 def position_limit(config: Any) -> int:
@@ -28,44 +31,136 @@ def position_limit(config: Any) -> int:
     return int(table)
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Window:
+    """What a model reads at once: one text, or a pair of texts, each of them from one token to another.
+
+    Attributes:
+        parts: the texts in tokens; shared between windows, never copied.
+        ranges: for each part the first token that is read, and the one after the last.
+        template: the specials around the parts.
+    """
+
+    parts: tuple[Pieces, ...]
+    ranges: tuple[tuple[int, int], ...]
+    template: Template
+
+    def __len__(self) -> int:
+        return self.template.extra + sum(stop - start for start, stop in self.ranges)
+
+    @property
+    def ids(self) -> list[int]:
+        out = list(self.template.specials[0])
+        for part, (start, stop), after in zip(self.parts, self.ranges, self.template.specials[1:], strict=True):
+            out += part.ids[start:stop].tolist()
+            out += after
+        return out
+
+    @property
+    def types(self) -> list[int]:
+        own = self.template
+        out = list(own.special_types[0])
+        for (start, stop), kind, after in zip(self.ranges, own.text_types, own.special_types[1:], strict=True):
+            out += [kind] * (stop - start) + list(after)
+        return out
+
+    @property
+    def last_at(self) -> int:
+        """Where the last part's tokens begin among the window's."""
+        before = sum(stop - start for start, stop in self.ranges[:-1])
+        return before + self.template.extra - len(self.template.specials[-1])
+
+    @property
+    def last_span(self) -> Span:
+        """The characters of the last text that the window reads."""
+        part, (start, stop) = self.parts[-1], self.ranges[-1]
+        return (int(part.starts[start]), int(part.ends[start:stop].max())) if stop > start else (0, 0)
+
+
 @dataclass
 class Encoder:
     """A tokenizer, the segmenter its vocabulary expects, and the number of tokens its model can read.
 
-    `cut` counts the texts that were longer than `max_length` and lost their end.
+    `counts` says what did not fit, under names for people: texts that lost their end, texts that were split.
+
+    Args:
+        overlap: tokens of the longer text that two neighbouring windows share.
     """
 
     tokenizer: Any
     segmenter: str = "none"
     max_length: int = 512
-    cut: int = field(default=0, init=False)
+    overlap: int = 128
+    counts: Counter[str] = field(default_factory=Counter, init=False)
 
-    def encode(self, first: Sequence[str], second: Sequence[str] | None = None) -> list[Features]:
-        """Encode texts, or pairs of texts; the longer member of a pair is cut first when both do not fit."""
-        if not first:
-            return []
-        texts = [self._read(first)] if second is None else [self._read(first), self._read(second)]
-        whole = self.tokenizer(*texts, truncation=False, verbose=False)
-        names = [name for name in self.tokenizer.model_input_names if name in whole]
-        rows = [{name: list(whole[name][i]) for name in names} for i in range(len(first))]
-        return [self._fit(row, [side[i] for side in texts]) for i, row in enumerate(rows)]
+    def encode(self, first: Sequence[str], second: Sequence[str] | None = None) -> list[Window]:
+        """A window a text, or a pair of texts; the longer member of a pair is cut first when both do not fit."""
+        sides = [self._pieces(first)] if second is None else [self._pieces(first), self._pieces(second)]
+        template = self._templates[len(sides) - 1]
+        return [self._cut(parts, template) for parts in zip(*sides, strict=True)]
 
-    def _read(self, texts: Sequence[str]) -> list[str]:
-        return [joined_words(text, self.segmenter) for text in texts]
+    def windows(
+        self, question: str, context: str, span: Span | None = None, overlap: int | None = None
+    ) -> list[Window]:
+        """As many windows as it takes to read a context, or a span of its characters, each beside the whole question.
 
-    def _fit(self, row: Features, texts: list[str]) -> Features:
-        if len(row["input_ids"]) <= self.max_length:
-            return row
-        self.cut += 1
-        strategy = "longest_first" if len(texts) == 2 else "only_first"
-        shorter = self.tokenizer(*texts, truncation=strategy, max_length=self.max_length, verbose=False)
-        return {name: list(shorter[name]) for name in row}
+        Neighbouring windows share `overlap` tokens (the encoder's own by default), or half a window where that is less.
+        """
+        (asked,), (read,) = self._pieces([question]), self._pieces([context])
+        template = self._templates[1]
+        length = min(len(asked), (self.max_length - template.extra) // QUESTION_SHARE)
+        room = self.max_length - template.extra - length
+        start, end = read.within(*span) if span else (0, len(read))
+        step = room - min(self.overlap if overlap is None else overlap, room // 2)
+        bounds = [(start, min(start + room, end))]
+        while bounds[-1][1] < end:
+            at = bounds[-1][0] + step
+            bounds.append((at, min(at + room, end)))
+        self.counts["questions cut"] += length < len(asked)
+        self.counts["contexts split"] += len(bounds) > 1
+        return [Window((asked, read), ((0, length), bound), template) for bound in bounds]
 
-    def pad(self, rows: Sequence[Features]) -> dict[str, Int[Tensor, "batch tokens"]]:
-        """Pad to the longest row of the batch and no further; the result is what the model's forward takes."""
-        longest = max(len(row["input_ids"]) for row in rows)
-        fill = {"input_ids": int(self.tokenizer.pad_token_id)}
-        return {
-            name: torch.tensor([row[name] + [fill.get(name, 0)] * (longest - len(row[name])) for row in rows])
-            for name in rows[0]
-        }
+    def pad(self, windows: Sequence[Window]) -> dict[str, Int[Tensor, "batch tokens"]]:
+        """Pad to the longest window of the batch and no further; the result is what the model's forward takes."""
+        shape = (len(windows), max(map(len, windows)))
+        fields = {"input_ids": np.full(shape, int(self.tokenizer.pad_token_id)), "attention_mask": np.zeros(shape, int)}
+        if "token_type_ids" in self.tokenizer.model_input_names:
+            fields["token_type_ids"] = np.zeros(shape, int)
+        for row, window in enumerate(windows):
+            fields["input_ids"][row, : len(window)] = window.ids
+            fields["attention_mask"][row, : len(window)] = 1
+            if "token_type_ids" in fields:
+                fields["token_type_ids"][row, : len(window)] = window.types
+        return {name: torch.from_numpy(values) for name, values in fields.items()}
+
+    def read(self, texts: Sequence[str]) -> None:
+        """Cut texts into tokens ahead of `windows`, all at once, which fast tokenizers do on every core."""
+        self._pieces(texts)
+
+    @cached_property
+    def _tokens(self) -> Tokens:
+        return Tokens(self.tokenizer, self.segmenter)
+
+    @cached_property
+    def _templates(self) -> tuple[Template, Template]:
+        return self._tokens.template(1), self._tokens.template(2)
+
+    @cached_property
+    def _known(self) -> dict[str, Pieces]:
+        return {}
+
+    def _pieces(self, texts: Sequence[str]) -> list[Pieces]:
+        """Each text once, however often it is asked for: questions share their context, pairs their premise."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            self._known.update(zip(new, self._tokens.read(new), strict=True))
+        return [self._known[text] for text in texts]
+
+    def _cut(self, parts: tuple[Pieces, ...], template: Template) -> Window:
+        lengths = [len(part) for part in parts]
+        room = self.max_length - template.extra
+        if sum(lengths) > room:
+            self.counts[f"texts cut at {self.max_length} tokens"] += 1
+            shortest = min(min(lengths), room // len(parts)) if len(parts) > 1 else 0
+            lengths = [shortest if n == min(lengths) else min(n, room - shortest) for n in lengths]
+        return Window(parts, tuple((0, n) for n in lengths), template)

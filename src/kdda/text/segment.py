@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
 
 from kdda.errors import KddaError
 
 Span = tuple[int, int]
+_SPACE_OR_LETTER = re.compile(r"\s+|\S")
 
 
 def _vietnamese(text: str) -> list[str]:
@@ -68,12 +75,52 @@ def _align(text: str, words: list[str]) -> list[Span] | None:
     return spans if not text[at:].strip() else None
 
 
-def joined_words(text: str, segmenter: str = "none") -> str:
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """A raw text as a word-level model reads it, and the way back.
+
+    Attributes:
+        text: words separated by one space, their syllables joined by ``_``; the raw text itself without a segmenter.
+        raw: what it was made of.
+    """
+
+    text: str
+    raw: str
+    _starts: Int[ndarray, "_"]
+    _ends: Int[ndarray, "_"]
+
+    def to_raw(self, spans: Int[ndarray, "tokens 2"]) -> tuple[Int[ndarray, " tokens"], Int[ndarray, " tokens"]]:
+        """Spans of `text` as spans of `raw`: starts and ends, without the white space at their edges."""
+        if not self.raw:
+            return spans[:, 0], spans[:, 1]
+        starts, ends = self._starts[spans[:, 0]], self._ends[spans[:, 1]]
+        solid = np.array([not letter.isspace() for letter in self.raw])
+        at = np.arange(len(self.raw))
+        following = np.append(np.minimum.accumulate(np.where(solid, at, len(self.raw))[::-1])[::-1], len(self.raw))
+        before = np.insert(np.maximum.accumulate(np.where(solid, at + 1, 0)), 0, 0)
+        starts = np.minimum(following[starts], ends)
+        return starts, np.maximum(before[ends], starts)
+
+
+def joined(text: str, segmenter: str = "none") -> Joined:
     """The text with its words separated by a space and their syllables joined by ``_``, as word-level models read it.
 
-    >>> joined_words("Hà Nội là thủ đô.", "vi")
+    >>> joined("Hà Nội là thủ đô.", "vi").text
     'Hà_Nội là thủ_đô .'
     """
     if segmenter == "none":
-        return text
-    return " ".join("_".join(text[a:b].split()) for a, b in segment(text, segmenter))
+        same = np.arange(len(text) + 1)
+        return Joined(text, text, same, same)
+    letters: list[str] = []
+    spans: list[Span] = []
+    end = 0
+    for a, b in segment(text, segmenter):
+        if letters:
+            letters.append(" ")
+            spans.append((end, a))
+        for run in _SPACE_OR_LETTER.finditer(text, a, b):
+            letters.append("_" if run[0].isspace() else run[0])
+            spans.append(run.span())
+        end = b
+    starts, ends = np.array(spans, dtype=np.int64).reshape(-1, 2).T
+    return Joined("".join(letters), text, np.append(starts, end), np.insert(ends, 0, 0))

@@ -20,7 +20,7 @@ from kdda.transport.symmetric import solve_self
 
 CHUNK = {"cpu": 2**20}  # entries of the cost matrices that are solved together: about what a core's cache holds
 CHUNK_ELSEWHERE = 2**26
-CANCELLED = 2e-3  # of a text's mean ½-squared radius: a smaller value has lost float32's digits and is solved in float64
+CANCELLED = 2e-3  # of the mean ½-squared radius: below, float32 has lost too many digits
 
 
 class Outcome(NamedTuple):

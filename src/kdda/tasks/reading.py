@@ -1,0 +1,236 @@
+"""Extractive reading comprehension: the answer is a slice of the context, to the character."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32
+from numpy import ndarray
+
+from kdda.data import Answer, Convert, Example, Question, Schema, questions
+from kdda.evaluate import answer_f1, best_over_golds, exact_match
+from kdda.tasks.base import Excerpt, Features, Prediction
+from kdda.text import Encoder, Window
+
+BEST = 20  # starts and ends of a window that are paired
+SHOWN = 5  # candidates that a prediction keeps
+LIMIT = 400  # characters of an answer, for models that say nothing of the answers they were trained on
+LONGEST = "kdda_longest_answer"
+NO_ANSWER = "kdda_no_answer"
+
+
+class Candidate(NamedTuple):
+    """A slice of the context, with the sum of its two logits; the empty slice says that there is no answer."""
+
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True)
+class AnswerPrediction(Prediction):
+    """The answer found and the golds it is held against, from 0 to 1.
+
+    Attributes:
+        probability: the answer's share among the candidates of all windows.
+        oracle_exact_match, oracle_f1: of the best answer that the model's tokens and windows allow.
+    """
+
+    golds: list[str]
+    predicted: str
+    start: int
+    end: int
+    probability: float
+    exact_match: float
+    f1: float
+    oracle_exact_match: float
+    oracle_f1: float
+    candidates: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Questions on contexts.
+
+    Args:
+        longest: characters of the longest answer to look for.
+        no_answer: whether a question may have none.
+    """
+
+    name: str
+    longest: int = LIMIT
+    no_answer: bool = False
+    scores: tuple[str, ...] = ("exact_match", "f1")
+    head: str = "question-answering"
+    labelled: bool = False
+
+    def convert(self, schema: Schema) -> Convert:
+        return questions(schema)
+
+    def fitted(self, examples: Sequence[Example]) -> Reading:
+        """Answers may be a half longer than the longest in training; none is an answer if training says so."""
+        golds = [example.answers for example in examples if isinstance(example, Question)]
+        longest = max((len(answer.text) for answers in golds for answer in answers), default=LIMIT)
+        return replace(self, longest=longest * 3 // 2 + 1, no_answer=not all(golds))
+
+    def settings(self) -> dict[str, Any]:
+        return {LONGEST: self.longest, NO_ANSWER: self.no_answer}
+
+    def with_settings(self, config: Mapping[str, Any]) -> Reading:
+        own = int(config.get(LONGEST) or LIMIT), bool(config.get(NO_ANSWER, self.no_answer))
+        return replace(self, longest=own[0], no_answer=own[1])
+
+    def encode(self, examples: Sequence[Example], encoder: Encoder) -> Features:
+        encoder.read([text for example in examples for text in example.texts])
+        found = [encoder.windows(*example.texts) for example in examples]
+        owners = [i for i, windows in enumerate(found) for _ in windows]
+        features = Features(examples, [window for windows in found for window in windows], owners)
+        encoder.counts["answers cut"] += sum(_is_cut(*pair) for pair in zip(examples, found, strict=True))
+        return features
+
+    def excerpts(self, features: Features) -> list[Excerpt]:
+        return [
+            Excerpt(features.examples[i].texts, window.last_span)
+            for i, window in zip(features.owners, features.windows, strict=True)
+        ]
+
+    def targets(self, features: Features, labels: Sequence[str]) -> dict[str, list[int]]:
+        """The tokens of the first gold that a window holds whole; the first token of all where it holds none."""
+        spans = [
+            next(filter(None, (token_span(window, gold) for gold in _golds(features.examples[i]))), (0, 0))
+            for i, window in zip(features.owners, features.windows, strict=True)
+        ]
+        return {"start_positions": [a for a, _ in spans], "end_positions": [b for _, b in spans]}
+
+    def candidates(self, outputs: Any, windows: Sequence[Window]) -> list[list[Candidate]]:
+        starts, ends = outputs.start_logits.float().cpu().numpy(), outputs.end_logits.float().cpu().numpy()
+        return [self._best(window, *row) for window, *row in zip(windows, starts, ends, strict=True)]
+
+    def _best(self, window: Window, starts: Float32[ndarray, "_"], ends: Float32[ndarray, "_"]) -> list[Candidate]:
+        """The best slices of one window, best first, and last the score of no answer."""
+        first, (begin, stop) = window.last_at, window.ranges[-1]
+        part, count = window.parts[-1], stop - begin
+        nothing = Candidate(0, 0, float(starts[0] + ends[0]))
+        if not count:
+            return [nothing]
+        starts, ends = starts[first : first + count], ends[first : first + count]
+        a, b = _largest(starts, BEST), _largest(ends, BEST)
+        left, right = part.starts[begin + a][:, None], part.ends[begin + b][None, :]
+        fits: Bool[ndarray, "starts ends"] = (a[:, None] <= b) & (left < right) & (right - left <= self.longest)
+        total = np.where(fits, starts[a][:, None] + ends[b], -np.inf).ravel()
+        best = _largest(total, BEST)
+        rows, columns = np.divmod(best[np.isfinite(total[best])], len(b))
+        found = zip(left[rows, 0].tolist(), right[0, columns].tolist(), total[rows * len(b) + columns], strict=True)
+        return [*(Candidate(start, end, float(score)) for start, end, score in found), nothing]
+
+    def decode(
+        self, features: Features, candidates: Sequence[Sequence[Candidate]], labels: Sequence[str], language: str
+    ) -> list[AnswerPrediction]:
+        grouped: list[list[int]] = [[] for _ in features.examples]
+        for k, owner in enumerate(features.owners):
+            grouped[owner].append(k)
+        return [
+            self._prediction(
+                example, [candidates[k] for k in own], oracle(example, [features.windows[k] for k in own]), language
+            )
+            for example, own in zip(features.examples, grouped, strict=True)
+        ]
+
+    def _prediction(
+        self, example: Example, windows: Sequence[Sequence[Candidate]], best_possible: str, language: str
+    ) -> AnswerPrediction:
+        ranked = self._ranked(windows)
+        shares = _softmax([candidate.score for candidate in ranked])
+        context, golds = example.texts[1], [gold.text for gold in _golds(example)]
+        texts = [context[candidate.start : candidate.end] for candidate in ranked]
+        shown = [
+            {"text": text, "start": own.start, "end": own.end, "probability": round(share, 6)}
+            for text, own, share in list(zip(texts, ranked, shares, strict=True))[:SHOWN]
+        ]
+        scores = [
+            best_over_golds(score, text, golds, language)
+            for text in (texts[0], best_possible)
+            for score in (exact_match, answer_f1)
+        ]
+        best = ranked[0]
+        return AnswerPrediction(
+            example.id, example.group, golds, texts[0], best.start, best.end, round(shares[0], 6), *scores, shown
+        )
+
+    def _ranked(self, windows: Sequence[Sequence[Candidate]]) -> list[Candidate]:
+        """Candidates of all windows, each slice once; the empty one only where it may be the answer.
+
+        A window without the answer says "nothing here" with confidence, so no answer scores what the least sure says.
+        """
+        best: dict[tuple[int, int], Candidate] = {}
+        for own in (candidate for window in windows for candidate in window[:-1]):
+            key = (own.start, own.end)
+            best[key] = max(best.get(key, own), own, key=lambda candidate: candidate.score)
+        nothing = Candidate(0, 0, min(window[-1].score for window in windows))
+        slices = sorted(best.values(), key=lambda candidate: -candidate.score)[:BEST]
+        if self.no_answer or not slices:
+            slices = sorted([*slices, nothing], key=lambda candidate: -candidate.score)
+        return slices
+
+    def score(self, predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, Any]:
+        found = [p for p in predictions if isinstance(p, AnswerPrediction)]
+        names = ("exact_match", "f1", "oracle_exact_match", "oracle_f1")
+        return {"rows": len(found), **{name: 100 * fmean(getattr(p, name) for p in found) for name in names}}
+
+
+def token_span(window: Window, answer: Answer) -> tuple[int, int] | None:
+    """The window's tokens that hold an answer, first and last; None where the window does not hold all of it."""
+    part, (begin, stop) = window.parts[-1], window.ranges[-1]
+    start, end = part.within(answer.start, answer.start + len(answer.text))
+    if start < begin or end > stop or start == end:
+        return None
+    return window.last_at + start - begin, window.last_at + end - 1 - begin
+
+
+def oracle(example: Example, windows: Sequence[Window]) -> str:
+    """The best answer that these windows' tokens can give: tokens cut inside a gold's edge give more than the gold."""
+    return next(_aligned(example, windows), "")
+
+
+def _aligned(example: Example, windows: Sequence[Window]) -> Iterator[str]:
+    context = example.texts[1]
+    slices = []
+    for gold in _golds(example):
+        for window in windows:
+            part, (begin, stop) = window.parts[-1], window.ranges[-1]
+            start, end = part.within(gold.start, gold.start + len(gold.text))
+            start, end = max(start, begin), min(end, stop)
+            if start < end:
+                slices.append((context[part.starts[start] : part.ends[end - 1]], gold.text))
+    yield from (text for text, _ in sorted(slices, key=lambda pair: abs(len(pair[0]) - len(pair[1]))))
+
+
+def _golds(example: Example) -> tuple[Answer, ...]:
+    return example.answers if isinstance(example, Question) else ()
+
+
+def _is_cut(example: Example, windows: Sequence[Window]) -> bool:
+    """Whether no window holds any of the golds whole."""
+    golds = _golds(example)
+    return bool(golds) and not any(token_span(window, gold) for window in windows for gold in golds)
+
+
+def _largest(values: Float32[ndarray, "_"], count: int) -> Any:
+    """Where the largest are, largest first."""
+    if len(values) <= count:
+        return np.argsort(-values, kind="stable")
+    few = np.argpartition(-values, count)[:count]
+    return few[np.argsort(-values[few], kind="stable")]
+
+
+def _softmax(scores: Sequence[float]) -> list[float]:
+    powers = np.exp(np.array(scores) - max(scores))
+    shares: list[float] = (powers / powers.sum()).tolist()
+    return shares
+
+
+QA = Reading("qa")
