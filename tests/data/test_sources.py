@@ -1,19 +1,26 @@
 """Rows from files, and what is said of files that cannot be read."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from kdda.data import Schema, Source, check_rows, read_rows, sample
+from kdda.data import Checked, Row, Schema, Source, labelled, read_rows, sample
+from kdda.data import check_rows as check
 from kdda.errors import KddaError
 
-SCHEMA = Schema(("premise", "hypothesis"), ("entailment", "neutral", "contradiction"))
+LABELS = ("entailment", "neutral", "contradiction")
+SCHEMA = Schema(LABELS)
 GOOD = '{"premise": "a", "hypothesis": "b", "label": "neutral"}\n'
 
 
 def file(folder: Path, name: str, text: str, encoding: str = "utf-8") -> Source:
     (folder / name).write_bytes(text.encode(encoding))
     return Source(str(folder / name))
+
+
+def check_rows(rows: list[Row], schema: Schema, on_bad_row: Literal["raise", "skip"] = "raise") -> Checked:
+    return check(rows, labelled(("premise", "hypothesis"), schema), on_bad_row)
 
 
 def refused(source: Source, schema: Schema = SCHEMA) -> str:
@@ -30,7 +37,7 @@ def test_jsonl_csv_tsv_and_json_give_the_same_rows(tmp_path: Path) -> None:
         file(tmp_path, "a.json", f"[{GOOD}]"),
     ]
     for source in sources:
-        examples, _ = check_rows(read_rows(source), SCHEMA)
+        examples, *_ = check_rows(read_rows(source), SCHEMA)
         assert [(e.texts, e.label) for e in examples] == [(("a", "b"), "neutral")]
 
 
@@ -40,9 +47,9 @@ def test_a_file_without_a_line_of_names_takes_them_from_the_recipe(tmp_path: Pat
 
 
 def test_columns_and_label_names_are_mapped(tmp_path: Path) -> None:
-    schema = Schema(SCHEMA.texts, SCHEMA.labels, {"premise": "p", "label": "gold"}, {"0": "entailment", "-": None})
+    schema = Schema(LABELS, {"premise": "p", "label": "gold"}, {"0": "entailment", "-": None})
     text = '{"p": "a", "hypothesis": "b", "gold": 0}\n{"p": "c", "hypothesis": "d", "gold": "-"}\n'
-    examples, left_out = check_rows(read_rows(file(tmp_path, "a.jsonl", text)), schema)
+    examples, left_out, _ = check_rows(read_rows(file(tmp_path, "a.jsonl", text)), schema)
     assert [e.label for e in examples] == ["entailment"]
     assert dict(left_out) == {'label "-" dropped': 1}
 
@@ -68,7 +75,7 @@ def test_a_missing_field_is_answered_with_the_ones_found(tmp_path: Path) -> None
 
 def test_bad_rows_are_skipped_and_counted_when_asked(tmp_path: Path) -> None:
     rows = read_rows(file(tmp_path, "a.jsonl", GOOD + GOOD.replace('"a"', '""')))
-    examples, left_out = check_rows(rows, SCHEMA, on_bad_row="skip")
+    examples, left_out, _ = check_rows(rows, SCHEMA, on_bad_row="skip")
     assert len(examples) == 1 and left_out["bad row"] == 1
 
 

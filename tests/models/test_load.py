@@ -43,7 +43,7 @@ def test_the_multilingual_tokenizer_is_xlm_rs() -> None:
 def test_the_vietnamese_mini_model_reads_words_and_stays_close_to_its_source() -> None:
     checkpoint = load("mini/vietnamese", layers=1)
     assert checkpoint.segmenter == "vi"
-    ids = checkpoint.encoder(64).encode(["Ông Trương Vĩnh Ký ghé bảo tàng."])[0]["input_ids"]
+    ids = checkpoint.encoder(64).encode(["Ông Trương Vĩnh Ký ghé bảo tàng."])[0].ids
     tokens = checkpoint.tokenizer.convert_ids_to_tokens(ids)
     assert "bảo_tàng" in tokens and "_Vĩnh" in tokens and "[UNK]" not in tokens
     x = embeddings(
@@ -120,7 +120,7 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_label_names_are_kept_in_order(tmp_path: Path) -> None:
-    checkpoint = load(make_model(tmp_path / "model"), labels=LABELS)
+    checkpoint = load(make_model(tmp_path / "model"), head="classification", labels=LABELS)
     checkpoint.model.save_pretrained(tmp_path / "saved")
     shutil.copy(tmp_path / "model" / "tokenizer.json", tmp_path / "saved")
     again = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved")
@@ -129,7 +129,7 @@ def test_label_names_are_kept_in_order(tmp_path: Path) -> None:
 
 
 def test_a_standardized_head_reads_states_of_unit_spread(tmp_path: Path) -> None:
-    model = load(make_model(tmp_path / "model"), labels=LABELS).model
+    model = load(make_model(tmp_path / "model"), head="classification", labels=LABELS).model
     states = 3 + 0.01 * torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
     assert standardize_head(model, states)
     seen = model.bert.pooler.dense(states)

@@ -31,7 +31,7 @@ def test_trimmed_training_equals_full_training_to_rounding(tmp_path: Path, decay
     states = []
     for trim in (False, True):
         torch.manual_seed(0)
-        model = load(name, labels=LABELS).model.train()
+        model = load(name, head="classification", labels=LABELS).model.train()
         vocabulary = TrimmedVocabulary(model, [5, 6, 7, 8, 2, 3]) if trim else None
         trained(model, rates, decay)
         if vocabulary:
@@ -43,7 +43,7 @@ def test_trimmed_training_equals_full_training_to_rounding(tmp_path: Path, decay
 
 
 def test_an_id_that_is_not_in_use_is_an_error_and_never_another_row(tmp_path: Path) -> None:
-    model = load(make_model(tmp_path / "model"), labels=LABELS).model
+    model = load(make_model(tmp_path / "model"), head="classification", labels=LABELS).model
     TrimmedVocabulary(model, [2, 3, 5])
     with pytest.raises(IndexError):
         model(input_ids=torch.tensor([[2, 9, 3]]))

@@ -6,12 +6,24 @@ from kdda.report import Run, comparison, read_metrics, to_markdown
 from kdda.report.tables import Table
 
 
+class Nli:
+    metric = "accuracy"
+    scores = ("accuracy", "macro_f1")
+
+
 def run(arm: str, seed: int, score: float) -> Run:
-    return Run(Path(), arm, seed, {"vi": {"rows": 400, "accuracy": score, "macro_f1": score - 1}}, {}, 12.0)
+    return Run(
+        Path(),
+        arm,
+        seed,
+        {"vi": {"rows": 400, "accuracy": score, "macro_f1": score - 1, "standard_error": 2.5}},
+        {},
+        12.0,
+    )
 
 
 def table(*runs: Run) -> Table:
-    return comparison(runs, "vi", ("accuracy", "macro_f1"), ["student", "student-da", "student-kdda"])
+    return comparison(runs, "vi", Nli(), ["student", "student-da", "student-kdda"])
 
 
 def test_one_seed_is_called_one_seed() -> None:

@@ -1,4 +1,4 @@
-"""Rows of reading comprehension, in SQuAD's fields or flat ones, and the mending of answers that are not where they say."""
+"""Rows of reading comprehension, in SQuAD's fields or flat ones, and the mending of answers that are misplaced."""
 
 from __future__ import annotations
 

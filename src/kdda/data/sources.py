@@ -113,7 +113,7 @@ def _json(path: Path, source: Source) -> Iterator[Row]:
         yield from _squad(path, value["data"])
         return
     if not isinstance(value, list):
-        raise KddaError(f'{path}: found {type(value).__name__}, expected a list of objects, or SQuAD\'s {{"data": […]}}')
+        raise KddaError(f'{path}: found {type(value).__name__}, expected a list, or SQuAD\'s {{"data": […]}}')
     for number, item in enumerate(value, 1):
         yield _record(item, f"{path}, item {number}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,14 @@ from transformers.trainer_utils import get_last_checkpoint
 from kdda.data import Example, OneLanguageBatches
 from kdda.distill.cache import TeacherStates
 from kdda.distill.loss import DistillationLoss, last_hidden
-from kdda.distill.trainer import DistillationTrainer, Lesson, Rows, arguments, learning_rates
+from kdda.distill.trainer import DistillationTrainer, Lesson, arguments, learning_rates
 from kdda.distill.watch import MetricsLog, ProgressBar, StopOnInterrupt
 from kdda.errors import Interrupted
 from kdda.models import Checkpoint, TrimmedVocabulary, decay_of_unused, load, quietly, standardize_head
 from kdda.recipe import Distill, ModelSpec, Training
 from kdda.report.runs import METRICS, MODEL
-from kdda.tasks import Prediction, Task, predict
-from kdda.text import Encoder
+from kdda.tasks import Features, Prediction, Task, predict
+from kdda.text import Encoder, used_ids
 
 CHECKPOINTS = "checkpoints"
 HEAD_ROWS = 128  # of a language, for the head's initialization
@@ -42,7 +43,7 @@ class Job:
 
     name: str
     task: Task
-    labels: Sequence[str]
+    labels: Sequence[str]  # none for tasks without labels
     model: ModelSpec
     train: Mapping[str, Sequence[Example]]
     dev: Mapping[str, Sequence[Example]]
@@ -63,9 +64,9 @@ class Student:
     log: MetricsLog
     job: Job
 
-    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
+    def predict(self, examples: Sequence[Example], language: str) -> Sequence[Prediction]:
         features = self.job.task.encode(examples, self.encoder)
-        return predict(self.checkpoint.model, self.job.task, examples, features, self.encoder, self.job.labels)
+        return predict(self.checkpoint.model, self.job.task, features, self.encoder, self.job.labels, language)
 
     def save(self) -> Path:
         """Save an ordinary checkpoint (safetensors, tokenizer, full vocabulary) under the job's folder."""
@@ -86,13 +87,15 @@ def fine_tune(job: Job, say: Say = print) -> Student:
         Interrupted: after Ctrl-C, once a checkpoint is written; the same call continues from it.
     """
     set_seed(job.seed)
-    checkpoint = load(job.model.model, layers=job.model.layers, labels=job.labels, segmenter=job.model.segmenter)
-    encoder = checkpoint.encoder(job.training.max_length)
-    train = {language: Rows(rows, job.task.encode(rows, encoder)) for language, rows in job.train.items()}
-    dev = Rows(job.dev[job.target], job.task.encode(job.dev[job.target], encoder))
-    vocabulary = TrimmedVocabulary(checkpoint.model, _ids([*train.values(), dev]))
-    say(_facts(job, train, encoder, vocabulary))
-    lesson = Lesson(job.task, job.labels, train, dev, encoder, *_teachers(job, say))
+    checkpoint = load_for(job.task, job.model, job.labels)
+    checkpoint.model.config.update(_memories(job))
+    encoder = checkpoint.encoder(job.training.max_length, job.training.stride)
+    train = {language: job.task.encode(rows, encoder) for language, rows in job.train.items()}
+    cut = encoder.counts.copy()
+    dev = job.task.encode(job.dev[job.target], encoder)
+    vocabulary = TrimmedVocabulary(checkpoint.model, used_ids(w for own in (*train.values(), dev) for w in own.windows))
+    say(_facts(job, train, cut, vocabulary))
+    lesson = Lesson(job.task, job.labels, train, dev, job.target, encoder, *_teachers(job, train, say))
     if job.training.head == "standardized" and checkpoint.new_head:
         standardize_head(checkpoint.model, _first_states(checkpoint, encoder, train))
     set_seed(job.seed)  # what was drawn above must not depend on which rooms drew
@@ -102,39 +105,57 @@ def fine_tune(job: Job, say: Say = print) -> Student:
     return Student(checkpoint, encoder, trainer.metrics_log, job)
 
 
-def _ids(splits: Sequence[Rows]) -> set[int]:
-    return {i for rows in splits for row in rows.features for i in row["input_ids"]}
+def load_for(task: Task, spec: ModelSpec, labels: Sequence[str]) -> Checkpoint:
+    """A model with the head that a task needs."""
+    names = labels if task.labelled else None
+    return load(spec.model, head=task.head, layers=spec.layers, labels=names, segmenter=spec.segmenter)
+
+
+def _memories(job: Job) -> dict[str, Any]:
+    """What a saved model's config remembers, so that it is read later as it was trained."""
+    own = {"kdda_task": job.task.name, "kdda_language": job.target, "kdda_max_length": job.training.max_length}
+    return {**own, "kdda_stride": job.training.stride, **job.task.settings()}
 
 
 @torch.no_grad()
-def _first_states(checkpoint: Checkpoint, encoder: Encoder, train: Mapping[str, Rows]) -> Float[Tensor, "rows width"]:
+def _first_states(
+    checkpoint: Checkpoint, encoder: Encoder, train: Mapping[str, Features]
+) -> Float[Tensor, "rows width"]:
     """The first token's last state for some training rows of every language."""
     states = []
-    for rows in train.values():
-        every = -(-len(rows.features) // HEAD_ROWS)
-        inputs = encoder.pad(rows.features[::every])
+    for own in train.values():
+        every = -(-len(own.windows) // HEAD_ROWS)
+        inputs = encoder.pad(own.windows[::every])
         states.append(last_hidden(checkpoint.model.base_model(**inputs))[:, 0])
     return torch.cat(states)
 
 
-def _facts(job: Job, train: Mapping[str, Rows], encoder: Encoder, vocabulary: TrimmedVocabulary) -> str:
-    tokens = {name: sum(len(f["input_ids"]) for f in rows.features) for name, rows in train.items()}
-    counts = ", ".join(f"{name} {len(rows.examples):,} rows ({tokens[name]:,} tokens)" for name, rows in train.items())
-    batches = sum(-(-len(rows.examples) // job.training.batch_size) for rows in train.values())
+def _facts(job: Job, train: Mapping[str, Features], counts: Counter[str], vocabulary: TrimmedVocabulary) -> str:
+    sizes = ", ".join(f"{language} {_size(own)}" for language, own in train.items())
+    batches = sum(-(-len(own.windows) // job.training.batch_size) for own in train.values())
     steps = f"{job.training.epochs} epochs of {batches} batches of {job.training.batch_size}"
     rows, full = vocabulary.trimmed.num_embeddings, vocabulary.full.num_embeddings
     trimmed = f"vocabulary {rows:,} of {full:,} rows ({vocabulary.bytes_saved / 2**20:,.0f} MB saved)"
-    cut = f"; {encoder.cut} texts cut at {encoder.max_length} tokens" if encoder.cut else ""
-    return f"  {job.name}: {counts}; {steps}; {trimmed}{cut}"
+    cut = "".join(f"; {count:,} {what}" for what, count in counts.items() if count)
+    return f"  {job.name}: {sizes}; {steps}; {trimmed}{cut}"
 
 
-def _teachers(job: Job, say: Say) -> tuple[DistillationLoss | None, dict[str, TeacherStates]]:
+def _size(own: Features) -> str:
+    tokens = sum(len(window) for window in own.windows)
+    split = f"{len(own.windows):,} windows, " if len(own.windows) != len(own.examples) else ""
+    return f"{len(own.examples):,} rows ({split}{tokens:,} tokens)"
+
+
+def _teachers(
+    job: Job, train: Mapping[str, Features], say: Say
+) -> tuple[DistillationLoss | None, dict[str, TeacherStates]]:
     if job.distill is None or job.teachers is None:
         return None, {}
     states = {}
-    for language, rows in job.train.items():
-        encoder = job.teachers[language].encoder(job.training.max_length)
-        found = TeacherStates(job.teachers[language], encoder, job.task.encode(rows, encoder), job.labels)
+    labels = job.labels if job.task.labelled else ()
+    for language, own in train.items():
+        encoder = job.teachers[language].encoder(job.training.max_length, job.training.stride)
+        found = TeacherStates(job.teachers[language], encoder, job.task.excerpts(own), labels)
         kept = "too large to store, asked in each step" if found.stored is None else "stored"
         size = f"{found.bytes / 2**20:,.0f} MB"
         say(f"  {job.name}: {language} teacher's states {size}, {kept}; its scale s = {found.scale:.3g}")
@@ -143,7 +164,7 @@ def _teachers(job: Job, say: Say) -> tuple[DistillationLoss | None, dict[str, Te
 
 
 def _batches(job: Job, lesson: Lesson) -> OneLanguageBatches:
-    lengths = {name: [len(f["input_ids"]) for f in rows.features] for name, rows in lesson.train.items()}
+    lengths = {name: [len(window) for window in own.windows] for name, own in lesson.train.items()}
     return OneLanguageBatches(lengths, job.training.batch_size, job.seed)
 
 
@@ -186,4 +207,4 @@ def _decay(job: Job, trainer: DistillationTrainer) -> float:
 def scores_by_language(student: Student, rows: Mapping[str, Sequence[Example]]) -> dict[str, dict[str, Any]]:
     """Scores of every language's rows."""
     task, labels = student.job.task, student.job.labels
-    return {language: task.score(student.predict(examples), labels) for language, examples in rows.items()}
+    return {language: task.score(student.predict(examples, language), labels) for language, examples in rows.items()}

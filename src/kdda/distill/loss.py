@@ -24,8 +24,13 @@ class Transport:
     marginal_error: Float[Tensor, ""]
 
 
-def check_objective(name: str) -> None:
-    """Refuse an objective that no one has written, before training."""
+def check_objective(name: str, labelled: bool = True) -> None:
+    """Refuse an objective that no one has written, or that a task without labels cannot have, before training."""
+    if name == "kd-logits" and not labelled:
+        raise KddaError(
+            "distill.objective: kd-logits compares the logits of labels; in reading they belong to tokens, which "
+            "teacher and student cut differently"
+        )
     if name not in OBJECTIVES:
         raise KddaError(
             f'distill.objective: found "{name}"{did_you_mean(name, OBJECTIVES)}; there are {", ".join(OBJECTIVES)}'

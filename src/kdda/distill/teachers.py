@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from kdda.data import Example
-from kdda.distill.finetune import Job, Say, fine_tune, scores_by_language
+from kdda.distill.finetune import Job, Say, fine_tune, load_for, scores_by_language
 from kdda.errors import KddaError
-from kdda.models import Checkpoint, load, load_config
-from kdda.recipe import TeacherSpec, Training
+from kdda.models import Checkpoint, load_config
+from kdda.recipe import ModelSpec, TeacherSpec, Training
 from kdda.report.runs import MODEL
 from kdda.tasks import Task, predict
 
@@ -43,8 +43,8 @@ class Lessons:
 
 def fingerprint(spec: TeacherSpec, lessons: Lessons) -> str:
     """A name for a teacher that changes with its model, its settings, its task and every row of its data."""
-    rows = [[list(e.texts), e.label] for e in (*lessons.train, *lessons.dev)]
-    whole = [_identity(spec), lessons.task.name, list(lessons.labels), lessons.training.model_dump(), rows]
+    rows = [{**asdict(e), "id": "", "group": ""} for e in (*lessons.train, *lessons.dev)]
+    whole = [_identity(spec), repr(lessons.task), list(lessons.labels), lessons.training.model_dump(), rows]
     return hashlib.sha256(json.dumps(whole, ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -68,23 +68,33 @@ def prepare_teacher(spec: TeacherSpec, lessons: Lessons, store: Path, say: Say =
         say(f"  teacher {lessons.language}: reused from {folder}")
     else:
         _make(spec, lessons, folder, say)
-    checkpoint = load(str(folder / MODEL), labels=lessons.labels, segmenter=spec.segmenter)
+    made = ModelSpec(model=str(folder / MODEL), segmenter=spec.segmenter)
+    checkpoint = load_for(lessons.task, made, lessons.labels)
     return Teacher(lessons.language, checkpoint, json.loads(record.read_text(encoding="utf-8"))["dev"])
 
 
 def _finished(spec: TeacherSpec, lessons: Lessons) -> Teacher:
     """A teacher that was fine-tuned elsewhere, scored under its own order of labels."""
+    own = _own_labels(spec, lessons) if lessons.task.labelled else []
+    checkpoint = load_for(lessons.task, spec, own)
+    if checkpoint.new_head:
+        raise KddaError(
+            f'teachers.{lessons.language}: "{spec.model}" is called finetuned, but lacks a {lessons.task.head} head'
+        )
+    encoder = checkpoint.encoder(lessons.training.max_length, lessons.training.stride)
+    features = lessons.task.encode(lessons.dev, encoder)
+    found = predict(checkpoint.model, lessons.task, features, encoder, own, lessons.language)
+    return Teacher(lessons.language, checkpoint, lessons.task.score(found, own))
+
+
+def _own_labels(spec: TeacherSpec, lessons: Lessons) -> list[str]:
     own = [str(label) for _, label in sorted((load_config(spec.model).id2label or {}).items())]
     if set(own) != set(lessons.labels):
         raise KddaError(
             f'teachers.{lessons.language}: "{spec.model}" is called finetuned, but its labels are {", ".join(own)}; '
             f"the task's are {', '.join(lessons.labels)}"
         )
-    checkpoint = load(spec.model, layers=spec.layers, labels=own, segmenter=spec.segmenter)
-    encoder = checkpoint.encoder(lessons.training.max_length)
-    features = lessons.task.encode(lessons.dev, encoder)
-    found = predict(checkpoint.model, lessons.task, lessons.dev, features, encoder, own)
-    return Teacher(lessons.language, checkpoint, lessons.task.score(found, own))
+    return own
 
 
 def _make(spec: TeacherSpec, lessons: Lessons, folder: Path, say: Say) -> None:

@@ -12,22 +12,14 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerControl, TrainingArguments
 
-from kdda.data import Example, OneLanguageBatches
+from kdda.data import OneLanguageBatches
 from kdda.distill.cache import TeacherStates
 from kdda.distill.loss import DistillationLoss, last_hidden
 from kdda.distill.watch import MetricsLog
 from kdda.recipe import Training
-from kdda.tasks import Task, predict
-from kdda.text import Encoder, Features
+from kdda.tasks import Features, Task, predict
+from kdda.text import Encoder
 from kdda.transport import Side
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Examples of one split, as the model in training reads them."""
-
-    examples: Sequence[Example]
-    features: Sequence[Features]
 
 
 @dataclass(frozen=True)
@@ -36,29 +28,24 @@ class Lesson:
 
     task: Task
     labels: Sequence[str]
-    train: Mapping[str, Rows]
-    dev: Rows
+    train: Mapping[str, Features]
+    dev: Features
+    target: str
     encoder: Encoder
     loss: DistillationLoss | None = None
     teachers: Mapping[str, TeacherStates] = field(default_factory=dict)
 
 
 class Mixture:
-    """The training rows of all languages, numbered through; an item knows its language and its row there."""
+    """The training windows of all languages, numbered through; an item is its language and its number there."""
 
     def __init__(self, lesson: Lesson):
-        self.items = [
-            {"language": language, "row": i, "label": target, **features}
-            for language, rows in lesson.train.items()
-            for i, (features, target) in enumerate(
-                zip(rows.features, lesson.task.targets(rows.examples, lesson.labels), strict=True)
-            )
-        ]
+        self.items = [(language, k) for language, own in lesson.train.items() for k in range(len(own.windows))]
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> tuple[str, int]:
         return self.items[index]
 
 
@@ -67,9 +54,10 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
 
     def __init__(self, lesson: Lesson, log: MetricsLog, batches: OneLanguageBatches, **options: Any):
         # Trainer wants an evaluation set to be given; `evaluate` reads the lesson's own.
-        data = {"train_dataset": Mixture(lesson), "eval_dataset": lesson.dev.examples}
+        data = {"train_dataset": Mixture(lesson), "eval_dataset": lesson.dev.windows}
         super().__init__(**data, data_collator=self._collate, **options)
         self.lesson, self.metrics_log, self.batches = lesson, log, batches
+        self.targets = {name: lesson.task.targets(own, lesson.labels) for name, own in lesson.train.items()}
         self.model_accepts_loss_kwargs = False  # each micro-batch's loss is its own mean
         self.terms: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
 
@@ -78,11 +66,16 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         prepared: DataLoader[Any] = self.accelerator.prepare(loader)
         return prepared
 
-    def _collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        own = ("language", "row", "label")
-        padded = self.lesson.encoder.pad([{k: v for k, v in item.items() if k not in own} for item in items])
-        labels = torch.tensor([item["label"] for item in items])
-        return {**padded, "labels": labels, "language": items[0]["language"], "rows": [item["row"] for item in items]}
+    def _collate(self, items: Sequence[tuple[str, int]]) -> dict[str, Any]:
+        language, rows = items[0][0], [row for _, row in items]
+        windows = self.lesson.train[language].windows
+        targets = {name: torch.tensor([own[row] for row in rows]) for name, own in self.targets[language].items()}
+        return {
+            **self.lesson.encoder.pad([windows[row] for row in rows]),
+            **targets,
+            "language": language,
+            "rows": rows,
+        }
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
         language, rows = inputs.pop("language"), inputs.pop("rows")
@@ -91,7 +84,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         terms, total = self.terms[language], outputs.loss
         terms["task"].append(outputs.loss.detach())
         if loss is not None:
-            student = Side(last_hidden(outputs), inputs["attention_mask"].bool(), outputs.logits)
+            student = Side(last_hidden(outputs), inputs["attention_mask"].bool(), getattr(outputs, "logits", None))
             found = loss.transport(language, student, self._teacher(language, rows))
             total = loss.total(outputs.loss, found.mean)
             terms["transport"].append(found.mean.detach())
@@ -106,9 +99,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Scores on the development rows that select the model."""
         lesson = self.lesson
-        found = predict(
-            self.model, lesson.task, lesson.dev.examples, lesson.dev.features, lesson.encoder, lesson.labels
-        )
+        found = predict(self.model, lesson.task, lesson.dev, lesson.encoder, lesson.labels, lesson.target)
         scores = lesson.task.score(found, lesson.labels)
         metrics = {f"eval_{name}": float(value) for name, value in scores.items() if isinstance(value, int | float)}
         self.metrics_log.write("dev", step=self.state.global_step, epoch=self.state.epoch, **scores)

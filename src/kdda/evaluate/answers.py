@@ -1,4 +1,4 @@
-"""Scores of extractive answers, as the datasets' own scripts count them: exact match and F1, the best over the golds."""
+"""Scores of extractive answers, as the datasets' own scripts count them: exact match and F1, best over golds."""
 
 from __future__ import annotations
 

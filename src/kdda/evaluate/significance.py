@@ -15,3 +15,12 @@ def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:
     (1.0, None)
     """
     return fmean(values), stdev(values) if len(values) > 1 else None
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """Of the mean of independent rows' scores; 0 for one row.
+
+    >>> standard_error([0.0, 100.0, 0.0, 100.0]).__round__(1)
+    28.9
+    """
+    return stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, BertConfig
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+)
 from transformers.utils import logging as transformers_logging
 
 from kdda.errors import KddaError, did_you_mean
@@ -19,6 +26,12 @@ from kdda.text import Encoder, position_limit
 # Models made here of package files, and the licences of what they are made of.
 MADE: dict[str, Callable[[], MiniWeights]] = {"mini/multilingual": multilingual, "mini/vietnamese": vietnamese}
 MINI = ("mini/multilingual", "mini/english", "mini/vietnamese")
+HEADS: dict[str, Any] = {
+    "none": AutoModel,
+    "classification": AutoModelForSequenceClassification,
+    "question-answering": AutoModelForQuestionAnswering,
+}
+HEAD_WEIGHTS = ("classifier", "score", "qa_outputs")  # where transformers' architectures keep a head's output
 LICENCES = {"mini/multilingual": "mit", "mini/english": "apache-2.0", "mini/vietnamese": "mit"}
 
 
@@ -37,27 +50,33 @@ class Checkpoint:
     def width(self) -> int:
         return int(self.model.config.hidden_size)
 
-    def encoder(self, max_length: int) -> Encoder:
-        """Its encoder, for texts of at most `max_length` tokens or what the model can read."""
-        return Encoder(self.tokenizer, self.segmenter, min(max_length, position_limit(self.model.config)))
+    def encoder(self, max_length: int, overlap: int = 128) -> Encoder:
+        """Its encoder, for windows of at most `max_length` tokens or what the model can read."""
+        return Encoder(self.tokenizer, self.segmenter, min(max_length, position_limit(self.model.config)), overlap)
 
 
 def load(
-    name: str, *, layers: int | None = None, labels: Sequence[str] | None = None, segmenter: str | None = None
+    name: str,
+    *,
+    head: str = "none",
+    layers: int | None = None,
+    labels: Sequence[str] | None = None,
+    segmenter: str | None = None,
 ) -> Checkpoint:
-    """Load an encoder, or a classifier when `labels` are given (a head that the checkpoint lacks is drawn at random).
+    """Load an encoder, or a model with a task's head (a head that the checkpoint lacks is drawn at random).
 
     Args:
         name: ``mini/multilingual``, ``mini/english``, ``mini/vietnamese``, a local folder, or a Hub id.
+        head: a key of `HEADS`.
         layers: keep this many, evenly spaced; all by default.
-        labels: label names of a classification head, in the order of its outputs.
+        labels: label names of a classification head, in the order of its outputs; the checkpoint's own by default.
         segmenter: overrides what the checkpoint says of itself (``vi`` for models that read segmented Vietnamese).
 
     Raises:
         KddaError: no such model, damaged weights, no safetensors, or a tokenizer that does not fit the model.
     """
     folder = resolve(name)
-    made = _make(MADE[name](), labels) if folder is None else _open(folder, name, labels)
+    made = _make(MADE[name](), head, labels) if folder is None else _open(folder, name, head, labels)
     model, tokenizer, new_head = made
     if layers is not None:
         keep_layers(model, layers)
@@ -127,27 +146,39 @@ def keep_layers(model: Any, kept: int) -> None:
     model.config.num_hidden_layers = kept
 
 
-def _make(weights: MiniWeights, labels: Sequence[str] | None) -> tuple[Any, Any, bool]:
+def _make(weights: MiniWeights, head: str, labels: Sequence[str] | None) -> tuple[Any, Any, bool]:
     config = BertConfig.from_dict({**weights.config.to_dict(), **_label_names(labels)})
-    model = (AutoModel if labels is None else AutoModelForSequenceClassification).from_config(config)
+    model = HEADS[head].from_config(config)
     model.base_model.load_state_dict(weights.state, strict=False)
-    return model, weights.tokenizer, labels is not None
+    return model, weights.tokenizer, head != "none"
 
 
-def _open(folder: str, name: str, labels: Sequence[str] | None) -> tuple[Any, Any, bool]:
-    kind = AutoModel if labels is None else AutoModelForSequenceClassification
+def _open(folder: str, name: str, head: str, labels: Sequence[str] | None) -> tuple[Any, Any, bool]:
     options = {"use_safetensors": True, "output_loading_info": True, **_label_names(labels)}
     tokenizer = _guarded(lambda: AutoTokenizer.from_pretrained(folder), name)
+    _check_tokenizer(folder, name, tokenizer)
+    kind = HEADS[head]
     with quietly():
         model, info = _guarded(lambda: kind.from_pretrained(folder, ignore_mismatched_sizes=True, **options), name)
     prefix = f"{model.base_model_prefix}."
-    lost = [key for key in info["missing_keys"] if labels is None or key.startswith(prefix)]
+    lost = [key for key in info["missing_keys"] if head == "none" or key.startswith(prefix)]
     lost = [key for key in lost if "pooler" not in key and "position_ids" not in key]
     if lost:
         raise KddaError(
             f'"{name}": its weights lack {len(lost)} tensors that its config names, such as {sorted(lost)[0]}'
         )
-    return model, tokenizer, any(key.startswith("classifier") for key in info["missing_keys"])
+    drawn = {*info["missing_keys"], *(key for key, *_ in info.get("mismatched_keys", ()))}
+    return model, tokenizer, any(key.startswith(HEAD_WEIGHTS) for key in drawn)
+
+
+def _check_tokenizer(folder: str, name: str, tokenizer: Any) -> None:
+    """PhoBERT's words are found by its own slow tokenizer; a fast one gives other ids in silence."""
+    says = getattr(_guarded(lambda: AutoConfig.from_pretrained(folder), name), "tokenizer_class", None) or ""
+    if tokenizer.is_fast and ((Path(folder) / "bpe.codes").is_file() or "phobert" in says.lower()):
+        raise KddaError(
+            f'"{name}" is a PhoBERT, but its files open as the fast {type(tokenizer).__name__}, which gives wrong ids; '
+            'its tokenizer_config.json must say "tokenizer_class": "PhobertTokenizer"'
+        )
 
 
 def _label_names(labels: Sequence[str] | None) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class ModelSpec(Strict):
 class Training(Strict):
     """How a model is fine-tuned. The paper: AdamW, linear decay after 10 % warm-up, 2 epochs, batch 32.
 
+    `stride`: tokens that two windows of one long context share (reading).
     `head`: a new head is drawn as transformers does, or standardises what it reads (`kdda.models.standardize_head`).
     `precision`: of the forward pass; ``auto`` is bfloat16 where the device computes in it. Weights stay float32.
     """
@@ -35,6 +36,7 @@ class Training(Strict):
     batch_size: int = Field(32, ge=1)
     accumulation: int = Field(1, ge=1)
     max_length: int = Field(128, ge=8)
+    stride: int = Field(128, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1)
     weight_decay: float = Field(0.01, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)

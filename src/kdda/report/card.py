@@ -18,6 +18,7 @@ def write_card(
     licence: str,
     teachers: Mapping[str, str],
     data: Mapping[str, Mapping[str, Any]],
+    metric: str,
     scores: Mapping[str, Mapping[str, Any]],
     note: str,
 ) -> None:
@@ -29,9 +30,9 @@ def write_card(
         f"Fine-tuned from `{base}` (licence: {licence}) with kdda.",
         "",
     ]
-    lines += ["| language | teacher | training rows | test accuracy |", "|---|---|---:|---:|"]
+    lines += [f"| language | teacher | training rows | test {metric.replace('_', ' ')} |", "|---|---|---:|---:|"]
     for language in languages:
-        found = scores.get(language, {}).get("accuracy")
+        found = scores.get(language, {}).get(metric)
         score = "" if found is None else f"{found:.1f}"
         lines.append(f"| {language} | {teachers.get(language, 'none')} | {data[language]['train']} | {score} |")
     lines += ["", "One run, one seed: its score has no spread of its own.", note]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from kdda.evaluate import mean_sd
 from kdda.report.runs import Run
@@ -21,29 +22,47 @@ class Table:
     notes: list[str]
 
 
-def comparison(runs: Sequence[Run], language: str, scores: Sequence[str], arms: Sequence[str], note: str = "") -> Table:
+@runtime_checkable
+class Scored(Protocol):
+    """What a table must know of a task."""
+
+    @property
+    def metric(self) -> str: ...
+
+    @property
+    def scores(self) -> tuple[str, ...]: ...
+
+
+def comparison(runs: Sequence[Run], language: str, task: Scored, arms: Sequence[str], note: str = "") -> Table:
     """Arms against each other on one language's test rows; differences are paired by seed.
 
     Args:
-        scores: names of the scores to show; the first one is compared.
+        task: its scores are shown, its metric is compared.
         arms: their order.
     """
     by_arm = {arm: {run.seed: run for run in runs if run.arm == arm and language in run.test} for arm in arms}
     shown = [arm for arm in arms if by_arm[arm]]
     baselines = [arm for arm in BASELINES if arm in shown and len(shown) > 1]
-    header = ["arm", *(score.replace("_", "-") for score in scores), *(f"vs {b}" for b in baselines), "seconds"]
-    rows = [_row(by_arm, arm, baselines, language, scores) for arm in shown]
-    return Table(f"{language}, test rows", header, rows, _notes(by_arm, shown, language, scores[0], note))
+    header = [
+        "arm",
+        *(score.replace("_", "-") for score in task.scores),
+        *(f"vs {b}" for b in baselines),
+        "seconds",
+    ]
+    rows = [_row(by_arm, arm, baselines, language, task) for arm in shown]
+    return Table(f"{language}, test rows", header, rows, _notes(by_arm, shown, language, task.metric, note))
 
 
 def _row(
-    by_arm: dict[str, dict[int, Run]], arm: str, baselines: Sequence[str], language: str, scores: Sequence[str]
+    by_arm: dict[str, dict[int, Run]], arm: str, baselines: Sequence[str], language: str, task: Scored
 ) -> list[str]:
     runs = by_arm[arm]
-    cells = [spread([run.test[language][score] for run in runs.values()]) for score in scores]
+    cells = [spread([run.test[language][score] for run in runs.values()]) for score in task.scores]
     for baseline in baselines:
         common = sorted(set(runs) & set(by_arm[baseline]))
-        gaps = [_score(runs[s], language, scores[0]) - _score(by_arm[baseline][s], language, scores[0]) for s in common]
+        gaps = [
+            _score(runs[s], language, task.metric) - _score(by_arm[baseline][s], language, task.metric) for s in common
+        ]
         cells.append("" if arm == baseline else spread(gaps, signed=True) if gaps else "no common seed")
     return [arm, *cells, spread([run.seconds for run in runs.values()], digits=0)]
 
@@ -79,12 +98,12 @@ def _notes(by_arm: dict[str, dict[int, Run]], shown: Sequence[str], language: st
 
 def _sampling_error(by_arm: dict[str, dict[int, Run]], shown: Sequence[str], language: str, score: str) -> list[str]:
     first = next((run for arm in shown for run in by_arm[arm].values()), None)
-    if first is None or score != "accuracy":
+    if first is None:
         return []
-    rows = first.test[language]["rows"]
-    share = first.test[language][score] / 100
-    error = 100 * (share * (1 - share) / rows) ** 0.5
-    return [f"{rows} test rows: one run's accuracy has a standard error of about {error:.1f} points."]
+    own, name = first.test[language], score.replace("_", "-")
+    compared = [f"Differences (vs) are of {name}."] if len(shown) > 1 else []
+    error = f"one run's {name} has a standard error of about {own['standard_error']:.1f} points"
+    return [*compared, f"{own['rows']} test rows: {error}."]
 
 
 def to_markdown(table: Table) -> str:

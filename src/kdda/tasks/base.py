@@ -54,8 +54,13 @@ class Task(Protocol):
         ...
 
     @property
+    def metric(self) -> str:
+        """The score that selects a model on the development rows, and that tables compare."""
+        ...
+
+    @property
     def scores(self) -> tuple[str, ...]:
-        """Scores that tables show; the first one selects a model on the development rows."""
+        """Scores that tables show."""
         ...
 
     @property

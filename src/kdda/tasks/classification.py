@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdda.data import Convert, Example, Labelled, Schema, labelled
-from kdda.evaluate import accuracy, macro_f1, per_label_f1
+from kdda.evaluate import accuracy, macro_f1, per_label_f1, standard_error
 from kdda.tasks.base import Excerpt, Features, Prediction
 from kdda.text import Encoder, Window
 
@@ -32,6 +32,7 @@ class Classification:
 
     name: str
     texts: tuple[str, ...]
+    metric: str = "accuracy"
     scores: tuple[str, ...] = ("accuracy", "macro_f1")
     head: str = "classification"
     labelled: bool = True
@@ -81,6 +82,7 @@ class Classification:
             "accuracy": accuracy(gold, predicted),
             "macro_f1": macro_f1(gold, predicted, labels),
             "per_label": per_label_f1(gold, predicted, labels),
+            "standard_error": standard_error([100.0 * (g == p) for g, p in zip(gold, predicted, strict=True)]),
         }
 
 

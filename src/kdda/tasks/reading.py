@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32
 from numpy import ndarray
 
 from kdda.data import Answer, Convert, Example, Question, Schema, questions
-from kdda.evaluate import answer_f1, best_over_golds, exact_match
+from kdda.evaluate import answer_f1, best_over_golds, exact_match, standard_error
 from kdda.tasks.base import Excerpt, Features, Prediction
 from kdda.text import Encoder, Window
 
@@ -64,6 +64,7 @@ class Reading:
     name: str
     longest: int = LIMIT
     no_answer: bool = False
+    metric: str = "f1"
     scores: tuple[str, ...] = ("exact_match", "f1")
     head: str = "question-answering"
     labelled: bool = False
@@ -86,7 +87,7 @@ class Reading:
 
     def encode(self, examples: Sequence[Example], encoder: Encoder) -> Features:
         encoder.read([text for example in examples for text in example.texts])
-        found = [encoder.windows(*example.texts) for example in examples]
+        found = [encoder.windows(example.texts) for example in examples]
         owners = [i for i, windows in enumerate(found) for _ in windows]
         features = Features(examples, [window for windows in found for window in windows], owners)
         encoder.counts["answers cut"] += sum(_is_cut(*pair) for pair in zip(examples, found, strict=True))
@@ -151,14 +152,20 @@ class Reading:
             {"text": text, "start": own.start, "end": own.end, "probability": round(share, 6)}
             for text, own, share in list(zip(texts, ranked, shares, strict=True))[:SHOWN]
         ]
-        scores = [
-            best_over_golds(score, text, golds, language)
-            for text in (texts[0], best_possible)
-            for score in (exact_match, answer_f1)
-        ]
         best = ranked[0]
         return AnswerPrediction(
-            example.id, example.group, golds, texts[0], best.start, best.end, round(shares[0], 6), *scores, shown
+            id=example.id,
+            group=example.group,
+            golds=golds,
+            predicted=texts[0],
+            start=best.start,
+            end=best.end,
+            probability=round(shares[0], 6),
+            exact_match=best_over_golds(exact_match, texts[0], golds, language),
+            f1=best_over_golds(answer_f1, texts[0], golds, language),
+            oracle_exact_match=best_over_golds(exact_match, best_possible, golds, language),
+            oracle_f1=best_over_golds(answer_f1, best_possible, golds, language),
+            candidates=shown,
         )
 
     def _ranked(self, windows: Sequence[Sequence[Candidate]]) -> list[Candidate]:
@@ -179,7 +186,8 @@ class Reading:
     def score(self, predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, Any]:
         found = [p for p in predictions if isinstance(p, AnswerPrediction)]
         names = ("exact_match", "f1", "oracle_exact_match", "oracle_f1")
-        return {"rows": len(found), **{name: 100 * fmean(getattr(p, name) for p in found) for name in names}}
+        means = {name: 100 * fmean(getattr(p, name) for p in found) for name in names}
+        return {"rows": len(found), **means, "standard_error": standard_error([100 * p.f1 for p in found])}
 
 
 def token_span(window: Window, answer: Answer) -> tuple[int, int] | None:

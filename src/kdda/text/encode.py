@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -65,6 +65,12 @@ class Window:
         return out
 
     @property
+    def last_count(self) -> int:
+        """How many tokens of the last part are read."""
+        start, stop = self.ranges[-1]
+        return stop - start
+
+    @property
     def last_at(self) -> int:
         """Where the last part's tokens begin among the window's."""
         before = sum(stop - start for start, stop in self.ranges[:-1])
@@ -75,6 +81,14 @@ class Window:
         """The characters of the last text that the window reads."""
         part, (start, stop) = self.parts[-1], self.ranges[-1]
         return (int(part.starts[start]), int(part.ends[start:stop].max())) if stop > start else (0, 0)
+
+
+def used_ids(windows: Iterable[Window]) -> set[int]:
+    """Every id that stands in the texts that these windows read, and in their specials."""
+    read = list(windows)
+    parts = {id(part): part.ids for window in read for part in window.parts}  # shared parts once
+    specials = {i for window in read for stretch in window.template.specials for i in stretch}
+    return specials | {int(i) for i in np.unique(np.concatenate(list(parts.values())))}
 
 
 @dataclass
@@ -99,14 +113,12 @@ class Encoder:
         template = self._templates[len(sides) - 1]
         return [self._cut(parts, template) for parts in zip(*sides, strict=True)]
 
-    def windows(
-        self, question: str, context: str, span: Span | None = None, overlap: int | None = None
-    ) -> list[Window]:
-        """As many windows as it takes to read a context, or a span of its characters, each beside the whole question.
+    def windows(self, texts: Sequence[str], span: Span | None = None, overlap: int | None = None) -> list[Window]:
+        """As many windows as it takes to read the second text, or a span of its characters, each beside all the first.
 
         Neighbouring windows share `overlap` tokens (the encoder's own by default), or half a window where that is less.
         """
-        (asked,), (read,) = self._pieces([question]), self._pieces([context])
+        asked, read = self._pieces(texts)
         template = self._templates[1]
         length = min(len(asked), (self.max_length - template.extra) // QUESTION_SHARE)
         room = self.max_length - template.extra - length

@@ -1,4 +1,4 @@
-"""A text cut into a model's tokens, each with its place in the raw text: fast tokenizers and PhoBERT's slow one alike."""
+"""Texts cut into a model's tokens, each with its place in the raw text, by fast tokenizers and PhoBERT's slow one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CACHED_WORDS = 200_000  # PhoBERT's pieces of a word, kept because words repeat
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
-    """The tokens of one text, without specials. Token k stands for `text[starts[k]:ends[k]]`, free of outer white space."""
+    """The tokens of one text, without specials: token k stands for `text[starts[k]:ends[k]]`, free of outer spaces."""
 
     text: str
     ids: Int32[ndarray, "tokens"]

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import platform
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import yaml
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from kdda.data import Example, Schema, Source, check_rows, read_rows, sample
 from kdda.distill import (
     WIDTHS_MAY_DIFFER,
     Job,
@@ -30,17 +28,15 @@ from kdda.distill import (
     scores_by_language,
 )
 from kdda.errors import KddaError, did_you_mean
+from kdda.experiment.splits import read_all
 from kdda.models import licence, load_config
-from kdda.recipe import Data, Recipe
+from kdda.recipe import Recipe
 from kdda.report import comparison, find_runs, read_run, to_markdown
 from kdda.report.card import write_card
 from kdda.report.runs import ENVIRONMENT, PREDICTIONS, RECIPE, is_complete
 from kdda.tasks import TASKS, Task
 
-Split = Literal["train", "dev", "test"]
-SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 LIBRARIES = ("kdda", "torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
-Splits = dict[str, list[Example]]
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,9 @@ class Experiment:
         self.distilled = any(recipe.distillation(arm) for arm in chosen)
         self._check_folders()
         self._check_models()
-        self.data, self.left_out = _read_all(recipe, self.task)
+        self.data, self.remarks = read_all(recipe, self.task)
+        self.task = self.task.fitted([row for splits in self.data.values() for row in splits["train"]])
+        self.labels = recipe.labels if self.task.labelled else []
 
     def run(self) -> str:
         """Run every cell that is not finished yet, and return the table in Markdown."""
@@ -105,8 +103,7 @@ class Experiment:
         """The comparison on the target language's test rows, of this recipe's arms that have run."""
         wanted = [cell.folder(self.out, self.task.name) for cell in self.cells]
         runs = [run for run in find_runs(self.out / self.task.name) if run.folder in wanted]
-        scores = ("accuracy", "macro_f1")
-        return to_markdown(comparison(runs, self.recipe.target, scores, self.arms, self.recipe.note))
+        return to_markdown(comparison(runs, self.recipe.target, self.task, self.arms, self.recipe.note))
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -125,7 +122,7 @@ class Experiment:
             return
         objectives = [own.objective for own in map(self.recipe.distillation, self.arms) if own]
         for objective in objectives:
-            check_objective(objective)
+            check_objective(objective, self.task.labelled)
         for language, teacher in self.recipe.teachers.items():
             width = self.widths[language] = _width(teacher.model)
             if width != self.widths["student"] and not set(objectives) <= set(WIDTHS_MAY_DIFFER):
@@ -145,7 +142,7 @@ class Experiment:
             self.say(f"  teacher {language}: {_describe(teacher, self.widths[language])}")
         for language, splits in self.data.items():
             counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
-            self.say(f"  data {language}: {counts} rows" + _left_out_text(self.left_out[language]))
+            self.say(f"  data {language}: {counts} rows" + self.remarks[language])
         if recipe.note:
             self.say(f"  note: {recipe.note}")
 
@@ -164,7 +161,7 @@ class Experiment:
             lessons = Lessons(
                 language,
                 self.task,
-                self.recipe.labels,
+                self.labels,
                 splits["train"],
                 splits["dev"],
                 self.recipe.teacher_training(language),
@@ -189,7 +186,7 @@ class Experiment:
         return Job(
             name=f"{cell.arm}, seed {cell.seed}",
             task=self.task,
-            labels=self.recipe.labels,
+            labels=self.labels,
             model=self.recipe.student,
             train={language: self.data[language]["train"] for language in self.recipe.languages(cell.arm)},
             dev={language: splits["dev"] for language, splits in self.data.items()},
@@ -208,8 +205,8 @@ class Experiment:
         tests = {language: splits["test"] for language, splits in self.data.items() if "test" in splits}
         lines, found = [], {}
         for language, examples in tests.items():
-            predictions = student.predict(examples)
-            found[language] = self.task.score(predictions, self.recipe.labels)
+            predictions = student.predict(examples, language)
+            found[language] = self.task.score(predictions, self.labels)
             student.log.write("final-test", language=language, **found[language])
             lines += [json.dumps({"language": language, **asdict(p)}, ensure_ascii=False) + "\n" for p in predictions]
         self._write_card(student.save(), cell, found)
@@ -232,6 +229,7 @@ class Experiment:
             data={
                 language: {split: len(rows) for split, rows in splits.items()} for language, splits in self.data.items()
             },
+            metric=self.task.metric,
             scores=scores,
             note=recipe.note,
         )
@@ -315,32 +313,3 @@ def _width(model: str) -> int:
 def _describe(spec: Any, width: int) -> str:
     layers = f", {spec.layers} layers" if spec.layers else ""
     return f"{spec.model} ({width} wide{layers}, licence {licence(spec.model)})"
-
-
-def _left_out_text(left_out: Counter[str]) -> str:
-    return "; left out: " + ", ".join(f"{count} × {why}" for why, count in left_out.items()) if left_out else ""
-
-
-def _read_all(recipe: Recipe, task: Task) -> tuple[dict[str, Splits], dict[str, Counter[str]]]:
-    data: dict[str, Splits] = {}
-    left_out: dict[str, Counter[str]] = {}
-    for language, own in recipe.data.items():
-        data[language], left_out[language] = {}, Counter()
-        for split in SPLITS:
-            if getattr(own, split) is not None:
-                data[language][split], dropped = _read_split(own, split, language, recipe, task)
-                left_out[language] += dropped
-    if "test" not in data[recipe.target]:
-        raise KddaError(f"data.{recipe.target}.test is missing: the target language's test rows make the table")
-    return data, left_out
-
-
-def _read_split(
-    own: Data, split: Split, language: str, recipe: Recipe, task: Task
-) -> tuple[list[Example], Counter[str]]:
-    schema = Schema(task.texts, tuple(recipe.labels), own.columns, own.labels)
-    try:
-        rows = read_rows(Source(getattr(own, split), own.header))
-        return check_rows(sample(rows, own.limit.get(split), language), schema, own.on_bad_row)
-    except KddaError as error:
-        raise KddaError(f"data.{language}.{split}: {error}") from None

@@ -1,0 +1,5 @@
+"""Experiments: a recipe checked against its models and data, run, and compared."""
+
+from kdda.experiment.run import Experiment
+
+__all__ = ["Experiment"]

@@ -1,0 +1,48 @@
+"""A recipe's rows, read and checked for its task."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Literal
+
+from kdda.data import Checked, Example, Schema, Source, check_rows, read_rows, sample
+from kdda.errors import KddaError
+from kdda.recipe import Data, Recipe
+from kdda.tasks import Task
+
+Split = Literal["train", "dev", "test"]
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+Splits = dict[str, list[Example]]
+
+
+def read_all(recipe: Recipe, task: Task) -> tuple[dict[str, Splits], dict[str, str]]:
+    """Every language's splits, and in words what was left out or mended on the way."""
+    data: dict[str, Splits] = {}
+    remarks: dict[str, str] = {}
+    for language, own in recipe.data.items():
+        found = {
+            split: _read(own, split, language, recipe, task) for split in SPLITS if getattr(own, split) is not None
+        }
+        data[language] = {split: checked.examples for split, checked in found.items()}
+        remarks[language] = _remarks(list(found.values()))
+    if "test" not in data[recipe.target]:
+        raise KddaError(f"data.{recipe.target}.test is missing: the target language's test rows make the table")
+    return data, remarks
+
+
+def _read(own: Data, split: Split, language: str, recipe: Recipe, task: Task) -> Checked:
+    schema = Schema(tuple(recipe.labels), own.columns, own.labels)
+    try:
+        rows = read_rows(Source(getattr(own, split), own.header))
+        return check_rows(sample(rows, own.limit.get(split), language), task.convert(schema), own.on_bad_row)
+    except KddaError as error:
+        raise KddaError(f"data.{language}.{split}: {error}") from None
+
+
+def _remarks(found: list[Checked]) -> str:
+    left_out = sum((checked.left_out for checked in found), Counter[str]())
+    mended = sum((checked.mended for checked in found), Counter[str]())
+    parts = [(name, counts) for name, counts in (("left out", left_out), ("mended", mended)) if counts]
+    return "".join(
+        f"; {name}: " + ", ".join(f"{count} × {why}" for why, count in counts.items()) for name, counts in parts
+    )
