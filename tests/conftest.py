@@ -67,6 +67,20 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> str:
     return str(path)
 
 
+def make_questions(language: str, count: int, seed: int) -> list[dict[str, Any]]:
+    """Which verb stands after the noun that is asked for: a tiny model can find it."""
+    chance, rows = random.Random(seed), []
+    for i in range(count):
+        nouns = chance.sample(NOUNS[language], 3)
+        pairs = [(noun, chance.choice(VERBS[language])) for noun in nouns]
+        context = "  ".join(f"{noun} {verb}" for noun, verb in pairs)
+        noun, verb = chance.choice(pairs)
+        start = context.index(f"{noun} {verb}") + len(noun) + 1
+        answers = [{"text": verb, "answer_start": start}]
+        rows.append({"id": f"{language}{i}", "question": noun, "context": context, "answers": answers})
+    return rows
+
+
 class Bench:
     """A folder with two tiny teachers, a student, data in two languages, and the recipe that joins them."""
 
@@ -88,6 +102,15 @@ class Bench:
             split: write_rows(self.folder / f"{language}.{split}.jsonl", make_rows(language, size, seed))
             for seed, (split, size) in enumerate(sizes.items())
         }
+
+    def read(self) -> None:
+        """The same models, on questions instead of pairs."""
+        self.values["task"] = "qa"
+        for language, own in self.values["data"].items():
+            for seed, split in enumerate(("train", "dev", "test")):
+                count = {"train": 60, "dev": 15, "test": 18}[split]
+                path = self.folder / f"{language}.qa.{split}.jsonl"
+                own[split] = write_rows(path, make_questions(language, count, seed))
 
     def write(self, name: str = "recipe.yaml") -> Path:
         path = self.folder / name

@@ -14,7 +14,7 @@ import torch
 import yaml
 from filelock import FileLock
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
 
 from kdda.cli import main
 from kdda.report import read_metrics
@@ -32,6 +32,10 @@ def kdda(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *a
         code = int(stop.code or 0)
     captured = capsys.readouterr()
     return code, captured.out, captured.err
+
+
+def read_jsonl(path: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(path).open(encoding="utf-8")]
 
 
 @pytest.fixture
@@ -77,6 +81,59 @@ def test_a_saved_student_is_an_ordinary_checkpoint(bench: Bench, command: Any) -
         logits = model(**tokenizer(source["premise"], source["hypothesis"], return_tensors="pt")).logits
     expected = dict(zip(LABELS, logits.softmax(-1)[0].tolist(), strict=True))
     assert row["probabilities"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_reading_goes_the_same_way_and_its_student_opens_in_plain_transformers(bench: Bench, command: Any) -> None:
+    bench.read()
+    code, text, _ = command("run", bench.write(), "--out", bench.folder / "runs")
+    assert code == 0 and "exact-match" in text and "Differences (vs) are of f1" in text
+    run = bench.folder / "runs" / "qa" / "student-kdda" / "seed-1"
+    model = AutoModelForQuestionAnswering.from_pretrained(run / "model")
+    assert model.config.kdda_longest_answer > 0 and model.config.kdda_language == "aa"
+    rows = [json.loads(line) for line in (run / "predictions.jsonl").open(encoding="utf-8")]
+    contexts = {row["id"]: row["context"] for row in read_jsonl(bench.values["data"]["aa"]["test"])}
+    own = [row for row in rows if row["language"] == "aa"]
+    assert len(own) == 18 and {"exact_match", "f1", "oracle_f1", "candidates"} <= own[0].keys()
+    assert all(contexts[row["id"]][row["start"] : row["end"]] == row["predicted"] != "" for row in own)
+    dev = [e for e in read_metrics(run / "metrics.jsonl") if e["event"] == "final-dev" and e["language"] == "aa"]
+    assert dev[0]["oracle_exact_match"] == 100
+
+
+def test_logits_of_tokens_are_no_objective_for_reading(bench: Bench, command: Any) -> None:
+    bench.read()
+    code, _, message = command(
+        "run", bench.write(), "--out", bench.folder / "r", "--set", "distill.objective=kd-logits"
+    )
+    assert code == 2 and "kd-logits compares the logits of labels" in message
+
+
+@pytest.mark.parametrize("task", ["qa", "nli"])
+def test_evaluate_scores_a_saved_student_as_its_run_did(bench: Bench, command: Any, task: str) -> None:
+    if task == "qa":
+        bench.read()
+    command("run", bench.write(), "--out", bench.folder / "runs", "--arms", "student")
+    run, out = bench.folder / "runs" / task / "student" / "seed-1", bench.folder / "found.jsonl"
+    data = bench.values["data"]["aa"]["test"]
+    code, text, _ = command("evaluate", run / "model", "--task", task, "--data", data, "--out", out, "--json")
+    found = json.loads(text)
+    (own,) = (e for e in read_metrics(run / "metrics.jsonl") if e["event"] == "final-test" and e["language"] == "aa")
+    scores = {"qa": ("exact_match", "f1", "oracle_exact_match", "oracle_f1"), "nli": ("accuracy", "macro_f1")}[task]
+    assert code == 0 and found["task"] == task and found["rows"] == 18
+    assert all(found[name] == pytest.approx(own[name]) for name in scores)
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 18
+    _, plain, _ = command("evaluate", run / "model", "--task", task, "--data", data, "--out", out)
+    assert scores[0].replace("_", " ") in plain and str(out) in plain
+
+
+def test_evaluate_refuses_what_it_cannot_score(bench: Bench, command: Any) -> None:
+    data = bench.values["data"]["aa"]["test"]
+    student = bench.values["student"]
+    code, _, message = command("evaluate", student, "--task", "qa", "--data", data)
+    assert code == 2 and "has no question-answering head" in message
+    code, _, message = command("evaluate", student, "--task", "qu", "--data", data)
+    assert code == 2 and "there are nli, qa" in message
+    code, _, message = command("evaluate", student, "--task", "qa", "--data", data, "--columns", "premise")
+    assert code == 2 and "expected name=value" in message
 
 
 def test_finished_runs_and_teachers_are_reused(bench: Bench, command: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -40,8 +41,35 @@ def run(
     numbers = _numbers(seeds)
     from kdda.experiment import Experiment
 
-    names = [name.strip() for name in arms.split(",") if name.strip()]
-    print(Experiment(chosen, out, names or None, numbers or None).run())
+    print(Experiment(chosen, out, _names(arms) or None, numbers or None).run())
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A checkpoint: a folder, such as runs/qa/student-kdda/seed-1/model.")],
+    task: Annotated[str, typer.Option(help="qa or nli.")],
+    data: Annotated[str, typer.Option(help="A file (SQuAD JSON, JSONL, JSON, CSV, TSV, Parquet), or a Hub split.")],
+    language: Annotated[str, typer.Option(help="Whose scoring rules hold; the model's own by default.")] = "",
+    columns: Annotated[str, typer.Option(help="The file's names: premise=sentence1,label=gold.")] = "",
+    labels: Annotated[str, typer.Option(help="The file's labels: 0=entailment,1=neutral,2=contradiction.")] = "",
+    header: Annotated[str, typer.Option(help="Names of the columns of a CSV or TSV without a first line.")] = "",
+    out: Annotated[Path, typer.Option(help="Where the predictions go.")] = Path("predictions.jsonl"),
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Score a checkpoint on a file and save its predictions."""
+    from kdda.data import Schema, Source
+    from kdda.predict import evaluate as run_evaluation
+    from kdda.predict import write_predictions
+
+    schema = Schema((), _pairs("--columns", columns), _pairs("--labels", labels))
+    found = run_evaluation(model, task, Source(data, _names(header) or None), schema, language or None)
+    write_predictions(out, found.predictions)
+    if json_:
+        print(json.dumps(found.scores, ensure_ascii=False))
+        return
+    for name, value in found.scores.items():
+        print(f"{name.replace('_', ' '):20} {f'{value:.1f}' if isinstance(value, float) else value}")
+    print(*(f"{remark}\n" for remark in found.remarks), f"predictions in {out}", sep="")
 
 
 @app.command()
@@ -51,6 +79,17 @@ def recipes() -> None:
 
     for name in built_in():
         print(f"{name:20} {load_recipe(name).note}")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _pairs(option: str, text: str) -> dict[str, str]:
+    pairs = [name.partition("=") for name in _names(text)]
+    if wrong := [left for left, equals, right in pairs if not equals or not right]:
+        raise KddaError(f'{option}: found "{wrong[0]}", expected name=value, with commas between')
+    return {left.strip(): right.strip() for left, _, right in pairs}
 
 
 def _numbers(text: str) -> list[int]:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, RobertaConfig, RobertaModel
 
 from kdda.errors import KddaError
 from kdda.models import load, mini, standardize_head
 from kdda.models.load import evenly_spaced
 from kdda.models.vietnamese import words
 from tests.conftest import LABELS, make_model
+from tests.text.phobert import make_phobert_tokenizer
 
 
 def embeddings(name: str, texts: list[str], layers: int | None = None) -> torch.Tensor:
@@ -126,6 +127,33 @@ def test_label_names_are_kept_in_order(tmp_path: Path) -> None:
     again = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved")
     assert [again.config.id2label[i] for i in range(3)] == LABELS
     assert AutoTokenizer.from_pretrained(tmp_path / "model")("cat")["input_ids"]
+
+
+def make_phobert(folder: Path) -> Path:
+    """A tiny PhoBERT in the Hub's layout: `vocab.txt`, `bpe.codes`, 258 positions."""
+    sentences = ["Hà_Nội là thủ_đô của Việt_Nam .", "Sông Hồng chảy qua Hà_Nội ."]
+    tokenizer = make_phobert_tokenizer(folder, sentences)
+    config = RobertaConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2)
+    config.update({"intermediate_size": 32, "max_position_embeddings": 258, "tokenizer_class": "PhobertTokenizer"})
+    RobertaModel(config).save_pretrained(folder)
+    return folder
+
+
+def test_a_phobert_folder_is_read_with_its_own_tokenizer_and_limit(tmp_path: Path) -> None:
+    checkpoint = load(str(make_phobert(tmp_path / "phobert")), head="question-answering")
+    encoder = checkpoint.encoder(384)
+    assert checkpoint.segmenter == "vi" and encoder.max_length == 256
+    windows = encoder.windows(("Sông Hồng chảy qua đâu?", "Hà Nội là thủ đô của Việt Nam. " * 60))
+    assert len(windows) > 1 and max(map(len, windows)) <= 256
+    with torch.no_grad():
+        assert checkpoint.model(**encoder.pad(windows)).start_logits.isfinite().all()
+
+
+def test_a_phobert_that_opens_with_a_fast_tokenizer_is_refused(tmp_path: Path) -> None:
+    folder = Path(make_model(tmp_path / "model"))
+    (folder / "bpe.codes").write_text("a b 1\n")
+    with pytest.raises(KddaError, match="gives wrong ids"):
+        load(str(folder))
 
 
 def test_a_standardized_head_reads_states_of_unit_spread(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Segmentation keeps the raw text, and encoding never cuts in silence."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch

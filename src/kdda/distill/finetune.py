@@ -16,6 +16,7 @@ from transformers import PrinterCallback, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from kdda.data import Example, OneLanguageBatches
+from kdda.distill.allocator import keep_freed_memory
 from kdda.distill.cache import TeacherStates
 from kdda.distill.loss import DistillationLoss, last_hidden
 from kdda.distill.trainer import DistillationTrainer, Lesson, arguments, learning_rates
@@ -86,6 +87,7 @@ def fine_tune(job: Job, say: Say = print) -> Student:
     Raises:
         Interrupted: after Ctrl-C, once a checkpoint is written; the same call continues from it.
     """
+    keep_freed_memory()
     set_seed(job.seed)
     checkpoint = load_for(job.task, job.model, job.labels)
     checkpoint.model.config.update(_memories(job))
