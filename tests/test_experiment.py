@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,12 +14,14 @@ import pytest
 import torch
 import yaml
 from filelock import FileLock
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
 
 from kdda.cli import main
+from kdda.distill.finetune import last_whole_checkpoint
 from kdda.report import read_metrics
 from tests.conftest import LABELS, Bench, make_model
+from tests.text.phobert import make_phobert
 
 
 def kdda(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
@@ -97,6 +100,16 @@ def test_reading_goes_the_same_way_and_its_student_opens_in_plain_transformers(b
     assert all(contexts[row["id"]][row["start"] : row["end"]] == row["predicted"] != "" for row in own)
     dev = [e for e in read_metrics(run / "metrics.jsonl") if e["event"] == "final-dev" and e["language"] == "aa"]
     assert dev[0]["oracle_exact_match"] == 100
+
+
+def test_a_phobert_teaches_reading_with_its_own_words_and_limit(bench: Bench, command: Any) -> None:
+    bench.read()
+    bench.values["teachers"]["aa"] = str(make_phobert(bench.folder / "phobert"))
+    arguments = ("run", bench.write(), "--out", bench.folder / "runs", "--arms", "student-kdda")
+    code, text, _ = command(*arguments, "--set", "training.max_length=24", "--set", "training.stride=4")
+    assert code == 0 and "aa teacher's states" in text and "contexts split" in text
+    events = read_metrics(bench.folder / "runs" / "qa" / "student-kdda" / "seed-1" / "metrics.jsonl")
+    assert all(e["marginal_error"] <= 1e-4 for e in events if e["event"] == "train")
 
 
 def test_logits_of_tokens_are_no_objective_for_reading(bench: Bench, command: Any) -> None:
@@ -270,6 +283,58 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 def wait_for_step(metrics: Path, step: int, process: subprocess.Popen[str]) -> None:
     while process.poll() is None and not any(e.get("step", 0) >= step for e in read_metrics(metrics)):
         time.sleep(0.002)
+
+
+KILLED = """
+import os, random, signal, sys
+out, moment = sys.argv.pop(1), int(sys.argv.pop(1))
+seen = 0
+def kill(event, arguments):
+    # opening, renaming and removing files below the output folder: the moments of a run at which something is written
+    global seen
+    if event in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir") and str(arguments[0]).startswith(out):
+        seen += 1
+        if seen >= moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(kill)
+from kdda.cli import main
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_twenty_times_ends_with_the_weights_of_one_never_killed(bench: Bench) -> None:
+    bench.values["training"] |= {"epochs": 3, "log_every": 4}
+    recipe, chance = bench.write(), random.Random(0)
+    arguments = [str(part) for part in ("run", recipe, "--arms", "student-kdda", "--out")]
+    out = str(bench.folder / "killed")
+    for _ in range(20):
+        command = [sys.executable, "-c", KILLED, out, str(chance.randint(1, 90)), *arguments, out]
+        assert subprocess.run(command, capture_output=True, check=False).returncode == -signal.SIGKILL
+    for folder in (out, str(bench.folder / "whole")):
+        process = start(*arguments, folder)
+        _, error = process.communicate()
+        assert process.returncode == 0, error
+    runs = [bench.folder / name / "nli/student-kdda/seed-1" for name in ("killed", "whole")]
+    a, b = (load_file(run / "model" / "model.safetensors") for run in runs)
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    for name in ("metrics.jsonl", "predictions.jsonl"):
+        one, two = ((run / name).read_text().splitlines() for run in runs)
+        assert len(one) == len(two)
+
+
+def test_a_checkpoint_that_a_kill_has_cut_is_not_continued_from(tmp_path: Path) -> None:
+    for step in (10, 20, 30):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        save_file({"x": torch.zeros(3)}, folder / "model.safetensors")
+        torch.save({"a": torch.zeros(100)}, folder / "optimizer.pt")
+        (folder / "trainer_state.json").write_text("{}")
+    whole = (tmp_path / "checkpoint-30" / "optimizer.pt").read_bytes()
+    (tmp_path / "checkpoint-30" / "optimizer.pt").write_bytes(whole[:-30])
+    (tmp_path / "checkpoint-20" / "trainer_state.json").write_text('{"global_st')
+    assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
 
 
 @pytest.mark.slow

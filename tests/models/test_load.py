@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, RobertaConfig, RobertaModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from kdda.errors import KddaError
 from kdda.models import load, mini, standardize_head
 from kdda.models.load import evenly_spaced
 from kdda.models.vietnamese import words
 from tests.conftest import LABELS, make_model
-from tests.text.phobert import make_phobert_tokenizer
+from tests.text.phobert import make_phobert
 
 
 def embeddings(name: str, texts: list[str], layers: int | None = None) -> torch.Tensor:
@@ -127,16 +127,6 @@ def test_label_names_are_kept_in_order(tmp_path: Path) -> None:
     again = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved")
     assert [again.config.id2label[i] for i in range(3)] == LABELS
     assert AutoTokenizer.from_pretrained(tmp_path / "model")("cat")["input_ids"]
-
-
-def make_phobert(folder: Path) -> Path:
-    """A tiny PhoBERT in the Hub's layout: `vocab.txt`, `bpe.codes`, 258 positions."""
-    sentences = ["Hà_Nội là thủ_đô của Việt_Nam .", "Sông Hồng chảy qua Hà_Nội ."]
-    tokenizer = make_phobert_tokenizer(folder, sentences)
-    config = RobertaConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2)
-    config.update({"intermediate_size": 32, "max_position_embeddings": 258, "tokenizer_class": "PhobertTokenizer"})
-    RobertaModel(config).save_pretrained(folder)
-    return folder
 
 
 def test_a_phobert_folder_is_read_with_its_own_tokenizer_and_limit(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from transformers import PhobertTokenizer
+from transformers import PhobertTokenizer, RobertaConfig, RobertaModel
 
 MERGES = 400
 
@@ -52,3 +52,13 @@ def make_phobert_tokenizer(folder: Path, sentences: Iterable[str]) -> PhobertTok
     config = {"tokenizer_class": "PhobertTokenizer", "model_max_length": 256}
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
     return PhobertTokenizer.from_pretrained(folder)
+
+
+def make_phobert(folder: Path) -> Path:
+    """A tiny PhoBERT in the Hub's layout: `vocab.txt`, `bpe.codes`, 258 positions."""
+    sentences = ["Hà_Nội là thủ_đô của Việt_Nam .", "Sông Hồng chảy qua Hà_Nội ."]
+    tokenizer = make_phobert_tokenizer(folder, sentences)
+    config = RobertaConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2)
+    config.update({"intermediate_size": 32, "max_position_embeddings": 258, "tokenizer_class": "PhobertTokenizer"})
+    RobertaModel(config).save_pretrained(folder)
+    return folder

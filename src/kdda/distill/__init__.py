@@ -1,6 +1,6 @@
 """Distillation: teachers, their states, the loss, and the fine-tuning that listens to them."""
 
-from kdda.distill.finetune import Job, Student, fine_tune, scores_by_language
+from kdda.distill.finetune import Job, Store, Student, fine_tune, scores_by_language
 from kdda.distill.loss import WIDTHS_MAY_DIFFER, DistillationLoss, check_objective
 from kdda.distill.teachers import Lessons, Teacher, fingerprint, prepare_teacher
 
@@ -9,6 +9,7 @@ __all__ = [
     "DistillationLoss",
     "Job",
     "Lessons",
+    "Store",
     "Student",
     "Teacher",
     "check_objective",

@@ -1,4 +1,4 @@
-"""What the teachers say of the training rows: stored once where it fits in memory, asked anew where it does not.
+"""What a teacher says of the student's windows: stored once for all runs where it fits, asked in each step where not.
 
 A teacher is frozen and runs without dropout, so its states for a row never change. It reads the same texts as the
 student's window, through its own tokenizer and, where its own limit is smaller, in several windows of its own, whose
@@ -7,23 +7,25 @@ context states are joined and whose question states count once.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from kdda.distill.loss import last_hidden
+from kdda.distill.store import Said, StateStore, fingerprint
 from kdda.models import Checkpoint
 from kdda.tasks import Excerpt
 from kdda.text import Encoder, Window
-from kdda.transport import Side, mean_pairwise_cost
+from kdda.transport import ObjectiveSettings, Side, mean_pairwise_cost, self_term
 
-BUDGET = 2 * 2**30  # bytes of memory that stored states may take, a language
 CALIBRATION_ROWS = 512
 BATCH = 64
-Said = tuple[Tensor, Tensor | None]  # a row's states [tokens, width], and its logits where labels have them
 
 
 class TeacherStates:
@@ -34,7 +36,8 @@ class TeacherStates:
         encoder: the teacher's own.
         excerpts: what each of the student's windows reads.
         labels: the task's label names, in the student's order; none for tasks without labels.
-        budget: bytes; states are stored in bfloat16 when they fit, else computed in each step.
+        store: folder under which states of all teachers are kept; `None` asks the teacher in each step.
+        bf16: whether the teacher computes in bfloat16, in which its states are stored in any case.
     """
 
     def __init__(
@@ -43,32 +46,65 @@ class TeacherStates:
         encoder: Encoder,
         excerpts: Sequence[Excerpt],
         labels: Sequence[str],
-        budget: int = BUDGET,
+        store: Path | None = None,
+        bf16: bool = False,
     ):
         self.model = teacher.model.eval().requires_grad_(False)
-        self.encoder = encoder
+        self.encoder, self.bf16 = encoder, bf16
         self.windows = [_windows(encoder, excerpt) for excerpt in excerpts]
         self.order = [int(self.model.config.label2id[label]) for label in labels]
-        self.bytes = 2 * teacher.width * sum(len(window) for row in self.windows for window in row)
-        self.stored = self._all_rows() if self.bytes <= budget else None
-        # every k-th row, so that a source sorted by label or length is still seen whole
-        calibration = self.batch(range(0, len(self.windows), -(-len(self.windows) // CALIBRATION_ROWS)))
-        self.scale = mean_pairwise_cost(calibration.states, calibration.mask)
+        self.store: StateStore | None = None
+        self.written = 0
+        self._self_terms: Float[Tensor, " rows"] | None = None
+        if store is not None:
+            name = fingerprint(self.model, self.windows, self.order)
+            lengths = [_length(row) for row in self.windows]
+            self.store = StateStore(store / name, name, lengths, teacher.width)
+            self.written = self.store.fill(self._ask_sorted)
+        self.scale = float(self.store.term("scale", self._calibrated) if self.store else self._calibrated())
 
     def batch(self, rows: Sequence[int]) -> Side:
         """The teacher's side of some rows, padded, with the mask of real tokens."""
-        said = [self.stored[row] for row in rows] if self.stored is not None else self._ask(rows)
+        said = self.store.read(rows) if self.store is not None else self._ask(rows)
         lengths = torch.tensor([len(states) for states, _ in said])
         padded = pad_sequence([states for states, _ in said], batch_first=True).float()
         mask = torch.arange(padded.shape[1]) < lengths[:, None]
         logits = [own for _, own in said if own is not None]
-        return Side(padded, mask.to(padded.device), torch.stack(logits) if logits else None)
+        terms = None if self._self_terms is None else self._self_terms[list(rows)]
+        return Side(padded, mask.to(padded.device), torch.stack(logits) if logits else None, terms)
+
+    def know_self_terms(self, settings: ObjectiveSettings) -> None:
+        """Find OT_ε(β, β) of every stored row once for these settings; `batch` gives it from then on."""
+        if self.store is not None:
+            solved = (settings.epsilon, settings.scale, settings.tolerance, settings.max_iterations)
+            name = "self-terms-" + "-".join(map(str, solved))
+            self._self_terms = self.store.term(name, lambda: self._solve_self_terms(settings))
+
+    def _solve_self_terms(self, settings: ObjectiveSettings) -> Float[Tensor, " rows"]:
+        terms = torch.empty(len(self.windows))
+        for rows in self._by_length(range(len(self.windows))):
+            side = self.batch(rows)
+            terms[rows] = self_term(
+                side.states,
+                y_mask=side.mask,
+                epsilon=settings.epsilon,
+                scale=settings.scale,
+                tolerance=settings.tolerance,
+                max_iterations=settings.max_iterations,
+            )
+        return terms
+
+    def _calibrated(self) -> Tensor:
+        # every k-th row, so that a source sorted by label or length is still seen whole
+        side = self.batch(range(0, len(self.windows), -(-len(self.windows) // CALIBRATION_ROWS)))
+        return torch.tensor(mean_pairwise_cost(side.states, side.mask), dtype=torch.float64)
 
     @torch.no_grad()
     def _ask(self, rows: Sequence[int]) -> list[Said]:
         windows = [window for row in rows for window in self.windows[row]]
         inputs: dict[str, Any] = {name: ids.to(self.model.device) for name, ids in self.encoder.pad(windows).items()}
-        outputs = self.model(**inputs, output_hidden_states=True)
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bf16):
+            outputs = self.model(**inputs, output_hidden_states=True)
         states, at, said = last_hidden(outputs).float(), 0, []
         for row in rows:
             own = self.windows[row]
@@ -78,15 +114,32 @@ class TeacherStates:
             at += len(own)
         return said
 
-    def _all_rows(self) -> list[Said]:
-        order = sorted(range(len(self.windows)), key=lambda i: sum(map(len, self.windows[i])))
-        stored: list[Said] = [(torch.empty(0), None)] * len(order)
-        for start in range(0, len(order), BATCH):
-            rows = order[start : start + BATCH]
-            for row, (states, logits) in zip(rows, self._ask(rows), strict=True):
-                kept = states.to("cpu", torch.bfloat16, copy=True)
-                stored[row] = (kept, None if logits is None else logits.cpu())
-        return stored
+    def _ask_sorted(self, rows: Sequence[int]) -> list[Said]:
+        """`_ask`, in batches of like length."""
+        said: dict[int, Said] = {}
+        for chosen in self._by_length(rows):
+            said.update(zip(chosen, self._ask(chosen), strict=True))
+        return [said[row] for row in rows]
+
+    def _by_length(self, rows: Sequence[int]) -> list[list[int]]:
+        order = sorted(rows, key=lambda row: _length(self.windows[row]))
+        return [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+
+
+def teacher_bytes(encoder: Encoder, excerpts: Sequence[Excerpt], width: int) -> int:
+    """Bytes that stored states of these excerpts take, in bfloat16."""
+    return 2 * width * sum(_length(_windows(encoder, excerpt)) for excerpt in excerpts)
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes free on the disk that a folder, made or not yet, is on."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(there).free
+
+
+def _length(windows: Sequence[Window]) -> int:
+    """Tokens that count: all of the first window's, of the others the context's."""
+    return len(windows[0]) + sum(window.last_count for window in windows[1:])
 
 
 def _windows(encoder: Encoder, excerpt: Excerpt) -> list[Window]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +13,17 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import PrinterCallback, set_seed
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from kdda.data import Example, OneLanguageBatches
 from kdda.distill.allocator import keep_freed_memory
-from kdda.distill.cache import TeacherStates
+from kdda.distill.cache import TeacherStates, free_bytes, teacher_bytes
 from kdda.distill.loss import DistillationLoss, last_hidden
-from kdda.distill.trainer import DistillationTrainer, Lesson, arguments, learning_rates
+from kdda.distill.trainer import DistillationTrainer, Lesson, arguments, in_bfloat16, learning_rates
 from kdda.distill.watch import MetricsLog, ProgressBar, StopOnInterrupt
 from kdda.errors import Interrupted
 from kdda.models import Checkpoint, TrimmedVocabulary, decay_of_unused, load, quietly, standardize_head
@@ -34,12 +38,21 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
+class Store:
+    """Where teacher states may be kept, and how many bytes a language's may take there."""
+
+    folder: Path
+    budget: float
+
+
+@dataclass(frozen=True)
 class Job:
     """Everything that decides one fine-tuning's result.
 
     Args:
         target: the language whose development rows select the model.
         teachers: language → its frozen teacher; asked only when `distill` is given.
+        store: of teacher states; without one the teacher is asked in each step.
     """
 
     name: str
@@ -54,6 +67,7 @@ class Job:
     folder: Path
     distill: Distill | None = None
     teachers: Mapping[str, Checkpoint] | None = None
+    store: Store | None = None
 
 
 @dataclass(frozen=True)
@@ -153,16 +167,28 @@ def _teachers(
 ) -> tuple[DistillationLoss | None, dict[str, TeacherStates]]:
     if job.distill is None or job.teachers is None:
         return None, {}
-    states = {}
-    labels = job.labels if job.task.labelled else ()
-    for language, own in train.items():
-        encoder = job.teachers[language].encoder(job.training.max_length, job.training.stride)
-        found = TeacherStates(job.teachers[language], encoder, job.task.excerpts(own), labels)
-        kept = "too large to store, asked in each step" if found.stored is None else "stored"
-        size = f"{found.bytes / 2**20:,.0f} MB"
-        say(f"  {job.name}: {language} teacher's states {size}, {kept}; its scale s = {found.scale:.3g}")
-        states[language] = found
-    return DistillationLoss(job.distill, {language: s.scale for language, s in states.items()}), states
+    states = {language: _states(job, language, own, say) for language, own in train.items()}
+    loss = DistillationLoss(job.distill, {language: found.scale for language, found in states.items()})
+    if job.distill.objective == "sinkhorn":
+        for language, found in states.items():
+            found.know_self_terms(loss.objective_settings(language))
+    return loss, states
+
+
+def _states(job: Job, language: str, own: Features, say: Say) -> TeacherStates:
+    assert job.teachers is not None
+    teacher = job.teachers[language]
+    encoder = teacher.encoder(job.training.max_length, job.training.stride)
+    excerpts, labels = job.task.excerpts(own), job.labels if job.task.labelled else ()
+    needed = teacher_bytes(encoder, excerpts, teacher.width)
+    fits = job.store is not None and needed <= job.store.budget and needed <= 0.9 * free_bytes(job.store.folder)
+    plan = f"stored in {job.store.folder}" if fits and job.store else "too large to store, asked in each step"
+    say(f"  {job.name}: {language} teacher's states {needed / 2**20:,.0f} MB, {plan}")
+    folder = job.store.folder if fits and job.store else None
+    found = TeacherStates(teacher, encoder, excerpts, labels, folder, in_bfloat16(job.training.precision))
+    made = f"{found.written} blocks written; " if found.written else "found whole; " if fits else ""
+    say(f"  {job.name}: {language} teacher: {made}its scale s = {found.scale:.3g}")
+    return found
 
 
 def _batches(job: Job, lesson: Lesson) -> OneLanguageBatches:
@@ -174,7 +200,7 @@ def _train(job: Job, checkpoint: Checkpoint, lesson: Lesson) -> DistillationTrai
     folder = job.folder / CHECKPOINTS
     folder.mkdir(parents=True, exist_ok=True)
     batches, stop = _batches(job, lesson), StopOnInterrupt()
-    last = get_last_checkpoint(str(folder))
+    last = last_whole_checkpoint(folder)
     resume_step = int(last.rsplit("-", 1)[1]) if last else 0
     trainer = DistillationTrainer(
         lesson,
@@ -193,6 +219,25 @@ def _train(job: Job, checkpoint: Checkpoint, lesson: Lesson) -> DistillationTrai
             "the same command continues from there"
         )
     return trainer
+
+
+def last_whole_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that was written to its end; those that a kill has cut are removed."""
+    while last := get_last_checkpoint(str(folder)):
+        if _is_whole(Path(last)):
+            return str(last)
+        shutil.rmtree(last)
+    return None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Trainer writes its state last; the files before it must end where they say."""
+    try:
+        json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+        safe_open(checkpoint / "model.safetensors", "pt")
+    except (OSError, ValueError, SafetensorError):
+        return False
+    return all(zipfile.is_zipfile(path) for path in (*checkpoint.glob("*.pt"), *checkpoint.glob("*.pth")))
 
 
 def _steps(job: Job, batches: OneLanguageBatches) -> int:

@@ -51,18 +51,20 @@ class DistillationLoss:
         self.settings = settings
         self.scales = scales
 
-    def transport(self, language: str, student: Side, teacher: Side) -> Transport:
-        """The batch's mean divergence; differentiable in the student alone."""
+    def objective_settings(self, language: str) -> ObjectiveSettings:
+        """What the objective is told for a language's batches."""
         own = self.settings
-        scale = self.scales[language] if own.scale == "teacher" else own.scale
-        settings = ObjectiveSettings(
+        return ObjectiveSettings(
             epsilon=own.epsilon,
-            scale=scale,
+            scale=self.scales[language] if own.scale == "teacher" else own.scale,
             tolerance=own.tolerance,
             max_iterations=own.max_iterations,
             temperature=own.temperature,
         )
-        found = OBJECTIVES[own.objective](student, teacher, settings)
+
+    def transport(self, language: str, student: Side, teacher: Side) -> Transport:
+        """The batch's mean divergence; differentiable in the student alone."""
+        found = OBJECTIVES[self.settings.objective](student, teacher, self.objective_settings(language))
         return Transport(found.value.mean(), found.marginal_error.max())
 
     def total(self, task: Float[Tensor, ""], transport: Float[Tensor, ""]) -> Float[Tensor, ""]:

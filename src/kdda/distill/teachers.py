@@ -14,7 +14,7 @@ from kdda.distill.finetune import Job, Say, fine_tune, load_for, scores_by_langu
 from kdda.errors import KddaError
 from kdda.models import Checkpoint, load_config
 from kdda.recipe import ModelSpec, TeacherSpec, Training
-from kdda.report.runs import MODEL
+from kdda.report.runs import MODEL, write_whole
 from kdda.tasks import Task, predict
 
 RECORD = "teacher.json"  # written last: a teacher that has it is complete
@@ -114,6 +114,4 @@ def _make(spec: TeacherSpec, lessons: Lessons, folder: Path, say: Say) -> None:
     student = fine_tune(job, say)
     dev = scores_by_language(student, job.dev)[language]
     student.save()
-    written = folder / f"{RECORD}.part"
-    written.write_text(json.dumps({"model": spec.model, "dev": dev, "seconds": student.log.seconds}), encoding="utf-8")
-    written.rename(folder / RECORD)
+    write_whole(folder / RECORD, json.dumps({"model": spec.model, "dev": dev, "seconds": student.log.seconds}))

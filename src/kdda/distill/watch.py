@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from kdda.report.runs import read_metrics
+from kdda.report.runs import read_metrics, write_whole
 
 PLAIN_EVERY = 15.0  # seconds between two plain lines where there is no terminal
 
@@ -32,7 +32,7 @@ class MetricsLog:
         kept = [event for event in read_metrics(path) if event.get("step", 0) <= resume_step] if resume_step else []
         self.before = max((event["seconds"] for event in kept), default=0.0)
         self.started = time.monotonic()
-        path.write_text("".join(_line(event) for event in kept), encoding="utf-8")
+        write_whole(path, "".join(_line(event) for event in kept))
 
     @property
     def seconds(self) -> float:

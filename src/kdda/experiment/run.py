@@ -20,6 +20,7 @@ from kdda.distill import (
     WIDTHS_MAY_DIFFER,
     Job,
     Lessons,
+    Store,
     Student,
     Teacher,
     check_objective,
@@ -33,9 +34,10 @@ from kdda.models import licence, load_config
 from kdda.recipe import Recipe
 from kdda.report import comparison, find_runs, read_run, to_markdown
 from kdda.report.card import write_card
-from kdda.report.runs import ENVIRONMENT, PREDICTIONS, RECIPE, is_complete
+from kdda.report.runs import ENVIRONMENT, PREDICTIONS, RECIPE, is_complete, write_whole
 from kdda.tasks import TASKS, Task
 
+NO_RESULT = ("note", "store_gb")  # fields that change nothing that a run finds
 LIBRARIES = ("kdda", "torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
 
 
@@ -177,8 +179,8 @@ class Experiment:
     def _run_cell(self, cell: Cell, folder: Path, teachers: Mapping[str, Teacher]) -> None:
         recipe = self.recipe.cell(cell.arm, cell.seed)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
-        (folder / ENVIRONMENT).write_text(json.dumps(environment(), indent=2) + "\n", encoding="utf-8")
+        write_whole(folder / RECIPE, recipe.to_yaml())
+        write_whole(folder / ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
         student = fine_tune(self._job(cell, folder, teachers), self.say)
         self._finish(student, cell, folder)
 
@@ -196,6 +198,7 @@ class Experiment:
             folder=folder,
             distill=self.recipe.distillation(cell.arm),
             teachers={language: teacher.checkpoint for language, teacher in teachers.items()},
+            store=Store(self.out / "teachers" / "states", self.recipe.store_gb * 2**30),
         )
 
     def _finish(self, student: Student, cell: Cell, folder: Path) -> None:
@@ -210,9 +213,7 @@ class Experiment:
             student.log.write("final-test", language=language, **found[language])
             lines += [json.dumps({"language": language, **asdict(p)}, ensure_ascii=False) + "\n" for p in predictions]
         self._write_card(student.save(), cell, found)
-        written = folder / f"{PREDICTIONS}.part"
-        written.write_text("".join(lines), encoding="utf-8")
-        written.rename(folder / PREDICTIONS)
+        write_whole(folder / PREDICTIONS, "".join(lines))
         target = found[self.recipe.target][self.task.metric]
         self.say(f"  {cell.arm}, seed {cell.seed}: {self.task.metric} {target:.1f} on {self.recipe.target} test rows")
 
@@ -279,7 +280,8 @@ def _check_same(path: Path, recipe: Recipe) -> None:
     """Refuse a folder that holds a run of another recipe: mixing them would make a table of nothing."""
     here = yaml.safe_load(recipe.to_yaml())
     there = yaml.safe_load(path.read_text(encoding="utf-8"))
-    changes = [f"{key}: {a!r} there, {b!r} here" for key, a, b in _differences(there, here)]
+    differences = [found for found in _differences(there, here) if found[0] not in NO_RESULT]
+    changes = [f"{key}: {a!r} there, {b!r} here" for key, a, b in differences]
     if changes:
         shown = "\n  ".join(changes[:5])
         raise KddaError(

@@ -121,7 +121,10 @@ ARMS: dict[str, Arm] = {
 
 
 class Recipe(Strict):
-    """An experiment: a student, a teacher a language, data a language, and the arms to compare."""
+    """An experiment: a student, a teacher a language, data a language, and the arms to compare.
+
+    `store_gb`: teacher states that take no more are computed once and kept on disk for all runs; 0 keeps none.
+    """
 
     name: str
     task: str
@@ -134,6 +137,7 @@ class Recipe(Strict):
     distill: Distill = Distill()
     arms: dict[str, Arm] = ARMS
     seeds: list[int] = Field([1], min_length=1)
+    store_gb: float = Field(20.0, ge=0)
     note: str = ""
 
     def languages(self, arm: str) -> list[str]:

@@ -32,6 +32,13 @@ class Run:
     seconds: float
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that whoever finds it finds all of it, whatever kills the writer."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The events of a metrics file; a last line cut by a kill is left out."""
     if not path.is_file():

@@ -3,7 +3,13 @@
 from kdda.transport.cost import SCALES, half_squared_distances, mean_pairwise_cost
 from kdda.transport.objectives import OBJECTIVES
 from kdda.transport.sides import Objective, ObjectiveOutput, ObjectiveSettings, Side
-from kdda.transport.sinkhorn import SinkhornDivergence, SinkhornOutput, entropic_transport, sinkhorn_divergence
+from kdda.transport.sinkhorn import (
+    SinkhornDivergence,
+    SinkhornOutput,
+    entropic_transport,
+    self_term,
+    sinkhorn_divergence,
+)
 
 __all__ = [
     "OBJECTIVES",
@@ -17,5 +23,6 @@ __all__ = [
     "entropic_transport",
     "half_squared_distances",
     "mean_pairwise_cost",
+    "self_term",
     "sinkhorn_divergence",
 ]

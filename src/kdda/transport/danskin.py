@@ -41,6 +41,16 @@ def transport(
     return Outcome(*_Transport.apply(x, y, problem, settings, debiased, y_term))  # type: ignore[no-untyped-call]
 
 
+def self_transport(problem: Problem, settings: Settings) -> Tensor:
+    """OT_ε(β, β) of the second cloud of each text, without a gradient."""
+    parts = []
+    with torch.no_grad(), full_precision(problem.y.device):
+        for rows in _chunks(problem):
+            part = problem.part(rows)
+            parts.append(_debias(part.clouds()[1], part.b, settings, None)[0])
+    return torch.cat(parts)
+
+
 class _Transport(torch.autograd.Function):
     @staticmethod
     def forward(

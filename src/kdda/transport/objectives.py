@@ -15,7 +15,8 @@ def sinkhorn(student: Side, teacher: Side, settings: ObjectiveSettings) -> Objec
 
     Reads `epsilon`, `scale`, `tolerance`, `max_iterations`.
     """
-    return _brief(sinkhorn_divergence(student.states, teacher.states, **_arguments(student, teacher, settings)))  # type: ignore[arg-type]
+    arguments = {**_arguments(student, teacher, settings), "y_term": teacher.self_term}
+    return _brief(sinkhorn_divergence(student.states, teacher.states, **arguments))  # type: ignore[arg-type]
 
 
 def entropic(student: Side, teacher: Side, settings: ObjectiveSettings) -> ObjectiveOutput:
@@ -34,7 +35,7 @@ def sinkhorn_aaai22(student: Side, teacher: Side, settings: ObjectiveSettings) -
     Optimal Transport Distance for Knowledge Distillation", AAAI 2022.
     """
     theirs = replace(settings, epsilon=0.05**2, scale="none")
-    return sinkhorn(replace(student, mask=None), replace(teacher, mask=None), theirs)
+    return sinkhorn(replace(student, mask=None), replace(teacher, mask=None, self_term=None), theirs)
 
 
 def _arguments(student: Side, teacher: Side, settings: ObjectiveSettings) -> dict[str, object]:

@@ -23,11 +23,13 @@ class Side:
         states: last hidden states; the widths of the two sides must agree unless an objective says otherwise.
         mask: true at real tokens; all of them if `None`.
         logits: the task head's output for each text, for objectives that compare predictions.
+        self_term: a teacher's OT_ε(β, β) at the settings' ε and scale, where it is known (`sinkhorn`).
     """
 
     states: Float[Tensor, "batch tokens width"]
     mask: Bool[Tensor, "batch tokens"] | None = None
     logits: Float[Tensor, "batch classes"] | None = None
+    self_term: Float[Tensor, " batch"] | None = None
 
 
 @dataclass(frozen=True)

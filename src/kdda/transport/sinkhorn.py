@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from kdda.transport.cost import centred_cost
-from kdda.transport.danskin import transport
+from kdda.transport.danskin import self_transport, transport
 from kdda.transport.numerics import full_precision
 from kdda.transport.problem import Problem, Settings, make_problem
 
@@ -147,6 +147,27 @@ def entropic_transport(
     """
     call = _Call(x, y, x_mask, y_mask, scale, Settings(epsilon, tolerance, max_iterations))
     return call.solve(debiased=False)
+
+
+def self_term(
+    y: Float[Tensor, "batch m d"],
+    *,
+    y_mask: Bool[Tensor, "batch m"] | None = None,
+    epsilon: float = EPSILON,
+    scale: float | str = 1.0,
+    tolerance: float = TOLERANCE,
+    max_iterations: int = MAX_ITERATIONS,
+) -> Float[Tensor, " batch"]:
+    """OT_ε(β, β), to be handed to `sinkhorn_divergence` as `y_term` where `y` comes again and again.
+
+    Arguments and errors as in `sinkhorn_divergence`.
+
+    >>> y = torch.tensor([[[0.0], [1.0]]])
+    >>> bool(self_term(y, epsilon=0.1).allclose(entropic_transport(y, y, epsilon=0.1).value, atol=1e-4))
+    True
+    """
+    problem, *_ = make_problem(y, y, y_mask, y_mask, scale)
+    return self_transport(problem, Settings(epsilon, tolerance, max_iterations))
 
 
 class SinkhornDivergence(nn.Module):
