@@ -66,7 +66,9 @@ def test_an_arm_that_listens_logs_its_terms_by_language(bench: Bench, command: A
     curves = [e for e in events if e["event"] == "train"]
     assert {e["language"] for e in curves} == {"aa", "bb"}
     assert all(e["transport"] > 0 and e["task"] > 0 and e["marginal_error"] <= 1e-4 for e in curves)
-    assert {e["event"] for e in events} == {"train", "step", "dev", "final-dev", "final-test"}
+    assert {e["event"] for e in events} == {
+        "task", "train", "step", "dev", "final-dev", "final-test", "final-cost",
+    }  # fmt: skip
     assert {e["language"] for e in events if e["event"] == "final-test"} == {"aa", "bb"}
 
 

@@ -73,6 +73,18 @@ def evaluate(
 
 
 @app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders that `kdda run --out` has written.")],
+    out: Annotated[Path | None, typer.Option(help="A file ending in .html, .md, .tex or .csv.")] = None,
+) -> None:
+    """Tables, paired differences with intervals, costs and curves, from run folders alone."""
+    from kdda.report import write_report
+
+    text = write_report(runs, out)
+    print(f"written: {out}" if out else text)
+
+
+@app.command()
 def recipes() -> None:
     """List the built-in recipes."""
     from kdda.recipe import built_in, load_recipe

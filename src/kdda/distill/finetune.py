@@ -211,6 +211,8 @@ def _train(job: Job, checkpoint: Checkpoint, lesson: Lesson) -> DistillationTrai
         callbacks=[ProgressBar(job.name), stop],
     )
     trainer.remove_callback(PrinterCallback)
+    if not resume_step:
+        trainer.metrics_log.write("task", **_task_facts(job, lesson))
     with stop.listening(), quietly():
         trainer.train(resume_from_checkpoint=last)
     if stop.asked:
@@ -219,6 +221,19 @@ def _train(job: Job, checkpoint: Checkpoint, lesson: Lesson) -> DistillationTrai
             "the same command continues from there"
         )
     return trainer
+
+
+def _task_facts(job: Job, lesson: Lesson) -> dict[str, Any]:
+    """What a report must know that only this room does."""
+    data = {
+        language: {
+            "rows": len(own.examples),
+            "windows": len(own.windows),
+            "tokens": sum(len(window) for window in own.windows),
+        }
+        for language, own in lesson.train.items()
+    }
+    return {"task": job.task.name, "metric": job.task.metric, "scores": list(job.task.scores), "data": data}
 
 
 def last_whole_checkpoint(folder: Path) -> str | None:

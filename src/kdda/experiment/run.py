@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
+import resource
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -212,6 +214,7 @@ class Experiment:
             found[language] = self.task.score(predictions, self.labels)
             student.log.write("final-test", language=language, **found[language])
             lines += [json.dumps({"language": language, **asdict(p)}, ensure_ascii=False) + "\n" for p in predictions]
+        student.log.write("final-cost", peak_mb=round(peak_megabytes()))
         self._write_card(student.save(), cell, found)
         write_whole(folder / PREDICTIONS, "".join(lines))
         target = found[self.recipe.target][self.task.metric]
@@ -248,6 +251,12 @@ class Experiment:
             verdict = "" if own > mean else "  WARNING: this teacher is no better than the student it teaches"
             self.say(f"  {language}: teacher {own:.1f}, arm student {mean:.1f}{verdict}")
         self.say("")
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process has held so far."""
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def environment() -> dict[str, Any]:

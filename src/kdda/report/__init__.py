@@ -1,6 +1,19 @@
 """What run folders say, read from the folders alone; nothing here imports torch."""
 
+from kdda.report.document import Document, Table, to_markdown
+from kdda.report.page import report, write_report
 from kdda.report.runs import Run, find_runs, read_metrics, read_run
-from kdda.report.tables import comparison, to_markdown
+from kdda.report.tables import comparison
 
-__all__ = ["Run", "comparison", "find_runs", "read_metrics", "read_run", "to_markdown"]
+__all__ = [
+    "Document",
+    "Run",
+    "Table",
+    "comparison",
+    "find_runs",
+    "read_metrics",
+    "read_run",
+    "report",
+    "to_markdown",
+    "write_report",
+]

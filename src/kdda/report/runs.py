@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import yaml
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where libyaml is there
 RECIPE = "recipe.yaml"
 ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
@@ -22,6 +25,9 @@ class Run:
         test: language → its scores on the test rows.
         dev: language → its scores on the development rows, by the selected model.
         seconds: training time over all sittings.
+        recipe: the resolved recipe that made it.
+        environment: what it was made with.
+        events: all of metrics.jsonl.
     """
 
     folder: Path
@@ -30,6 +36,17 @@ class Run:
     test: dict[str, dict[str, Any]]
     dev: dict[str, dict[str, Any]]
     seconds: float
+    recipe: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+
+class RowScore(NamedTuple):
+    """A test row's score, in per cent, the group it belongs to, and the row as it was written."""
+
+    score: float
+    group: str
+    row: dict[str, Any]
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -54,9 +71,25 @@ def read_run(folder: Path) -> Run:
     """A finished run from its folder, whose name and parent's are its seed and arm."""
     events = read_metrics(folder / METRICS)
     final = {kind: {e["language"]: e for e in events if e["event"] == f"final-{kind}"} for kind in ("test", "dev")}
-    seconds = max((e["seconds"] for e in events if not e["event"].startswith("final")), default=0.0)
+    seconds = float(max((e["seconds"] for e in events if not e["event"].startswith("final")), default=0))
     seed = int(folder.name.removeprefix("seed-"))
-    return Run(folder, folder.parent.name, seed, final["test"], final["dev"], seconds)
+    recipe = yaml.load(_text(folder / RECIPE), Loader=LOADER) or {}
+    environment = json.loads(_text(folder / ENVIRONMENT) or "{}")
+    return Run(folder, folder.parent.name, seed, final["test"], final["dev"], seconds, recipe, environment, events)
+
+
+def row_scores(run: Run, language: str) -> dict[str, RowScore]:
+    """Every test row's own score by id: F1 of an answer, or whether a label is right."""
+    rows = (json.loads(line) for line in _text(run.folder / PREDICTIONS).split("\n") if line)
+    return {
+        row["id"]: RowScore(100.0 * (row["f1"] if "f1" in row else row["gold"] == row["predicted"]), row["group"], row)
+        for row in rows
+        if row["language"] == language
+    }
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def find_runs(folder: Path) -> list[Run]:

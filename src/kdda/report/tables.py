@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from kdda.evaluate import mean_sd
+from kdda.report.document import Table
+from kdda.report.paired import BASELINES
 from kdda.report.runs import Run
-
-BASELINES = ("student", "student-da")
-
-
-@dataclass(frozen=True)
-class Table:
-    """A titled table; `notes` say what a reader must know before quoting it."""
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-    notes: list[str]
 
 
 @runtime_checkable
@@ -104,18 +93,3 @@ def _sampling_error(by_arm: dict[str, dict[int, Run]], shown: Sequence[str], lan
     compared = [f"Differences (vs) are of {name}."] if len(shown) > 1 else []
     error = f"one run's {name} has a standard error of about {own['standard_error']:.1f} points"
     return [*compared, f"{own['rows']} test rows: {error}."]
-
-
-def to_markdown(table: Table) -> str:
-    """The table in Markdown, aligned to be read as it is."""
-    widths = [max(len(row[i]) for row in [table.header, *table.rows]) for i in range(len(table.header))]
-    lines = [
-        "| "
-        + " | ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        + " |"
-        for row in [table.header, *table.rows]
-    ]
-    rule = "|" + "|".join("-" * (w + 1) + ("-" if i == 0 else ":") for i, w in enumerate(widths)) + "|"
-    return "\n".join([lines[0], rule, *lines[1:], "", *table.notes])

@@ -1,0 +1,87 @@
+"""Drawings of run folders, as SVG text that a page can hold."""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from kdda.errors import KddaError
+from kdda.evaluate import mean_sd
+from kdda.report.document import Figure
+from kdda.report.runs import Run
+
+TERMS = ("task", "transport")
+
+
+def curves(runs: Sequence[Run]) -> list[Figure]:
+    """The loss's terms against the step, a panel a language, seeds averaged."""
+    found: dict[tuple[str, str], dict[str, dict[int, list[float]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
+    for run in runs:
+        for event in run.events:
+            for term in TERMS if event["event"] == "train" else ():
+                if term in event:
+                    found[term, event["language"]][run.arm][event["step"]].append(event[term])
+    figures = []
+    for (term, language), arms in sorted(found.items()):
+        figure, axes = _canvas("step", f"{term}, {language}")
+        for arm, points in arms.items():
+            steps = sorted(points)
+            axes.plot(steps, [fmean(points[step]) for step in steps], label=arm, linewidth=1.2)
+        axes.legend(fontsize="small")
+        figures.append(Figure(f"Training: {term}, {language}", _svg(figure)))
+    return figures
+
+
+def scores_by_arm(runs: Sequence[Run], language: str, metric: str) -> Figure:
+    """Each arm's mean and standard deviation over seeds, and the seeds themselves."""
+    by_arm: dict[str, list[float]] = defaultdict(list)
+    for run in runs:
+        by_arm[run.arm].append(run.test[language][metric])
+    figure, axes = _canvas(f"{metric.replace('_', ' ')}, {language} test rows", "", height=0.5 + 0.4 * len(by_arm))
+    for place, values in enumerate(reversed(by_arm.values())):
+        mean, sd = mean_sd(values)
+        axes.errorbar(mean, place, xerr=sd or 0, fmt="o", color="C0", capsize=3)
+        axes.plot(values, [place] * len(values), "|", color="C1", markersize=12)
+    axes.set_yticks(range(len(by_arm)), list(reversed(by_arm)))
+    return Figure("Scores by arm: mean and sd, a stroke a seed", _svg(figure))
+
+
+def scores_by_weight(runs: Sequence[Run], language: str, metric: str) -> list[Figure]:
+    """The score against λ, where three arms or more differ in nothing else that matters to the drawing."""
+    by_weight: dict[float, list[float]] = defaultdict(list)
+    for run in runs:
+        own = run.recipe["arms"][run.arm].get("distill")
+        if own:
+            changes = own if isinstance(own, dict) else {}
+            by_weight[float(changes.get("lambda", run.recipe["distill"]["lambda"]))].append(run.test[language][metric])
+    if len(by_weight) < 3:
+        return []
+    figure, axes = _canvas("λ", f"{metric.replace('_', ' ')}, {language} test rows")
+    weights = sorted(by_weight)
+    spreads = [mean_sd(by_weight[weight]) for weight in weights]
+    axes.errorbar(weights, [mean for mean, _ in spreads], yerr=[sd or 0 for _, sd in spreads], fmt="o-", capsize=3)
+    return [Figure("Score against λ", _svg(figure))]
+
+
+def _canvas(x: str, y: str, height: float = 3.0) -> tuple[Any, Any]:
+    try:
+        from matplotlib.figure import Figure as Canvas
+    except ImportError:
+        raise KddaError("drawings need matplotlib: pip install matplotlib") from None
+    figure = Canvas(figsize=(7, max(1.6, height)), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlabel=x, ylabel=y)
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def _svg(figure: Any) -> str:
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None})
+    text = out.getvalue()
+    return text[text.index("<svg") :]

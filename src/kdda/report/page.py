@@ -1,0 +1,170 @@
+"""A report of run folders: what was run, on what, what came out, how sure it is, and what it cost."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from kdda.errors import KddaError
+from kdda.report.document import FORMS, Document, Figure, Table
+from kdda.report.figures import curves, scores_by_arm, scores_by_weight
+from kdda.report.paired import BASELINES, difference_table, differences
+from kdda.report.runs import METRICS, RECIPE, Run, find_runs, is_complete, row_scores
+from kdda.report.tables import comparison, spread
+
+SAME = ("name", "task", "target", "labels", "data", "student")  # what makes two runs one experiment
+LENGTHS = ((1, 2), (3, 6), (7, 10_000))  # syllables (words) of an answer
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of a run's task, as the run itself says."""
+
+    metric: str
+    scores: tuple[str, ...]
+
+
+def write_report(folders: Sequence[Path], out: Path | None) -> str:
+    """The report of all finished runs below some folders; written in the form that the file's suffix names.
+
+    Raises:
+        KddaError: no run, runs of two recipes, or a form that is not there.
+    """
+    form = FORMS.get(out.suffix.lower()) if out else FORMS[".md"]
+    if form is None:
+        raise KddaError(f'--out {out}: no form for "{out and out.suffix}"; there are {", ".join(FORMS)}')
+    text = form(report(folders))
+    if out:
+        out.write_text(text, encoding="utf-8")
+    return text
+
+
+def report(folders: Sequence[Path]) -> Document:
+    """The report as tables and figures."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise KddaError(f'no folder "{folder}"; give folders that `kdda run --out` has written')
+    runs = [run for folder in folders for run in find_runs(folder)]
+    unfinished = sorted({path.parent for folder in folders for path in _begun(folder)})
+    if not runs:
+        raise KddaError(f"no finished run in {', '.join(map(str, folders))}" + _unfinished(unfinished))
+    _check_one_experiment(runs)
+    runs = sorted(runs, key=lambda run: (_rank(run.arm), run.arm, run.seed))
+    recipe, scored, arms = runs[0].recipe, _scored(runs), list(dict.fromkeys(run.arm for run in runs))
+    target = str(recipe["target"])
+    found = differences(runs, target)
+    parts: list[Table | Figure] = [
+        comparison(runs, target, scored, arms, str(recipe.get("note") or "")),
+        *([difference_table(found, scored.metric.replace("_", "-"))] if found else []),
+        _breakdown(runs, arms, target, scored),
+        _data(runs),
+        _cost(runs, arms),
+        scores_by_arm(runs, target, scored.metric),
+        *scores_by_weight(runs, target, scored.metric),
+        *curves(runs),
+    ]
+    lines = [*_environment(runs), *([_unfinished(unfinished).strip("; ")] if unfinished else [])]
+    return Document(f"{recipe['name']}: {recipe['task']}, target {target}", lines, parts)
+
+
+def _begun(folder: Path) -> Iterable[Path]:
+    return (path for path in folder.rglob(RECIPE) if not is_complete(path.parent))
+
+
+def _unfinished(folders: Sequence[Path]) -> str:
+    return f"; left out, unfinished: {', '.join(map(str, folders))}" if folders else ""
+
+
+def _rank(arm: str) -> int:
+    return BASELINES.index(arm) if arm in BASELINES else len(BASELINES)
+
+
+def _check_one_experiment(runs: Sequence[Run]) -> None:
+    first = runs[0]
+    for run in runs:
+        if not run.recipe or not run.events:
+            missing = RECIPE if not run.recipe else METRICS
+            raise KddaError(f"{run.folder} has predictions but no {missing}: it is no whole run folder")
+        for key in SAME:
+            if run.recipe.get(key) != first.recipe.get(key):
+                raise KddaError(
+                    f"runs of two recipes: {key} is {first.recipe.get(key)!r} in {first.folder}, but "
+                    f"{run.recipe.get(key)!r} in {run.folder}; report them one by one"
+                )
+
+
+def _scored(runs: Sequence[Run]) -> Scored:
+    said = next((e for run in runs for e in run.events if e["event"] == "task"), None)
+    if said is None:
+        raise KddaError(f"{runs[0].folder / METRICS} does not say which scores its task has: a run of an older kdda")
+    return Scored(said["metric"], tuple(said["scores"]))
+
+
+def _environment(runs: Sequence[Run]) -> list[str]:
+    versions = {tuple(sorted(run.environment.items())) for run in runs}
+    lines = ["; ".join(f"{name} {value}" for name, value in found) for found in sorted(versions, key=str)]
+    return [f"Made with {line}." for line in lines]
+
+
+def _data(runs: Sequence[Run]) -> Table:
+    """What each arm trained on, as its own tokenizer cut it."""
+    rows = []
+    for arm, own in _by_arm(runs).items():
+        said: dict[str, Any] = next((e for e in own[0].events if e["event"] == "task"), {"data": {}})
+        for language, counts in said["data"].items():
+            rows.append([f"{arm}, {language}", *(f"{counts[name]:,}" for name in ("rows", "windows", "tokens"))])
+    return Table("Training data", ["arm, language", "rows", "windows", "tokens"], rows)
+
+
+def _cost(runs: Sequence[Run], arms: Sequence[str]) -> Table:
+    rows = []
+    for arm in arms:
+        own = _by_arm(runs)[arm]
+        peaks = [float(e["peak_mb"]) for run in own for e in run.events if e["event"] == "final-cost"]
+        steps = [max((e.get("step", 0) for e in run.events), default=0) for run in own]
+        each = [run.seconds / step for run, step in zip(own, steps, strict=True) if step]
+        cells = [spread([run.seconds for run in own], digits=0), spread(each, digits=2) if each else ""]
+        rows.append([arm, *cells, spread(peaks, digits=0) if peaks else ""])
+    notes = ["Seconds of training, all sittings. Peak memory is the process's, which runs arms one after another."]
+    return Table("Cost", ["arm", "seconds", "seconds a step", "peak MB"], rows, notes)
+
+
+def _by_arm(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    found: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        found[run.arm].append(run)
+    return found
+
+
+def _breakdown(runs: Sequence[Run], arms: Sequence[str], language: str, scored: Scored) -> Table:
+    """F1 by label, or by the length of the first gold answer."""
+    per_arm: dict[str, dict[str, list[float]]] = {arm: defaultdict(list) for arm in arms}
+    for run in runs:
+        for part, score in _parts(run, language).items():
+            per_arm[run.arm][part].append(score)
+    columns = sorted({part for own in per_arm.values() for part in own})
+    rows = [[arm, *(spread(own[part]) if own.get(part) else "" for part in columns)] for arm, own in per_arm.items()]
+    what = "F1 by label" if "per_label" in runs[0].test[language] else "F1 by length of the answer"
+    return Table(f"{what}, {language} test rows", ["arm", *columns], rows)
+
+
+def _parts(run: Run, language: str) -> dict[str, float]:
+    labels: dict[str, float] | None = run.test[language].get("per_label")
+    if labels is not None:
+        return labels
+    found: dict[str, list[float]] = defaultdict(list)
+    for own in row_scores(run, language).values():
+        found[_length_of(own.row)].append(own.score)
+    return {name: fmean(scores) for name, scores in found.items()}
+
+
+def _length_of(row: dict[str, Any]) -> str:
+    if not row["golds"]:
+        return "no answer"
+    count = len(row["golds"][0].split())
+    low, high = next(bound for bound in LENGTHS if count <= bound[1])
+    return f"{low} or more" if high == LENGTHS[-1][1] else f"{low} to {high}"

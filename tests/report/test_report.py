@@ -1,0 +1,150 @@
+"""Reports read folders alone, refuse what cannot be compared, and claim no more than the numbers do."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kdda.errors import KddaError
+from kdda.evaluate import holm, over_examples, over_seeds
+from kdda.report import report, write_report
+from kdda.report.paired import differences
+from kdda.report.runs import find_runs
+
+LABELS = ["a", "b"]
+
+
+def write_run(
+    root: Path, arm: str, seed: int, share: float, rows: int = 120, weight: float | None = None, **changes: Any
+) -> Path:
+    """A finished run of an inference task whose predictions are right with a probability of `share`."""
+    folder = root / "nli" / arm / f"seed-{seed}"
+    folder.mkdir(parents=True)
+    own = {"train": "all", "distill": False if weight is None else {"lambda": weight}}
+    recipe = {"name": "toy", "task": "nli", "target": "vi", "arms": {arm: own}, "distill": {"lambda": 0.3}, **changes}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (folder / "environment.json").write_text(json.dumps({"torch": "2.13", "threads": 2}))
+    chance, lines = random.Random(f"{seed}"), []
+    for i in range(rows):
+        gold = LABELS[i % 2]
+        right = chance.random() < share
+        row = {"id": str(i), "group": str(i // 3), "gold": gold, "predicted": gold if right else "c", "language": "vi"}
+        lines.append(json.dumps(row))
+    accuracy = 100 * sum(json.loads(line)["predicted"] != "c" for line in lines) / rows
+    (folder / "predictions.jsonl").write_text("\n".join(lines) + "\n")
+    scores = {"rows": rows, "accuracy": accuracy, "macro_f1": accuracy, "standard_error": 4.0}
+    scores["per_label"] = dict.fromkeys(LABELS, accuracy)
+    data = {"vi": {"rows": 1000, "windows": 1000, "tokens": 20_000}}
+    events = [
+        {"event": "task", "metric": "accuracy", "scores": ["accuracy", "macro_f1"], "data": data, "seconds": 0.1},
+        *({"event": "train", "step": s, "language": "vi", "task": 1 / s, "seconds": s} for s in (1, 2, 3)),
+        {"event": "final-test", "language": "vi", **scores, "seconds": 9.0},
+        {"event": "final-cost", "peak_mb": 900, "seconds": 9.0},
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    for seed in (1, 2, 3):
+        write_run(tmp_path, "student", seed, 0.5)
+        write_run(tmp_path, "student-da", seed, 0.8)
+        write_run(tmp_path, "student-kdda", seed, 0.8, weight=0.3)
+    return tmp_path
+
+
+def test_every_form_holds_the_tables(runs: Path) -> None:
+    texts = {form: write_report([runs], runs / f"r{form}") for form in (".md", ".tex", ".csv", ".html")}
+    for form, text in texts.items():
+        assert (runs / f"r{form}").read_text(encoding="utf-8") == text
+        assert "student-kdda" in text and "Cost" in text and "1,000" in text
+    assert texts[".tex"].count(r"\begin{table}") == 5 and r"$\pm$" in texts[".tex"]
+    assert "http" not in texts[".html"].replace("http://www.w3.org", "") and texts[".html"].count("<svg") >= 2
+    assert "<script" not in texts[".html"] and "torch 2.13" in texts[".html"]
+    assert texts[".md"] == write_report([runs], None)
+
+
+def test_a_direction_is_claimed_only_where_both_intervals_exclude_zero(runs: Path) -> None:
+    found = {(own.arm, own.baseline): own for own in differences(find_runs(runs), "vi")}
+    assert found["student-da", "student"].verdict == "above"
+    same = found["student-kdda", "student-da"]
+    assert same.by_example.mean == 0 and same.verdict == "no evidence of a difference"
+
+
+def test_one_seed_says_nothing_of_others(tmp_path: Path) -> None:
+    write_run(tmp_path, "student", 1, 0.5)
+    write_run(tmp_path, "student-da", 1, 0.9)
+    (only,) = differences(find_runs(tmp_path), "vi")
+    assert only.by_seed is None and only.verdict == "one seed: nothing to say"
+
+
+def test_a_seed_missing_in_one_arm_is_left_out_and_said(runs: Path) -> None:
+    write_run(runs, "student", 4, 0.5)
+    text = write_report([runs], None)
+    assert "Seeds differ between arms" in text
+    write_run(runs, "student-da", 4, 0.8)
+    assert "Common seeds only: student-kdda" in write_report([runs], None)
+
+
+def test_a_half_written_folder_is_left_out_and_said(runs: Path) -> None:
+    (write_run(runs, "student", 5, 0.5) / "predictions.jsonl").unlink()
+    assert "left out, unfinished" in write_report([runs], None) and "seed-5" in write_report([runs], None)
+
+
+def test_a_folder_with_predictions_alone_is_refused(runs: Path) -> None:
+    (write_run(runs, "student", 6, 0.5) / "recipe.yaml").unlink()
+    with pytest.raises(KddaError, match=r"seed-6 has predictions but no recipe\.yaml"):
+        report([runs])
+
+
+def test_runs_of_two_recipes_are_not_mixed(runs: Path) -> None:
+    write_run(runs / "other", "student", 1, 0.5, target="en")
+    with pytest.raises(KddaError, match="runs of two recipes: target is 'vi'"):
+        report([runs])
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(KddaError, match="no folder"):
+        report([tmp_path / "none"])
+    with pytest.raises(KddaError, match="no finished run"):
+        report([tmp_path])
+    with pytest.raises(KddaError, match=r"no form for \"\.pdf\""):
+        write_report([tmp_path], tmp_path / "r.pdf")
+
+
+def test_a_grid_of_weights_is_drawn(tmp_path: Path) -> None:
+    for weight in (0.1, 0.3, 1.0):
+        for seed in (1, 2):
+            write_run(tmp_path, f"lambda-{weight}", seed, 0.6, weight=weight)
+    assert "Score against λ" in [part.title for part in report([tmp_path]).parts]
+
+
+def test_bootstrap_intervals_are_those_of_the_normal_case() -> None:
+    chance = random.Random(0)
+    values = [chance.gauss(1.0, 10.0) for _ in range(2000)]
+    found = over_examples(values, [str(i) for i in range(2000)])
+    mean, error = sum(values) / 2000, 10.0 / 2000**0.5
+    assert found.low == pytest.approx(mean - 1.96 * error, abs=0.1)
+    assert found.high == pytest.approx(mean + 1.96 * error, abs=0.1)
+
+
+def test_rows_that_move_together_widen_the_interval() -> None:
+    chance = random.Random(0)
+    values = [value for _ in range(100) for value in [chance.gauss(0, 1)] * 5]
+    apart, tied = (over_examples(values, [str(i // size) for i in range(500)]) for size in (1, 5))
+    assert tied.high - tied.low > 1.8 * (apart.high - apart.low)
+
+
+def test_the_t_interval_is_the_textbooks() -> None:
+    found = over_seeds([1.0, 2.0, 3.0, 4.0])
+    assert found is not None and found.low == pytest.approx(2.5 - 3.1824 * 0.6455, abs=1e-3)
+    assert over_seeds([1.0]) is None
+
+
+def test_holms_adjustment_never_falls_below_the_p_value() -> None:
+    assert holm([0.01, 0.02, 0.5]) == pytest.approx([0.03, 0.04, 0.5])
+    assert holm([]) == []
