@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,8 @@ def test_every_form_holds_the_tables(runs: Path) -> None:
         assert (runs / f"r{form}").read_text(encoding="utf-8") == text
         assert "student-kdda" in text and "Cost" in text and "1,000" in text
     assert texts[".tex"].count(r"\begin{table}") == 5 and r"$\pm$" in texts[".tex"]
-    assert "http" not in texts[".html"].replace("http://www.w3.org", "") and texts[".html"].count("<svg") >= 2
-    assert "<script" not in texts[".html"] and "torch 2.13" in texts[".html"]
+    assert not re.search(r'(src|href)="http|@import|url\(http|<script', texts[".html"])  # needs nothing else
+    assert texts[".html"].count("<svg") >= 2 and "torch 2.13" in texts[".html"]
     assert texts[".md"] == write_report([runs], None)
 
 
