@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
 
 from kdda.cli import main
-from kdda.distill.finetune import last_whole_checkpoint
+from kdda.distill.checkpoints import last_whole_checkpoint
 from kdda.report import read_metrics
 from tests.conftest import LABELS, Bench, make_model
 from tests.text.phobert import make_phobert

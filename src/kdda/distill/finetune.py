@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +11,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import PrinterCallback, set_seed
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import get_last_checkpoint
 
 from kdda.data import Example, OneLanguageBatches
 from kdda.distill.allocator import keep_freed_memory
 from kdda.distill.cache import TeacherStates, free_bytes, teacher_bytes
+from kdda.distill.checkpoints import last_whole_checkpoint
 from kdda.distill.loss import DistillationLoss, last_hidden
 from kdda.distill.trainer import DistillationTrainer, Lesson, arguments, in_bfloat16, learning_rates
 from kdda.distill.watch import MetricsLog, ProgressBar, StopOnInterrupt
@@ -234,25 +230,6 @@ def _task_facts(job: Job, lesson: Lesson) -> dict[str, Any]:
         for language, own in lesson.train.items()
     }
     return {"task": job.task.name, "metric": job.task.metric, "scores": list(job.task.scores), "data": data}
-
-
-def last_whole_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end; those that a kill has cut are removed."""
-    while last := get_last_checkpoint(str(folder)):
-        if _is_whole(Path(last)):
-            return str(last)
-        shutil.rmtree(last)
-    return None
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    """Trainer writes its state last; the files before it must end where they say."""
-    try:
-        json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
-        safe_open(checkpoint / "model.safetensors", "pt")
-    except (OSError, ValueError, SafetensorError):
-        return False
-    return all(zipfile.is_zipfile(path) for path in (*checkpoint.glob("*.pt"), *checkpoint.glob("*.pth")))
 
 
 def _steps(job: Job, batches: OneLanguageBatches) -> int:
