@@ -146,6 +146,12 @@ def test_a_phobert_that_opens_with_a_fast_tokenizer_is_refused(tmp_path: Path) -
         load(str(folder))
 
 
+def test_attention_dropout_can_be_taken_out(tmp_path: Path) -> None:
+    model = load(make_model(tmp_path / "model"), attention_dropout=0.0).model
+    assert model.config.attention_probs_dropout_prob == 0 and model.encoder.layer[0].attention.self.dropout.p == 0
+    assert load(str(tmp_path / "model")).model.encoder.layer[0].attention.self.dropout.p == 0.1
+
+
 def test_a_standardized_head_reads_states_of_unit_spread(tmp_path: Path) -> None:
     model = load(make_model(tmp_path / "model"), head="classification", labels=LABELS).model
     states = 3 + 0.01 * torch.randn(200, 16, generator=torch.Generator().manual_seed(0))

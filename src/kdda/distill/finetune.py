@@ -99,7 +99,7 @@ def fine_tune(job: Job, say: Say = print) -> Student:
     """
     keep_freed_memory()
     set_seed(job.seed)
-    checkpoint = load_for(job.task, job.model, job.labels)
+    checkpoint = load_for(job.task, job.model, job.labels, job.training.attention_dropout)
     checkpoint.model.config.update(_memories(job))
     encoder = checkpoint.encoder(job.training.max_length, job.training.stride)
     train = {language: job.task.encode(rows, encoder) for language, rows in job.train.items()}
@@ -117,10 +117,16 @@ def fine_tune(job: Job, say: Say = print) -> Student:
     return Student(checkpoint, encoder, trainer.metrics_log, job)
 
 
-def load_for(task: Task, spec: ModelSpec, labels: Sequence[str]) -> Checkpoint:
+def load_for(task: Task, spec: ModelSpec, labels: Sequence[str], attention_dropout: float | None = None) -> Checkpoint:
     """A model with the head that a task needs."""
-    names = labels if task.labelled else None
-    return load(spec.model, head=task.head, layers=spec.layers, labels=names, segmenter=spec.segmenter)
+    return load(
+        spec.model,
+        head=task.head,
+        layers=spec.layers,
+        labels=labels if task.labelled else None,
+        segmenter=spec.segmenter,
+        attention_dropout=attention_dropout,
+    )
 
 
 def _memories(job: Job) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ HEADS: dict[str, Any] = {
     "classification": AutoModelForSequenceClassification,
     "question-answering": AutoModelForQuestionAnswering,
 }
+LABEL_FIELDS = ("id2label", "label2id")
 HEAD_WEIGHTS = ("classifier", "score", "qa_outputs")  # where transformers' architectures keep a head's output
 LICENCES = {"mini/multilingual": "mit", "mini/english": "apache-2.0", "mini/vietnamese": "mit"}
 
@@ -62,6 +63,7 @@ def load(
     layers: int | None = None,
     labels: Sequence[str] | None = None,
     segmenter: str | None = None,
+    attention_dropout: float | None = None,
 ) -> Checkpoint:
     """Load an encoder, or a model with a task's head (a head that the checkpoint lacks is drawn at random).
 
@@ -70,13 +72,15 @@ def load(
         head: a key of `HEADS`.
         layers: keep this many, evenly spaced; all by default.
         labels: label names of a classification head, in the order of its outputs; the checkpoint's own by default.
+        attention_dropout: instead of the checkpoint's own, while it trains.
         segmenter: overrides what the checkpoint says of itself (``vi`` for models that read segmented Vietnamese).
 
     Raises:
         KddaError: no such model, damaged weights, no safetensors, or a tokenizer that does not fit the model.
     """
     folder = resolve(name)
-    made = _make(MADE[name](), head, labels) if folder is None else _open(folder, name, head, labels)
+    changes = {**_label_names(labels), **_attention_dropout(attention_dropout)}
+    made = _make(MADE[name](), head, changes) if folder is None else _open(folder, name, head, changes)
     model, tokenizer, new_head = made
     if layers is not None:
         keep_layers(model, layers)
@@ -146,15 +150,18 @@ def keep_layers(model: Any, kept: int) -> None:
     model.config.num_hidden_layers = kept
 
 
-def _make(weights: MiniWeights, head: str, labels: Sequence[str] | None) -> tuple[Any, Any, bool]:
-    config = BertConfig.from_dict({**weights.config.to_dict(), **_label_names(labels)})
+def _make(weights: MiniWeights, head: str, changes: Mapping[str, Any]) -> tuple[Any, Any, bool]:
+    config = BertConfig.from_dict(weights.config.to_dict())
+    config.update(_known(config, changes))
     model = HEADS[head].from_config(config)
     model.base_model.load_state_dict(weights.state, strict=False)
     return model, weights.tokenizer, head != "none"
 
 
-def _open(folder: str, name: str, head: str, labels: Sequence[str] | None) -> tuple[Any, Any, bool]:
-    options = {"use_safetensors": True, "output_loading_info": True, **_label_names(labels)}
+def _open(folder: str, name: str, head: str, changes: Mapping[str, Any]) -> tuple[Any, Any, bool]:
+    config = _guarded(lambda: AutoConfig.from_pretrained(folder), name)
+    config.update(_known(config, changes))
+    options = {"use_safetensors": True, "output_loading_info": True, "config": config}
     tokenizer = _guarded(lambda: AutoTokenizer.from_pretrained(folder), name)
     _check_tokenizer(folder, name, tokenizer)
     kind = HEADS[head]
@@ -179,6 +186,16 @@ def _check_tokenizer(folder: str, name: str, tokenizer: Any) -> None:
             f'"{name}" is a PhoBERT, but its files open as the fast {type(tokenizer).__name__}, which gives wrong ids; '
             'its tokenizer_config.json must say "tokenizer_class": "PhobertTokenizer"'
         )
+
+
+def _known(config: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes whose field this architecture's config has."""
+    return {key: value for key, value in changes.items() if key in LABEL_FIELDS or hasattr(config, key)}
+
+
+def _attention_dropout(rate: float | None) -> dict[str, Any]:
+    """Under the two names that configs have for it."""
+    return {} if rate is None else {"attention_probs_dropout_prob": rate, "attention_dropout": rate}
 
 
 def _label_names(labels: Sequence[str] | None) -> dict[str, Any]:
