@@ -8,6 +8,7 @@ every repeat starts from a new one, with the segmenter's cache emptied. PhoBERT'
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -16,7 +17,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import torch
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one core means one core
+
+import torch  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
