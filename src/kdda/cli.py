@@ -64,12 +64,14 @@ def evaluate(
     schema = Schema((), _pairs("--columns", columns), _pairs("--labels", labels))
     found = run_evaluation(model, task, Source(data, _names(header) or None), schema, language or None)
     write_predictions(out, found.predictions)
+    for remark in found.remarks:
+        print(remark, file=sys.stderr)
     if json_:
         print(json.dumps(found.scores, ensure_ascii=False))
         return
     for name, value in found.scores.items():
         print(f"{name.replace('_', ' '):20} {f'{value:.1f}' if isinstance(value, float) else value}")
-    print(*(f"{remark}\n" for remark in found.remarks), f"predictions in {out}", sep="")
+    print(f"predictions in {out}")
 
 
 @app.command()

@@ -3,7 +3,16 @@
 import pytest
 import torch
 
-from kdda.transport import entropic_transport, mean_pairwise_cost, newton, path, sinkhorn_divergence, solver, symmetric
+from kdda.transport import (
+    entropic_transport,
+    mean_pairwise_cost,
+    newton,
+    path,
+    self_term,
+    sinkhorn_divergence,
+    solver,
+    symmetric,
+)
 
 from .conftest import plain_self_term, plain_sinkhorn
 
@@ -65,6 +74,17 @@ def test_hard_clouds_are_certified_and_right_in_float32(name):
     assert torch.allclose(out.value.double(), want.value, rtol=1e-4, atol=1e-12)
     missed = (x.grad.double() - truth.grad).flatten(1).norm(dim=1)
     assert (missed <= 1e-3 * truth.grad.flatten(1).norm(dim=1) + 1e-12).all()
+
+
+def test_a_self_term_that_is_handed_in_is_used_and_left_alone():
+    x, y = HARD["nearly a permutation"]  # close enough to be solved again in float64
+    known = self_term(y) + 1e-4
+    kept = known.clone()
+    out = sinkhorn_divergence(x, y, y_term=known)
+    assert torch.equal(known, kept)
+    assert torch.allclose(out.value, sinkhorn_divergence(x, y).value, rtol=1e-6)
+    far = sinkhorn_divergence(x + 1, y, y_term=known).value - sinkhorn_divergence(x + 1, y).value
+    assert torch.allclose(far, torch.full_like(far, -0.5e-4), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["a blurred permutation", "three points against many", "one dimension"])

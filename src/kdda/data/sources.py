@@ -86,12 +86,11 @@ def _text(path: Path) -> str:
         ) from None
 
 
-def _json_value(text: str, where: str) -> Any:
+def _json_value(text: str, path: Path, line: int | None = None) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        place = where if ":" in where else f"{where}:{error.lineno}"
-        raise KddaError(f"{place}: not JSON: {error.msg} at column {error.colno}") from None
+        raise KddaError(f"{path}:{line or error.lineno}: not JSON: {error.msg} at column {error.colno}") from None
 
 
 def _record(value: Any, where: str) -> Row:
@@ -104,11 +103,11 @@ def _jsonl(path: Path, source: Source) -> Iterator[Row]:
     # split on "\n" alone: splitlines() would also cut at U+2028 inside a text
     for number, line in enumerate(_text(path).split("\n"), 1):
         if line.strip():
-            yield _record(_json_value(line, f"{path}:{number}"), f"{path}:{number}")
+            yield _record(_json_value(line, path, number), f"{path}:{number}")
 
 
 def _json(path: Path, source: Source) -> Iterator[Row]:
-    value = _json_value(_text(path), str(path))
+    value = _json_value(_text(path), path)
     if isinstance(value, dict) and isinstance(value.get("data"), list):
         yield from _squad(path, value["data"])
         return

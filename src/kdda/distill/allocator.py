@@ -14,8 +14,8 @@ NEVER = 2**31 - 1
 def keep_freed_memory() -> bool:
     """Let glibc keep what a training step frees instead of giving it back to the kernel, which must clear it again.
 
-    Every step allocates and frees the same activations. With glibc's defaults the kernel's share of a step on a CPU was
-    a fifth to a quarter; with this it vanishes. Does nothing under another allocator, and says so by False.
+    Every step allocates and frees the same activations, and with glibc's defaults the kernel clears the same pages
+    again each time. Does nothing under another allocator, and says so by False.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return bool(mallopt and mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT) and mallopt(M_TRIM_THRESHOLD, NEVER))

@@ -60,7 +60,7 @@ def report(folders: Sequence[Path]) -> Document:
     parts: list[Table | Figure] = [
         comparison(runs, target, scored, arms, str(recipe.get("note") or "")),
         *([difference_table(found, scored.metric.replace("_", "-"))] if found else []),
-        _breakdown(runs, arms, target, scored),
+        _breakdown(runs, arms, target),
         _data(runs),
         _cost(runs, arms),
         scores_by_arm(runs, target, scored.metric),
@@ -140,7 +140,7 @@ def _by_arm(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return found
 
 
-def _breakdown(runs: Sequence[Run], arms: Sequence[str], language: str, scored: Scored) -> Table:
+def _breakdown(runs: Sequence[Run], arms: Sequence[str], language: str) -> Table:
     """F1 by label, or by the length of the first gold answer."""
     per_arm: dict[str, dict[str, list[float]]] = {arm: defaultdict(list) for arm in arms}
     for run in runs:

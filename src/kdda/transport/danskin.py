@@ -140,7 +140,8 @@ def _solve_once(
     if not debiased:
         return outcome, radius
     x_term, x_error = _debias(x, a, settings, grad_x)
-    y_term, y_error = (y_term, x_error) if y_term is not None else _debias(y, b, settings, grad_y)
+    # a copy, since what the caller handed in is not ours to correct
+    y_term, y_error = (y_term.clone(), x_error) if y_term is not None else _debias(y, b, settings, grad_y)
     error = torch.maximum(outcome.error, torch.maximum(x_error, y_error))
     return outcome._replace(value=value - 0.5 * (x_term + y_term), error=error, y_term=y_term), radius
 
