@@ -13,7 +13,7 @@ from kdda.errors import Interrupted, KddaError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-MISTAKE, INTERRUPTED = 2, 130  # exit codes
+FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # exit codes
 
 
 @app.callback()
@@ -30,18 +30,26 @@ def run(
         list[str] | None, typer.Option("--set", help="Change a field: teachers.vi=vinai/phobert-base. May repeat.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Where run folders go: OUT/<task>/<arm>/seed-<n>.")] = Path("runs"),
+    workers: Annotated[int, typer.Option(min=0, help="Runs at once, each in a process of its own.")] = 0,
+    ray: Annotated[str, typer.Option(help="The address of a Ray cluster (or auto), which does the runs.")] = "",
 ) -> None:
     """Fine-tune the teachers, train every arm of a recipe at every seed, and print the table.
 
-    Finished runs are kept and unfinished ones continued, so the same command goes on after Ctrl-C.
+    Finished runs are kept and unfinished ones continued, so the same command goes on after Ctrl-C. A run that fails
+    stops no other; the exit code is then 1.
     """
     from kdda.recipe import load_recipe
 
     chosen = load_recipe(recipe, set_ or [])
     numbers = _numbers(seeds)
-    from kdda.experiment import Experiment
+    from kdda.experiment import Experiment, Grid
 
-    print(Experiment(chosen, out, _names(arms) or None, numbers or None).run())
+    experiment = Experiment(chosen, out, _names(arms) or None, numbers or None)
+    failed = experiment.run(Grid(workers, ray))
+    print("\n" + experiment.table())
+    if failed:
+        reasons = "".join(f"\n  {name}: {why}" for name, why in failed.items())
+        sys.exit(_say(f"kdda: not everything was done; the same command tries again:{reasons}", FAILED))
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Distillation: teachers, their states, the loss, and the fine-tuning that listens to them."""
 
+from kdda.distill.cache import free_bytes
 from kdda.distill.finetune import Job, Store, Student, fine_tune, scores_by_language
 from kdda.distill.loss import WIDTHS_MAY_DIFFER, DistillationLoss, check_objective
 from kdda.distill.teachers import Lessons, Teacher, fingerprint, prepare_teacher
@@ -15,6 +16,7 @@ __all__ = [
     "check_objective",
     "fine_tune",
     "fingerprint",
+    "free_bytes",
     "prepare_teacher",
     "scores_by_language",
 ]

@@ -47,7 +47,8 @@ class Job:
 
     Args:
         target: the language whose development rows select the model.
-        teachers: language → its frozen teacher; asked only when `distill` is given.
+        teachers: language → its frozen teacher; asked only when `distill` is given. A language without one learns its
+            task alone.
         store: of teacher states; without one the teacher is asked in each step.
     """
 
@@ -117,7 +118,13 @@ def fine_tune(job: Job, say: Say = print) -> Student:
     return Student(checkpoint, encoder, trainer.metrics_log, job)
 
 
-def load_for(task: Task, spec: ModelSpec, labels: Sequence[str], attention_dropout: float | None = None) -> Checkpoint:
+def load_for(
+    task: Task,
+    spec: ModelSpec,
+    labels: Sequence[str],
+    attention_dropout: float | None = None,
+    random: int | None = None,
+) -> Checkpoint:
     """A model with the head that a task needs."""
     return load(
         spec.model,
@@ -126,6 +133,7 @@ def load_for(task: Task, spec: ModelSpec, labels: Sequence[str], attention_dropo
         labels=labels if task.labelled else None,
         segmenter=spec.segmenter,
         attention_dropout=attention_dropout,
+        random=random,
     )
 
 
@@ -169,7 +177,7 @@ def _teachers(
 ) -> tuple[DistillationLoss | None, dict[str, TeacherStates]]:
     if job.distill is None or job.teachers is None:
         return None, {}
-    states = {language: _states(job, language, own, say) for language, own in train.items()}
+    states = {language: _states(job, language, own, say) for language, own in train.items() if language in job.teachers}
     loss = DistillationLoss(job.distill, {language: found.scale for language, found in states.items()})
     if job.distill.objective == "sinkhorn":
         for language, found in states.items():
@@ -187,7 +195,8 @@ def _states(job: Job, language: str, own: Features, say: Say) -> TeacherStates:
     plan = f"stored in {job.store.folder}" if fits and job.store else "too large to store, asked in each step"
     say(f"  {job.name}: {language} teacher's states {needed / 2**20:,.0f} MB, {plan}")
     folder = job.store.folder if fits and job.store else None
-    found = TeacherStates(teacher, encoder, excerpts, labels, folder, in_bfloat16(job.training.precision))
+    shuffled = job.distill is not None and job.distill.shuffled
+    found = TeacherStates(teacher, encoder, excerpts, labels, folder, in_bfloat16(job.training.precision), shuffled)
     made = f"{found.written} blocks written; " if found.written else "found whole; " if fits else ""
     say(f"  {job.name}: {language} teacher: {made}its scale s = {found.scale:.3g}")
     return found

@@ -79,7 +79,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
         language, rows = inputs.pop("language"), inputs.pop("rows")
-        loss = self.lesson.loss
+        loss = self.lesson.loss if language in self.lesson.teachers else None
         outputs = model(**inputs, output_hidden_states=loss is not None)
         terms, total = self.terms[language], outputs.loss
         terms["task"].append(outputs.loss.detach())

@@ -36,7 +36,8 @@ def _read(own: Data, split: Split, language: str, recipe: Recipe, task: Task) ->
         rows = read_rows(Source(getattr(own, split), own.header))
         return check_rows(sample(rows, own.limit.get(split), language), task.convert(schema), own.on_bad_row)
     except KddaError as error:
-        raise KddaError(f"data.{language}.{split}: {error}") from None
+        access = f"\n  how to get these rows: {own.access}" if own.access else ""
+        raise KddaError(f"data.{language}.{split}: {error}{access}") from None
 
 
 def _remarks(found: list[Checked]) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -64,6 +66,7 @@ def load(
     labels: Sequence[str] | None = None,
     segmenter: str | None = None,
     attention_dropout: float | None = None,
+    random: int | None = None,
 ) -> Checkpoint:
     """Load an encoder, or a model with a task's head (a head that the checkpoint lacks is drawn at random).
 
@@ -73,6 +76,7 @@ def load(
         layers: keep this many, evenly spaced; all by default.
         labels: label names of a classification head, in the order of its outputs; the checkpoint's own by default.
         attention_dropout: instead of the checkpoint's own, while it trains.
+        random: draw all weights by this seed, whatever the checkpoint holds: a model of its shape that knows nothing.
         segmenter: overrides what the checkpoint says of itself (``vi`` for models that read segmented Vietnamese).
 
     Raises:
@@ -82,6 +86,8 @@ def load(
     changes = {**_label_names(labels), **_attention_dropout(attention_dropout)}
     made = _make(MADE[name](), head, changes) if folder is None else _open(folder, name, head, changes)
     model, tokenizer, new_head = made
+    if random is not None:
+        model = _drawn(head, model.config, random)
     if layers is not None:
         keep_layers(model, layers)
     _check_fit(name, model, tokenizer)
@@ -96,6 +102,25 @@ def load_config(name: str) -> Any:
     if folder is None:
         return MADE[name]().config
     return _guarded(lambda: AutoConfig.from_pretrained(folder), name)
+
+
+def check_weights(name: str) -> None:
+    """Open a local folder's weights as far as their header, which tells of a file that was cut, in no time.
+
+    Raises:
+        KddaError: damaged weights, or none that are safetensors.
+    """
+    folder = resolve(name)
+    if folder is None or not Path(folder).is_dir():
+        return
+    weights = sorted(Path(folder).glob("*.safetensors"))
+    if not weights:
+        others = [path.name for path in sorted(Path(folder).glob("*.bin"))]
+        found = f"found {', '.join(others)}, which may run code when opened" if others else "found none"
+        raise KddaError(f'"{name}": no safetensors weights ({found}); docs/models.md says how to convert a checkpoint')
+    for path in weights:
+        with _guarded(lambda path=path: safe_open(path, "pt"), name):  # type: ignore[misc]
+            pass
 
 
 def licence(name: str) -> str:
@@ -161,7 +186,8 @@ def _make(weights: MiniWeights, head: str, changes: Mapping[str, Any]) -> tuple[
 def _open(folder: str, name: str, head: str, changes: Mapping[str, Any]) -> tuple[Any, Any, bool]:
     config = _guarded(lambda: AutoConfig.from_pretrained(folder), name)
     config.update(_known(config, changes))
-    options = {"use_safetensors": True, "output_loading_info": True, "config": config}
+    # some checkpoints are stored in half precision, in which fine-tuning would lose its small steps
+    options = {"use_safetensors": True, "output_loading_info": True, "config": config, "dtype": torch.float32}
     tokenizer = _guarded(lambda: AutoTokenizer.from_pretrained(folder), name)
     _check_tokenizer(folder, name, tokenizer)
     kind = HEADS[head]
@@ -176,6 +202,13 @@ def _open(folder: str, name: str, head: str, changes: Mapping[str, Any]) -> tupl
         )
     drawn = {*info["missing_keys"], *(key for key, *_ in info.get("mismatched_keys", ()))}
     return model, tokenizer, any(key.startswith(HEAD_WEIGHTS) for key in drawn)
+
+
+def _drawn(head: str, config: Any, seed: int) -> Any:
+    """A model of this shape with random weights; the caller's own random numbers are left as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return HEADS[head].from_config(config)
 
 
 def _check_tokenizer(folder: str, name: str, tokenizer: Any) -> None:

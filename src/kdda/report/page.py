@@ -14,9 +14,10 @@ from kdda.report.document import FORMS, Document, Figure, Table
 from kdda.report.figures import curves, scores_by_arm, scores_by_weight
 from kdda.report.paired import BASELINES, difference_table, differences
 from kdda.report.runs import METRICS, RECIPE, Run, find_runs, is_complete, row_scores
+from kdda.report.selection import listening, select_rates
 from kdda.report.tables import comparison, spread
 
-SAME = ("name", "task", "target", "labels", "data", "student")  # what makes two runs one experiment
+SAME = ("task", "target", "labels", "data", "student", "training")  # what makes two runs one experiment
 LENGTHS = ((1, 2), (3, 6), (7, 10_000))  # syllables (words) of an answer
 
 
@@ -54,12 +55,15 @@ def report(folders: Sequence[Path]) -> Document:
         raise KddaError(f"no finished run in {', '.join(map(str, folders))}" + _unfinished(unfinished))
     _check_one_experiment(runs)
     runs = sorted(runs, key=lambda run: (_rank(run.arm), run.arm, run.seed))
-    recipe, scored, arms = runs[0].recipe, _scored(runs), list(dict.fromkeys(run.arm for run in runs))
+    recipe, scored = runs[0].recipe, _scored(runs)
     target = str(recipe["target"])
-    found = differences(runs, target)
+    runs, chosen = select_rates(runs, target, scored.metric)
+    arms = list(dict.fromkeys(run.arm for run in runs))
+    found, worth = differences(runs, target), listening(runs, scored.metric)
     parts: list[Table | Figure] = [
         comparison(runs, target, scored, arms, str(recipe.get("note") or "")),
         *([difference_table(found, scored.metric.replace("_", "-"))] if found else []),
+        *([worth] if worth else []),
         _breakdown(runs, arms, target),
         _data(runs),
         _cost(runs, arms),
@@ -67,7 +71,7 @@ def report(folders: Sequence[Path]) -> Document:
         *scores_by_weight(runs, target, scored.metric),
         *curves(runs),
     ]
-    lines = [*_environment(runs), *([_unfinished(unfinished).strip("; ")] if unfinished else [])]
+    lines = [*_environment(runs), *chosen, *([_unfinished(unfinished).strip("; ")] if unfinished else [])]
     return Document(f"{recipe['name']}: {recipe['task']}, target {target}", lines, parts)
 
 

@@ -15,6 +15,7 @@ ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 PREDICTIONS = "predictions.jsonl"  # written last: a folder that has it is complete
 MODEL = "model"
+FAILURE = "failure.txt"  # why a run did not finish, where it could still be written
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Run:
     Attributes:
         test: language → its scores on the test rows.
         dev: language → its scores on the development rows, by the selected model.
+        learning_rate: at which it was made; arms that search for theirs have runs at several.
         seconds: training time over all sittings.
         recipe: the resolved recipe that made it.
         environment: what it was made with.
@@ -36,6 +38,7 @@ class Run:
     test: dict[str, dict[str, Any]]
     dev: dict[str, dict[str, Any]]
     seconds: float
+    learning_rate: float | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -68,14 +71,16 @@ def is_complete(folder: Path) -> bool:
 
 
 def read_run(folder: Path) -> Run:
-    """A finished run from its folder, whose name and parent's are its seed and arm."""
+    """A finished run from its folder, whose name ends in its seed."""
     events = read_metrics(folder / METRICS)
     final = {kind: {e["language"]: e for e in events if e["event"] == f"final-{kind}"} for kind in ("test", "dev")}
     seconds = float(max((e["seconds"] for e in events if not e["event"].startswith("final")), default=0))
     seed = int(folder.name.removeprefix("seed-"))
     recipe = yaml.load(_text(folder / RECIPE), Loader=LOADER) or {}
+    arm = next(iter(recipe.get("arms", {})), folder.parent.name)
+    rate = next(iter(recipe.get("learning_rates") or []), None)
     environment = json.loads(_text(folder / ENVIRONMENT) or "{}")
-    return Run(folder, folder.parent.name, seed, final["test"], final["dev"], seconds, recipe, environment, events)
+    return Run(folder, arm, seed, final["test"], final["dev"], seconds, rate, recipe, environment, events)
 
 
 def row_scores(run: Run, language: str) -> dict[str, RowScore]:
