@@ -1,7 +1,6 @@
 """From a recipe to run folders and a table, through the command line, on tiny models."""
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -17,33 +16,14 @@ from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
 
-from kdda.cli import main
 from kdda.distill.checkpoints import last_whole_checkpoint
 from kdda.report import read_metrics
-from tests.conftest import LABELS, Bench, make_model
+from tests.conftest import LABELS, Bench, make_model, start
 from tests.text.phobert import make_phobert
-
-
-def kdda(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
-    """Exit code, output and errors of one command."""
-    capsys.readouterr()  # what the test itself has printed so far
-    monkeypatch.setattr(sys, "argv", ["kdda", *arguments])
-    code = 0
-    try:
-        main()
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def read_jsonl(path: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(path).open(encoding="utf-8")]
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    return lambda *arguments: kdda(capsys, monkeypatch, *map(str, arguments))
 
 
 def test_all_arms_run_and_every_run_leaves_a_folder(bench: Bench, command: Any) -> None:
@@ -276,11 +256,6 @@ def test_a_second_process_is_kept_out_of_a_folder_that_is_being_written(bench: B
     assert command("run", bench.write(), "--out", bench.folder / "runs", "--arms", "student")[0] == 0
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "kdda", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
-
-
 def wait_for_step(metrics: Path, step: int, process: subprocess.Popen[str]) -> None:
     while process.poll() is None and not any(e.get("step", 0) >= step for e in read_metrics(metrics)):
         time.sleep(0.002)
@@ -298,7 +273,6 @@ def kill(event, arguments):
         if seen >= moment:
             os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(kill)
-from kdda.cli import main
 main()
 """
 

@@ -53,6 +53,38 @@ def run(
 
 
 @app.command()
+def plan(
+    recipe: Annotated[str, typer.Argument(help="A built-in recipe's name (see `kdda recipes`) or a YAML file.")],
+    arms: Annotated[str, typer.Option(help="As for `kdda run`.")] = "",
+    seeds: Annotated[str, typer.Option(help="As for `kdda run`.")] = "",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="As for `kdda run`.")] = None,
+    out: Annotated[Path, typer.Option(help="As for `kdda run`.")] = Path("runs"),
+    workers: Annotated[int, typer.Option(min=1, help="As for `kdda run`.")] = 1,
+) -> None:
+    """Say what a recipe needs and what it will cost here, before anything runs: exit code 1 if something is missing."""
+    from kdda.recipe import load_recipe
+
+    chosen, numbers = load_recipe(recipe, set_ or []), _numbers(seeds)
+    from kdda.experiment import Plan
+    from kdda.report import markdown
+
+    planned = Plan(chosen, out, _names(arms) or None, numbers or None, workers)
+    print(markdown(planned.document()), end="")
+    if planned.missing:
+        sys.exit(FAILED)
+
+
+@app.command()
+def doctor() -> None:
+    """Say which versions, devices and extras there are."""
+    from kdda.experiment import doctor as examine
+    from kdda.report import to_markdown
+
+    for table in examine():
+        print(f"{table.title}\n\n{to_markdown(table)}")
+
+
+@app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="A checkpoint: a folder, such as runs/qa/student-kdda/seed-1/model.")],
     task: Annotated[str, typer.Option(help="qa or nli.")],
@@ -86,12 +118,26 @@ def evaluate(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders that `kdda run --out` has written.")],
     out: Annotated[Path | None, typer.Option(help="A file ending in .html, .md, .tex or .csv.")] = None,
+    arms: Annotated[str, typer.Option(help="Some of the arms: a,b. All by default.")] = "",
 ) -> None:
     """Tables, paired differences with intervals, costs and curves, from run folders alone."""
     from kdda.report import write_report
 
-    text = write_report(runs, out)
+    text = write_report(runs, out, _names(arms) or None)
     print(f"written: {out}" if out else text)
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="A run's folder, such as runs/nli/student-kdda/seed-1.")],
+    repository: Annotated[str, typer.Argument(help="owner/name on the Hugging Face Hub.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Send it. Without this, only what would be sent is said.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Make a new repository public; else it is private.")] = False,
+) -> None:
+    """Send a saved model with its card to the Hugging Face Hub."""
+    from kdda.report.push import push as send
+
+    print(*send(folder, repository, agreed=yes, public=public), sep="\n")
 
 
 @app.command()
@@ -100,7 +146,7 @@ def recipes() -> None:
     from kdda.recipe import built_in, load_recipe
 
     for name in built_in():
-        print(f"{name:20} {load_recipe(name).note}")
+        print(f"{name:26} {load_recipe(name).note}")
 
 
 def _names(text: str) -> list[str]:

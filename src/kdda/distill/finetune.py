@@ -217,6 +217,7 @@ def _train(job: Job, checkpoint: Checkpoint, lesson: Lesson) -> DistillationTrai
         lesson,
         MetricsLog(job.folder / METRICS, resume_step),
         batches,
+        job.training.micro_batch,
         model=checkpoint.model,
         args=arguments(job.training, folder, job.seed, job.task.metric, _steps(job, batches)),
         callbacks=[ProgressBar(job.name), stop],
@@ -248,7 +249,7 @@ def _task_facts(job: Job, lesson: Lesson) -> dict[str, Any]:
 
 
 def _steps(job: Job, batches: OneLanguageBatches) -> int:
-    return -(-len(batches) // job.training.accumulation) * job.training.epochs
+    return len(batches) * job.training.epochs
 
 
 def _decay(job: Job, trainer: DistillationTrainer) -> float:

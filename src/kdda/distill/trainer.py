@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
@@ -16,6 +16,7 @@ from kdda.data import OneLanguageBatches
 from kdda.distill.cache import TeacherStates
 from kdda.distill.loss import DistillationLoss, last_hidden
 from kdda.distill.watch import MetricsLog
+from kdda.errors import KddaError
 from kdda.recipe import Training
 from kdda.tasks import Features, Task, predict
 from kdda.text import Encoder
@@ -49,17 +50,33 @@ class Mixture:
         return self.items[index]
 
 
+class Part(NamedTuple):
+    """Some rows of a batch: their share of it, and the means of the loss's terms over them."""
+
+    share: float
+    terms: dict[str, Any]
+
+
 class DistillationTrainer(Trainer):  # type: ignore[misc]
     """Trainer over one-language batches, whose loss may listen to that language's teacher."""
 
-    def __init__(self, lesson: Lesson, log: MetricsLog, batches: OneLanguageBatches, **options: Any):
+    def __init__(
+        self,
+        lesson: Lesson,
+        log: MetricsLog,
+        batches: OneLanguageBatches,
+        micro_batch: int | None = None,
+        **options: Any,
+    ):
         # Trainer wants an evaluation set to be given; `evaluate` reads the lesson's own.
         data = {"train_dataset": Mixture(lesson), "eval_dataset": lesson.dev.windows}
         super().__init__(**data, data_collator=self._collate, **options)
         self.lesson, self.metrics_log, self.batches = lesson, log, batches
         self.targets = {name: lesson.task.targets(own, lesson.labels) for name, own in lesson.train.items()}
-        self.model_accepts_loss_kwargs = False  # each micro-batch's loss is its own mean
+        self.model_accepts_loss_kwargs = False  # each batch's loss is its own mean
+        self.micro_batch = micro_batch or batches.batch_size
         self.terms: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
+        self.parts: list[Part] = []
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         loader = DataLoader(self.train_dataset, batch_sampler=self.batches, collate_fn=self._collate)  # type: ignore[arg-type,var-annotated]
@@ -67,7 +84,39 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return prepared
 
     def _collate(self, items: Sequence[tuple[str, int]]) -> dict[str, Any]:
-        language, rows = items[0][0], [row for _, row in items]
+        """A batch is its language and its rows; `training_step` pads what it takes of them."""
+        return {"language": items[0][0], "rows": [row for _, row in items]}
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
+        """One gradient of the whole batch, in as many parts as the memory at hand asks for."""
+        language, rows = inputs["language"], inputs["rows"]
+        random = torch.get_rng_state()
+        while True:
+            self.parts = []
+            try:
+                found = [
+                    super(DistillationTrainer, self).training_step(model, self._padded(language, part, len(rows)))
+                    for part in _parts(rows, self.micro_batch)
+                ]
+            except torch.OutOfMemoryError:
+                if self.micro_batch == 1:
+                    raise KddaError("one row's step does not fit into the memory at hand; lower max_length") from None
+                self.micro_batch = -(-min(self.micro_batch, len(rows)) // 2)
+                model.zero_grad(set_to_none=True)
+                torch.set_rng_state(random)
+                continue
+            self._remember(language)
+            return torch.stack(found).sum()
+
+    def _remember(self, language: str) -> None:
+        """The batch's terms, from those of its parts."""
+        terms = self.terms[language]
+        for name in self.parts[0].terms:
+            values = [(part.share, part.terms[name]) for part in self.parts]
+            whole = max(v for _, v in values) if name == "marginal_error" else sum(share * v for share, v in values)
+            terms[name].append(whole)
+
+    def _padded(self, language: str, rows: Sequence[int], of: int) -> dict[str, Any]:
         windows = self.lesson.train[language].windows
         targets = {name: torch.tensor([own[row] for row in rows]) for name, own in self.targets[language].items()}
         return {
@@ -75,21 +124,21 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             **targets,
             "language": language,
             "rows": rows,
+            "share": len(rows) / of,
         }
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
-        language, rows = inputs.pop("language"), inputs.pop("rows")
+        language, rows, share = inputs.pop("language"), inputs.pop("rows"), inputs.pop("share")
         loss = self.lesson.loss if language in self.lesson.teachers else None
         outputs = model(**inputs, output_hidden_states=loss is not None)
-        terms, total = self.terms[language], outputs.loss
-        terms["task"].append(outputs.loss.detach())
+        terms, total = {"task": outputs.loss.detach()}, outputs.loss
         if loss is not None:
             student = Side(last_hidden(outputs), inputs["attention_mask"].bool(), getattr(outputs, "logits", None))
             found = loss.transport(language, student, self._teacher(language, rows))
             total = loss.total(outputs.loss, found.mean)
-            terms["transport"].append(found.mean.detach())
-            terms["marginal_error"].append(found.marginal_error)
-        return (total, outputs) if return_outputs else total
+            terms |= {"transport": found.mean.detach(), "marginal_error": found.marginal_error}
+        self.parts.append(Part(share, terms))
+        return (share * total, outputs) if return_outputs else share * total
 
     def _teacher(self, language: str, rows: Sequence[int]) -> Side:
         side, device = self.lesson.teachers[language].batch(rows), self.args.device
@@ -120,6 +169,10 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self.control = self.callback_handler.on_log(self.args, self.state, self.control, logs)
 
 
+def _parts(rows: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
 def arguments(training: Training, folder: Path, seed: int, metric: str, steps: int) -> TrainingArguments:
     """docs/method.md, 8: AdamW, linear decay after warm-up, clipping, the best model of the development rows."""
     return TrainingArguments(
@@ -127,7 +180,6 @@ def arguments(training: Training, folder: Path, seed: int, metric: str, steps: i
         seed=seed,
         num_train_epochs=training.epochs,
         per_device_train_batch_size=training.batch_size,
-        gradient_accumulation_steps=training.accumulation,
         learning_rate=training.learning_rate,
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,

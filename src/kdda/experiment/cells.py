@@ -6,7 +6,7 @@ import json
 import platform
 import resource
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -20,12 +20,13 @@ from rich.console import Console
 
 from kdda.distill import Job, Lessons, Store, Student, Teacher, fine_tune, prepare_teacher, scores_by_language
 from kdda.errors import KddaError, did_you_mean
+from kdda.evaluate import Interval, over_examples
 from kdda.experiment.splits import Splits, read_all
-from kdda.models import licence
+from kdda.models import licence, warning_of
 from kdda.recipe import Recipe, TeacherSpec
-from kdda.report.card import write_card
-from kdda.report.runs import ENVIRONMENT, FAILURE, PREDICTIONS, RECIPE, is_complete, write_whole
-from kdda.tasks import TASKS, Task
+from kdda.report.card import Made, write_card
+from kdda.report.runs import ENVIRONMENT, FAILURE, PREDICTIONS, RECIPE, is_complete, row_score, write_whole
+from kdda.tasks import TASKS, Prediction, Task
 
 Say = Callable[[str], None]
 LIBRARIES = ("kdda", "torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
@@ -148,35 +149,41 @@ class Workshop:
         for language, scores in scores_by_language(student, student.job.dev).items():
             student.log.write("final-dev", language=language, **scores)
         tests = {language: splits["test"] for language, splits in self.data.items() if "test" in splits}
-        lines, found = [], {}
+        lines, found, intervals = [], {}, {}
         for language, examples in tests.items():
             predictions = student.predict(examples, language)
             found[language] = self.task.score(predictions, self.labels)
             student.log.write("final-test", language=language, **found[language])
+            intervals[language] = interval_of(predictions)
             lines += [json.dumps({"language": language, **asdict(p)}, ensure_ascii=False) + "\n" for p in predictions]
         student.log.write("final-cost", peak_mb=round(peak_megabytes()))
-        self._write_card(student.save(), cell, found)
+        write_card(student.save(), self._made(cell), self.task.metric, intervals)
         write_whole(folder / PREDICTIONS, "".join(lines))
         target = found[self.recipe.target][self.task.metric]
         self.say(f"  {cell}: {self.task.metric} {target:.1f} on {self.recipe.target} test rows")
 
-    def _write_card(self, model: Path, cell: Cell, scores: Mapping[str, Any]) -> None:
-        recipe = self.recipe
-        base = recipe.student_of(cell.arm).model
-        write_card(
-            model,
+    def _made(self, cell: Cell) -> Made:
+        recipe, spec = self.recipe, self.recipe.student_of(cell.arm)
+        teachers = {language: own.model for language, own in recipe.teachers_of(cell.arm).items()}
+        warnings = {model: warning_of(licence(model)) for model in (spec.model, *teachers.values())}
+        return Made(
             title=f"{recipe.name}: {cell}",
+            task=self.task.name,
+            head=self.task.head,
             languages=recipe.languages(cell.arm),
-            base=base,
-            licence=licence(base),
-            teachers={language: spec.model for language, spec in recipe.teachers_of(cell.arm).items()},
-            data={
-                language: {split: len(rows) for split, rows in splits.items()} for language, splits in self.data.items()
-            },
-            metric=self.task.metric,
-            scores=scores,
+            base=spec.model,
+            licence=licence(spec.model),
+            teachers={language: f"{model} (licence: {licence(model)})" for language, model in teachers.items()},
+            rows={language: len(self.data[language]["train"]) for language in recipe.languages(cell.arm)},
+            cautions=[f"{model}: {warning}" for model, warning in warnings.items() if warning],
             note=recipe.note,
         )
+
+
+def interval_of(predictions: Sequence[Prediction]) -> Interval:
+    """The mean score of some test rows, in per cent, with its interval."""
+    rows = [asdict(own) for own in predictions]
+    return over_examples([row_score(row) for row in rows], [row["group"] for row in rows])
 
 
 def task_of(recipe: Recipe) -> Task:

@@ -6,6 +6,7 @@ import json
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -88,7 +89,7 @@ class _Processes:
     def _run(self, work: Work, slot: int) -> str | None:
         # a session of its own: a terminal's Ctrl-C reaches this process alone, which then tells its children once
         child = subprocess.Popen(
-            [sys.executable, "-m", "kdda.experiment.worker"],
+            [sys.executable, "-c", "from kdda.experiment.worker import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -169,7 +170,10 @@ def _connected(address: str) -> Any:
     except ImportError:
         raise KddaError('--ray needs Ray: pip install "kdda[ray]"') from None
     try:
+        if ":" in address and "//" not in address:  # Ray itself would knock for minutes
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address, ignore_reinit_error=True, logging_level="warning")
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise KddaError(f"--ray {address}: no cluster answers there ({str(error).splitlines()[0]})") from None
     return ray

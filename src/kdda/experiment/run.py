@@ -47,7 +47,7 @@ class Experiment:
     ):
         self.recipe, self.out = recipe, out
         self.console = console or Console()
-        self.arms = _chosen_arms(recipe, arms)
+        self.arms = chosen_arms(recipe, arms)
         rates: Sequence[float | None] = recipe.learning_rates or [None]
         self.cells = [Cell(arm, seed, rate) for seed in (seeds or recipe.seeds) for arm in self.arms for rate in rates]
         self._check_folders(task_of(recipe).name)
@@ -150,7 +150,8 @@ def _describe(spec: ModelSpec) -> str:
     return f"{spec.model} ({width_of(spec.model)} wide{layers}{random}, licence {licence(spec.model)})"
 
 
-def _chosen_arms(recipe: Recipe, arms: Sequence[str] | None) -> list[str]:
+def chosen_arms(recipe: Recipe, arms: Sequence[str] | None) -> list[str]:
+    """Some of a recipe's arms, in its order; all by default."""
     for arm in arms or ():
         if arm not in recipe.arms:
             raise KddaError(

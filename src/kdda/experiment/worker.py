@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import sys
 import threading
 import traceback
@@ -45,8 +46,9 @@ def _reason(error: Exception, out: Path) -> str:
     if isinstance(error, KddaError):
         return str(error)
     said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    full = isinstance(error, OSError) and error.errno in FULL
-    if full or "No space left" in said or free_bytes(out) < LITTLE:
+    told = re.search(r"os error (\d+)", said)  # how safetensors names what the system said
+    code = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
+    if code in FULL or free_bytes(out) < LITTLE:
         return f"the disk of {out} took no more ({said}); make room, and the same command goes on"
     return said
 

@@ -1,7 +1,7 @@
 """Checkpoints: loading them from anywhere, the mini models, and vocabularies that fit the data."""
 
 from kdda.models.head import standardize_head
-from kdda.models.load import HEADS, Checkpoint, check_weights, licence, load, load_config, quietly
+from kdda.models.load import HEADS, Checkpoint, check_weights, licence, load, load_config, quietly, warning_of
 from kdda.models.vocabulary import TrimmedVocabulary, decay_of_unused
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "load_config",
     "quietly",
     "standardize_head",
+    "warning_of",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +36,21 @@ HEADS: dict[str, Any] = {
 }
 LABEL_FIELDS = ("id2label", "label2id")
 HEAD_WEIGHTS = ("classifier", "score", "qa_outputs")  # where transformers' architectures keep a head's output
-LICENCES = {"mini/multilingual": "mit", "mini/english": "apache-2.0", "mini/vietnamese": "mit"}
+# What the models of the built-in recipes say of themselves; a Hub model's card is not fetched for its licence alone.
+LICENCES = {
+    "mini/multilingual": "mit",
+    "mini/english": "apache-2.0",
+    "mini/vietnamese": "mit",
+    "FacebookAI/xlm-roberta-base": "mit",
+    "FacebookAI/xlm-roberta-large": "mit",
+    "FacebookAI/roberta-base": "mit",
+    "FacebookAI/roberta-large": "mit",
+    "vinai/phobert-base": "mit",
+    "vinai/phobert-large": "mit",
+    "vinai/phobert-base-v2": "agpl-3.0",
+    "uitnlp/CafeBERT": "apache-2.0",
+    "uitnlp/visobert": "for research only",
+}
 
 
 @dataclass(frozen=True)
@@ -124,7 +139,7 @@ def check_weights(name: str) -> None:
 
 
 def licence(name: str) -> str:
-    """The licence that a model names for itself: the mini models' own, or the metadata of a local model card."""
+    """The licence that a model names for itself: one that is known here, or the metadata of a local model card."""
     if name in LICENCES:
         return LICENCES[name]
     card = Path(name) / "README.md"
@@ -133,6 +148,26 @@ def licence(name: str) -> str:
     from huggingface_hub import ModelCard
 
     return str(ModelCard.load(card).data.get("license") or "unknown")
+
+
+def warning_of(licence: str) -> str:
+    """What a licence asks of whoever passes a model on, where that is much; models inherit it from what they learnt of.
+
+    >>> warning_of("agpl-3.0")
+    'licence agpl-3.0: whoever serves a model made of it must offer its source under the same licence'
+    >>> warning_of("mit")
+    ''
+    """
+    said = licence.lower()
+    if "agpl" in said:
+        return f"licence {licence}: whoever serves a model made of it must offer its source under the same licence"
+    if re.search(r"\bnc\b|non-?commercial|research", said):
+        return f"licence {licence}: a model made of it is not for commercial use"
+    return (
+        "its licence is not known; ask its makers before you pass a model on that is made of it"
+        if (said == "unknown")
+        else ""
+    )
 
 
 def resolve(name: str) -> str | None:
@@ -188,7 +223,7 @@ def _open(folder: str, name: str, head: str, changes: Mapping[str, Any]) -> tupl
     config.update(_known(config, changes))
     # some checkpoints are stored in half precision, in which fine-tuning would lose its small steps
     options = {"use_safetensors": True, "output_loading_info": True, "config": config, "dtype": torch.float32}
-    tokenizer = _guarded(lambda: AutoTokenizer.from_pretrained(folder), name)
+    tokenizer = _guarded(lambda: _tokenizer(folder), name)
     _check_tokenizer(folder, name, tokenizer)
     kind = HEADS[head]
     with quietly():
@@ -202,6 +237,22 @@ def _open(folder: str, name: str, head: str, changes: Mapping[str, Any]) -> tupl
         )
     drawn = {*info["missing_keys"], *(key for key, *_ in info.get("mismatched_keys", ()))}
     return model, tokenizer, any(key.startswith(HEAD_WEIGHTS) for key in drawn)
+
+
+def _tokenizer(folder: str) -> Any:
+    """A checkpoint's tokenizer; one that would spell its own vocabulary otherwise is told to leave spelling alone.
+
+    A vocab.txt without settings opens with lower case and without accents, which Vietnamese tones are.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if not hasattr(tokenizer, "do_lower_case") or not tokenizer.is_fast:
+        return tokenizer
+    spelt = tokenizer.backend_tokenizer.normalizer
+    entries = [entry for entry in tokenizer.get_vocab() if not entry.startswith("[")]
+    respelt = sum(spelt.normalize_str(entry) != entry for entry in entries) if spelt is not None else 0
+    if respelt <= 0.01 * len(entries):
+        return tokenizer
+    return AutoTokenizer.from_pretrained(folder, do_lower_case=False, strip_accents=False)
 
 
 def _drawn(head: str, config: Any, seed: int) -> Any:
@@ -245,6 +296,8 @@ def _guarded(opening: Callable[[], Any], name: str) -> Any:
         raise
     except Exception as error:  # safetensors, json, OSError, ValueError: all mean that the checkpoint cannot be read
         reason = " ".join(str(error).split())[:300]
+        if "sentencepiece" in reason or "tiktoken" in reason:
+            reason = f'its tokenizer is a SentencePiece file: pip install "kdda[sentencepiece]" ({reason[:80]})'
         if Path(name).is_dir():
             raise KddaError(f'"{name}" is damaged or not a checkpoint ({type(error).__name__}: {reason})') from error
         raise KddaError(

@@ -26,6 +26,8 @@ class ModelSpec(Strict):
 class Training(Strict):
     """How a model is fine-tuned. The paper: AdamW, linear decay after 10 % warm-up, 2 epochs, batch 32.
 
+    `micro_batch`: rows of a batch that are in memory at once; the gradient is the whole batch's whatever it is. All of
+    them by default, and half as many whenever a device's memory does not suffice.
     `stride`: tokens that two windows of one long context share (reading).
     `attention_dropout`: instead of the model's own; at 0 attention is one fused kernel on a CPU, and steps are faster.
     `head`: a new head is drawn as transformers does, or standardises what it reads (`kdda.models.standardize_head`).
@@ -35,7 +37,7 @@ class Training(Strict):
     learning_rate: float = Field(2e-5, gt=0)
     epochs: int = Field(2, ge=1)
     batch_size: int = Field(32, ge=1)
-    accumulation: int = Field(1, ge=1)
+    micro_batch: int | None = Field(None, ge=1)
     max_length: int = Field(128, ge=8)
     stride: int = Field(128, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1)

@@ -1,6 +1,6 @@
 """What run folders say, read from the folders alone; nothing here imports torch."""
 
-from kdda.report.document import Document, Table, to_markdown
+from kdda.report.document import Document, Table, markdown, to_markdown
 from kdda.report.page import report, write_report
 from kdda.report.runs import Run, find_runs, read_metrics, read_run
 from kdda.report.selection import listening, select_rates
@@ -13,6 +13,7 @@ __all__ = [
     "comparison",
     "find_runs",
     "listening",
+    "markdown",
     "read_metrics",
     "read_run",
     "report",

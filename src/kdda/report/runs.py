@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +43,27 @@ class Run:
     recipe: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def listens(self) -> bool:
+        """Whether teachers spoke to it."""
+        return self.recipe.get("arms", {}).get(self.arm, {}).get("distill", False) is not False
+
+
+def in_order(runs: Sequence[Run]) -> list[Run]:
+    """Arms that hear no teacher first, of these the ones on fewest rows; then by name and seed."""
+    return sorted(runs, key=lambda run: (run.listens, _size(run), run.arm, run.seed))
+
+
+def _size(run: Run) -> int:
+    said: dict[str, Any] = next((e for e in run.events if e["event"] == "task"), {})
+    return 0 if run.listens else sum(own["rows"] for own in said.get("data", {}).values())
+
+
+def plain_arms(runs: Sequence[Run]) -> list[str]:
+    """The arms that others are held against: those that hear no teacher, or the first one where all do."""
+    plain = dict.fromkeys(run.arm for run in runs if not run.listens)
+    return list(plain) or [run.arm for run in runs[:1]]
 
 
 class RowScore(NamedTuple):
@@ -83,14 +105,15 @@ def read_run(folder: Path) -> Run:
     return Run(folder, arm, seed, final["test"], final["dev"], seconds, rate, recipe, environment, events)
 
 
+def row_score(row: Mapping[str, Any]) -> float:
+    """A prediction's own score, in per cent: F1 of an answer, or whether a label is right."""
+    return 100.0 * float(row["f1"] if "f1" in row else row["gold"] == row["predicted"])
+
+
 def row_scores(run: Run, language: str) -> dict[str, RowScore]:
     """Every test row's own score by id: F1 of an answer, or whether a label is right."""
     rows = (json.loads(line) for line in _text(run.folder / PREDICTIONS).split("\n") if line)
-    return {
-        row["id"]: RowScore(100.0 * (row["f1"] if "f1" in row else row["gold"] == row["predicted"]), row["group"], row)
-        for row in rows
-        if row["language"] == language
-    }
+    return {row["id"]: RowScore(row_score(row), row["group"], row) for row in rows if row["language"] == language}
 
 
 def _text(path: Path) -> str:

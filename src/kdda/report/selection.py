@@ -13,7 +13,7 @@ from kdda.report.runs import Run
 def select_rates(runs: Sequence[Run], language: str, metric: str) -> tuple[list[Run], list[str]]:
     """Of each arm the runs at the learning rate that does best on the development rows, and what was chosen, in words.
 
-    The score of a rate is its mean over the seeds that all of the arm's rates have run.
+    The score of a rate is its mean over the seeds that all of the arm's rates have run; of equals the lowest is chosen.
     """
     by_arm: dict[str, dict[float | None, dict[int, Run]]] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
@@ -24,7 +24,7 @@ def select_rates(runs: Sequence[Run], language: str, metric: str) -> tuple[list[
         seeds = set.intersection(*(set(own) for own in rates.values())) or {s for own in rates.values() for s in own}
         scores = {
             rate: fmean([own[seed].dev[language][metric] for seed in seeds if seed in own])
-            for rate, own in rates.items()
+            for rate, own in sorted(rates.items(), key=lambda pair: pair[0] or 0.0)
             if len(rates) > 1
         }
         best = max(scores, key=lambda rate: scores[rate]) if scores else next(iter(rates))
@@ -40,8 +40,7 @@ def listening(runs: Sequence[Run], metric: str) -> Table | None:
     said = {(e["language"], e["model"]): e[metric] for r in runs for e in r.events if e["event"] == "final-teacher"}
     if not said:
         return None
-    listeners = {run.arm for run in runs if any(e["event"] == "final-teacher" for e in run.events)}
-    plain = list(dict.fromkeys(run.arm for run in runs if run.arm not in listeners))
+    plain = list(dict.fromkeys(run.arm for run in runs if not run.listens))
     rows, notes = [], []
     for (language, model), score in sorted(said.items()):
         means = {arm: fmean([r.dev[language][metric] for r in runs if r.arm == arm]) for arm in plain}
