@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
@@ -104,7 +105,7 @@ class Probe:
             encode=loaded.encode / sum(len(own.examples) for own in loaded.own.values()),
             step=step,
             read=read[0] / len(some),
-            tokens={name: _mean([len(w) for w in own.windows]) for name, own in loaded.own.items()},
+            tokens={name: fmean([len(w) for w in own.windows]) for name, own in loaded.own.items()},
             windows={name: len(own.windows) / len(own.examples) for name, own in loaded.own.items()},
             saved=saved,
             trained=3 * _bytes(model),
@@ -165,7 +166,7 @@ class Probe:
             times.append(step[0])
             if len(times) > 1 and sum(times) > ENOUGH:
                 break
-        return _mean(times[1:])
+        return fmean(times[1:])
 
     def _batches(self, loaded: Loaded) -> Iterator[tuple[int, str, list[int]]]:
         """A batch's longest window, its language, and its rows."""
@@ -203,7 +204,3 @@ def _bytes(model: Any) -> int:
 def _some(rows: Sequence[Example]) -> list[Example]:
     """Every k-th row, so that a sorted source is seen whole."""
     return list(rows[:: -(-len(rows) // ROWS)])
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

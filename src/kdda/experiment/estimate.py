@@ -90,13 +90,9 @@ class Estimate:
 
     def lines(self) -> list[str]:
         """Time, memory and disk of everything that is not finished."""
-        teachers = sum(seconds for _, _, seconds in self._teachers())
-        cells = sum(self._seconds(cell.arm) for cell in self.left)
-        whole = (
-            (teachers if any(self.recipe.teachers_of(cell.arm) for cell in self.left) else 0.0)
-            + cells
-            + self._states()[1]
-        )
+        heard = any(self.recipe.teachers_of(cell.arm) for cell in self.left)
+        teachers = sum(seconds for _, _, seconds in self._teachers()) + self._states()[1] if heard else 0.0
+        whole = teachers + sum(self._seconds(cell.arm) for cell in self.left)
         side = f", {self.workers} at once" if self.workers > 1 else ""
         here = [f"Time left: about {_time(whole / self.workers)}{side}; probed for {self.spent:.0f} s."]
         memory = peak_megabytes() / 1024

@@ -68,15 +68,11 @@ class Plan:
     def _models(self) -> Table:
         rows = []
         for role, spec in roles(self.recipe, self.arms or ()):
-            shape, own = ["?", "?"], "?"
+            shape, own = ["?", "?"], licence(spec.model)
             with self._noting(f"{role}: "):
-                config = load_config(spec.model)
+                shape = [str(spec.layers or load_config(spec.model).num_hidden_layers), str(width_of(spec.model))]
                 check_weights(spec.model)
-                shape, own = (
-                    [str(spec.layers or config.num_hidden_layers), str(width_of(spec.model))],
-                    licence(spec.model),
-                )
-                self.warnings += [f"{role}, {spec.model}: {said}" for said in [warning_of(own)] if said]
+            self.warnings += [f"{role}, {spec.model}: {said}" for said in [warning_of(own)] if said]
             rows.append([f"{role}, {spec.model}", *shape, own])
         return Table("Models", ["model", "layers", "width", "licence"], rows)
 

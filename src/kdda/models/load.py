@@ -22,6 +22,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from kdda.errors import KddaError, did_you_mean
+from kdda.hub import try_hub
 from kdda.models.mini import MiniWeights, english_folder, multilingual
 from kdda.models.vietnamese import vietnamese
 from kdda.text import Encoder, position_limit
@@ -182,6 +183,7 @@ def resolve(name: str) -> str | None:
         return name
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise KddaError(f'no folder "{name}"')
+    try_hub()
     return name
 
 
@@ -296,13 +298,15 @@ def _guarded(opening: Callable[[], Any], name: str) -> Any:
         raise
     except Exception as error:  # safetensors, json, OSError, ValueError: all mean that the checkpoint cannot be read
         reason = " ".join(str(error).split())[:300]
+        if reason.startswith("We couldn't connect"):
+            reason = "it cannot be reached from here, and its cache lacks this model"
         if "sentencepiece" in reason or "tiktoken" in reason:
             reason = f'its tokenizer is a SentencePiece file: pip install "kdda[sentencepiece]" ({reason[:80]})'
         if Path(name).is_dir():
             raise KddaError(f'"{name}" is damaged or not a checkpoint ({type(error).__name__}: {reason})') from error
         raise KddaError(
             f'"{name}" is neither a folder here, nor a mini model ({", ".join(MINI)}), nor could it be read from the '
-            f"Hub with safetensors weights: {reason}"
+            f"Hub with safetensors weights: {reason}; where there is a network, `hf download {name}` keeps it for later"
         ) from error
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from kdda.errors import KddaError, did_you_mean
 from kdda.report.document import FORMS, Document, Figure, Table
-from kdda.report.figures import curves, scores_by_arm, scores_by_weight
+from kdda.report.figures import curves, scores_by_arm, scores_by_weight, teachers_by_arm
 from kdda.report.paired import difference_table, differences
 from kdda.report.runs import METRICS, RECIPE, Run, find_runs, in_order, is_complete, row_scores
 from kdda.report.selection import listening, select_rates
@@ -71,6 +71,7 @@ def report(folders: Sequence[Path], only: Sequence[str] | None = None) -> Docume
         _data(runs),
         _cost(runs, arms),
         scores_by_arm(runs, target, scored.metric),
+        *([teachers_by_arm(worth)] if worth else []),
         *scores_by_weight(runs, target, scored.metric),
         *curves(runs),
     ]
@@ -140,13 +141,16 @@ def _environment(runs: Sequence[Run]) -> list[str]:
 
 
 def _data(runs: Sequence[Run]) -> Table:
-    """What each arm trained on, as its own tokenizer cut it."""
+    """What each arm trained on, as its own tokenizer cut it, and what it was chosen and scored on."""
     rows = []
     for arm, own in _by_arm(runs).items():
         said: dict[str, Any] = next((e for e in own[0].events if e["event"] == "task"), {"data": {}})
         for language, counts in said["data"].items():
-            rows.append([f"{arm}, {language}", *(f"{counts[name]:,}" for name in ("rows", "windows", "tokens"))])
-    return Table("Training data", ["arm, language", "rows", "windows", "tokens"], rows)
+            sizes = [counts[name] for name in ("rows", "windows", "tokens")]
+            sizes += [found.get(language, {}).get("rows", 0) for found in (own[0].dev, own[0].test)]
+            rows.append([f"{arm}, {language}", *(f"{size:,}" if size else "" for size in sizes)])
+    header = ["arm, language", "training rows", "windows", "tokens", "dev rows", "test rows"]
+    return Table("Data", header, rows)
 
 
 def _cost(runs: Sequence[Run], arms: Sequence[str]) -> Table:
