@@ -162,7 +162,7 @@ def _cost(runs: Sequence[Run], arms: Sequence[str]) -> Table:
         each = [run.seconds / step for run, step in zip(own, steps, strict=True) if step]
         cells = [spread([run.seconds for run in own], digits=0), spread(each, digits=2) if each else ""]
         rows.append([arm, *cells, spread(peaks, digits=0) if peaks else ""])
-    notes = ["Seconds of training, all sittings. Peak memory is the process's, which runs arms one after another."]
+    notes = ["Seconds of training, all sittings. Peak memory is the process's, which may have run other arms before."]
     return Table("Cost", ["arm", "seconds", "seconds a step", "peak MB"], rows, notes)
 
 
