@@ -46,7 +46,7 @@ def run(
 
     experiment = Experiment(chosen, out, _names(arms) or None, numbers or None)
     failed = experiment.run(Grid(workers, ray))
-    print("\n" + experiment.table())
+    experiment.say("\n" + experiment.table())
     if failed:
         reasons = "".join(f"\n  {name}: {why}" for name, why in failed.items())
         sys.exit(_say(f"kdda: not everything was done; the same command tries again:{reasons}", FAILED))

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PrinterCallback, set_seed
 
 from kdda.data import Example, OneLanguageBatches
+from kdda.distill import ranks
 from kdda.distill.allocator import keep_freed_memory
 from kdda.distill.cache import TeacherStates, free_bytes, teacher_bytes
 from kdda.distill.checkpoints import last_whole_checkpoint
@@ -111,10 +112,13 @@ def fine_tune(job: Job, say: Say = print) -> Student:
     lesson = Lesson(job.task, job.labels, train, dev, job.target, encoder, *_teachers(job, train, say))
     if job.training.head == "standardized" and checkpoint.new_head:
         standardize_head(checkpoint.model, _first_states(checkpoint, encoder, train))
-    set_seed(job.seed)  # what was drawn above must not depend on which rooms drew
+    # what was drawn above must not depend on which rooms drew; ranks drop out different states
+    set_seed(job.seed + ranks.rank())
     trainer = _train(job, checkpoint, lesson)
     vocabulary.graft(_decay(job, trainer))
-    shutil.rmtree(job.folder / CHECKPOINTS, ignore_errors=True)
+    ranks.wait()
+    if ranks.first():
+        shutil.rmtree(job.folder / CHECKPOINTS, ignore_errors=True)
     return Student(checkpoint, encoder, trainer.metrics_log, job)
 
 
@@ -211,7 +215,7 @@ def _train(job: Job, checkpoint: Checkpoint, lesson: Lesson) -> DistillationTrai
     folder = job.folder / CHECKPOINTS
     folder.mkdir(parents=True, exist_ok=True)
     batches, stop = _batches(job, lesson), StopOnInterrupt()
-    last = last_whole_checkpoint(folder)
+    last = ranks.agreed(last_whole_checkpoint(folder) if ranks.first() else None)
     resume_step = int(last.rsplit("-", 1)[1]) if last else 0
     trainer = DistillationTrainer(
         lesson,
@@ -220,7 +224,7 @@ def _train(job: Job, checkpoint: Checkpoint, lesson: Lesson) -> DistillationTrai
         job.training.micro_batch,
         model=checkpoint.model,
         args=arguments(job.training, folder, job.seed, job.task.metric, _steps(job, batches)),
-        callbacks=[ProgressBar(job.name), stop],
+        callbacks=[*([ProgressBar(job.name)] if ranks.first() else []), stop],
     )
     trainer.remove_callback(PrinterCallback)
     if not resume_step:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kdda.data import Example
+from kdda.distill import ranks
 from kdda.distill.finetune import Job, Say, fine_tune, load_for, scores_by_language
 from kdda.errors import KddaError
 from kdda.models import Checkpoint, load_config
@@ -67,7 +68,7 @@ def prepare_teacher(spec: TeacherSpec, lessons: Lessons, store: Path, say: Say =
         return _finished(spec, lessons)
     folder = store / f"{lessons.language}-{fingerprint(spec, lessons)}"
     record = folder / RECORD
-    if record.is_file():
+    if ranks.agreed(record.is_file()):
         say(f"  teacher {lessons.language}: reused from {folder}")
     else:
         _make(spec, lessons, folder, say)
@@ -121,6 +122,8 @@ def _make(spec: TeacherSpec, lessons: Lessons, folder: Path, say: Say) -> None:
         folder=folder,
     )
     student = fine_tune(job, say)
-    dev = scores_by_language(student, job.dev)[language]
-    student.save()
-    write_whole(folder / RECORD, json.dumps({"model": spec.model, "dev": dev, "seconds": student.log.seconds}))
+    if ranks.first():
+        dev = scores_by_language(student, job.dev)[language]
+        student.save()
+        write_whole(folder / RECORD, json.dumps({"model": spec.model, "dev": dev, "seconds": student.log.seconds}))
+    ranks.wait()

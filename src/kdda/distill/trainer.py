@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerControl, TrainingArguments
 
 from kdda.data import OneLanguageBatches
+from kdda.distill import ranks
 from kdda.distill.cache import TeacherStates
 from kdda.distill.loss import DistillationLoss, last_hidden
 from kdda.distill.watch import MetricsLog
@@ -50,6 +52,14 @@ class Mixture:
         return self.items[index]
 
 
+class Batches(DataLoader[Any]):
+    """A loader whose sampler is told the epoch, which decides its order."""
+
+    def set_epoch(self, epoch: int) -> None:
+        assert isinstance(self.batch_sampler, OneLanguageBatches)
+        self.batch_sampler.set_epoch(epoch)
+
+
 class Part(NamedTuple):
     """Some rows of a batch: their share of it, and the means of the loss's terms over them."""
 
@@ -79,34 +89,46 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self.parts: list[Part] = []
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        loader = DataLoader(self.train_dataset, batch_sampler=self.batches, collate_fn=self._collate)  # type: ignore[arg-type,var-annotated]
-        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
-        return prepared
+        # not prepared by accelerate, which would give each rank batches of its own: they share every batch
+        return Batches(self.train_dataset, batch_sampler=self.batches, collate_fn=self._collate)  # type: ignore[arg-type]
 
     def _collate(self, items: Sequence[tuple[str, int]]) -> dict[str, Any]:
         """A batch is its language and its rows; `training_step` pads what it takes of them."""
         return {"language": items[0][0], "rows": [row for _, row in items]}
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
-        """One gradient of the whole batch, in as many parts as the memory at hand asks for."""
+        """One gradient of the whole batch, shared out among ranks, in as many parts as the memory at hand asks for."""
         language, rows = inputs["language"], inputs["rows"]
         random = torch.get_rng_state()
         while True:
             self.parts = []
             try:
-                found = [
-                    super(DistillationTrainer, self).training_step(model, self._padded(language, part, len(rows)))
-                    for part in _parts(rows, self.micro_batch)
-                ]
+                found = self._step(model, language, rows)
             except torch.OutOfMemoryError:
-                if self.micro_batch == 1:
-                    raise KddaError("one row's step does not fit into the memory at hand; lower max_length") from None
+                if self.micro_batch == 1 or ranks.size() > 1:  # the other ranks would wait for this one's first try
+                    raise KddaError(
+                        f"{self.micro_batch} of a batch's rows do not fit into the memory at hand; lower "
+                        "training.micro_batch or max_length"
+                    ) from None
                 self.micro_batch = -(-min(self.micro_batch, len(rows)) // 2)
                 model.zero_grad(set_to_none=True)
                 torch.set_rng_state(random)
                 continue
             self._remember(language)
-            return torch.stack(found).sum()
+            return found
+
+    def _step(self, model: Any, language: str, rows: Sequence[int]) -> Any:
+        own = rows[ranks.rank() :: ranks.size()]
+        weight = (
+            ranks.size() / len(rows) if own else 0.0
+        )  # gradients of ranks are averaged; one without rows adds nothing
+        *most, last = _parts(own or rows[:1], self.micro_batch)
+        found = []
+        for part in most:
+            with self.accelerator.no_sync(model):
+                found.append(super().training_step(model, self._padded(language, part, weight)))
+        found.append(super().training_step(model, self._padded(language, last, weight)))
+        return torch.stack(found).sum()
 
     def _remember(self, language: str) -> None:
         """The batch's terms, from those of its parts."""
@@ -116,7 +138,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             whole = max(v for _, v in values) if name == "marginal_error" else sum(share * v for share, v in values)
             terms[name].append(whole)
 
-    def _padded(self, language: str, rows: Sequence[int], of: int) -> dict[str, Any]:
+    def _padded(self, language: str, rows: Sequence[int], weight: float) -> dict[str, Any]:
         windows = self.lesson.train[language].windows
         targets = {name: torch.tensor([own[row] for row in rows]) for name, own in self.targets[language].items()}
         return {
@@ -124,7 +146,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             **targets,
             "language": language,
             "rows": rows,
-            "share": len(rows) / of,
+            "share": len(rows) * weight,
         }
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
@@ -158,9 +180,11 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     def log(self, logs: dict[str, float], *_: Any, **__: Any) -> None:
         """Terms and languages apart, since a sum hides which of them moves."""
         for language, terms in self.terms.items():
-            means = {name: float(torch.tensor(values).mean()) for name, values in terms.items()}
+            own = {name: float(torch.tensor(values).mean()) for name, values in terms.items()}
             if "marginal_error" in terms:
-                means["marginal_error"] = float(max(terms["marginal_error"]))
+                own["marginal_error"] = float(max(terms["marginal_error"]))
+            found = ranks.gathered(own)
+            means = {name: (max if name == "marginal_error" else fmean)(o[name] for o in found) for name in own}
             self.metrics_log.write("train", step=self.state.global_step, language=language, **means)
         self.terms.clear()
         if "learning_rate" in logs:
@@ -193,7 +217,8 @@ def arguments(training: Training, folder: Path, seed: int, metric: str, steps: i
         greater_is_better=True,
         logging_steps=training.log_every,
         bf16=(bf16 := in_bfloat16(training.precision)),
-        use_cpu=bf16 and not torch.cuda.is_available(),
+        use_cpu=(bf16 or ranks.size() > 1) and not torch.cuda.is_available(),
+        ddp_broadcast_buffers=False,  # none of them changes
         remove_unused_columns=False,
         disable_tqdm=True,
         report_to="none",

@@ -18,7 +18,17 @@ import torch
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from kdda.distill import Job, Lessons, Store, Student, Teacher, fine_tune, prepare_teacher, scores_by_language
+from kdda.distill import (
+    Job,
+    Lessons,
+    Store,
+    Student,
+    Teacher,
+    fine_tune,
+    prepare_teacher,
+    ranks,
+    scores_by_language,
+)
 from kdda.errors import KddaError, did_you_mean
 from kdda.evaluate import Interval, over_examples
 from kdda.experiment.splits import Splits, read_all
@@ -102,7 +112,7 @@ class Workshop:
             self.say(f"  teacher {work.language}: {self.task.metric} {score:.1f} on its development rows")
             return
         folder = work.folder(self.out, self.task.name)
-        if is_complete(folder):
+        if ranks.agreed(is_complete(folder)):
             self.say(f"  {work}: finished already, in {folder}")
             return
         with alone(folder):
@@ -118,14 +128,17 @@ class Workshop:
 
     def _run(self, cell: Cell, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / FAILURE).unlink(missing_ok=True)
-        write_whole(folder / RECIPE, self.recipe.cell(cell.arm, cell.seed, cell.learning_rate).to_yaml())
-        write_whole(folder / ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
+        if ranks.first():
+            (folder / FAILURE).unlink(missing_ok=True)
+            write_whole(folder / RECIPE, self.recipe.cell(cell.arm, cell.seed, cell.learning_rate).to_yaml())
+            write_whole(folder / ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
         teachers = {name: self.teacher(name, spec) for name, spec in self.recipe.teachers_of(cell.arm).items()}
         student = fine_tune(self._job(cell, folder, teachers), self.say)
         for language, teacher in teachers.items():
             student.log.write("final-teacher", language=language, model=teacher.name, **teacher.dev)
-        self._finish(student, cell, folder)
+        if ranks.first():
+            self._finish(student, cell, folder)
+        ranks.wait()
 
     def _job(self, cell: Cell, folder: Path, teachers: Mapping[str, Teacher]) -> Job:
         return Job(
@@ -211,10 +224,38 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "processes": ranks.size(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         **{name: version(name) for name in LIBRARIES},
     }
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep a second process out of a folder that this one writes; of ranks the first one stands for all."""
+    lock = _lock(folder)
+    if ranks.agreed(ranks.first() and not _taken(lock)):
+        try:
+            yield
+        finally:
+            lock.release()
+    else:
+        raise KddaError(f"another process is writing {folder}; wait for it, or choose another --out")
+
+
+@contextmanager
+def in_turn(folder: Path, say: Say) -> Iterator[None]:
+    """Wait for a process that writes what this one needs too."""
+    lock = _lock(folder)
+    if ranks.first() and _taken(lock, patience=5.0):
+        say(f"  waiting for another process that prepares {folder}")
+        lock.acquire()
+    ranks.wait()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _lock(folder: Path) -> FileLock:
@@ -223,26 +264,10 @@ def _lock(folder: Path) -> FileLock:
     return FileLock(folder.with_name(f".{folder.name}.lock"))
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep a second process out of a folder that this one writes."""
+def _taken(lock: FileLock, patience: float = 0.0) -> bool:
+    """Whether another process holds a lock; this one does from now on, if not."""
     try:
-        with _lock(folder).acquire(timeout=0):
-            yield
+        lock.acquire(timeout=patience)
     except Timeout:
-        raise KddaError(f"another process is writing {folder}; wait for it, or choose another --out") from None
-
-
-@contextmanager
-def in_turn(folder: Path, say: Say) -> Iterator[None]:
-    """Wait for a process that writes what this one needs too."""
-    lock = _lock(folder)
-    try:
-        lock.acquire(timeout=5)
-    except Timeout:
-        say(f"  waiting for another process that prepares {folder}")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        return True
+    return False

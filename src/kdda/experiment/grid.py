@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from kdda.distill import ranks
 from kdda.errors import Interrupted, KddaError
 from kdda.experiment.cells import Work, Workshop
 from kdda.experiment.worker import attempt, order_of, work_ordered
@@ -37,6 +38,10 @@ class Grid:
 
     def of(self, workshop: Workshop) -> Callable[[Sequence[Work]], Failures]:
         """What does a recipe's work and returns what failed, and why."""
+        if ranks.size() > 1 and (self.ray or self.workers > 1):
+            raise KddaError(
+                "--workers and --ray do many runs at once; accelerate launch does one run in many processes"
+            )
         if self.ray:
             return lambda works: _on_cluster(workshop, works, self.ray, self.workers)
         if self.workers > 1:

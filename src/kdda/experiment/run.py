@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from kdda.distill import WIDTHS_MAY_DIFFER, check_objective
+from kdda.distill import WIDTHS_MAY_DIFFER, check_objective, ranks
 from kdda.errors import KddaError, did_you_mean
 from kdda.experiment.cells import Cell, Preparation, Work, Workshop, say, task_of
 from kdda.experiment.grid import Grid
@@ -70,6 +70,7 @@ class Experiment:
         Args:
             grid: where work is done; in this process, one after another, by default.
         """
+        ranks.join()
         self._say_plan()
         does = (grid or Grid()).of(self.workshop)
         failed: dict[Work, str] = does(self.preparations)
@@ -93,7 +94,8 @@ class Experiment:
         return "\n".join([*before, table, *remarks])
 
     def say(self, text: str) -> None:
-        say(self.console, text)
+        if ranks.first():
+            say(self.console, text)
 
     def _check_folders(self, task: str) -> None:
         for cell in self.cells:

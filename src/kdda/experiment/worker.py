@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from kdda.distill import free_bytes
+from kdda.distill import free_bytes, ranks
 from kdda.errors import Interrupted, KddaError
 from kdda.experiment.cells import Cell, Preparation, Work, Workshop, say
 from kdda.recipe import Recipe, TeacherSpec
@@ -32,6 +32,8 @@ def attempt(workshop: Workshop, work: Work) -> str | None:
     except (Interrupted, KeyboardInterrupt):
         raise
     except Exception as error:  # whatever it is, other work goes on
+        if ranks.size() > 1:  # unless ranks would wait for the one that failed: their launcher ends them all
+            raise
         why = _reason(error, workshop.out)
         workshop.say(f"  {work}: FAILED: {why}")
         if isinstance(work, Cell):
