@@ -98,6 +98,14 @@ def load_config(name: str) -> Any:
     return _guarded(lambda: AutoConfig.from_pretrained(folder), name)
 
 
+def load_tokenizer(name: str) -> tuple[Any, str]:
+    """A folder's tokenizer and the word segmentation it expects, without the model."""
+    config = load_config(name)
+    tokenizer = _guarded(lambda: AutoTokenizer.from_pretrained(name), name)
+    _check_tokenizer(name, name, tokenizer)
+    return tokenizer, getattr(config, "kdda_segmenter", None) or _segmenter_of(tokenizer)
+
+
 def licence(name: str) -> str:
     """The licence that a model names for itself: the mini models' own, or the metadata of a local model card."""
     if name in LICENCES:
