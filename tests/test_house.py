@@ -11,7 +11,7 @@ FLOORS = {
     0: ["errors"],
     1: ["recipe", "data", "transport", "text", "evaluate"],
     2: ["models", "tasks", "report"],
-    3: ["distill", "predict"],
+    3: ["distill", "look", "predict"],
     4: ["experiment", "export", "serve", "systems"],
     5: ["cli", "__main__"],
 }

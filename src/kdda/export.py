@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from kdda.data import Source, read_rows, sample
 from kdda.data.examples import BadRowError, raw_text
 from kdda.errors import KddaError, did_you_mean
-from kdda.models import quietly
+from kdda.models import GRAPH, is_exported, quietly
 from kdda.predict import FIELDS, Predictor, load
-from kdda.predict.engines import GRAPH, RECORD, TorchEngine, is_exported, runtime
+from kdda.predict.engines import RECORD, TorchEngine, runtime
 
 FORMATS = ("onnx",)
 OUTPUTS = {"qa": ("start_logits", "end_logits"), "nli": ("logits",)}
@@ -130,7 +130,7 @@ def _write(predictor: Predictor, out: Path, int8: bool, pairs: Sequence[tuple[st
     """The graph, the config and the tokenizer."""
     assert isinstance(predictor.engine, TorchEngine)
     model, encoder = predictor.engine.model.cpu(), predictor.encoder
-    inputs = encoder.pad(predictor.windows(pairs)[:2] * 2)  # a batch of one would be taken for a constant
+    inputs = encoder.pad([*predictor.windows(pairs[:1])] * 2)  # a batch of one would be taken for a constant
     single = out / ("single.onnx" if int8 else GRAPH)
     _trace(model, inputs, OUTPUTS[predictor.task.name], single)
     if int8:

@@ -1,14 +1,16 @@
 """Checkpoints: loading them from anywhere, the mini models, and vocabularies that fit the data."""
 
 from kdda.models.head import standardize_head
-from kdda.models.load import HEADS, Checkpoint, licence, load, load_config, load_tokenizer, quietly
+from kdda.models.load import GRAPH, HEADS, Checkpoint, is_exported, licence, load, load_config, load_tokenizer, quietly
 from kdda.models.vocabulary import TrimmedVocabulary, decay_of_unused
 
 __all__ = [
+    "GRAPH",
     "HEADS",
     "Checkpoint",
     "TrimmedVocabulary",
     "decay_of_unused",
+    "is_exported",
     "licence",
     "load",
     "load_config",

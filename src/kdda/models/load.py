@@ -31,6 +31,7 @@ HEADS: dict[str, Any] = {
     "classification": AutoModelForSequenceClassification,
     "question-answering": AutoModelForQuestionAnswering,
 }
+GRAPH = "model.onnx"  # the file of an exported model
 LABEL_FIELDS = ("id2label", "label2id")
 HEAD_WEIGHTS = ("classifier", "score", "qa_outputs")  # where transformers' architectures keep a head's output
 LICENCES = {"mini/multilingual": "mit", "mini/english": "apache-2.0", "mini/vietnamese": "mit"}
@@ -96,6 +97,11 @@ def load_config(name: str) -> Any:
     if folder is None:
         return MADE[name]().config
     return _guarded(lambda: AutoConfig.from_pretrained(folder), name)
+
+
+def is_exported(name: str) -> bool:
+    """Whether a folder holds a graph that `kdda export` wrote, and no weights for torch."""
+    return (Path(name) / GRAPH).is_file() and not (Path(name) / "model.safetensors").is_file()
 
 
 def load_tokenizer(name: str) -> tuple[Any, str]:

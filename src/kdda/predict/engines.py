@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from kdda.errors import KddaError
+from kdda.models import GRAPH
 
-GRAPH = "model.onnx"
 RECORD = "export.json"  # written last: an exported folder that has it is complete
 
 
@@ -63,11 +63,6 @@ class OnnxEngine:
     def __call__(self, inputs: Mapping[str, Tensor]) -> Any:
         found = self.session.run(self.outputs, {name: inputs[name].numpy() for name in self.inputs})
         return SimpleNamespace(**dict(zip(self.outputs, map(torch.from_numpy, found), strict=True)))
-
-
-def is_exported(name: str) -> bool:
-    """Whether a folder holds a graph that `kdda export` wrote."""
-    return (Path(name) / GRAPH).is_file() and (Path(name) / "config.json").is_file()
 
 
 def runtime() -> Any:

@@ -12,8 +12,9 @@ from filelock import FileLock, Timeout
 
 from kdda.data.examples import SHOWN
 from kdda.errors import Interrupted, KddaError, did_you_mean
-from kdda.predict.predictor import FoundAnswer, FoundLabel, Predictor, check_text
+from kdda.predict.predictor import FoundAnswer, FoundLabel, Predictor
 from kdda.predict.progress import Progress
+from kdda.text import check_text
 
 FIELDS = {"qa": ("question", "context"), "nli": ("premise", "hypothesis")}
 ROWS, CHARACTERS = 1024, 4_000_000  # read ahead at once, whichever is reached first

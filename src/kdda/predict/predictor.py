@@ -10,15 +10,15 @@ from typing import Any, overload
 
 from kdda.data import Example
 from kdda.errors import KddaError
+from kdda.models import is_exported, load_config, load_tokenizer
 from kdda.models import load as load_checkpoint
-from kdda.models import load_config, load_tokenizer
-from kdda.predict.engines import RECORD, Engine, OnnxEngine, TorchEngine, is_exported
+from kdda.predict.engines import RECORD, Engine, OnnxEngine, TorchEngine
 from kdda.predict.evaluation import encoder_of_config
 from kdda.tasks import TASKS, Features, Prediction, Task
 from kdda.tasks.classification import LabelPrediction
 from kdda.tasks.reading import BEST as PAIRED
 from kdda.tasks.reading import AnswerPrediction, Reading
-from kdda.text import Encoder, Window
+from kdda.text import Encoder, Window, check_text
 
 BATCH_TOKENS = 2048  # a batch's, padding included: larger ones gain nothing on a CPU and hold more memory
 BEST = 5  # candidates of an answer
@@ -241,22 +241,6 @@ def _pairs(first: Texts, second: Texts, names: tuple[str, str]) -> tuple[list[tu
         for i, text in enumerate(side):
             check_text(text, name if one else f"{name} {i}")
     return list(zip(*sides, strict=True)), one
-
-
-def check_text(text: Any, name: str) -> None:
-    """Refuse what no tokenizer can read.
-
-    Raises:
-        KddaError: no text, white space alone, or half a character.
-    """
-    if not isinstance(text, str):
-        raise KddaError(f"{name}: found {text!r:.80}, expected text")
-    if not text.strip():
-        raise KddaError(f"{name} is empty")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise KddaError(f"{name}: half a character ({text[error.start]!r}) at {error.start}") from None
 
 
 def _answer(own: Prediction, best: int) -> FoundAnswer:
