@@ -170,6 +170,10 @@ def load(name: str | Path, *, no_answer: bool | None = None) -> Predictor:
     name = str(name)
     config = load_config(name)
     task = _task_of(config, name).with_settings(config.to_dict())
+    if task.name == "qa" and config.num_labels != 2:
+        raise KddaError(
+            f'"{name}": its head gives {config.num_labels} numbers a token; an answer has a start and an end'
+        )
     if no_answer is not None and isinstance(task, Reading):
         task = replace(task, no_answer=no_answer)
     labels = _labels(config, name) if task.labelled else []

@@ -14,6 +14,7 @@ from kdda.report.figures import drawn, empty_canvas
 
 SEEN = 0.01  # shares below leave no line
 INK = "#1f4e9c"
+BETWEEN, LETTER = 2.5, 0.105  # inches between the columns, and of a letter
 
 
 def plan_figures(
@@ -28,6 +29,19 @@ def plan_figures(
     return [_heat(first, second, shares, names, epsilon), _lines(first, second, shares, names, epsilon)]
 
 
+def short(name: str, letters: int = 28) -> str:
+    """A model's name, or the end of its path.
+
+    >>> short("runs/nli/student-kdda/seed-1/model")
+    '…/student-kdda/seed-1/model'
+    """
+    parts = name.split("/")
+    while len(parts) > 1 and len("/".join(parts)) > letters - 2:
+        parts = parts[1:]
+    tail = "/".join(parts)
+    return tail if tail == name else f"…/{tail}"
+
+
 def _heat(
     first: Sequence[str], second: Sequence[str], shares: Float[ndarray, "n m"], names: tuple[str, str], epsilon: float
 ) -> Figure:
@@ -35,8 +49,8 @@ def _heat(
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
     axes.set_xticks(range(len(second)), second, rotation=60, ha="right", rotation_mode="anchor", parse_math=False)
     axes.set_yticks(range(len(first)), first, parse_math=False)
-    axes.set_xlabel(names[1], parse_math=False)
-    axes.set_ylabel(names[0], parse_math=False)
+    axes.set_xlabel(short(names[1]), parse_math=False)
+    axes.set_ylabel(short(names[0]), parse_math=False)
     figure.colorbar(image, ax=axes, label="share of a token's mass", shrink=0.7)
     return drawn(f"Plan, ε = {epsilon:g}: heat map", figure)
 
@@ -45,8 +59,10 @@ def _lines(
     first: Sequence[str], second: Sequence[str], shares: Float[ndarray, "n m"], names: tuple[str, str], epsilon: float
 ) -> Figure:
     longest = max(len(first), len(second))
-    figure, axes = empty_canvas(5.5, 1.0 + 0.24 * longest)
-    axes.set(xlim=(-0.55, 1.55), ylim=(longest - 0.3, -1.6))
+    names = (short(names[0]), short(names[1]))
+    room = [LETTER * max(map(len, [name, *side])) for name, side in zip(names, (first, second), strict=True)]
+    figure, axes = empty_canvas(BETWEEN + sum(room) + 0.4, 1.0 + 0.24 * longest)
+    axes.set(xlim=(-0.05 - room[0] / BETWEEN, 1.05 + room[1] / BETWEEN), ylim=(longest - 0.3, -1.6))
     axes.axis("off")
     heights = [np.linspace(0, longest - 1, len(side)) if len(side) > 1 else np.zeros(1) for side in (first, second)]
     for i, j in np.argwhere(shares > SEEN):

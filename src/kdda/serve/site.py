@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import os
 import signal
@@ -129,7 +128,8 @@ def listen(host: str, port: int) -> socket.socket:
     return own
 
 
-def _serve(gate: Gate, listening: socket.socket, limits: Limits) -> None:
+def make_server(gate: Gate, limits: Limits) -> Any:
+    """uvicorn around the application: `run(sockets=[…])` serves, `should_exit = True` stops."""
     import uvicorn
 
     from kdda.serve.connections import patient
@@ -153,11 +153,15 @@ def _serve(gate: Gate, listening: socket.socket, limits: Limits) -> None:
         timeout_keep_alive=15,
         timeout_graceful_shutdown=int(limits.seconds) + 2,
     )
+    return Server(config)
+
+
+def _serve(gate: Gate, listening: socket.socket, limits: Limits) -> None:
     before: dict[signal.Signals, Any] = {}
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it has stopped
         before[number] = signal.signal(number, lambda *_: None)
     try:
-        asyncio.run(Server(config).serve([listening]))
+        make_server(gate, limits).run(sockets=[listening])
     finally:
         for kept, handler in before.items():
             signal.signal(kept, handler)

@@ -203,7 +203,7 @@ def add_page(app: FastAPI, service: Service, runs: Sequence[Path], models: Seque
         app,
         Page(service, runs, models).blocks(),
         path="/",
-        theme=gr.themes.Default(font=font, font_mono=["ui-monospace", "monospace"]),
+        theme=gr.themes.Default(primary_hue="blue", font=font, font_mono=["ui-monospace", "monospace"]),
         css=STYLE,
         footer_links=[],
         run_history=False,

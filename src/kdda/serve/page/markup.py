@@ -45,17 +45,22 @@ def answer_html(found: FoundAnswer, context: str, words: Words) -> str:
 
 def _passage(context: str, found: FoundAnswer, others: Sequence[dict[str, Any]]) -> str:
     spans = [(found.start, found.end), *((own["start"], own["end"]) for own in others)]
+    hints = ["", *(f"{own['probability']:.1%} {own['text']}" for own in others)]
     edges = sorted({0, len(context), *(edge for span in spans for edge in span)})
-    return "".join(
-        _stretch(context[a:b], [k for k, (s, e) in enumerate(spans) if s <= a and b <= e]) for a, b in pairwise(edges)
-    )
+    parts = []
+    for a, b in pairwise(edges):  # no answer begins or ends within
+        covering = [k for k, (start, end) in enumerate(spans) if start <= a and b <= end]
+        parts.append(_part(context[a:b], covering, hints))
+    return "".join(parts)
 
 
-def _stretch(text: str, within: Sequence[int]) -> str:
-    """A part of the passage that no answer begins or ends in."""
-    marked = [f"s{k}" for k in within if k]
-    shown = f'<span class="{" ".join(marked)}">{plain(text)}</span>' if marked else plain(text)
-    return f"<mark>{shown}</mark>" if 0 in within else shown
+def _part(text: str, covering: Sequence[int], hints: Sequence[str]) -> str:
+    others = [k for k in covering if k]
+    shown = plain(text)
+    if others:
+        title = plain("\n".join(hints[k] for k in others))
+        shown = f'<span class="other {" ".join(f"s{k}" for k in others)}" title="{title}">{shown}</span>'
+    return f"<mark>{shown}</mark>" if 0 in covering else shown
 
 
 def label_html(found: FoundLabel, words: Words) -> str:
@@ -80,13 +85,15 @@ def svg_html(svg: str) -> str:
 
 
 STYLE = """
-.gradio-container { max-width: 62rem !important; margin: 0 auto !important }
+.gradio-container { width: 100% !important; max-width: 62rem !important; margin: 0 auto !important }
+.gradio-container main { width: 100% }
 .found .passage { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.8 }
 .found .said { font-size: 1.15rem; overflow-wrap: anywhere }
 .found mark { background: #ffe08a; color: #1a1a1a; border-radius: 3px; padding: .1em 0 }
 .found ol.others { margin: 0; padding: 0; list-style: none }
 .found ol.others li { padding: .35rem .5rem; border-radius: 4px; cursor: default; overflow-wrap: anywhere }
 .found ol.others li:hover, .found ol.others li:focus { background: #8882; outline: 2px solid #1f6feb }
+.found .other:hover { outline: 2px solid #1f6feb }
 .share { font-variant-numeric: tabular-nums; opacity: .8 } .hint { opacity: .8; margin: .8rem 0 .2rem }
 .bar { display: grid; grid-template-columns: minmax(7rem, 14rem) 1fr 4rem; gap: .6rem }
 .bar { align-items: center; margin: .4rem 0 }

@@ -36,7 +36,12 @@ class Transport:
         try:
             if len(sentence) > LONGEST:
                 return message(words.too_long.format(limit=LONGEST))
-            plan = plan_between(self._states(first, sentence), self._states(second, sentence), epsilon)
+            if not sentence.strip():
+                return message(words.both)
+            own, other = self._states(first, sentence), self._states(second, sentence)
+            if own.states.shape[1] != other.states.shape[1]:
+                return message(words.widths)
+            plan = plan_between(own, other, epsilon)
         except KddaError as mistake:
             return message(str(mistake))
         return _facts(plan, words) + "".join(svg_html(own.svg) for own in _figures(plan))
@@ -58,12 +63,14 @@ class Transport:
 
 def _figures(plan: Plan) -> list[Figure]:
     first, second = plan.first, plan.second
-    return [*plan_figures(first.tokens, second.tokens, plan.shares, (first.name, second.name), plan.epsilon)]
+    return [
+        *plan_figures(first.tokens, second.tokens, plan.shares, (first.name, second.name), float(f"{plan.epsilon:.3g}"))
+    ]
 
 
 def _facts(plan: Plan, words: Words) -> str:
     said = [words.reads.format(name=own.name, count=len(own.tokens)) for own in (plan.first, plan.second)]
-    return f'<p class="hint" role="status">{plain("; ".join(said))}; OT = {plan.cost:.4f}, ε = {plan.epsilon:g}</p>'
+    return f'<p class="hint" role="status">{plain("; ".join(said))}; OT = {plan.cost:.4f}, ε = {plan.epsilon:.3g}</p>'
 
 
 def training_html(folder: str, folders: Sequence[Path], words: Words) -> str:

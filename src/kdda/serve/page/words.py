@@ -39,6 +39,7 @@ class Words:
     no_reader: str
     no_judge: str
     both: str
+    widths: str
     too_long: str
     busy: str
     late: str
@@ -74,7 +75,8 @@ WORDS = {
         unfinished="Chưa chạy xong",
         no_reader="Máy chủ này chưa có mô hình đọc hiểu: chạy kdda serve với một mô hình trả lời câu hỏi.",
         no_judge="Máy chủ này chưa có mô hình suy luận: chạy kdda serve với một mô hình gán nhãn cặp câu.",
-        both="Hãy điền cả hai ô.",
+        both="Hãy điền đủ các ô.",
+        widths="Hai mô hình này có số chiều khác nhau nên không so được trạng thái của chúng.",
         too_long="Văn bản quá dài: tối đa {limit} ký tự.",
         busy="Máy chủ đang bận, hãy thử lại sau giây lát.",
         late="Quá thời gian chờ, hãy thử lại.",
@@ -108,7 +110,8 @@ WORDS = {
         unfinished="Not finished",
         no_reader="This server has no reading model: start kdda serve with a model that answers questions.",
         no_judge="This server has no inference model: start kdda serve with a model that labels pairs.",
-        both="Please fill in both fields.",
+        both="Please fill in every field.",
+        widths="These two models are of different widths: their states have no distance.",
         too_long="The text is too long: at most {limit} characters.",
         busy="The server is busy; please try again in a moment.",
         late="Time is up; please try again.",
