@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -106,13 +107,9 @@ def make_gate(site: Site, predictors: Sequence[Predictor], token: str = "") -> G
 def _check_tools() -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    try:
-        import fastapi  # noqa: F401
-        import gradio  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise KddaError(f'kdda serve needs {error.name}: pip install "kdda[serve]"') from None
+    for package in ("fastapi", "gradio", "prometheus_client", "uvicorn"):
+        if find_spec(package) is None:
+            raise KddaError(f'kdda serve needs {package}: pip install "kdda[serve]"')
 
 
 def listen(host: str, port: int) -> socket.socket:
