@@ -117,23 +117,27 @@ class Predictor:
 
     def read(self, pairs: Sequence[tuple[str, str]]) -> Sequence[Prediction]:
         """The task's predictions for pairs of texts, in their order."""
+        return self.predict(_examples(pairs))
+
+    def predict(self, examples: Sequence[Example], language: str = "") -> Sequence[Prediction]:
+        """The task's predictions for examples, held against their golds under a language's rules."""
         with self._one_at_a_time:
-            features = self._features(pairs)
+            features = self._features(examples)
             windows = features.windows
             found: list[Any] = [None] * len(windows)
             for chosen in buckets([len(window) for window in windows], BATCH_TOKENS):
                 batch = [windows[i] for i in chosen]
                 for i, candidate in zip(chosen, self.task.candidates(self.logits(batch), batch), strict=True):
                     found[i] = candidate
-            return self.task.decode(features, found, self.labels, "")
+            return self.task.decode(features, found, self.labels, language)
 
     def windows(self, pairs: Sequence[tuple[str, str]]) -> Sequence[Window]:
         """What the model reads of these pairs."""
         with self._one_at_a_time:
-            return self._features(pairs).windows
+            return self._features(_examples(pairs)).windows
 
-    def _features(self, pairs: Sequence[tuple[str, str]]) -> Features:
-        features = self.task.encode([Example(str(i), pair, "") for i, pair in enumerate(pairs)], self.encoder)
+    def _features(self, examples: Sequence[Example]) -> Features:
+        features = self.task.encode(examples, self.encoder)
         self.encoder.forget()
         return features
 
@@ -245,6 +249,10 @@ def _pairs(first: Texts, second: Texts, names: tuple[str, str]) -> tuple[list[tu
         for i, text in enumerate(side):
             check_text(text, name if one else f"{name} {i}")
     return list(zip(*sides, strict=True)), one
+
+
+def _examples(pairs: Sequence[tuple[str, str]]) -> list[Example]:
+    return [Example(str(i), pair, "") for i, pair in enumerate(pairs)]
 
 
 def _answer(own: Prediction, best: int) -> FoundAnswer:

@@ -133,7 +133,9 @@ class Page:
         found = await self._found("nli", premise or "", hypothesis or "", words, words.no_judge)
         return label_html(found, words) if isinstance(found, FoundLabel) else str(found)
 
-    def plan(self, first: str | None, second: str | None, sentence: str | None, power: int | float, language: str) -> str:
+    def plan(
+        self, first: str | None, second: str | None, sentence: str | None, power: int | float, language: str
+    ) -> str:
         """The plan's two pictures."""
         words = WORDS.get(language, WORDS[VIETNAMESE])
         return self.transport.html(first or "", second or "", sentence or "", 10.0**power, words)
