@@ -11,8 +11,8 @@ FLOORS = {
     0: ["errors", "hub"],
     1: ["recipe", "data", "transport", "text", "evaluate"],
     2: ["models", "tasks", "report"],
-    3: ["distill", "predict"],
-    4: ["experiment", "serve", "systems"],
+    3: ["distill", "look", "predict"],
+    4: ["experiment", "export", "serve", "systems"],
     5: ["cli", "__main__"],
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

@@ -141,6 +141,104 @@ def push(
 
 
 @app.command()
+def predict(
+    model: Annotated[
+        str, typer.Argument(help="A folder (a student, an export, any QA or NLI checkpoint) or a Hub id.")
+    ],
+    question: Annotated[str, typer.Option(help="One question, with --context.")] = "",
+    context: Annotated[str, typer.Option(help="The passage that holds the answer.")] = "",
+    premise: Annotated[str, typer.Option(help="One premise, with --hypothesis.")] = "",
+    hypothesis: Annotated[str, typer.Option(help="What may follow from the premise.")] = "",
+    input_: Annotated[
+        Path | None, typer.Option("--input", help="JSONL rows: id, question, context; or id, premise, hypothesis.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="JSONL rows: id, answer, start, end, score; or label.")] = None,
+    skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave bad rows out.")] = False,
+    no_answer: Annotated[
+        bool | None, typer.Option("--no-answer/--always-answer", help="Instead of what the model says of itself.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object, for one pair.")] = False,
+) -> None:
+    """Answer one question or label one pair, or every row of a file.
+
+    A file is read in bounded memory, and the same command goes on where it was stopped.
+    """
+    asked = [(question, context), (premise, hypothesis)]
+    if (input_ is None) != (output is None):
+        raise KddaError("--input and --output go together")
+    if sum(map(any, asked)) + (input_ is not None) != 1 or any(any(pair) and not all(pair) for pair in asked):
+        raise KddaError("give --question and --context, or --premise and --hypothesis, or --input and --output")
+    from kdda.predict import FileJob, load, predict_file
+
+    predictor = load(model, no_answer=no_answer)
+    if input_ is not None and output is not None:
+        print(predict_file(predictor, FileJob(input_, output, "skip" if skip_bad_rows else "raise")))
+    else:
+        one = predictor.answer(question, context) if question else predictor.entails(premise, hypothesis)
+        assert not isinstance(one, list)
+        print(json.dumps(one.as_dict(), ensure_ascii=False) if json_ else one)
+    for remark in predictor.remarks:
+        print(remark, file=sys.stderr)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A fine-tuned checkpoint: a folder or a Hub id.")],
+    out: Annotated[Path, typer.Argument(help="A new folder, which kdda predict and kdda serve then run.")],
+    format_: Annotated[str, typer.Option("--format", help="onnx")] = "onnx",
+    int8: Annotated[bool, typer.Option("--int8", help="8-bit weights in the matrix products.")] = False,
+    data: Annotated[str, typer.Option(help="Rows to check the export on; the embedded corpora by default.")] = "",
+) -> None:
+    """Write a checkpoint as an ONNX graph, and check it against the checkpoint on real rows."""
+    from kdda.export import export as run_export
+
+    found = run_export(model, out, format_, int8, data)
+    print(f"{found}\n{out}: {found.megabytes:,.1f} MB")
+
+
+@app.command()
+def serve(
+    models: Annotated[list[str], typer.Argument(help="Folders: at most one that answers and one that labels.")],
+    host: Annotated[str, typer.Option(help="Elsewhere than on this machine alone needs --token-env.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8000,
+    token_env: Annotated[str, typer.Option(help="The environment variable that holds the clients' token.")] = "",
+    runs: Annotated[list[Path] | None, typer.Option(help="Run folders that the page shows. May repeat.")] = None,
+    compare: Annotated[
+        list[str] | None, typer.Option(help="Other models for the page's Transport: a folder, a Hub id. May repeat.")
+    ] = None,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="The page at /.")] = True,
+    batch: Annotated[int, typer.Option(help="Requests that are read together.", min=1)] = 32,
+    queue: Annotated[int, typer.Option(help="Requests that may wait; more get 429.", min=1)] = 256,
+    timeout: Annotated[float, typer.Option(help="Seconds until a request gets 504.", min=0.1)] = 10.0,
+    characters: Annotated[int, typer.Option(help="Of a text; more get 422.", min=1, max=1_000_000)] = 50_000,
+) -> None:
+    """Serve models over HTTP, with a page at /. Ctrl-C or SIGTERM finishes what was taken, then stops."""
+    from kdda.serve import Limits, Site, run_site
+
+    limits = Limits(batch=batch, queue=queue, seconds=timeout, characters=characters)
+    site = Site(models, limits, host, port, token_env, tuple(runs or ()), tuple(compare or ()), page)
+    run_site(site)
+
+
+@app.command()
+def plot(
+    folders: Annotated[
+        list[Path], typer.Argument(help="Run folders, for curves, λ and teachers; or models, for a plan.")
+    ],
+    out: Annotated[Path, typer.Option(help="A folder for the pictures.")] = Path("plots"),
+    form: Annotated[str, typer.Option("--format", help="png or svg.")] = "png",
+    teacher: Annotated[str, typer.Option(help="The other model of a plan: a folder, a Hub id, or a mini model.")] = "",
+    text: Annotated[str, typer.Option(help="The sentence that both models of a plan read.")] = "",
+    epsilon: Annotated[float, typer.Option(help="Of the plan.")] = 0.005,
+) -> None:
+    """Draw run folders (curves, λ, teachers), and with --teacher and --text the plan between two models."""
+    from kdda.look import Sentence, plot_all
+
+    for path in plot_all(folders, out, form, Sentence(text, teacher, epsilon) if teacher or text else None):
+        print(path)
+
+
+@app.command()
 def recipes() -> None:
     """List the built-in recipes."""
     from kdda.recipe import built_in, load_recipe

@@ -35,6 +35,7 @@ HEADS: dict[str, Any] = {
     "classification": AutoModelForSequenceClassification,
     "question-answering": AutoModelForQuestionAnswering,
 }
+GRAPH = "model.onnx"  # the file of an exported model
 LABEL_FIELDS = ("id2label", "label2id")
 HEAD_WEIGHTS = ("classifier", "score", "qa_outputs")  # where transformers' architectures keep a head's output
 # What the models of the built-in recipes say of themselves; a Hub model's card is not fetched for its licence alone.
@@ -137,6 +138,19 @@ def check_weights(name: str) -> None:
     for path in weights:
         with _guarded(lambda path=path: safe_open(path, "pt"), name):  # type: ignore[misc]
             pass
+
+
+def is_exported(name: str) -> bool:
+    """Whether a folder holds a graph that `kdda export` wrote, and no weights for torch."""
+    return (Path(name) / GRAPH).is_file() and not (Path(name) / "model.safetensors").is_file()
+
+
+def load_tokenizer(name: str) -> tuple[Any, str]:
+    """A folder's tokenizer and the word segmentation it expects, without the model."""
+    config = load_config(name)
+    tokenizer = _guarded(lambda: _tokenizer(name), name)
+    _check_tokenizer(name, name, tokenizer)
+    return tokenizer, getattr(config, "kdda_segmenter", None) or _segmenter_of(tokenizer)
 
 
 def licence(name: str) -> str:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
+from typing import Any
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
@@ -35,10 +36,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A titled drawing, as SVG."""
+    """A titled drawing, as SVG, and as matplotlib has it for other formats."""
 
     title: str
     svg: str
+    drawing: Any = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -116,13 +118,18 @@ def comma_separated(document: Document) -> str:
 def html(document: Document) -> str:
     """One page that needs nothing else: no script, no font, no picture from elsewhere."""
     lines = "".join(f"<p>{escape(line)}</p>\n" for line in document.lines)
-    parts = "\n".join(_html_part(part) for part in document.parts)
+    parts = html_parts(document)
     title = escape(document.title)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
         f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{lines}{parts}\n</body>\n</html>\n"
     )
+
+
+def html_parts(document: Document) -> str:
+    """The tables and figures alone, for a page that has its own frame."""
+    return "\n".join(_html_part(part) for part in document.parts)
 
 
 def _html_part(part: Table | Figure) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -33,7 +35,7 @@ def curves(runs: Sequence[Run]) -> list[Figure]:
             steps = sorted(points)
             axes.plot(steps, [fmean(points[step]) for step in steps], label=arm, linewidth=1.2)
         axes.legend(fontsize="small")
-        figures.append(Figure(f"Training: {term}, {language}", _svg(figure)))
+        figures.append(drawn(f"Training: {term}, {language}", figure))
     return figures
 
 
@@ -48,7 +50,7 @@ def scores_by_arm(runs: Sequence[Run], language: str, metric: str) -> Figure:
         axes.errorbar(mean, place, xerr=sd or 0, fmt="o", color="C0", capsize=3)
         axes.plot(values, [place] * len(values), "|", color="C1", markersize=12)
     axes.set_yticks(range(len(by_arm)), list(reversed(by_arm)))
-    return Figure("Scores by arm: mean and sd, a stroke a seed", _svg(figure))
+    return drawn("Scores by arm: mean and sd, a stroke a seed", figure)
 
 
 def teachers_by_arm(worth: Table) -> Figure:
@@ -79,19 +81,51 @@ def scores_by_weight(runs: Sequence[Run], language: str, metric: str) -> list[Fi
     weights = sorted(by_weight)
     spreads = [mean_sd(by_weight[weight]) for weight in weights]
     axes.errorbar(weights, [mean for mean, _ in spreads], yerr=[sd or 0 for _, sd in spreads], fmt="o-", capsize=3)
-    return [Figure("Score against λ", _svg(figure))]
+    return [drawn("Score against λ", figure)]
+
+
+def teachers(runs: Sequence[Run], folder: Path, metric: str) -> list[Figure]:
+    """Each teacher's score on its own language's development rows, beside the arms' there."""
+    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for path in sorted((folder / "teachers").glob("*/teacher.json")):
+        said = json.loads(path.read_text(encoding="utf-8"))
+        if metric in said["dev"]:
+            found[path.parent.name.rpartition("-")[0]][f"teacher {said['model']}"].append(float(said["dev"][metric]))
+    for run in runs if found else ():
+        for language in found.keys() & run.dev.keys():
+            found[language][run.arm].append(float(run.dev[language][metric]))
+    return [_beside(f"Teachers and arms, {language}", own, metric, language) for language, own in sorted(found.items())]
+
+
+def _beside(title: str, found: dict[str, list[float]], metric: str, language: str) -> Figure:
+    figure, axes = _canvas(f"{metric.replace('_', ' ')}, {language} development rows", "", 0.5 + 0.4 * len(found))
+    for place, values in enumerate(reversed(found.values())):
+        mean, sd = mean_sd(values)
+        axes.errorbar(mean, place, xerr=sd or 0, fmt="o", color="C0", capsize=3)
+    axes.set_yticks(range(len(found)), list(reversed(found)), parse_math=False)
+    return drawn(title, figure)
 
 
 def _canvas(x: str, y: str, height: float = 3.0) -> tuple[Any, Any]:
+    figure, axes = empty_canvas(7.0, max(1.6, height))
+    axes.set(xlabel=x, ylabel=y)
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def empty_canvas(width: float, height: float) -> tuple[Any, Any]:
+    """A drawing of so many inches, and its one pair of axes."""
     try:
         from matplotlib.figure import Figure as Canvas
     except ImportError:
         raise KddaError("drawings need matplotlib: pip install matplotlib") from None
-    figure = Canvas(figsize=(7, max(1.6, height)), layout="constrained")
-    axes = figure.subplots()
-    axes.set(xlabel=x, ylabel=y)
-    axes.grid(alpha=0.3)
-    return figure, axes
+    figure = Canvas(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def drawn(title: str, figure: Any) -> Figure:
+    """A finished drawing."""
+    return Figure(title, _svg(figure), figure)
 
 
 def _svg(figure: Any) -> str:

@@ -59,11 +59,13 @@ class Reading:
     Args:
         longest: characters of the longest answer to look for.
         no_answer: whether a question may have none.
+        shown: candidates that a prediction keeps.
     """
 
     name: str
     longest: int = LIMIT
     no_answer: bool = False
+    shown: int = SHOWN
     metric: str = "f1"
     scores: tuple[str, ...] = ("exact_match", "f1")
     head: str = "question-answering"
@@ -150,7 +152,7 @@ class Reading:
         texts = [context[candidate.start : candidate.end] for candidate in ranked]
         shown = [
             {"text": text, "start": own.start, "end": own.end, "probability": round(share, 6)}
-            for text, own, share in list(zip(texts, ranked, shares, strict=True))[:SHOWN]
+            for text, own, share in list(zip(texts, ranked, shares, strict=True))[: self.shown]
         ]
         best = ranked[0]
         return AnswerPrediction(

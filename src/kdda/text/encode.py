@@ -14,7 +14,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from kdda.text.pieces import Pieces, Template, Tokens
-from kdda.text.segment import Span
+from kdda.text.segment import Span, forget_words
 
 # Their position ids begin after the padding id, so two of the rows of their table are never used.
 OFFSET_POSITIONS = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "xmod"}
@@ -148,6 +148,11 @@ class Encoder:
     def read(self, texts: Sequence[str]) -> None:
         """Cut texts into tokens ahead of `windows`, all at once, which fast tokenizers do on every core."""
         self._pieces(texts)
+
+    def forget(self) -> None:
+        """Let go of the texts read so far: whoever reads without end, such as a server, must not keep them all."""
+        self._known.clear()
+        forget_words()
 
     @cached_property
     def _tokens(self) -> Tokens:

@@ -54,6 +54,11 @@ def _segment(text: str, segmenter: str) -> tuple[Span, ...]:
     return tuple(_align(text, SEGMENTERS[segmenter](text)) or _align(text, text.split()) or ())
 
 
+def forget_words() -> None:
+    """Empty the cache of segmented texts."""
+    _segment.cache_clear()
+
+
 def _align(text: str, words: list[str]) -> list[Span] | None:
     """Spans of `words` in `text`, comparing everything but white space; None when they are not the text's."""
     spans, at = [], 0

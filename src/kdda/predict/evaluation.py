@@ -1,4 +1,4 @@
-"""Checkpoints at work: any folder's scores on any file."""
+"""Any checkpoint's scores on any file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdda.data import Schema, Source, check_rows, read_rows
 from kdda.errors import KddaError, did_you_mean
 from kdda.models import Checkpoint, load
 from kdda.tasks import TASKS, Prediction, predict
-from kdda.text import Encoder
+from kdda.text import Encoder, position_limit
 
 MAX_LENGTH = 384  # tokens, for checkpoints that do not remember how they were trained
 
@@ -64,8 +64,13 @@ def evaluate(
 
 def encoder_of(checkpoint: Checkpoint) -> Encoder:
     """The encoder that a checkpoint was trained with, as far as its config remembers."""
-    config = checkpoint.model.config
-    return checkpoint.encoder(getattr(config, "kdda_max_length", MAX_LENGTH), getattr(config, "kdda_stride", 128))
+    return encoder_of_config(checkpoint.model.config, checkpoint.tokenizer, checkpoint.segmenter)
+
+
+def encoder_of_config(config: Any, tokenizer: Any, segmenter: str) -> Encoder:
+    """The same of a model that is not here, such as an exported one."""
+    longest = min(getattr(config, "kdda_max_length", MAX_LENGTH), position_limit(config))
+    return Encoder(tokenizer, segmenter, longest, getattr(config, "kdda_stride", 128))
 
 
 def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:

@@ -1,0 +1,137 @@
+"""What using a checkpoint costs: kdda's predictor against plain loops of transformers, and exports against torch.
+
+    python bench/use.py --reader runs/qa/student-da/seed-1/model --judge runs/nli/student-kdda/seed-1/model
+
+Every way reads the same rows of the embedded test sets (Vietnamese) in turns, `--rounds` times; ratios are of the
+medians within one run. Scores are on all of those rows. Writes the tables of docs/performance.md; run it on a machine
+that does nothing else. `--rows 8 --rounds 1` tries it out.
+"""
+
+import argparse
+import platform
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
+
+import kdda
+from kdda.data import Example, Schema, Source, check_rows, read_rows
+from kdda.export import export
+from kdda.predict import Predictor
+
+ROOT = Path(__file__).parents[1]
+TARGETS = {"transformers, one by one": 3.0, "transformers, padded batches of 32": 1.5}
+HEADS = {"qa": AutoModelForQuestionAnswering, "nli": AutoModelForSequenceClassification}
+DATA = {"qa": "embedded:reading/vi/test", "nli": "embedded:nli/vi/test"}
+
+
+def plain_loop(name: str, task: str, examples: Sequence[Example], size: int) -> Callable[[], None]:
+    """What a person writes first: rows in their order, padded to the longest of a batch, one window a row."""
+    model, tokenizer = HEADS[task].from_pretrained(name).eval(), AutoTokenizer.from_pretrained(name)
+    longest = getattr(model.config, "kdda_max_length", None) or 384
+    cut = "only_second" if task == "qa" else True
+
+    def run() -> None:
+        for start in range(0, len(examples), size):
+            sides = zip(*(own.texts for own in examples[start : start + size]), strict=True)
+            options: Any = {"truncation": cut, "max_length": longest, "padding": True, "return_tensors": "pt"}
+            with torch.no_grad():
+                outputs = model(**tokenizer(*map(list, sides), **options))
+            if task == "qa":
+                list(zip(outputs.start_logits.argmax(-1).tolist(), outputs.end_logits.argmax(-1).tolist(), strict=True))
+            else:
+                outputs.logits.softmax(-1).tolist()
+
+    return run
+
+
+def rows_a_second(ways: dict[str, Callable[[], Any]], count: int, rounds: int) -> dict[str, float]:
+    """The median of rounds in which every way has its turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, run in ways.items():
+            started = time.perf_counter()
+            run()
+            if number:  # the first round warms up
+                seconds[name].append(time.perf_counter() - started)
+    return {name: count / statistics.median(own) for name, own in seconds.items()}
+
+
+def measured(name: str, count: int, rounds: int, folder: Path) -> list[str]:
+    """The rows of one model's table."""
+    predictor = kdda.load(name)
+    task = predictor.task.name
+    schema = Schema(labels=tuple(predictor.labels))
+    examples = check_rows(read_rows(Source(DATA[task])), predictor.task.convert(schema)).examples[:count]
+    exports = {"kdda, ONNX": False, "kdda, ONNX in 8 bits": True}
+    predictors: dict[str, Predictor] = {"kdda, torch": predictor}
+    for label, int8 in exports.items():
+        out = folder / f"{task}-{int8}"
+        shutil.rmtree(out, ignore_errors=True)
+        print(f"{label}: {export(name, out, int8=int8)}")
+        predictors[label] = kdda.load(out)
+    pairs = [own.texts for own in examples]
+    ways: dict[str, Callable[[], Any]] = {
+        "transformers, one by one": plain_loop(name, task, examples, 1),
+        "transformers, padded batches of 32": plain_loop(name, task, examples, 32),
+        **{label: (lambda own=own: own.read(pairs)) for label, own in predictors.items()},
+    }
+    rates = rows_a_second(ways, len(examples), rounds)
+    scores = {label: score(own, examples) for label, own in predictors.items()}
+    return [line(label, rate, rates, scores.get(label)) for label, rate in rates.items()]
+
+
+def score(predictor: Predictor, examples: Sequence[Example]) -> float:
+    task = predictor.task
+    return float(task.score(predictor.predict(examples, "vi"), predictor.labels)[task.metric])
+
+
+def line(label: str, rate: float, rates: dict[str, float], found: float | None) -> str:
+    ratios = [rate / rates[name] for name in (*TARGETS, "kdda, torch")]
+    return (
+        f"| {label} | {rate:.1f} | "
+        + " | ".join(f"{own:.2f}" for own in ratios)
+        + f" | {found or 0:.1f} |".replace(" 0.0 |", " |")
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reader", default="", help="a checkpoint that answers questions")
+    parser.add_argument("--judge", default="", help="a checkpoint that labels pairs")
+    parser.add_argument("--rows", type=int, default=450)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--write", type=Path, help="docs/performance.md, whose table is replaced")
+    own = parser.parse_args()
+    lines = [
+        f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {own.rounds} rounds.",
+        "",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        for name, metric in ((own.reader, "F1"), (own.judge, "accuracy")):
+            if name:
+                lines += [f"| {name} | rows/s | vs one by one | vs padded 32 | vs kdda, torch | {metric} |"]
+                lines += ["|---|--:|--:|--:|--:|--:|", *measured(name, own.rows, own.rounds, Path(folder)), ""]
+    print("\n".join(lines))
+    if own.write:
+        replace(own.write, "use", lines)
+
+
+def replace(path: Path, name: str, lines: Sequence[str]) -> None:
+    """Put a table between its markers."""
+    text = path.read_text(encoding="utf-8")
+    start, end = f"<!-- bench/{name}.py:start -->", f"<!-- bench/{name}.py:end -->"
+    before, rest = text.split(start)
+    path.write_text(
+        before + start + "\n" + "\n".join(lines).strip() + "\n" + end + rest.split(end)[1], encoding="utf-8"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""What the page says, in Vietnamese and in English."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+VIETNAMESE, ENGLISH = "Tiếng Việt", "English"
+
+
+@dataclass(frozen=True)
+class Words:
+    """One language's words."""
+
+    code: str
+    about: str
+    language: str
+    ask: str
+    passage: str
+    question: str
+    answer: str
+    nothing: str
+    others: str
+    compare: str
+    premise: str
+    hypothesis: str
+    judge: str
+    transport: str
+    first: str
+    second: str
+    sentence: str
+    epsilon: str
+    draw: str
+    reads: str
+    training: str
+    runs: str
+    show: str
+    no_runs: str
+    unfinished: str
+    no_reader: str
+    no_judge: str
+    both: str
+    widths: str
+    too_long: str
+    busy: str
+    late: str
+    labels: dict[str, str]
+
+
+WORDS = {
+    VIETNAMESE: Words(
+        code="vi",
+        about="Hỏi đáp trên một đoạn văn, so sánh hai câu, xem vận chuyển giữa hai mô hình, theo dõi huấn luyện.",
+        language="Ngôn ngữ",
+        ask="Hỏi đáp",
+        passage="Đoạn văn",
+        question="Câu hỏi",
+        answer="Trả lời",
+        nothing="Đoạn văn không có câu trả lời.",
+        others="Các câu trả lời khác: rê chuột hoặc bấm Tab để thấy chúng trong đoạn văn",
+        compare="So sánh",
+        premise="Tiền đề",
+        hypothesis="Giả thuyết",
+        judge="So sánh hai câu",
+        transport="Vận chuyển",
+        first="Mô hình thứ nhất",
+        second="Mô hình thứ hai",
+        sentence="Câu",
+        epsilon="ε: càng nhỏ, phương án vận chuyển càng sắc nét",
+        draw="Vẽ",
+        reads="{name} đọc {count} token",
+        training="Huấn luyện",
+        runs="Thư mục kết quả",
+        show="Xem",
+        no_runs="Chưa có thư mục nào: chạy kdda serve với --runs THƯ_MỤC.",
+        unfinished="Chưa chạy xong",
+        no_reader="Máy chủ này chưa có mô hình đọc hiểu: chạy kdda serve với một mô hình trả lời câu hỏi.",
+        no_judge="Máy chủ này chưa có mô hình suy luận: chạy kdda serve với một mô hình gán nhãn cặp câu.",
+        both="Hãy điền đủ các ô.",
+        widths="Hai mô hình này có số chiều khác nhau nên không so được trạng thái của chúng.",
+        too_long="Văn bản quá dài: tối đa {limit} ký tự.",
+        busy="Máy chủ đang bận, hãy thử lại sau giây lát.",
+        late="Quá thời gian chờ, hãy thử lại.",
+        labels={"entailment": "suy ra được", "neutral": "trung lập", "contradiction": "mâu thuẫn"},
+    ),
+    ENGLISH: Words(
+        code="en",
+        about="Ask about a passage, compare two sentences, see transport between two models, follow training.",
+        language="Language",
+        ask="Ask",
+        passage="Passage",
+        question="Question",
+        answer="Answer",
+        nothing="The passage does not answer this.",
+        others="Other answers: point at one, or press Tab, to see it in the passage",
+        compare="Compare",
+        premise="Premise",
+        hypothesis="Hypothesis",
+        judge="Compare the sentences",
+        transport="Transport",
+        first="First model",
+        second="Second model",
+        sentence="Sentence",
+        epsilon="ε: the smaller, the sharper the plan",
+        draw="Draw",
+        reads="{name} reads {count} tokens",
+        training="Training",
+        runs="Run folder",
+        show="Show",
+        no_runs="No folder was given: start kdda serve with --runs FOLDER.",
+        unfinished="Not finished",
+        no_reader="This server has no reading model: start kdda serve with a model that answers questions.",
+        no_judge="This server has no inference model: start kdda serve with a model that labels pairs.",
+        both="Please fill in every field.",
+        widths="These two models are of different widths: their states have no distance.",
+        too_long="The text is too long: at most {limit} characters.",
+        busy="The server is busy; please try again in a moment.",
+        late="Time is up; please try again.",
+        labels={},
+    ),
+}
+
+
+def preferred(accept_language: str) -> str:
+    """The interface that a browser asks for first; Vietnamese where it asks for neither.
+
+    >>> preferred("en-GB,en;q=0.9"), preferred("vi,en;q=0.5"), preferred("fr")
+    ('English', 'Tiếng Việt', 'Tiếng Việt')
+    """
+    for asked in accept_language.lower().split(","):
+        for name, words in WORDS.items():
+            if asked.strip().startswith(words.code):
+                return name
+    return VIETNAMESE

@@ -1,0 +1,232 @@
+"""The page in a real browser: each tab does its work, nothing comes from elsewhere, and texts stay texts."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdda.predict import FoundAnswer, Predictor
+from kdda.serve import Limits
+from kdda.serve.page.markup import answer_html, plain
+from kdda.serve.page.words import ENGLISH, VIETNAMESE, WORDS
+from tests.conftest import make_model
+from tests.report.test_report import write_run
+from tests.serve.live import Live, serving
+
+CHROMIUM = "/usr/bin/chromium"
+QUIET = "background-networking component-update sync"  # or it looks up hosts that are not there
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+FLAGS += [f"--disable-{name}" for name in QUIET.split()]
+EVIL = "<script>document.title='evil'</script> <img src=x onerror=\"document.title='evil'\"> ${1+1} {{value}} `x` cat"
+DECOMPOSED = "Ha\u0300 No\u0323\u0302i cat"
+
+browsed = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path(CHROMIUM).is_file(), reason=f"no {CHROMIUM}: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def site(reader: Predictor, judge: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    folder = tmp_path_factory.mktemp("page")
+    for seed in (1, 2):
+        write_run(folder / "runs", "student", seed, 0.5)
+        write_run(folder / "runs", "student-kdda", seed, 0.8)
+    shutil.copytree(folder / "runs/nli/student/seed-1", folder / "runs/nli/student/seed-3")
+    (folder / "runs/nli/student/seed-3/predictions.jsonl").unlink()
+    others = [make_model(folder / "teacher", seed=1), make_model(folder / "wide", width=32)]
+    with serving([reader, judge], Limits(characters=3_000), page=True, runs=[folder / "runs"], compare=others) as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as own:
+        started = own.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+class Visit:
+    """A page that is open, and what it asked the network for."""
+
+    def __init__(self, browser: Any, url: str, **options: Any):
+        self.context = browser.new_context(**{"locale": "vi-VN", **options})
+        self.page = self.context.new_page()
+        self.asked: list[str] = []
+        self.errors: list[str] = []
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.goto(url)
+        self.page.wait_for_selector("#passage textarea")
+
+    def tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name, exact=True).click()
+
+    def fill(self, **texts: str) -> None:
+        for name, text in texts.items():
+            self.page.fill(f"#{name} textarea", text)
+
+    def text(self, selector: str, pattern: str) -> str:
+        """A part's text, once it reads as expected."""
+        self.page.locator(selector).filter(has_text=re.compile(pattern)).first.wait_for(timeout=60_000)
+        return str(self.page.inner_text(selector))
+
+
+@pytest.fixture
+def visit(browser: Any, site: Live) -> Iterator[Visit]:
+    own = Visit(browser, site.url)
+    yield own
+    assert own.errors == []
+    own.context.close()
+
+
+class TestInABrowser:
+    pytestmark = browsed
+
+    def test_a_question_is_answered_in_the_passage(self, visit: Visit, reader: Predictor, tmp_path: Path) -> None:
+        visit.fill(passage="dog runs very cat sleeps", question="cat")
+        visit.page.click("#ask-button")
+        visit.page.wait_for_selector("#answer mark")
+        found = reader.answer("cat", "dog runs very cat sleeps")
+        assert "".join(visit.page.locator("#answer mark").all_inner_texts()) == found.text
+        assert visit.page.inner_text("#answer .passage") == "dog runs very cat sleeps"
+        first = visit.page.locator("#answer li").first
+        visit.page.locator("#question textarea").press("Tab")
+        before = visit.page.locator("#answer .s1").first.evaluate("own => getComputedStyle(own).backgroundColor")
+        first.focus()
+        after = visit.page.locator("#answer .s1").first.evaluate("own => getComputedStyle(own).backgroundColor")
+        assert before != after == "rgb(158, 203, 255)"
+        visit.page.screenshot(path=tmp_path / "ask.png")
+        assert (tmp_path / "ask.png").stat().st_size > 10_000
+
+    def test_script_tags_and_templates_stay_text(self, visit: Visit) -> None:
+        title = visit.page.title()
+        visit.fill(passage=EVIL, question=EVIL)
+        visit.page.click("#ask-button")
+        visit.page.wait_for_selector("#answer .passage")
+        assert visit.page.inner_text("#answer .passage") == EVIL
+        assert visit.page.locator("#answer script, #answer img").count() == 0
+        assert visit.page.title() == title
+
+    def test_combining_marks_survive_the_round_trip(self, visit: Visit) -> None:
+        visit.fill(passage=DECOMPOSED, question="cat")
+        visit.page.click("#ask-button")
+        visit.page.wait_for_selector("#answer .passage")
+        assert visit.page.text_content("#answer .passage") == DECOMPOSED
+
+    def test_a_pair_gets_a_bar_a_label_by_keyboard_alone(self, visit: Visit, judge: Predictor) -> None:
+        visit.page.get_by_role("tab", name="Hỏi đáp").focus()
+        visit.page.keyboard.press("Tab")
+        visit.page.keyboard.press("Enter")
+        visit.page.locator("#premise textarea").focus()
+        visit.page.keyboard.press("Control+A")
+        visit.page.keyboard.type("cat sleeps")
+        visit.page.keyboard.press("Tab")
+        visit.page.keyboard.press("Control+A")
+        visit.page.keyboard.type("dog runs")
+        visit.page.keyboard.press("Enter")
+        said = visit.text("#label", "%")
+        best = visit.page.inner_text("#label .best")
+        assert judge.entails("cat sleeps", "dog runs").label in best and "mâu thuẫn" in said
+
+    def test_the_slider_sharpens_the_plan(self, visit: Visit) -> None:
+        visit.tab("Vận chuyển")
+        visit.page.click("#second input")
+        visit.page.get_by_role("option", name=re.compile("teacher$")).click()
+        visit.fill(sentence="cat sleeps very dog")
+        visit.page.click("#draw-button")
+        visit.page.wait_for_selector("#plan svg")
+        assert visit.page.locator("#plan svg").count() == 2 and "cat" in visit.page.inner_text("#plan")
+        slider = visit.page.locator("#epsilon input[type=range]")
+        slider.focus()
+        slider.press("Home")
+        sharp = visit.text("#plan", "ε = 0.001")
+        assert "sleeps" in sharp
+        slider.press("End")
+        assert "ε = 3.16" in visit.text("#plan", "ε = 3.16")
+
+    def test_models_of_two_widths_are_told_apart(self, visit: Visit) -> None:
+        visit.tab("Vận chuyển")
+        visit.page.click("#second input")
+        visit.page.get_by_role("option", name=re.compile("wide$")).click()
+        visit.page.click("#draw-button")
+        assert "số chiều khác nhau" in visit.text("#plan", "chiều")
+
+    def test_training_shows_tables_and_curves_and_what_is_unfinished(self, visit: Visit) -> None:
+        visit.tab("Huấn luyện")
+        visit.page.click("#show-button")
+        said = visit.text("#report", "accuracy")
+        assert "student-kdda" in said and "Chưa chạy xong" in said
+        assert visit.page.locator("#report svg").count() >= 3 and visit.page.locator("#report table").count() >= 3
+
+    def test_the_interface_speaks_both_languages(self, visit: Visit) -> None:
+        visit.page.get_by_label("English").click()
+        visit.page.get_by_role("tab", name="Transport").wait_for()
+        assert visit.page.inner_text("#ask-button") == "Answer"
+        assert visit.page.evaluate("document.documentElement.lang") == "en"
+        visit.fill(passage=" ", question="cat")
+        visit.page.click("#ask-button")
+        assert "fill in every field" in visit.text("#answer", "field")
+        visit.page.get_by_label("Tiếng Việt").click()
+        visit.page.get_by_role("tab", name="Vận chuyển").wait_for()
+        visit.page.click("#ask-button")
+        assert "điền đủ" in visit.text("#answer", "điền")
+
+    def test_a_browser_that_asks_for_english_gets_it(self, browser: Any, site: Live) -> None:
+        own = Visit(browser, site.url, locale="en-GB")
+        own.page.get_by_role("tab", name="Transport").wait_for()
+        own.context.close()
+
+    def test_what_is_too_long_is_said(self, visit: Visit) -> None:
+        visit.fill(passage="cat " * 1000, question="cat")
+        visit.page.click("#ask-button")
+        assert "3,000" in visit.text("#answer", "3,000")
+
+    def test_it_fits_a_phone(self, browser: Any, site: Live) -> None:
+        own = Visit(browser, site.url, viewport={"width": 360, "height": 640})
+        own.page.click("#ask-button")
+        own.page.wait_for_selector("#answer .passage")
+        assert own.page.evaluate("document.documentElement.scrollWidth") <= 360
+        own.context.close()
+
+    def test_nothing_is_loaded_from_elsewhere(self, visit: Visit, site: Live) -> None:
+        visit.page.click("#ask-button")
+        visit.page.wait_for_selector("#answer .passage")
+        outside = [url for url in visit.asked if not url.startswith((site.url, "data:", "blob:"))]
+        assert outside == [] and len(visit.asked) > 10
+
+    def test_an_open_page_does_not_keep_a_server_from_stopping(self, browser: Any, judge: Predictor) -> None:
+        with serving([judge], Limits(seconds=50.0), page=True) as own:
+            opened = Visit(browser, own.url)
+            opened.page.click("#ask-button")
+            assert "chưa có mô hình đọc hiểu" in opened.text("#answer", "mô hình")
+        opened.context.close()
+
+
+@pytest.mark.parametrize("text", [EVIL, DECOMPOSED, "", " \n ", "\u202e\x00"])
+def test_markup_shows_the_passage_to_the_character(text: str) -> None:
+    context = f"{text}answer{text}"
+    start = len(text)
+    own = {"text": "answer", "start": start, "end": start + 6, "probability": 0.5}
+    candidates = [own, {**own, "text": text + "answer", "start": 0}, {**own, "text": "swer", "start": start + 2}]
+    html = answer_html(FoundAnswer("answer", start, start + 6, 0.5, candidates, None), context, WORDS[ENGLISH])
+    passage = re.search(r'<p class="passage">(.*?)</p><p class="hint">', html, re.S)
+    assert passage and re.sub(r"</?(mark|span)[^>]*>", "", passage[1]) == plain(context)
+    assert "<script" not in html and "${" not in html and "{{" not in html
+
+
+def test_both_languages_say_everything_and_no_more() -> None:
+    ours, theirs = WORDS[VIETNAMESE], WORDS[ENGLISH]
+    for name, said in vars(ours).items():
+        other = getattr(theirs, name)
+        assert said and (other or name == "labels"), name
+        if isinstance(said, str):
+            assert sorted(re.findall(r"{\w+}", said)) == sorted(re.findall(r"{\w+}", other)), name

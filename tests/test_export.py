@@ -1,0 +1,97 @@
+"""Exports: the same answers as the checkpoint they were made of, through the same interface."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import kdda
+from kdda.cli import main
+from kdda.errors import KddaError
+from kdda.export import export
+from tests.conftest import make_questions, make_rows, write_rows
+from tests.heads import make_judge, make_phobert_head, make_reader
+
+pytest.importorskip("onnxruntime", reason='needs pip install "kdda[export]"')
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reader and its export, a judge and its export in 8 bits."""
+    folder = tmp_path_factory.mktemp("exports")
+    export(make_reader(folder / "qa", sharp=20), folder / "qa-onnx", data=rows(folder, "qa"))
+    export(make_judge(folder / "nli", sharp=20), folder / "nli-int8", int8=True, data=rows(folder, "nli"))
+    return folder
+
+
+def rows(folder: Path, task: str) -> str:
+    made = make_questions("bb", 40, 0) if task == "qa" else make_rows("bb", 40, 0)
+    return write_rows(folder / f"{task}.jsonl", made)
+
+
+def test_an_exported_reader_answers_as_its_checkpoint_does(folders: Path) -> None:
+    contexts = [row["context"] for row in make_questions("bb", 30, 1)] + ["dog runs " * 200]
+    ours, theirs = (kdda.load(folders / name).answer("cat", contexts) for name in ("qa", "qa-onnx"))
+    assert [own.text for own in ours] == [own.text for own in theirs]
+    assert [own.score for own in ours] == pytest.approx([own.score for own in theirs], abs=1e-4)
+
+
+def test_an_export_in_8_bits_labels_nearly_as_its_checkpoint_does(folders: Path) -> None:
+    pairs = [(row["premise"], row["hypothesis"]) for row in make_rows("bb", 40, 1)]
+    ours, theirs = (kdda.load(folders / n).entails(*map(list, zip(*pairs, strict=True))) for n in ("nli", "nli-int8"))
+    assert sum(a.label == b.label for a, b in zip(ours, theirs, strict=True)) >= 36
+    assert (folders / "nli-int8" / "model.onnx").stat().st_size > 0
+
+
+def test_an_export_says_how_well_it_agrees_and_remembers_it(folders: Path) -> None:
+    record = json.loads((folders / "qa-onnx" / "export.json").read_text())
+    assert record["rows"] == 40 and record["agreement"] == 100 and 0 <= record["max_logit_difference"] < 1e-4
+    assert not json.loads((folders / "qa-onnx" / "export.json").read_text())["int8"]
+
+
+def test_phobert_can_be_exported_with_its_slow_tokenizer(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "in.jsonl", [{"premise": "Hà Nội là thủ đô.", "hypothesis": "Mưa lớn."}] * 3)
+    name = make_phobert_head(tmp_path / "phobert", "nli")
+    export(name, tmp_path / "out", data=data)
+    ours, theirs = (kdda.load(own).entails("Sông Hồng chảy qua Hà Nội.", "Mưa.") for own in (name, tmp_path / "out"))
+    assert list(ours.probabilities.values()) == pytest.approx(list(theirs.probabilities.values()), abs=1e-5)
+
+
+def test_what_cannot_be_exported_is_refused_and_leaves_nothing(folders: Path, tmp_path: Path) -> None:
+    for name, form, data, said in (
+        ("qa", "onx", "", 'did you mean "onnx"'),
+        ("qa-onnx", "onnx", "", "an export already"),
+        ("qa", "onnx", str(folders / "nli.jsonl"), 'no field "question"'),
+        ("qa", "onnx", "no.jsonl", "no file"),
+    ):
+        with pytest.raises(KddaError, match=said):
+            export(str(folders / name), tmp_path / "out", form, data=data)
+    with pytest.raises(KddaError, match="not empty"):
+        export(str(folders / "qa"), folders)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_or_unfinished_export_is_named(folders: Path, tmp_path: Path) -> None:
+    for name, said in (("export.json", "not finished"), ("model.onnx", "cannot be run")):
+        folder = tmp_path / name
+        folder.mkdir()
+        for path in (folders / "qa-onnx").iterdir():
+            (folder / path.name).write_bytes(path.read_bytes())
+        if name == "export.json":
+            (folder / name).unlink()
+        else:
+            (folder / name).write_bytes((folder / name).read_bytes()[:1000])
+        with pytest.raises(KddaError, match=said):
+            kdda.load(folder)
+
+
+def test_without_onnxruntime_the_message_names_what_to_install(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    monkeypatch.setattr("sys.argv", ["kdda", "export", str(folders / "qa"), str(folders / "again")])
+    with pytest.raises(SystemExit):
+        main()
+    assert 'pip install "kdda[export]"' in capsys.readouterr().err
