@@ -1,5 +1,6 @@
 """Pictures: a plan's rows are shares, and files hold what they should."""
 
+import json
 import re
 from pathlib import Path
 
@@ -56,10 +57,10 @@ def test_the_command_line_draws_runs_and_plans(
     tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for weight in (0.1, 0.3, 1.0):
-        write_run(tmp_path / "runs", f"kdda-{weight}", 1, 0.6, weight=weight)
-    teacher = tmp_path / "runs" / "teachers" / "vi-0123456789ab"
-    teacher.mkdir(parents=True)
-    (teacher / "teacher.json").write_text('{"model": "$x$", "dev": {"accuracy": 60.0}, "seconds": 1}')
+        run = write_run(tmp_path / "runs", f"kdda-{weight}", 1, 0.6, weight=weight)
+        spoke = {"event": "final-teacher", "language": "vi", "model": "$x$", "accuracy": 60.0, "seconds": 9.0}
+        with (run / "metrics.jsonl").open("a") as metrics:
+            metrics.write(json.dumps(spoke) + "\n")
     student = make_model(tmp_path / "student")
     text = "cat $sleeps$ <b>"
     for options in ([str(tmp_path / "runs")], [student, "--teacher", student, "--text", text]):

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from kdda.errors import KddaError, did_you_mean
 from kdda.look.plan import Reader, plan_between
+from kdda.report import listening, select_rates
 from kdda.report.document import Figure
-from kdda.report.figures import curves, scores_by_weight, teachers
+from kdda.report.figures import curves, scores_by_weight, teachers_by_arm
 from kdda.report.plans import plan_figures
 from kdda.report.runs import MODEL, Run, find_runs
 
@@ -60,17 +61,20 @@ def _figures(folder: Path, sentence: Sentence | None) -> Iterator[Figure]:
         yield from plan_figures(first.tokens, second.tokens, plan.shares, (first.name, second.name), sentence.epsilon)
         return
     runs = find_runs(folder)
-    for root in sorted({run.folder.parents[1] for run in runs}):  # one task's
-        yield from _of_runs([run for run in runs if run.folder.parents[1] == root], folder)
+    for task in sorted({str(run.recipe.get("task")) for run in runs}):
+        yield from _of_runs([run for run in runs if str(run.recipe.get("task")) == task])
 
 
-def _of_runs(runs: Sequence[Run], folder: Path) -> Iterator[Figure]:
+def _of_runs(runs: Sequence[Run]) -> Iterator[Figure]:
     target = str(runs[0].recipe.get("target"))
     metric = next((e["metric"] for run in runs for e in run.events if e["event"] == "task"), "")
+    if metric:
+        runs, _ = select_rates(runs, target, metric)
     yield from curves(runs)
     if metric:
         yield from scores_by_weight([run for run in runs if target in run.test], target, metric)
-        yield from teachers(runs, folder, metric)
+        if worth := listening(runs, metric):
+            yield teachers_by_arm(worth)
 
 
 def _write(figure: Figure, out: Path, form: str, number: int) -> Path:

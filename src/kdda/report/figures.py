@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import json
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -55,16 +53,13 @@ def scores_by_arm(runs: Sequence[Run], language: str, metric: str) -> Figure:
 
 def teachers_by_arm(worth: Table) -> Figure:
     """What teachers score on their development rows, beside the arms that heard none (`listening`)."""
-    names = worth.header[1:]
     figure, axes = _canvas(worth.title.removeprefix("Worth listening to? "), "", height=0.6 + 0.4 * len(worth.rows))
-    for column, name in enumerate(names, 1):
+    for column, name in enumerate(worth.header[1:], 1):
         scores = [float(row[column]) for row in reversed(worth.rows)]
-        axes.plot(
-            scores, range(len(scores)), "o" if column == 1 else "|", label=name, markersize=7 if column == 1 else 14
-        )
-    axes.set_yticks(range(len(worth.rows)), [row[0] for row in reversed(worth.rows)])
+        axes.plot(scores, range(len(scores)), "o" if column == 1 else "|", label=name, markersize=8 * min(column, 2))
+    axes.set_yticks(range(len(worth.rows)), [row[0] for row in reversed(worth.rows)], parse_math=False)
     axes.legend(fontsize="small")
-    return Figure("Teachers and the students that heard none", _svg(figure))
+    return drawn("Teachers and the students that heard none", figure)
 
 
 def scores_by_weight(runs: Sequence[Run], language: str, metric: str) -> list[Figure]:
@@ -82,28 +77,6 @@ def scores_by_weight(runs: Sequence[Run], language: str, metric: str) -> list[Fi
     spreads = [mean_sd(by_weight[weight]) for weight in weights]
     axes.errorbar(weights, [mean for mean, _ in spreads], yerr=[sd or 0 for _, sd in spreads], fmt="o-", capsize=3)
     return [drawn("Score against λ", figure)]
-
-
-def teachers(runs: Sequence[Run], folder: Path, metric: str) -> list[Figure]:
-    """Each teacher's score on its own language's development rows, beside the arms' there."""
-    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for path in sorted((folder / "teachers").glob("*/teacher.json")):
-        said = json.loads(path.read_text(encoding="utf-8"))
-        if metric in said["dev"]:
-            found[path.parent.name.rpartition("-")[0]][f"teacher {said['model']}"].append(float(said["dev"][metric]))
-    for run in runs if found else ():
-        for language in found.keys() & run.dev.keys():
-            found[language][run.arm].append(float(run.dev[language][metric]))
-    return [_beside(f"Teachers and arms, {language}", own, metric, language) for language, own in sorted(found.items())]
-
-
-def _beside(title: str, found: dict[str, list[float]], metric: str, language: str) -> Figure:
-    figure, axes = _canvas(f"{metric.replace('_', ' ')}, {language} development rows", "", 0.5 + 0.4 * len(found))
-    for place, values in enumerate(reversed(found.values())):
-        mean, sd = mean_sd(values)
-        axes.errorbar(mean, place, xerr=sd or 0, fmt="o", color="C0", capsize=3)
-    axes.set_yticks(range(len(found)), list(reversed(found)), parse_math=False)
-    return drawn(title, figure)
 
 
 def _canvas(x: str, y: str, height: float = 3.0) -> tuple[Any, Any]:
