@@ -247,6 +247,17 @@ def test_a_folder_with_another_recipes_run_is_refused_and_kept(bench: Bench, com
     assert "finished already" in command(*arguments)[1]
 
 
+def test_a_run_made_before_a_field_was_known_is_continued(bench: Bench, command: Any) -> None:
+    arguments = ("run", bench.write(), "--out", bench.folder / "runs", "--arms", "student")
+    assert command(*arguments)[0] == 0
+    path = bench.folder / "runs/nli/student/seed-1/recipe.yaml"
+    recipe = yaml.safe_load(path.read_text())
+    del recipe["training"]["micro_batch"], recipe["learning_rates"]
+    path.write_text(yaml.safe_dump(recipe))
+    code, text, _ = command(*arguments)
+    assert code == 0 and "finished already" in text
+
+
 def test_a_second_process_is_kept_out_of_a_folder_that_is_being_written(bench: Bench, command: Any) -> None:
     folder = bench.folder / "runs" / "nli" / "student"
     folder.mkdir(parents=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 from rich.console import Console
 
 from kdda.distill import WIDTHS_MAY_DIFFER, check_objective, ranks
@@ -166,6 +168,8 @@ def _check_same(path: Path, recipe: Recipe) -> None:
     """Refuse a folder that holds a run of another recipe: mixing them would make a table of nothing."""
     here = yaml.safe_load(recipe.to_yaml())
     there = yaml.safe_load(path.read_text(encoding="utf-8"))
+    with suppress(ValidationError):  # fields that a newer kdda has come to know have their defaults
+        there = yaml.safe_load(Recipe.model_validate(there).to_yaml())
     differences = [found for found in _differences(there, here) if found[0] not in NO_RESULT]
     changes = [f"{key}: {a!r} there, {b!r} here" for key, a, b in differences]
     if changes:
