@@ -119,11 +119,12 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders that `kdda run --out` has written.")],
     out: Annotated[Path | None, typer.Option(help="A file ending in .html, .md, .tex or .csv.")] = None,
     arms: Annotated[str, typer.Option(help="Some of the arms: a,b. All by default.")] = "",
+    seeds: Annotated[str, typer.Option(help="Some of the seeds: 1,2. All by default.")] = "",
 ) -> None:
     """Tables, paired differences with intervals, costs and curves, from run folders alone."""
     from kdda.report import write_report
 
-    text = write_report(runs, out, _names(arms) or None)
+    text = write_report(runs, out, _names(arms) or None, _numbers(seeds) or None)
     print(f"written: {out}" if out else text)
 
 

@@ -125,6 +125,9 @@ def test_some_arms_can_be_reported_alone(runs: Path) -> None:
     assert "student-da" in text and "student-kdda" not in text
     with pytest.raises(KddaError, match='no run of "student-kda" — did you mean "student-kdda"'):
         write_report([runs], None, ["student-kda"])
+    assert "over seeds 1, 3." in write_report([runs], None, None, [1, 3])
+    with pytest.raises(KddaError, match="no run at seed 9; there are 1, 2, 3"):
+        write_report([runs], None, None, [9])
 
 
 def test_arms_are_held_against_those_that_hear_no_teacher_whatever_they_are_called(tmp_path: Path) -> None:

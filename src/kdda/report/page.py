@@ -29,11 +29,13 @@ class Scored:
     scores: tuple[str, ...]
 
 
-def write_report(folders: Sequence[Path], out: Path | None, arms: Sequence[str] | None = None) -> str:
+def write_report(
+    folders: Sequence[Path], out: Path | None, arms: Sequence[str] | None = None, seeds: Sequence[int] | None = None
+) -> str:
     """The report of all finished runs below some folders; written in the form that the file's suffix names.
 
     Args:
-        arms: leave the others out.
+        arms, seeds: leave the others out.
 
     Raises:
         KddaError: no run, runs of two recipes, or a form that is not there.
@@ -41,13 +43,13 @@ def write_report(folders: Sequence[Path], out: Path | None, arms: Sequence[str] 
     form = FORMS.get(out.suffix.lower()) if out else FORMS[".md"]
     if form is None:
         raise KddaError(f'--out {out}: no form for "{out and out.suffix}"; there are {", ".join(FORMS)}')
-    text = form(report(folders, arms))
+    text = form(report(folders, arms, seeds))
     if out:
         out.write_text(text, encoding="utf-8")
     return text
 
 
-def report(folders: Sequence[Path], only: Sequence[str] | None = None) -> Document:
+def report(folders: Sequence[Path], arms: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> Document:
     """The report as tables and figures."""
     for folder in folders:
         if not folder.is_dir():
@@ -56,20 +58,20 @@ def report(folders: Sequence[Path], only: Sequence[str] | None = None) -> Docume
     unfinished = sorted({path.parent for folder in folders for path in _begun(folder)})
     if not runs:
         raise KddaError(f"no finished run in {', '.join(map(str, folders))}" + _unfinished(unfinished))
-    runs = in_order(_of_arms(runs, only))
+    runs = in_order(_chosen(runs, arms, seeds))
     _check_one_experiment(runs)
     recipe, scored = runs[0].recipe, _scored(runs)
     target = str(recipe["target"])
     runs, chosen = select_rates(runs, target, scored.metric)
-    arms = list(dict.fromkeys(run.arm for run in runs))
+    shown = list(dict.fromkeys(run.arm for run in runs))
     found, worth = differences(runs, target), listening(runs, scored.metric)
     parts: list[Table | Figure] = [
-        comparison(runs, target, scored, arms, str(recipe.get("note") or "")),
+        comparison(runs, target, scored, shown, str(recipe.get("note") or "")),
         *([difference_table(found, scored.metric.replace("_", "-"))] if found else []),
         *([worth] if worth else []),
-        _breakdown(runs, arms, target),
+        _breakdown(runs, shown, target),
         _data(runs),
-        _cost(runs, arms),
+        _cost(runs, shown),
         scores_by_arm(runs, target, scored.metric),
         *([teachers_by_arm(worth)] if worth else []),
         *scores_by_weight(runs, target, scored.metric),
@@ -79,12 +81,15 @@ def report(folders: Sequence[Path], only: Sequence[str] | None = None) -> Docume
     return Document(f"{recipe['name']}: {recipe['task']}, target {target}", lines, parts)
 
 
-def _of_arms(runs: Sequence[Run], wanted: Sequence[str] | None) -> list[Run]:
-    there = list(dict.fromkeys(run.arm for run in runs))
-    for arm in wanted or ():
+def _chosen(runs: Sequence[Run], arms: Sequence[str] | None, seeds: Sequence[int] | None) -> list[Run]:
+    there, numbers = list(dict.fromkeys(run.arm for run in runs)), {run.seed for run in runs}
+    for arm in arms or ():
         if arm not in there:
             raise KddaError(f'--arms: no run of "{arm}"{did_you_mean(arm, there)}; there are {", ".join(there)}')
-    return [run for run in runs if not wanted or run.arm in wanted]
+    for seed in seeds or ():
+        if seed not in numbers:
+            raise KddaError(f"--seeds: no run at seed {seed}; there are {', '.join(map(str, sorted(numbers)))}")
+    return [run for run in runs if (not arms or run.arm in arms) and (not seeds or run.seed in seeds)]
 
 
 def _begun(folder: Path) -> Iterable[Path]:
