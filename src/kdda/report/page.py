@@ -89,7 +89,10 @@ def _chosen(runs: Sequence[Run], arms: Sequence[str] | None, seeds: Sequence[int
     for seed in seeds or ():
         if seed not in numbers:
             raise KddaError(f"--seeds: no run at seed {seed}; there are {', '.join(map(str, sorted(numbers)))}")
-    return [run for run in runs if (not arms or run.arm in arms) and (not seeds or run.seed in seeds)]
+    found = [run for run in runs if (not arms or run.arm in arms) and (not seeds or run.seed in seeds)]
+    if not found:
+        raise KddaError("none of these arms has run at any of these seeds")
+    return found
 
 
 def _begun(folder: Path) -> Iterable[Path]:
