@@ -49,6 +49,7 @@ class Estimate:
         for arm in self.arms:
             for language, teacher in self.recipe.teachers_of(arm).items():
                 self._listening(arm, language, teacher)
+        self.disk_speed = bytes_a_second(free_folder(out))
         self.spent = time.perf_counter() - started
 
     def _wanted(self) -> dict[ModelSpec, set[str]]:
@@ -133,7 +134,7 @@ class Estimate:
         rows = {language: len(self.data[language]["train"]) for language in languages}
         read = sum(len(splits["dev"]) for splits in self.data.values()) + epochs * len(self.data[languages[0]]["dev"])
         written = own.saved + epochs * own.trained
-        disk = written / bytes_a_second(free_folder(self.out))
+        disk = written / self.disk_speed
         return (
             own.load
             + sum(rows.values()) * own.encode

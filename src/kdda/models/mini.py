@@ -203,6 +203,7 @@ def multilingual() -> MiniWeights:
         return MiniWeights(_config(reader), _encoder_state(reader), _xlmr_tokenizer(reader.pieces))
 
 
+@lru_cache(maxsize=1)
 def english_folder() -> Path:
     """The folder of mini/english inside its package, an ordinary checkpoint."""
     return package_file(*ENGLISH).parents[0]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -88,8 +89,9 @@ def transferred_rows(
     return torch.nn.functional.embedding_bag(flat, rows, starts, mode="mean")
 
 
+@lru_cache(maxsize=1)
 def vietnamese() -> MiniWeights:
-    """mini/vietnamese with all 12 layers."""
+    """mini/vietnamese with all 12 layers; callers copy, since it is made once a process."""
     source = multilingual()
     pieces = source.tokenizer.convert_ids_to_tokens(range(len(source.tokenizer)))
     vocabulary = entries(pieces)
