@@ -223,7 +223,7 @@ def environment() -> dict[str, Any]:
     """What a run was made with, for its folder."""
     return {
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "processes": ranks.size(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
