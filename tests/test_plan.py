@@ -35,6 +35,7 @@ def test_finished_runs_cost_nothing_more(bench: Bench, command: Any) -> None:
     command("run", bench.write(), "--out", out)
     _, text, _ = command("plan", bench.write(), "--out", out)
     assert "3 runs" in text and "3 of them finished" in text and "Time left: about 0 s" in text
+    assert "| teacher aa" not in text.split("## Work")[1]  # it is made already
     worth = [line for line in text.splitlines() if line.startswith("WARNING: this teacher is no better")]
     _, table, _ = command("run", bench.write(), "--out", out)
     assert worth == [line for line in table.splitlines() if line.startswith("WARNING: this teacher")]
@@ -46,6 +47,14 @@ def test_everything_that_is_missing_is_said_at_once_with_how_to_get_it(bench: Be
     code, text, _ = command("plan", bench.write(), "--out", bench.folder / "runs")
     assert code == 1 and text.count("MISSING") == 2
     assert "nowhere.jsonl" in text and "ask its authors" in text and "no-model" in text and "Time left" not in text
+
+
+def test_models_that_do_not_fit_are_refused_as_the_run_would(bench: Bench, command: Any) -> None:
+    bench.values["teachers"]["bb"] = make_model(bench.folder / "wide", width=24)
+    code, _, error = command("plan", bench.write(), "--out", bench.folder / "runs")
+    assert code == 2 and "24 wide" in error and "16" in error
+    code, _, error = command("plan", bench.write(), "--set", "distill.objective=sinkhon")
+    assert code == 2 and 'did you mean "sinkhorn"' in error
 
 
 def test_licences_that_bind_whoever_passes_a_model_on_are_warned_of(bench: Bench, command: Any) -> None:

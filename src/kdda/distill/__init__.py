@@ -4,7 +4,7 @@ from kdda.distill.cache import free_bytes
 from kdda.distill.finetune import Job, Store, Student, fine_tune, scores_by_language
 from kdda.distill.loss import WIDTHS_MAY_DIFFER, DistillationLoss, check_objective
 from kdda.distill.probe import Listening, Measured, Probe, bytes_a_second
-from kdda.distill.teachers import Lessons, Teacher, fingerprint, prepare_teacher
+from kdda.distill.teachers import Lessons, Teacher, fingerprint, is_ready, prepare_teacher
 from kdda.distill.trainer import in_bfloat16
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "fingerprint",
     "free_bytes",
     "in_bfloat16",
+    "is_ready",
     "prepare_teacher",
     "scores_by_language",
 ]

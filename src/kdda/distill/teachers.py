@@ -56,6 +56,16 @@ def _identity(spec: TeacherSpec) -> dict[str, Any]:
     return {**spec.model_dump(), "files": [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]}
 
 
+def folder_of(spec: TeacherSpec, lessons: Lessons, store: Path) -> Path:
+    """Where the store keeps a teacher."""
+    return store / f"{lessons.language}-{fingerprint(spec, lessons)}"
+
+
+def is_ready(spec: TeacherSpec, lessons: Lessons, store: Path) -> bool:
+    """Whether a teacher needs no fine-tuning any more."""
+    return spec.random or spec.finetuned or (folder_of(spec, lessons, store) / RECORD).is_file()
+
+
 def prepare_teacher(spec: TeacherSpec, lessons: Lessons, store: Path, say: Say = print) -> Teacher:
     """The teacher of one language, fine-tuned now unless the store holds it already or the recipe calls it finished.
 
@@ -66,7 +76,7 @@ def prepare_teacher(spec: TeacherSpec, lessons: Lessons, store: Path, say: Say =
         return _measured(spec, lessons, load_for(lessons.task, spec, lessons.labels, random=spec.seed), lessons.labels)
     if spec.finetuned:
         return _finished(spec, lessons)
-    folder = store / f"{lessons.language}-{fingerprint(spec, lessons)}"
+    folder = folder_of(spec, lessons, store)
     record = folder / RECORD
     if ranks.agreed(record.is_file()):
         say(f"  teacher {lessons.language}: reused from {folder}")

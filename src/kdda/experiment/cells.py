@@ -59,6 +59,12 @@ class Cell:
         return f"{self.arm}{rate}, seed {self.seed}"
 
 
+def cells_of(recipe: Recipe, arms: Sequence[str], seeds: Sequence[int] | None = None) -> list[Cell]:
+    """Every run of some arms, seed after seed, so that whole comparisons are finished first."""
+    rates: Sequence[float | None] = recipe.learning_rates or [None]
+    return [Cell(arm, seed, rate) for seed in (seeds or recipe.seeds) for arm in arms for rate in rates]
+
+
 @dataclass(frozen=True)
 class Preparation:
     """One teacher to fine-tune, whoever listens to it."""
@@ -120,9 +126,8 @@ class Workshop:
 
     def teacher(self, language: str, spec: TeacherSpec, say: Say = lambda _: None) -> Teacher:
         """A teacher, ready to be asked; made now if it was not, unless another process is just making it."""
-        splits, store = self.data[language], self.out / "teachers"
-        training = self.recipe.teacher_training(spec)
-        lessons = Lessons(language, self.task, self.labels, splits["train"], splits["dev"], training)
+        store = self.out / "teachers"
+        lessons = lessons_of(self.recipe, self.task, self.data[language], language, spec)
         with in_turn(store / language, self.say):
             return prepare_teacher(spec, lessons, store, say)
 
@@ -229,6 +234,12 @@ def environment() -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         **{name: version(name) for name in LIBRARIES},
     }
+
+
+def lessons_of(recipe: Recipe, task: Task, splits: Splits, language: str, spec: TeacherSpec) -> Lessons:
+    """What a teacher of a language is fine-tuned on."""
+    labels = recipe.labels if task.labelled else []
+    return Lessons(language, task, labels, splits["train"], splits["dev"], recipe.teacher_training(spec))
 
 
 @contextmanager

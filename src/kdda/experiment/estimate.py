@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdda.distill import Listening, Probe, bytes_a_second, free_bytes
-from kdda.experiment.cells import Cell, Preparation, peak_megabytes, task_of
+from kdda.distill import Listening, Probe, bytes_a_second, free_bytes, is_ready
+from kdda.experiment.cells import Cell, Preparation, lessons_of, peak_megabytes, task_of
 from kdda.experiment.splits import Splits
 from kdda.recipe import ModelSpec, Recipe, TeacherSpec
 from kdda.report import Table
@@ -39,7 +39,7 @@ class Estimate:
         self.recipe, self.data, self.out, self.workers = recipe, data, out, workers
         self.cells, self.left = cells, left
         self.arms = list(dict.fromkeys(cell.arm for cell in cells))
-        task = task_of(recipe).fitted([row for splits in data.values() for row in splits["train"]])
+        self.task = task = task_of(recipe).fitted([row for splits in data.values() for row in splits["train"]])
         labels = self.recipe.labels if task.labelled else []
         rows = {language: splits["train"] for language, splits in data.items()}
         started = time.perf_counter()
@@ -83,7 +83,7 @@ class Estimate:
         )
 
     def work_table(self) -> Table:
-        """Steps and seconds of every teacher and arm."""
+        """Steps and seconds of every arm, and of every teacher that is to be made."""
         rows = [[str(work), "1", f"{steps:,}", _time(seconds)] for work, steps, seconds in self._teachers()]
         counts = Counter(cell.arm for cell in self.cells)
         rows += [[arm, str(counts[arm]), f"{self._steps(arm):,}", _time(self._seconds(arm))] for arm in counts]
@@ -109,9 +109,11 @@ class Estimate:
         )
 
     def _teachers(self) -> Iterator[tuple[Preparation, int, float]]:
+        """Those that are not ready, their steps and seconds."""
         made = {(lang, spec) for arm in self.arms for lang, spec in self.recipe.teachers_of(arm).items()}
         for language, spec in sorted(made, key=str):
-            if not spec.finetuned and not spec.random:
+            lessons = lessons_of(self.recipe, self.task, self.data[language], language, spec)
+            if not is_ready(spec, lessons, self.out / "teachers"):
                 steps = self._batches(spec, [language]) * self.recipe.teacher_training(spec).epochs
                 yield Preparation(language, spec), steps, self._fine_tuning(spec, [language], steps)
 

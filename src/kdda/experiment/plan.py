@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from kdda.errors import KddaError
-from kdda.experiment.cells import Cell, task_of
+from kdda.experiment.cells import cells_of, task_of
 from kdda.experiment.estimate import Estimate
-from kdda.experiment.run import chosen_arms, roles, width_of
+from kdda.experiment.run import check_models, chosen_arms, roles, width_of
 from kdda.experiment.splits import Splits, read_splits
 from kdda.models import check_weights, licence, load_config, warning_of
 from kdda.recipe import Recipe
@@ -41,18 +41,16 @@ class Plan:
     def __post_init__(self) -> None:
         self.task = task_of(self.recipe)
         self.arms = chosen_arms(self.recipe, self.arms)
-        rates: Sequence[float | None] = self.recipe.learning_rates or [None]
-        self.cells = [
-            Cell(arm, seed, rate) for seed in (self.seeds or self.recipe.seeds) for arm in self.arms for rate in rates
-        ]
+        self.cells = cells_of(self.recipe, self.arms, self.seeds)
 
     def document(self) -> Document:
         """What can be known now, and what it will cost where nothing is missing."""
         models, data = self._models(), self._data()
         parts = [models, *([_data_table(data)] if data else [])]
-        lines = [f"{len(self.cells)} runs in {self.out}, {self._done()} of them finished."]
+        left = [cell for cell in self.cells if not is_complete(cell.folder(self.out, self.task.name))]
+        lines = [f"{len(self.cells)} runs in {self.out}, {len(self.cells) - len(left)} of them finished."]
         if not self.missing:
-            left = [cell for cell in self.cells if not is_complete(cell.folder(self.out, self.task.name))]
+            check_models(self.recipe, self.arms or ())
             estimate = Estimate(self.recipe, data, self.cells, left, self.out, self.workers)
             parts += [estimate.models_table(), estimate.work_table()]
             lines += estimate.lines()
@@ -61,9 +59,6 @@ class Plan:
         lines += [f"WARNING: {warning}" for warning in self.warnings]
         lines += [f"MISSING: {what}" for what in self.missing]
         return Document(f"{self.recipe.name}: task {self.recipe.task}, target {self.recipe.target}", lines, parts)
-
-    def _done(self) -> int:
-        return sum(is_complete(cell.folder(self.out, self.task.name)) for cell in self.cells)
 
     def _models(self) -> Table:
         rows = []

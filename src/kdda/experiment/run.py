@@ -14,7 +14,7 @@ from rich.console import Console
 
 from kdda.distill import WIDTHS_MAY_DIFFER, check_objective, ranks
 from kdda.errors import KddaError, did_you_mean
-from kdda.experiment.cells import Cell, Preparation, Work, Workshop, say, task_of
+from kdda.experiment.cells import Cell, Preparation, Work, Workshop, cells_of, say, task_of
 from kdda.experiment.grid import Grid
 from kdda.models import check_weights, licence, load_config
 from kdda.recipe import ModelSpec, Recipe
@@ -50,8 +50,7 @@ class Experiment:
         self.recipe, self.out = recipe, out
         self.console = console or Console()
         self.arms = chosen_arms(recipe, arms)
-        rates: Sequence[float | None] = recipe.learning_rates or [None]
-        self.cells = [Cell(arm, seed, rate) for seed in (seeds or recipe.seeds) for arm in self.arms for rate in rates]
+        self.cells = cells_of(recipe, self.arms, seeds)
         self._check_folders(task_of(recipe).name)
         check_models(recipe, self.arms)
         self.workshop = Workshop.open(recipe, out, self.say)
