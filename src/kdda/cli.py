@@ -13,7 +13,7 @@ from kdda.errors import Interrupted, KddaError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-MISTAKE, INTERRUPTED = 2, 130  # exit codes
+FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # exit codes
 
 
 @app.callback()
@@ -30,18 +30,58 @@ def run(
         list[str] | None, typer.Option("--set", help="Change a field: teachers.vi=vinai/phobert-base. May repeat.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Where run folders go: OUT/<task>/<arm>/seed-<n>.")] = Path("runs"),
+    workers: Annotated[int, typer.Option(min=0, help="Runs at once, each in a process of its own.")] = 0,
+    ray: Annotated[str, typer.Option(help="The address of a Ray cluster (or auto), which does the runs.")] = "",
 ) -> None:
     """Fine-tune the teachers, train every arm of a recipe at every seed, and print the table.
 
-    Finished runs are kept and unfinished ones continued, so the same command goes on after Ctrl-C.
+    Finished runs are kept and unfinished ones continued, so the same command goes on after Ctrl-C. A run that fails
+    stops no other; the exit code is then 1.
     """
     from kdda.recipe import load_recipe
 
     chosen = load_recipe(recipe, set_ or [])
     numbers = _numbers(seeds)
-    from kdda.experiment import Experiment
+    from kdda.experiment import Experiment, Grid
 
-    print(Experiment(chosen, out, _names(arms) or None, numbers or None).run())
+    experiment = Experiment(chosen, out, _names(arms) or None, numbers or None)
+    failed = experiment.run(Grid(workers, ray))
+    experiment.say("\n" + experiment.table())
+    if failed:
+        reasons = "".join(f"\n  {name}: {why}" for name, why in failed.items())
+        sys.exit(_say(f"kdda: not everything was done; the same command tries again:{reasons}", FAILED))
+
+
+@app.command()
+def plan(
+    recipe: Annotated[str, typer.Argument(help="A built-in recipe's name (see `kdda recipes`) or a YAML file.")],
+    arms: Annotated[str, typer.Option(help="As for `kdda run`.")] = "",
+    seeds: Annotated[str, typer.Option(help="As for `kdda run`.")] = "",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="As for `kdda run`.")] = None,
+    out: Annotated[Path, typer.Option(help="As for `kdda run`.")] = Path("runs"),
+    workers: Annotated[int, typer.Option(min=1, help="As for `kdda run`.")] = 1,
+) -> None:
+    """Say what a recipe needs and what it will cost here, before anything runs: exit code 1 if something is missing."""
+    from kdda.recipe import load_recipe
+
+    chosen, numbers = load_recipe(recipe, set_ or []), _numbers(seeds)
+    from kdda.experiment import Plan
+    from kdda.report import markdown
+
+    planned = Plan(chosen, out, _names(arms) or None, numbers or None, workers)
+    print(markdown(planned.document()), end="")
+    if planned.missing:
+        sys.exit(FAILED)
+
+
+@app.command()
+def doctor() -> None:
+    """Say which versions, devices and extras there are."""
+    from kdda.experiment import doctor as examine
+    from kdda.report import to_markdown
+
+    for table in examine():
+        print(f"{table.title}\n\n{to_markdown(table)}")
 
 
 @app.command()
@@ -78,11 +118,12 @@ def evaluate(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders that `kdda run --out` has written.")],
     out: Annotated[Path | None, typer.Option(help="A file ending in .html, .md, .tex or .csv.")] = None,
+    arms: Annotated[str, typer.Option(help="Some of the arms: a,b. All by default.")] = "",
 ) -> None:
     """Tables, paired differences with intervals, costs and curves, from run folders alone."""
     from kdda.report import write_report
 
-    text = write_report(runs, out)
+    text = write_report(runs, out, _names(arms) or None)
     print(f"written: {out}" if out else text)
 
 
@@ -185,12 +226,25 @@ def plot(
 
 
 @app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="A run's folder, such as runs/nli/student-kdda/seed-1.")],
+    repository: Annotated[str, typer.Argument(help="owner/name on the Hugging Face Hub.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Send it. Without this, only what would be sent is said.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Make a new repository public; else it is private.")] = False,
+) -> None:
+    """Send a saved model with its card to the Hugging Face Hub."""
+    from kdda.report.push import push as send
+
+    print(*send(folder, repository, agreed=yes, public=public), sep="\n")
+
+
+@app.command()
 def recipes() -> None:
     """List the built-in recipes."""
     from kdda.recipe import built_in, load_recipe
 
     for name in built_in():
-        print(f"{name:20} {load_recipe(name).note}")
+        print(f"{name:26} {load_recipe(name).note}")
 
 
 def _names(text: str) -> list[str]:

@@ -108,6 +108,48 @@ def test_runs_of_two_recipes_are_not_mixed(runs: Path) -> None:
         report([runs])
 
 
+def test_one_arm_under_two_settings_is_not_mixed(runs: Path) -> None:
+    write_run(runs / "louder", "student-kdda", 4, 0.8, weight=1.0)
+    with pytest.raises(KddaError, match='two recipes under one name: arms of arm "student-kdda"'):
+        report([runs])
+
+
+def test_the_same_run_from_two_places_is_not_counted_twice(runs: Path) -> None:
+    write_run(runs / "again", "student", 1, 0.5)
+    with pytest.raises(KddaError, match='arm "student" has run twice at seed 1'):
+        report([runs])
+
+
+def test_some_arms_can_be_reported_alone(runs: Path) -> None:
+    text = write_report([runs], None, ["student", "student-da"])
+    assert "student-da" in text and "student-kdda" not in text
+    with pytest.raises(KddaError, match='no run of "student-kda" — did you mean "student-kdda"'):
+        write_report([runs], None, ["student-kda"])
+
+
+def test_arms_are_held_against_those_that_hear_no_teacher_whatever_they_are_called(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        write_run(tmp_path, "xlmr-da", seed, 0.6)
+        write_run(tmp_path, "a-louder-one", seed, 0.6, weight=1.0)
+    assert [(own.arm, own.baseline) for own in differences(find_runs(tmp_path), "vi")] == [("a-louder-one", "xlmr-da")]
+    assert "| vs xlmr-da |" in write_report([tmp_path], None)
+
+
+def test_a_teacher_is_shown_beside_the_arms_that_heard_none_and_warned_of(runs: Path) -> None:
+    for metrics in runs.rglob("metrics.jsonl"):
+        arm = metrics.parents[1].name
+        own = {"student": 40.0, "student-da": 61.0, "student-kdda": 62.0}[arm]
+        events = [{"event": "final-dev", "language": "vi", "rows": 243, "accuracy": own, "seconds": 9.0}]
+        if arm == "student-kdda":
+            events.append({"event": "final-teacher", "language": "vi", "model": "t", "accuracy": 60.5, "seconds": 9.0})
+        with metrics.open("a") as file:
+            file.write("".join(json.dumps(event) + "\n" for event in events))
+    text = write_report([runs], None)
+    assert re.search(r"\| vi, t +\| +60\.5 \| +40\.0 \| +61\.0 \|", text)
+    assert "WARNING: this teacher is no better than the student it teaches: vi, t 60.5, student-da 61.0." in text
+    assert "Teachers and the students" in write_report([runs], runs / "page.html")
+
+
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(KddaError, match="no folder"):
         report([tmp_path / "none"])

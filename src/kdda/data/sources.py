@@ -12,6 +12,7 @@ from typing import Any, Literal
 from zlib import crc32
 
 from kdda.errors import KddaError, did_you_mean
+from kdda.hub import try_hub
 
 EMBEDDED = Path(__file__).parent / "corpora"
 
@@ -162,6 +163,7 @@ def _hub_rows(name: str) -> Iterator[Row]:
     parts = dataset.split("/")
     if len(parts) not in (2, 3) or not split:
         raise KddaError(f'"{name}": a Hub source is written hub:owner/dataset[/config]:split')
+    try_hub()
     from datasets import load_dataset
 
     try:

@@ -1,20 +1,29 @@
 """Distillation: teachers, their states, the loss, and the fine-tuning that listens to them."""
 
+from kdda.distill.cache import free_bytes
 from kdda.distill.finetune import Job, Store, Student, fine_tune, scores_by_language
 from kdda.distill.loss import WIDTHS_MAY_DIFFER, DistillationLoss, check_objective
+from kdda.distill.probe import Listening, Measured, Probe, bytes_a_second
 from kdda.distill.teachers import Lessons, Teacher, fingerprint, prepare_teacher
+from kdda.distill.trainer import in_bfloat16
 
 __all__ = [
     "WIDTHS_MAY_DIFFER",
     "DistillationLoss",
     "Job",
     "Lessons",
+    "Listening",
+    "Measured",
+    "Probe",
     "Store",
     "Student",
     "Teacher",
+    "bytes_a_second",
     "check_objective",
     "fine_tune",
     "fingerprint",
+    "free_bytes",
+    "in_bfloat16",
     "prepare_teacher",
     "scores_by_language",
 ]

@@ -38,6 +38,7 @@ class TeacherStates:
         labels: the task's label names, in the student's order; none for tasks without labels.
         store: folder under which states of all teachers are kept; `None` asks the teacher in each step.
         bf16: whether the teacher computes in bfloat16, in which its states are stored in any case.
+        shuffled: a control: `batch` gives each row what the teacher says of another one.
     """
 
     def __init__(
@@ -48,10 +49,12 @@ class TeacherStates:
         labels: Sequence[str],
         store: Path | None = None,
         bf16: bool = False,
+        shuffled: bool = False,
     ):
         self.model = teacher.model.eval().requires_grad_(False)
         self.encoder, self.bf16 = encoder, bf16
         self.windows = [_windows(encoder, excerpt) for excerpt in excerpts]
+        self.shown = _another_each(len(self.windows)) if shuffled else list(range(len(self.windows)))
         self.order = [int(self.model.config.label2id[label]) for label in labels]
         self.store: StateStore | None = None
         self.written = 0
@@ -65,6 +68,9 @@ class TeacherStates:
 
     def batch(self, rows: Sequence[int]) -> Side:
         """The teacher's side of some rows, padded, with the mask of real tokens."""
+        return self._side([self.shown[row] for row in rows])
+
+    def _side(self, rows: Sequence[int]) -> Side:
         said = self.store.read(rows) if self.store is not None else self._ask(rows)
         lengths = torch.tensor([len(states) for states, _ in said])
         padded = pad_sequence([states for states, _ in said], batch_first=True).float()
@@ -83,7 +89,7 @@ class TeacherStates:
     def _solve_self_terms(self, settings: ObjectiveSettings) -> Float[Tensor, " rows"]:
         terms = torch.empty(len(self.windows))
         for rows in self._by_length(range(len(self.windows))):
-            side = self.batch(rows)
+            side = self._side(rows)
             terms[rows] = self_term(
                 side.states,
                 y_mask=side.mask,
@@ -96,7 +102,7 @@ class TeacherStates:
 
     def _calibrated(self) -> Tensor:
         # every k-th row, so that a source sorted by label or length is still seen whole
-        side = self.batch(range(0, len(self.windows), -(-len(self.windows) // CALIBRATION_ROWS)))
+        side = self._side(range(0, len(self.windows), -(-len(self.windows) // CALIBRATION_ROWS)))
         return torch.tensor(mean_pairwise_cost(side.states, side.mask), dtype=torch.float64)
 
     @torch.no_grad()
@@ -124,6 +130,18 @@ class TeacherStates:
     def _by_length(self, rows: Sequence[int]) -> list[list[int]]:
         order = sorted(rows, key=lambda row: _length(self.windows[row]))
         return [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+
+
+def _another_each(count: int) -> list[int]:
+    """For every row another one, each once: a fixed cycle through all of them.
+
+    >>> found = _another_each(5)
+    >>> sorted(found), any(row == other for row, other in enumerate(found))
+    ([0, 1, 2, 3, 4], False)
+    """
+    order: list[int] = torch.randperm(count, generator=torch.Generator().manual_seed(0)).tolist()
+    following = dict(zip(order, [*order[1:], *order[:1]], strict=True))
+    return [following[row] for row in range(count)]
 
 
 def teacher_bytes(encoder: Encoder, excerpts: Sequence[Excerpt], width: int) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PrinterCallback, set_seed
 
 from kdda.data import Example, OneLanguageBatches
+from kdda.distill import ranks
 from kdda.distill.allocator import keep_freed_memory
 from kdda.distill.cache import TeacherStates, free_bytes, teacher_bytes
 from kdda.distill.checkpoints import last_whole_checkpoint
@@ -47,7 +48,8 @@ class Job:
 
     Args:
         target: the language whose development rows select the model.
-        teachers: language → its frozen teacher; asked only when `distill` is given.
+        teachers: language → its frozen teacher; asked only when `distill` is given. A language without one learns its
+            task alone.
         store: of teacher states; without one the teacher is asked in each step.
     """
 
@@ -110,14 +112,23 @@ def fine_tune(job: Job, say: Say = print) -> Student:
     lesson = Lesson(job.task, job.labels, train, dev, job.target, encoder, *_teachers(job, train, say))
     if job.training.head == "standardized" and checkpoint.new_head:
         standardize_head(checkpoint.model, _first_states(checkpoint, encoder, train))
-    set_seed(job.seed)  # what was drawn above must not depend on which rooms drew
+    # what was drawn above must not depend on which rooms drew; ranks drop out different states
+    set_seed(job.seed + ranks.rank())
     trainer = _train(job, checkpoint, lesson)
     vocabulary.graft(_decay(job, trainer))
-    shutil.rmtree(job.folder / CHECKPOINTS, ignore_errors=True)
+    ranks.wait()
+    if ranks.first():
+        shutil.rmtree(job.folder / CHECKPOINTS, ignore_errors=True)
     return Student(checkpoint, encoder, trainer.metrics_log, job)
 
 
-def load_for(task: Task, spec: ModelSpec, labels: Sequence[str], attention_dropout: float | None = None) -> Checkpoint:
+def load_for(
+    task: Task,
+    spec: ModelSpec,
+    labels: Sequence[str],
+    attention_dropout: float | None = None,
+    random: int | None = None,
+) -> Checkpoint:
     """A model with the head that a task needs."""
     return load(
         spec.model,
@@ -126,6 +137,7 @@ def load_for(task: Task, spec: ModelSpec, labels: Sequence[str], attention_dropo
         labels=labels if task.labelled else None,
         segmenter=spec.segmenter,
         attention_dropout=attention_dropout,
+        random=random,
     )
 
 
@@ -169,7 +181,7 @@ def _teachers(
 ) -> tuple[DistillationLoss | None, dict[str, TeacherStates]]:
     if job.distill is None or job.teachers is None:
         return None, {}
-    states = {language: _states(job, language, own, say) for language, own in train.items()}
+    states = {language: _states(job, language, own, say) for language, own in train.items() if language in job.teachers}
     loss = DistillationLoss(job.distill, {language: found.scale for language, found in states.items()})
     if job.distill.objective == "sinkhorn":
         for language, found in states.items():
@@ -187,7 +199,8 @@ def _states(job: Job, language: str, own: Features, say: Say) -> TeacherStates:
     plan = f"stored in {job.store.folder}" if fits and job.store else "too large to store, asked in each step"
     say(f"  {job.name}: {language} teacher's states {needed / 2**20:,.0f} MB, {plan}")
     folder = job.store.folder if fits and job.store else None
-    found = TeacherStates(teacher, encoder, excerpts, labels, folder, in_bfloat16(job.training.precision))
+    shuffled = job.distill is not None and job.distill.shuffled
+    found = TeacherStates(teacher, encoder, excerpts, labels, folder, in_bfloat16(job.training.precision), shuffled)
     made = f"{found.written} blocks written; " if found.written else "found whole; " if fits else ""
     say(f"  {job.name}: {language} teacher: {made}its scale s = {found.scale:.3g}")
     return found
@@ -202,15 +215,16 @@ def _train(job: Job, checkpoint: Checkpoint, lesson: Lesson) -> DistillationTrai
     folder = job.folder / CHECKPOINTS
     folder.mkdir(parents=True, exist_ok=True)
     batches, stop = _batches(job, lesson), StopOnInterrupt()
-    last = last_whole_checkpoint(folder)
+    last = ranks.agreed(last_whole_checkpoint(folder) if ranks.first() else None)
     resume_step = int(last.rsplit("-", 1)[1]) if last else 0
     trainer = DistillationTrainer(
         lesson,
         MetricsLog(job.folder / METRICS, resume_step),
         batches,
+        job.training.micro_batch,
         model=checkpoint.model,
         args=arguments(job.training, folder, job.seed, job.task.metric, _steps(job, batches)),
-        callbacks=[ProgressBar(job.name), stop],
+        callbacks=[*([ProgressBar(job.name)] if ranks.first() else []), stop],
     )
     trainer.remove_callback(PrinterCallback)
     if not resume_step:
@@ -239,7 +253,7 @@ def _task_facts(job: Job, lesson: Lesson) -> dict[str, Any]:
 
 
 def _steps(job: Job, batches: OneLanguageBatches) -> int:
-    return -(-len(batches) // job.training.accumulation) * job.training.epochs
+    return len(batches) * job.training.epochs
 
 
 def _decay(job: Job, trainer: DistillationTrainer) -> float:

@@ -96,10 +96,11 @@ class StateStore:
     def term(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
         """A tensor that belongs to these states, such as their scale: read, or computed once and kept beside them."""
         path = self.folder / f"{name}.safetensors"
-        found = load_checked(path, self.name)
-        if found is None:
-            found = {"term": compute()}
-            save_checked(path, found, self.name)
+        with FileLock(self.folder / ".lock"):
+            found = load_checked(path, self.name)
+            if found is None:
+                found = {"term": compute()}
+                save_checked(path, found, self.name)
         return found["term"]
 
 

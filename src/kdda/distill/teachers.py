@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kdda.data import Example
+from kdda.distill import ranks
 from kdda.distill.finetune import Job, Say, fine_tune, load_for, scores_by_language
 from kdda.errors import KddaError
 from kdda.models import Checkpoint, load_config
@@ -25,6 +26,7 @@ class Teacher:
     """A fine-tuned, frozen teacher and its scores on its own language's development rows."""
 
     language: str
+    name: str
     checkpoint: Checkpoint
     dev: Mapping[str, Any]
 
@@ -60,17 +62,19 @@ def prepare_teacher(spec: TeacherSpec, lessons: Lessons, store: Path, say: Say =
     Args:
         store: folder of all teachers; each has its own below it, named by language and fingerprint.
     """
+    if spec.random:
+        return _measured(spec, lessons, load_for(lessons.task, spec, lessons.labels, random=spec.seed), lessons.labels)
     if spec.finetuned:
         return _finished(spec, lessons)
     folder = store / f"{lessons.language}-{fingerprint(spec, lessons)}"
     record = folder / RECORD
-    if record.is_file():
+    if ranks.agreed(record.is_file()):
         say(f"  teacher {lessons.language}: reused from {folder}")
     else:
         _make(spec, lessons, folder, say)
     made = ModelSpec(model=str(folder / MODEL), segmenter=spec.segmenter)
     checkpoint = load_for(lessons.task, made, lessons.labels)
-    return Teacher(lessons.language, checkpoint, json.loads(record.read_text(encoding="utf-8"))["dev"])
+    return Teacher(lessons.language, spec.model, checkpoint, json.loads(record.read_text(encoding="utf-8"))["dev"])
 
 
 def _finished(spec: TeacherSpec, lessons: Lessons) -> Teacher:
@@ -81,10 +85,16 @@ def _finished(spec: TeacherSpec, lessons: Lessons) -> Teacher:
         raise KddaError(
             f'teachers.{lessons.language}: "{spec.model}" is called finetuned, but lacks a {lessons.task.head} head'
         )
+    return _measured(spec, lessons, checkpoint, own)
+
+
+def _measured(spec: TeacherSpec, lessons: Lessons, checkpoint: Checkpoint, own: Sequence[str]) -> Teacher:
+    """A teacher that is not fine-tuned here, with its scores; `own` are the labels in its outputs' order."""
     encoder = checkpoint.encoder(lessons.training.max_length, lessons.training.stride)
     features = lessons.task.encode(lessons.dev, encoder)
     found = predict(checkpoint.model, lessons.task, features, encoder, own, lessons.language)
-    return Teacher(lessons.language, checkpoint, lessons.task.score(found, own))
+    name = f"{spec.model} with random weights" if spec.random else spec.model
+    return Teacher(lessons.language, name, checkpoint, lessons.task.score(found, own))
 
 
 def _own_labels(spec: TeacherSpec, lessons: Lessons) -> list[str]:
@@ -112,6 +122,8 @@ def _make(spec: TeacherSpec, lessons: Lessons, folder: Path, say: Say) -> None:
         folder=folder,
     )
     student = fine_tune(job, say)
-    dev = scores_by_language(student, job.dev)[language]
-    student.save()
-    write_whole(folder / RECORD, json.dumps({"model": spec.model, "dev": dev, "seconds": student.log.seconds}))
+    if ranks.first():
+        dev = scores_by_language(student, job.dev)[language]
+        student.save()
+        write_whole(folder / RECORD, json.dumps({"model": spec.model, "dev": dev, "seconds": student.log.seconds}))
+    ranks.wait()

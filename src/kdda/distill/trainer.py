@@ -6,16 +6,19 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerControl, TrainingArguments
 
 from kdda.data import OneLanguageBatches
+from kdda.distill import ranks
 from kdda.distill.cache import TeacherStates
 from kdda.distill.loss import DistillationLoss, last_hidden
 from kdda.distill.watch import MetricsLog
+from kdda.errors import KddaError
 from kdda.recipe import Training
 from kdda.tasks import Features, Task, predict
 from kdda.text import Encoder
@@ -49,25 +52,93 @@ class Mixture:
         return self.items[index]
 
 
+class Batches(DataLoader[Any]):
+    """A loader whose sampler is told the epoch, which decides its order."""
+
+    def set_epoch(self, epoch: int) -> None:
+        assert isinstance(self.batch_sampler, OneLanguageBatches)
+        self.batch_sampler.set_epoch(epoch)
+
+
+class Part(NamedTuple):
+    """Some rows of a batch: their share of it, and the means of the loss's terms over them."""
+
+    share: float
+    terms: dict[str, Any]
+
+
 class DistillationTrainer(Trainer):  # type: ignore[misc]
     """Trainer over one-language batches, whose loss may listen to that language's teacher."""
 
-    def __init__(self, lesson: Lesson, log: MetricsLog, batches: OneLanguageBatches, **options: Any):
+    def __init__(
+        self,
+        lesson: Lesson,
+        log: MetricsLog,
+        batches: OneLanguageBatches,
+        micro_batch: int | None = None,
+        **options: Any,
+    ):
         # Trainer wants an evaluation set to be given; `evaluate` reads the lesson's own.
         data = {"train_dataset": Mixture(lesson), "eval_dataset": lesson.dev.windows}
         super().__init__(**data, data_collator=self._collate, **options)
         self.lesson, self.metrics_log, self.batches = lesson, log, batches
         self.targets = {name: lesson.task.targets(own, lesson.labels) for name, own in lesson.train.items()}
-        self.model_accepts_loss_kwargs = False  # each micro-batch's loss is its own mean
+        self.model_accepts_loss_kwargs = False  # each batch's loss is its own mean
+        self.micro_batch = micro_batch or batches.batch_size
         self.terms: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
+        self.parts: list[Part] = []
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        loader = DataLoader(self.train_dataset, batch_sampler=self.batches, collate_fn=self._collate)  # type: ignore[arg-type,var-annotated]
-        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
-        return prepared
+        # not prepared by accelerate, which would give each rank batches of its own: they share every batch
+        return Batches(self.train_dataset, batch_sampler=self.batches, collate_fn=self._collate)  # type: ignore[arg-type]
 
     def _collate(self, items: Sequence[tuple[str, int]]) -> dict[str, Any]:
-        language, rows = items[0][0], [row for _, row in items]
+        """A batch is its language and its rows; `training_step` pads what it takes of them."""
+        return {"language": items[0][0], "rows": [row for _, row in items]}
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
+        """One gradient of the whole batch, shared out among ranks, in as many parts as the memory at hand asks for."""
+        language, rows = inputs["language"], inputs["rows"]
+        random = torch.get_rng_state()
+        while True:
+            self.parts = []
+            try:
+                found = self._step(model, language, rows)
+            except torch.OutOfMemoryError:
+                if self.micro_batch == 1 or ranks.size() > 1:  # the other ranks would wait for this one's first try
+                    raise KddaError(
+                        f"{self.micro_batch} of a batch's rows do not fit into the memory at hand; lower "
+                        "training.micro_batch or max_length"
+                    ) from None
+                self.micro_batch = -(-min(self.micro_batch, len(rows)) // 2)
+                model.zero_grad(set_to_none=True)
+                torch.set_rng_state(random)
+                continue
+            self._remember(language)
+            return found
+
+    def _step(self, model: Any, language: str, rows: Sequence[int]) -> Any:
+        own = rows[ranks.rank() :: ranks.size()]
+        weight = (
+            ranks.size() / len(rows) if own else 0.0
+        )  # gradients of ranks are averaged; one without rows adds nothing
+        *most, last = _parts(own or rows[:1], self.micro_batch)
+        found = []
+        for part in most:
+            with self.accelerator.no_sync(model):
+                found.append(super().training_step(model, self._padded(language, part, weight)))
+        found.append(super().training_step(model, self._padded(language, last, weight)))
+        return torch.stack(found).sum()
+
+    def _remember(self, language: str) -> None:
+        """The batch's terms, from those of its parts."""
+        terms = self.terms[language]
+        for name in self.parts[0].terms:
+            values = [(part.share, part.terms[name]) for part in self.parts]
+            whole = max(v for _, v in values) if name == "marginal_error" else sum(share * v for share, v in values)
+            terms[name].append(whole)
+
+    def _padded(self, language: str, rows: Sequence[int], weight: float) -> dict[str, Any]:
         windows = self.lesson.train[language].windows
         targets = {name: torch.tensor([own[row] for row in rows]) for name, own in self.targets[language].items()}
         return {
@@ -75,21 +146,21 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             **targets,
             "language": language,
             "rows": rows,
+            "share": len(rows) * weight,
         }
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
-        language, rows = inputs.pop("language"), inputs.pop("rows")
-        loss = self.lesson.loss
+        language, rows, share = inputs.pop("language"), inputs.pop("rows"), inputs.pop("share")
+        loss = self.lesson.loss if language in self.lesson.teachers else None
         outputs = model(**inputs, output_hidden_states=loss is not None)
-        terms, total = self.terms[language], outputs.loss
-        terms["task"].append(outputs.loss.detach())
+        terms, total = {"task": outputs.loss.detach()}, outputs.loss
         if loss is not None:
             student = Side(last_hidden(outputs), inputs["attention_mask"].bool(), getattr(outputs, "logits", None))
             found = loss.transport(language, student, self._teacher(language, rows))
             total = loss.total(outputs.loss, found.mean)
-            terms["transport"].append(found.mean.detach())
-            terms["marginal_error"].append(found.marginal_error)
-        return (total, outputs) if return_outputs else total
+            terms |= {"transport": found.mean.detach(), "marginal_error": found.marginal_error}
+        self.parts.append(Part(share, terms))
+        return (share * total, outputs) if return_outputs else share * total
 
     def _teacher(self, language: str, rows: Sequence[int]) -> Side:
         side, device = self.lesson.teachers[language].batch(rows), self.args.device
@@ -109,15 +180,21 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     def log(self, logs: dict[str, float], *_: Any, **__: Any) -> None:
         """Terms and languages apart, since a sum hides which of them moves."""
         for language, terms in self.terms.items():
-            means = {name: float(torch.tensor(values).mean()) for name, values in terms.items()}
+            own = {name: float(torch.tensor(values).mean()) for name, values in terms.items()}
             if "marginal_error" in terms:
-                means["marginal_error"] = float(max(terms["marginal_error"]))
+                own["marginal_error"] = float(max(terms["marginal_error"]))
+            found = ranks.gathered(own)
+            means = {name: (max if name == "marginal_error" else fmean)(o[name] for o in found) for name in own}
             self.metrics_log.write("train", step=self.state.global_step, language=language, **means)
         self.terms.clear()
         if "learning_rate" in logs:
             kept = {name: logs[name] for name in ("loss", "grad_norm", "learning_rate") if name in logs}
             self.metrics_log.write("step", step=self.state.global_step, epoch=self.state.epoch, **kept)
         self.control = self.callback_handler.on_log(self.args, self.state, self.control, logs)
+
+
+def _parts(rows: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def arguments(training: Training, folder: Path, seed: int, metric: str, steps: int) -> TrainingArguments:
@@ -127,7 +204,6 @@ def arguments(training: Training, folder: Path, seed: int, metric: str, steps: i
         seed=seed,
         num_train_epochs=training.epochs,
         per_device_train_batch_size=training.batch_size,
-        gradient_accumulation_steps=training.accumulation,
         learning_rate=training.learning_rate,
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,
@@ -141,7 +217,8 @@ def arguments(training: Training, folder: Path, seed: int, metric: str, steps: i
         greater_is_better=True,
         logging_steps=training.log_every,
         bf16=(bf16 := in_bfloat16(training.precision)),
-        use_cpu=bf16 and not torch.cuda.is_available(),
+        use_cpu=(bf16 or ranks.size() > 1) and not torch.cuda.is_available(),
+        ddp_broadcast_buffers=False,  # none of them changes
         remove_unused_columns=False,
         disable_tqdm=True,
         report_to="none",

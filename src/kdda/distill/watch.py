@@ -16,13 +16,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from kdda.distill import ranks
 from kdda.report.runs import read_metrics, write_whole
 
 PLAIN_EVERY = 15.0  # seconds between two plain lines where there is no terminal
 
 
 class MetricsLog:
-    """metrics.jsonl: one event a line, with the seconds of training so far, over all sittings.
+    """metrics.jsonl: one event a line, with the seconds of training so far, over all sittings; the first rank writes.
 
     A run that resumes from step k drops what was logged after k, so that no step stands twice.
     """
@@ -32,15 +33,17 @@ class MetricsLog:
         kept = [event for event in read_metrics(path) if event.get("step", 0) <= resume_step] if resume_step else []
         self.before = max((event["seconds"] for event in kept), default=0.0)
         self.started = time.monotonic()
-        write_whole(path, "".join(_line(event) for event in kept))
+        if ranks.first():
+            write_whole(path, "".join(_line(event) for event in kept))
 
     @property
     def seconds(self) -> float:
         return self.before + time.monotonic() - self.started
 
     def write(self, event: str, **values: Any) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(_line({"event": event, **values, "seconds": round(self.seconds, 2)}))
+        if ranks.first():
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(_line({"event": event, **values, "seconds": round(self.seconds, 2)}))
 
 
 def _line(event: dict[str, Any]) -> str:
@@ -86,8 +89,8 @@ class StopOnInterrupt(TrainerCallback):  # type: ignore[misc]
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
+        if threading.current_thread() is not threading.main_thread() or ranks.size() > 1:
+            yield  # ranks that stop after different steps would wait for each other: their last checkpoints must do
             return
         before = signal.signal(signal.SIGINT, self._on_signal)
         try:

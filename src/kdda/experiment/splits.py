@@ -20,14 +20,16 @@ def read_all(recipe: Recipe, task: Task) -> tuple[dict[str, Splits], dict[str, s
     data: dict[str, Splits] = {}
     remarks: dict[str, str] = {}
     for language, own in recipe.data.items():
-        found = {
-            split: _read(own, split, language, recipe, task) for split in SPLITS if getattr(own, split) is not None
-        }
-        data[language] = {split: checked.examples for split, checked in found.items()}
-        remarks[language] = _remarks(list(found.values()))
+        data[language], remarks[language] = read_splits(own, language, recipe, task)
     if "test" not in data[recipe.target]:
         raise KddaError(f"data.{recipe.target}.test is missing: the target language's test rows make the table")
     return data, remarks
+
+
+def read_splits(own: Data, language: str, recipe: Recipe, task: Task) -> tuple[Splits, str]:
+    """One language's splits, and in words what was left out or mended on the way."""
+    found = {split: _read(own, split, language, recipe, task) for split in SPLITS if getattr(own, split) is not None}
+    return {split: checked.examples for split, checked in found.items()}, _remarks(list(found.values()))
 
 
 def _read(own: Data, split: Split, language: str, recipe: Recipe, task: Task) -> Checked:
@@ -36,7 +38,8 @@ def _read(own: Data, split: Split, language: str, recipe: Recipe, task: Task) ->
         rows = read_rows(Source(getattr(own, split), own.header))
         return check_rows(sample(rows, own.limit.get(split), language), task.convert(schema), own.on_bad_row)
     except KddaError as error:
-        raise KddaError(f"data.{language}.{split}: {error}") from None
+        access = f"\n  how to get these rows: {own.access}" if own.access else ""
+        raise KddaError(f"data.{language}.{split}: {error}{access}") from None
 
 
 def _remarks(found: list[Checked]) -> str:

@@ -1,7 +1,19 @@
 """Checkpoints: loading them from anywhere, the mini models, and vocabularies that fit the data."""
 
 from kdda.models.head import standardize_head
-from kdda.models.load import GRAPH, HEADS, Checkpoint, is_exported, licence, load, load_config, load_tokenizer, quietly
+from kdda.models.load import (
+    GRAPH,
+    HEADS,
+    Checkpoint,
+    check_weights,
+    is_exported,
+    licence,
+    load,
+    load_config,
+    load_tokenizer,
+    quietly,
+    warning_of,
+)
 from kdda.models.vocabulary import TrimmedVocabulary, decay_of_unused
 
 __all__ = [
@@ -9,6 +21,7 @@ __all__ = [
     "HEADS",
     "Checkpoint",
     "TrimmedVocabulary",
+    "check_weights",
     "decay_of_unused",
     "is_exported",
     "licence",
@@ -17,4 +30,5 @@ __all__ = [
     "load_tokenizer",
     "quietly",
     "standardize_head",
+    "warning_of",
 ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -19,6 +22,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from kdda.errors import KddaError, did_you_mean
+from kdda.hub import try_hub
 from kdda.models.mini import MiniWeights, english_folder, multilingual
 from kdda.models.vietnamese import vietnamese
 from kdda.text import Encoder, position_limit
@@ -34,7 +38,21 @@ HEADS: dict[str, Any] = {
 GRAPH = "model.onnx"  # the file of an exported model
 LABEL_FIELDS = ("id2label", "label2id")
 HEAD_WEIGHTS = ("classifier", "score", "qa_outputs")  # where transformers' architectures keep a head's output
-LICENCES = {"mini/multilingual": "mit", "mini/english": "apache-2.0", "mini/vietnamese": "mit"}
+# What the models of the built-in recipes say of themselves; a Hub model's card is not fetched for its licence alone.
+LICENCES = {
+    "mini/multilingual": "mit",
+    "mini/english": "apache-2.0",
+    "mini/vietnamese": "mit",
+    "FacebookAI/xlm-roberta-base": "mit",
+    "FacebookAI/xlm-roberta-large": "mit",
+    "FacebookAI/roberta-base": "mit",
+    "FacebookAI/roberta-large": "mit",
+    "vinai/phobert-base": "mit",
+    "vinai/phobert-large": "mit",
+    "vinai/phobert-base-v2": "agpl-3.0",
+    "uitnlp/CafeBERT": "apache-2.0",
+    "uitnlp/visobert": "for research only",
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +83,7 @@ def load(
     labels: Sequence[str] | None = None,
     segmenter: str | None = None,
     attention_dropout: float | None = None,
+    random: int | None = None,
 ) -> Checkpoint:
     """Load an encoder, or a model with a task's head (a head that the checkpoint lacks is drawn at random).
 
@@ -74,6 +93,7 @@ def load(
         layers: keep this many, evenly spaced; all by default.
         labels: label names of a classification head, in the order of its outputs; the checkpoint's own by default.
         attention_dropout: instead of the checkpoint's own, while it trains.
+        random: draw all weights by this seed, whatever the checkpoint holds: a model of its shape that knows nothing.
         segmenter: overrides what the checkpoint says of itself (``vi`` for models that read segmented Vietnamese).
 
     Raises:
@@ -83,6 +103,8 @@ def load(
     changes = {**_label_names(labels), **_attention_dropout(attention_dropout)}
     made = _make(MADE[name](), head, changes) if folder is None else _open(folder, name, head, changes)
     model, tokenizer, new_head = made
+    if random is not None:
+        model = _drawn(head, model.config, random)
     if layers is not None:
         keep_layers(model, layers)
     _check_fit(name, model, tokenizer)
@@ -107,13 +129,32 @@ def is_exported(name: str) -> bool:
 def load_tokenizer(name: str) -> tuple[Any, str]:
     """A folder's tokenizer and the word segmentation it expects, without the model."""
     config = load_config(name)
-    tokenizer = _guarded(lambda: AutoTokenizer.from_pretrained(name), name)
+    tokenizer = _guarded(lambda: _tokenizer(name), name)
     _check_tokenizer(name, name, tokenizer)
     return tokenizer, getattr(config, "kdda_segmenter", None) or _segmenter_of(tokenizer)
 
 
+def check_weights(name: str) -> None:
+    """Open a local folder's weights as far as their header, which tells of a file that was cut, in no time.
+
+    Raises:
+        KddaError: damaged weights, or none that are safetensors.
+    """
+    folder = resolve(name)
+    if folder is None or not Path(folder).is_dir():
+        return
+    weights = sorted(Path(folder).glob("*.safetensors"))
+    if not weights:
+        others = [path.name for path in sorted(Path(folder).glob("*.bin"))]
+        found = f"found {', '.join(others)}, which may run code when opened" if others else "found none"
+        raise KddaError(f'"{name}": no safetensors weights ({found}); docs/models.md says how to convert a checkpoint')
+    for path in weights:
+        with _guarded(lambda path=path: safe_open(path, "pt"), name):  # type: ignore[misc]
+            pass
+
+
 def licence(name: str) -> str:
-    """The licence that a model names for itself: the mini models' own, or the metadata of a local model card."""
+    """The licence that a model names for itself: one that is known here, or the metadata of a local model card."""
     if name in LICENCES:
         return LICENCES[name]
     card = Path(name) / "README.md"
@@ -122,6 +163,26 @@ def licence(name: str) -> str:
     from huggingface_hub import ModelCard
 
     return str(ModelCard.load(card).data.get("license") or "unknown")
+
+
+def warning_of(licence: str) -> str:
+    """What a licence asks of whoever passes a model on, where that is much; models inherit it from what they learnt of.
+
+    >>> warning_of("agpl-3.0")
+    'licence agpl-3.0: whoever serves a model made of it must offer its source under the same licence'
+    >>> warning_of("mit")
+    ''
+    """
+    said = licence.lower()
+    if "agpl" in said:
+        return f"licence {licence}: whoever serves a model made of it must offer its source under the same licence"
+    if re.search(r"\bnc\b|non-?commercial|research", said):
+        return f"licence {licence}: a model made of it is not for commercial use"
+    return (
+        "its licence is not known; ask its makers before you pass a model on that is made of it"
+        if (said == "unknown")
+        else ""
+    )
 
 
 def resolve(name: str) -> str | None:
@@ -136,6 +197,7 @@ def resolve(name: str) -> str | None:
         return name
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise KddaError(f'no folder "{name}"')
+    try_hub()
     return name
 
 
@@ -175,8 +237,9 @@ def _make(weights: MiniWeights, head: str, changes: Mapping[str, Any]) -> tuple[
 def _open(folder: str, name: str, head: str, changes: Mapping[str, Any]) -> tuple[Any, Any, bool]:
     config = _guarded(lambda: AutoConfig.from_pretrained(folder), name)
     config.update(_known(config, changes))
-    options = {"use_safetensors": True, "output_loading_info": True, "config": config}
-    tokenizer = _guarded(lambda: AutoTokenizer.from_pretrained(folder), name)
+    # some checkpoints are stored in half precision, in which fine-tuning would lose its small steps
+    options = {"use_safetensors": True, "output_loading_info": True, "config": config, "dtype": torch.float32}
+    tokenizer = _guarded(lambda: _tokenizer(folder), name)
     _check_tokenizer(folder, name, tokenizer)
     kind = HEADS[head]
     with quietly():
@@ -190,6 +253,29 @@ def _open(folder: str, name: str, head: str, changes: Mapping[str, Any]) -> tupl
         )
     drawn = {*info["missing_keys"], *(key for key, *_ in info.get("mismatched_keys", ()))}
     return model, tokenizer, any(key.startswith(HEAD_WEIGHTS) for key in drawn)
+
+
+def _tokenizer(folder: str) -> Any:
+    """A checkpoint's tokenizer; one that would spell its own vocabulary otherwise is told to leave spelling alone.
+
+    A vocab.txt without settings opens with lower case and without accents, which Vietnamese tones are.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if not hasattr(tokenizer, "do_lower_case") or not tokenizer.is_fast:
+        return tokenizer
+    spelt = tokenizer.backend_tokenizer.normalizer
+    entries = [entry for entry in tokenizer.get_vocab() if not entry.startswith("[")]
+    respelt = sum(spelt.normalize_str(entry) != entry for entry in entries) if spelt is not None else 0
+    if respelt <= 0.01 * len(entries):
+        return tokenizer
+    return AutoTokenizer.from_pretrained(folder, do_lower_case=False, strip_accents=False)
+
+
+def _drawn(head: str, config: Any, seed: int) -> Any:
+    """A model of this shape with random weights; the caller's own random numbers are left as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return HEADS[head].from_config(config)
 
 
 def _check_tokenizer(folder: str, name: str, tokenizer: Any) -> None:
@@ -226,11 +312,15 @@ def _guarded(opening: Callable[[], Any], name: str) -> Any:
         raise
     except Exception as error:  # safetensors, json, OSError, ValueError: all mean that the checkpoint cannot be read
         reason = " ".join(str(error).split())[:300]
+        if reason.startswith("We couldn't connect"):
+            reason = "it cannot be reached from here, and its cache lacks this model"
+        if "sentencepiece" in reason or "tiktoken" in reason:
+            reason = f'its tokenizer is a SentencePiece file: pip install "kdda[sentencepiece]" ({reason[:80]})'
         if Path(name).is_dir():
             raise KddaError(f'"{name}" is damaged or not a checkpoint ({type(error).__name__}: {reason})') from error
         raise KddaError(
             f'"{name}" is neither a folder here, nor a mini model ({", ".join(MINI)}), nor could it be read from the '
-            f"Hub with safetensors weights: {reason}"
+            f"Hub with safetensors weights: {reason}; where there is a network, `hf download {name}` keeps it for later"
         ) from error
 
 

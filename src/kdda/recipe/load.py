@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,6 +39,18 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         KddaError: with path, line, field, what was found and what was expected, for every mistake at once.
     """
     path = find(name)
+    values, tree = _read(path)
+    values = {"name": _name(path), **_extended(values, path)}
+    for override in overrides:
+        _set(values, override)
+    recipe = _validate(values, path, tree, overrides)
+    _check_names(recipe, path)
+    # nobody keeps rows inside the installed package
+    return _absolute(recipe, Path.cwd() if path.is_relative_to(BUILT_IN) else path.parent)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
+    """A file's fields, and the nodes that know their lines."""
     try:
         text = path.read_text(encoding="utf-8")
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -49,12 +62,40 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         raise KddaError(f"{path}:{line}: not YAML: {error.problem}") from None
     if not isinstance(values, dict):
         raise KddaError(f"{path}: found {type(values).__name__}, expected a mapping of fields such as student, data")
-    values = {"name": path.stem, **values}
-    for override in overrides:
-        _set(values, override)
-    recipe = _validate(values, path, tree, overrides)
-    _check_names(recipe, path)
-    return _absolute(recipe, path.parent)
+    return values, tree
+
+
+def _name(path: Path) -> str:
+    own = path.relative_to(BUILT_IN) if path.is_relative_to(BUILT_IN) else Path(path.name)
+    return own.with_suffix("").as_posix()
+
+
+def _extended(values: dict[str, Any], path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A recipe's fields over those of the recipe that it extends, if it does."""
+    own = dict(values)
+    base = own.pop("extends", None)
+    if base is None:
+        return own
+    if not isinstance(base, str):
+        raise KddaError(f"{path}: extends: found {base!r}, expected a recipe's name or file")
+    beside = path.parent / base
+    there = beside if beside.is_file() else find(base)
+    if there.resolve() in (seen := (*below, path.resolve())):
+        raise KddaError(f"{path}: extends: {base} extends this recipe in turn")
+    return merged(_extended(_read(there)[0], there, seen), own)
+
+
+def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections are merged field by field; `arms` are one list, so that they are replaced as a whole.
+
+    >>> merged({"training": {"epochs": 2, "stride": 64}}, {"training": {"epochs": 3}})
+    {'training': {'epochs': 3, 'stride': 64}}
+    """
+    out = dict(base)
+    for key, value in own.items():
+        both = isinstance(out.get(key), Mapping) and isinstance(value, Mapping) and key != "arms"
+        out[key] = merged(out[key], value) if both else value
+    return out
 
 
 def find(name: str) -> Path:
@@ -91,12 +132,12 @@ def _validate(values: dict[str, Any], path: Path, tree: yaml.Node | None, overri
     except ValidationError as error:
         raise KddaError("\n".join(_explain(e, path, tree, overrides) for e in error.errors())) from None
     for name in recipe.arms:
-        try:
-            recipe.distillation(name)
-        except ValidationError as error:
-            prefix = ("arms", name, "distill")
-            found = [{**e, "loc": prefix + e["loc"]} for e in error.errors()]
-            raise KddaError("\n".join(_explain(e, path, tree, overrides) for e in found)) from None
+        for field, resolve in (("distill", recipe.distillation), ("teachers", recipe.teachers_of)):
+            try:
+                resolve(name)
+            except ValidationError as error:
+                found = [{**e, "loc": ("arms", name, field, *e["loc"])} for e in error.errors()]
+                raise KddaError("\n".join(_explain(e, path, tree, overrides) for e in found)) from None
     return recipe
 
 
@@ -132,7 +173,12 @@ def _known_keys(keys: Sequence[str]) -> list[str]:
         return _names(Recipe)
     if keys[0] in places:
         inner = places[keys[0]]
-        deeper: dict[str, type[BaseModel]] = {"training": TrainingChanges, "distill": Distill}
+        deeper: dict[str, type[BaseModel]] = {
+            "training": TrainingChanges,
+            "distill": Distill,
+            "teachers": TeacherSpec,
+            "student": ModelSpec,
+        }
         return _names(deeper.get(keys[2], inner) if len(keys) > 2 else inner)
     sections: dict[str, type[BaseModel]] = {"student": ModelSpec, "training": Training, "distill": Distill}
     return _names(sections.get(keys[0], Recipe))
@@ -158,18 +204,30 @@ def _line(tree: yaml.Node | None, keys: Sequence[str]) -> int:
 
 
 def _check_names(recipe: Recipe, path: Path) -> None:
-    """Languages must fit together: the target has data, arms train on data, and distilled languages have a teacher."""
+    """Names must fit together: the target has data, arms train on data and listen to teachers that there are."""
     if recipe.target not in recipe.data:
         raise KddaError(f'{path}: target: found "{recipe.target}", expected one of data\'s {", ".join(recipe.data)}')
     for arm in recipe.arms:
-        for language in recipe.languages(arm):
-            if language not in recipe.data:
-                raise KddaError(f'{path}: arms.{arm}.train: language "{language}" has no entry under data')
-            if recipe.distillation(arm) and language not in recipe.teachers:
-                raise KddaError(
-                    f'{path}: language "{language}" has data but no teacher, and arm "{arm}" distils; '
-                    f"add teachers.{language}, or leave it out: arms.{arm}.train: [{', '.join(recipe.teachers)}]"
-                )
+        if not re.fullmatch(r"\w[\w.+-]*", arm):
+            raise KddaError(f'{path}: arms: found "{arm}", expected letters, digits and "-": it is a folder\'s name')
+        _check_languages(recipe, arm, path)
+
+
+def _check_languages(recipe: Recipe, arm: str, path: Path) -> None:
+    languages, changed, spoken = recipe.languages(arm), recipe.arms[arm].teachers, recipe.teachers_of(arm)
+    for field, language in [*(("train", own) for own in languages), *(("teachers", own) for own in changed)]:
+        if language not in recipe.data:
+            raise KddaError(f'{path}: arms.{arm}.{field}: language "{language}" has no entry under data')
+    if recipe.distillation(arm) is None:
+        return
+    for language in languages:
+        if language not in spoken and language not in changed:
+            raise KddaError(
+                f'{path}: language "{language}" has data but no teacher, and arm "{arm}" distils; '
+                f"add teachers.{language}, or say that none speaks: arms.{arm}.teachers: {{{language}: null}}"
+            )
+    if not spoken:
+        raise KddaError(f'{path}: arm "{arm}" distils, but no teacher speaks to it')
 
 
 def _absolute(recipe: Recipe, folder: Path) -> Recipe:
@@ -188,5 +246,21 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
         language: own.model_copy(update={split: resolve(getattr(own, split)) for split in ("train", "dev", "test")})
         for language, own in recipe.data.items()
     }
-    teachers = {language: folder_of(teacher) for language, teacher in recipe.teachers.items()}
-    return recipe.model_copy(update={"data": data, "teachers": teachers, "student": folder_of(recipe.student)})
+
+    def arm_of(arm: Arm) -> Arm:
+        own = {
+            language: {**changes, "model": folder_of(ModelSpec(model=changes["model"])).model}
+            if changes and "model" in changes
+            else changes
+            for language, changes in arm.teachers.items()
+        }
+        return arm.model_copy(update={"teachers": own, "student": arm.student and folder_of(arm.student)})
+
+    return recipe.model_copy(
+        update={
+            "data": data,
+            "teachers": {language: folder_of(teacher) for language, teacher in recipe.teachers.items()},
+            "student": folder_of(recipe.student),
+            "arms": {name: arm_of(arm) for name, arm in recipe.arms.items()},
+        }
+    )

@@ -12,7 +12,7 @@ from typing import Any
 
 from kdda.errors import KddaError
 from kdda.evaluate import mean_sd
-from kdda.report.document import Figure
+from kdda.report.document import Figure, Table
 from kdda.report.runs import Run
 
 TERMS = ("task", "transport")
@@ -51,6 +51,20 @@ def scores_by_arm(runs: Sequence[Run], language: str, metric: str) -> Figure:
         axes.plot(values, [place] * len(values), "|", color="C1", markersize=12)
     axes.set_yticks(range(len(by_arm)), list(reversed(by_arm)))
     return drawn("Scores by arm: mean and sd, a stroke a seed", figure)
+
+
+def teachers_by_arm(worth: Table) -> Figure:
+    """What teachers score on their development rows, beside the arms that heard none (`listening`)."""
+    names = worth.header[1:]
+    figure, axes = _canvas(worth.title.removeprefix("Worth listening to? "), "", height=0.6 + 0.4 * len(worth.rows))
+    for column, name in enumerate(names, 1):
+        scores = [float(row[column]) for row in reversed(worth.rows)]
+        axes.plot(
+            scores, range(len(scores)), "o" if column == 1 else "|", label=name, markersize=7 if column == 1 else 14
+        )
+    axes.set_yticks(range(len(worth.rows)), [row[0] for row in reversed(worth.rows)])
+    axes.legend(fontsize="small")
+    return Figure("Teachers and the students that heard none", _svg(figure))
 
 
 def scores_by_weight(runs: Sequence[Run], language: str, metric: str) -> list[Figure]:

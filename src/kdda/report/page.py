@@ -9,14 +9,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from kdda.errors import KddaError
+from kdda.errors import KddaError, did_you_mean
 from kdda.report.document import FORMS, Document, Figure, Table
-from kdda.report.figures import curves, scores_by_arm, scores_by_weight
-from kdda.report.paired import BASELINES, difference_table, differences
-from kdda.report.runs import METRICS, RECIPE, Run, find_runs, is_complete, row_scores
+from kdda.report.figures import curves, scores_by_arm, scores_by_weight, teachers_by_arm
+from kdda.report.paired import difference_table, differences
+from kdda.report.runs import METRICS, RECIPE, Run, find_runs, in_order, is_complete, row_scores
+from kdda.report.selection import listening, select_rates
 from kdda.report.tables import comparison, spread
 
-SAME = ("name", "task", "target", "labels", "data", "student")  # what makes two runs one experiment
+SAME = ("task", "target", "labels", "data", "student", "training")  # what makes two runs one experiment
 LENGTHS = ((1, 2), (3, 6), (7, 10_000))  # syllables (words) of an answer
 
 
@@ -28,8 +29,11 @@ class Scored:
     scores: tuple[str, ...]
 
 
-def write_report(folders: Sequence[Path], out: Path | None) -> str:
+def write_report(folders: Sequence[Path], out: Path | None, arms: Sequence[str] | None = None) -> str:
     """The report of all finished runs below some folders; written in the form that the file's suffix names.
+
+    Args:
+        arms: leave the others out.
 
     Raises:
         KddaError: no run, runs of two recipes, or a form that is not there.
@@ -37,13 +41,13 @@ def write_report(folders: Sequence[Path], out: Path | None) -> str:
     form = FORMS.get(out.suffix.lower()) if out else FORMS[".md"]
     if form is None:
         raise KddaError(f'--out {out}: no form for "{out and out.suffix}"; there are {", ".join(FORMS)}')
-    text = form(report(folders))
+    text = form(report(folders, arms))
     if out:
         out.write_text(text, encoding="utf-8")
     return text
 
 
-def report(folders: Sequence[Path]) -> Document:
+def report(folders: Sequence[Path], only: Sequence[str] | None = None) -> Document:
     """The report as tables and figures."""
     for folder in folders:
         if not folder.is_dir():
@@ -52,23 +56,35 @@ def report(folders: Sequence[Path]) -> Document:
     unfinished = sorted({path.parent for folder in folders for path in _begun(folder)})
     if not runs:
         raise KddaError(f"no finished run in {', '.join(map(str, folders))}" + _unfinished(unfinished))
+    runs = in_order(_of_arms(runs, only))
     _check_one_experiment(runs)
-    runs = sorted(runs, key=lambda run: (_rank(run.arm), run.arm, run.seed))
-    recipe, scored, arms = runs[0].recipe, _scored(runs), list(dict.fromkeys(run.arm for run in runs))
+    recipe, scored = runs[0].recipe, _scored(runs)
     target = str(recipe["target"])
-    found = differences(runs, target)
+    runs, chosen = select_rates(runs, target, scored.metric)
+    arms = list(dict.fromkeys(run.arm for run in runs))
+    found, worth = differences(runs, target), listening(runs, scored.metric)
     parts: list[Table | Figure] = [
         comparison(runs, target, scored, arms, str(recipe.get("note") or "")),
         *([difference_table(found, scored.metric.replace("_", "-"))] if found else []),
+        *([worth] if worth else []),
         _breakdown(runs, arms, target),
         _data(runs),
         _cost(runs, arms),
         scores_by_arm(runs, target, scored.metric),
+        *([teachers_by_arm(worth)] if worth else []),
         *scores_by_weight(runs, target, scored.metric),
         *curves(runs),
     ]
-    lines = [*_environment(runs), *([_unfinished(unfinished).strip("; ")] if unfinished else [])]
+    lines = [*_environment(runs), *chosen, *([_unfinished(unfinished).strip("; ")] if unfinished else [])]
     return Document(f"{recipe['name']}: {recipe['task']}, target {target}", lines, parts)
+
+
+def _of_arms(runs: Sequence[Run], wanted: Sequence[str] | None) -> list[Run]:
+    there = list(dict.fromkeys(run.arm for run in runs))
+    for arm in wanted or ():
+        if arm not in there:
+            raise KddaError(f'--arms: no run of "{arm}"{did_you_mean(arm, there)}; there are {", ".join(there)}')
+    return [run for run in runs if not wanted or run.arm in wanted]
 
 
 def _begun(folder: Path) -> Iterable[Path]:
@@ -77,10 +93,6 @@ def _begun(folder: Path) -> Iterable[Path]:
 
 def _unfinished(folders: Sequence[Path]) -> str:
     return f"; left out, unfinished: {', '.join(map(str, folders))}" if folders else ""
-
-
-def _rank(arm: str) -> int:
-    return BASELINES.index(arm) if arm in BASELINES else len(BASELINES)
 
 
 def _check_one_experiment(runs: Sequence[Run]) -> None:
@@ -95,6 +107,24 @@ def _check_one_experiment(runs: Sequence[Run]) -> None:
                     f"runs of two recipes: {key} is {first.recipe.get(key)!r} in {first.folder}, but "
                     f"{run.recipe.get(key)!r} in {run.folder}; report them one by one"
                 )
+
+    for arm, own in _by_arm(runs).items():
+        _check_one_arm(arm, own)
+
+
+def _check_one_arm(arm: str, runs: Sequence[Run]) -> None:
+    """Runs of one arm may differ in seed and learning rate alone."""
+    first, seen = runs[0], dict[tuple[int, float | None], Run]()
+    for run in runs:
+        for key in ("arms", "distill", "teachers"):
+            if run.recipe.get(key) != first.recipe.get(key):
+                raise KddaError(
+                    f'two recipes under one name: {key} of arm "{arm}" is {first.recipe.get(key)!r} in '
+                    f"{first.folder}, but {run.recipe.get(key)!r} in {run.folder}; report them one by one"
+                )
+        other = seen.setdefault((run.seed, run.learning_rate), run)
+        if other is not run:
+            raise KddaError(f'arm "{arm}" has run twice at seed {run.seed}: in {other.folder} and in {run.folder}')
 
 
 def _scored(runs: Sequence[Run]) -> Scored:
@@ -111,13 +141,16 @@ def _environment(runs: Sequence[Run]) -> list[str]:
 
 
 def _data(runs: Sequence[Run]) -> Table:
-    """What each arm trained on, as its own tokenizer cut it."""
+    """What each arm trained on, as its own tokenizer cut it, and what it was chosen and scored on."""
     rows = []
     for arm, own in _by_arm(runs).items():
         said: dict[str, Any] = next((e for e in own[0].events if e["event"] == "task"), {"data": {}})
         for language, counts in said["data"].items():
-            rows.append([f"{arm}, {language}", *(f"{counts[name]:,}" for name in ("rows", "windows", "tokens"))])
-    return Table("Training data", ["arm, language", "rows", "windows", "tokens"], rows)
+            sizes = [counts[name] for name in ("rows", "windows", "tokens")]
+            sizes += [found.get(language, {}).get("rows", 0) for found in (own[0].dev, own[0].test)]
+            rows.append([f"{arm}, {language}", *(f"{size:,}" if size else "" for size in sizes)])
+    header = ["arm, language", "training rows", "windows", "tokens", "dev rows", "test rows"]
+    return Table("Data", header, rows)
 
 
 def _cost(runs: Sequence[Run], arms: Sequence[str]) -> Table:
@@ -129,7 +162,7 @@ def _cost(runs: Sequence[Run], arms: Sequence[str]) -> Table:
         each = [run.seconds / step for run, step in zip(own, steps, strict=True) if step]
         cells = [spread([run.seconds for run in own], digits=0), spread(each, digits=2) if each else ""]
         rows.append([arm, *cells, spread(peaks, digits=0) if peaks else ""])
-    notes = ["Seconds of training, all sittings. Peak memory is the process's, which runs arms one after another."]
+    notes = ["Seconds of training, all sittings. Peak memory is the process's, which may have run other arms before."]
     return Table("Cost", ["arm", "seconds", "seconds a step", "peak MB"], rows, notes)
 
 

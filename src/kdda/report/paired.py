@@ -9,9 +9,7 @@ from statistics import fmean
 
 from kdda.evaluate import Interval, holm, over_examples, over_seeds
 from kdda.report.document import Table
-from kdda.report.runs import Run, row_scores
-
-BASELINES = ("student", "student-da")
+from kdda.report.runs import Run, plain_arms, row_scores
 
 
 @dataclass(frozen=True)
@@ -34,18 +32,13 @@ class Difference:
         return "no evidence of a difference"
 
 
-def baselines_of(arms: Sequence[str]) -> list[str]:
-    """What arms are held against: the usual baselines, or the first arm where they did not run."""
-    return [arm for arm in BASELINES if arm in arms] or list(arms[:1])
-
-
 def differences(runs: Sequence[Run], language: str) -> list[Difference]:
-    """Every arm against every baseline, over the seeds that both have run."""
+    """Every arm against every one that hears no teacher, over the seeds that both have run."""
     by_arm: dict[str, dict[int, Run]] = defaultdict(dict)
     for run in runs:
         by_arm[run.arm][run.seed] = run
     found: list[Difference] = []
-    for baseline in baselines_of(list(by_arm)):
+    for baseline in plain_arms(runs):
         for arm in by_arm:
             common = sorted(set(by_arm[arm]) & set(by_arm[baseline]))
             if common and arm != baseline and (baseline, arm) not in {(d.arm, d.baseline) for d in found}:

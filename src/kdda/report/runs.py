@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 PREDICTIONS = "predictions.jsonl"  # written last: a folder that has it is complete
 MODEL = "model"
+FAILURE = "failure.txt"  # why a run did not finish, where it could still be written
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Run:
     Attributes:
         test: language → its scores on the test rows.
         dev: language → its scores on the development rows, by the selected model.
+        learning_rate: at which it was made; arms that search for theirs have runs at several.
         seconds: training time over all sittings.
         recipe: the resolved recipe that made it.
         environment: what it was made with.
@@ -36,9 +39,31 @@ class Run:
     test: dict[str, dict[str, Any]]
     dev: dict[str, dict[str, Any]]
     seconds: float
+    learning_rate: float | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def listens(self) -> bool:
+        """Whether teachers spoke to it."""
+        return self.recipe.get("arms", {}).get(self.arm, {}).get("distill", False) is not False
+
+
+def in_order(runs: Sequence[Run]) -> list[Run]:
+    """Arms that hear no teacher first, of these the ones on fewest rows; then by name and seed."""
+    return sorted(runs, key=lambda run: (run.listens, _size(run), run.arm, run.seed))
+
+
+def _size(run: Run) -> int:
+    said: dict[str, Any] = next((e for e in run.events if e["event"] == "task"), {})
+    return 0 if run.listens else sum(own["rows"] for own in said.get("data", {}).values())
+
+
+def plain_arms(runs: Sequence[Run]) -> list[str]:
+    """The arms that others are held against: those that hear no teacher, or the first one where all do."""
+    plain = dict.fromkeys(run.arm for run in runs if not run.listens)
+    return list(plain) or [run.arm for run in runs[:1]]
 
 
 class RowScore(NamedTuple):
@@ -68,24 +93,27 @@ def is_complete(folder: Path) -> bool:
 
 
 def read_run(folder: Path) -> Run:
-    """A finished run from its folder, whose name and parent's are its seed and arm."""
+    """A finished run from its folder, whose name ends in its seed."""
     events = read_metrics(folder / METRICS)
     final = {kind: {e["language"]: e for e in events if e["event"] == f"final-{kind}"} for kind in ("test", "dev")}
     seconds = float(max((e["seconds"] for e in events if not e["event"].startswith("final")), default=0))
     seed = int(folder.name.removeprefix("seed-"))
     recipe = yaml.load(_text(folder / RECIPE), Loader=LOADER) or {}
+    arm = next(iter(recipe.get("arms", {})), folder.parent.name)
+    rate = next(iter(recipe.get("learning_rates") or []), None)
     environment = json.loads(_text(folder / ENVIRONMENT) or "{}")
-    return Run(folder, folder.parent.name, seed, final["test"], final["dev"], seconds, recipe, environment, events)
+    return Run(folder, arm, seed, final["test"], final["dev"], seconds, rate, recipe, environment, events)
+
+
+def row_score(row: Mapping[str, Any]) -> float:
+    """A prediction's own score, in per cent: F1 of an answer, or whether a label is right."""
+    return 100.0 * float(row["f1"] if "f1" in row else row["gold"] == row["predicted"])
 
 
 def row_scores(run: Run, language: str) -> dict[str, RowScore]:
     """Every test row's own score by id: F1 of an answer, or whether a label is right."""
     rows = (json.loads(line) for line in _text(run.folder / PREDICTIONS).split("\n") if line)
-    return {
-        row["id"]: RowScore(100.0 * (row["f1"] if "f1" in row else row["gold"] == row["predicted"]), row["group"], row)
-        for row in rows
-        if row["language"] == language
-    }
+    return {row["id"]: RowScore(row_score(row), row["group"], row) for row in rows if row["language"] == language}
 
 
 def _text(path: Path) -> str:

@@ -7,8 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from kdda.evaluate import mean_sd
 from kdda.report.document import Table
-from kdda.report.paired import BASELINES
-from kdda.report.runs import Run
+from kdda.report.runs import Run, plain_arms
 
 
 @runtime_checkable
@@ -31,7 +30,7 @@ def comparison(runs: Sequence[Run], language: str, task: Scored, arms: Sequence[
     """
     by_arm = {arm: {run.seed: run for run in runs if run.arm == arm and language in run.test} for arm in arms}
     shown = [arm for arm in arms if by_arm[arm]]
-    baselines = [arm for arm in BASELINES if arm in shown and len(shown) > 1]
+    baselines = [arm for arm in plain_arms(runs) if arm in shown and len(shown) > 1]
     header = [
         "arm",
         *(score.replace("_", "-") for score in task.scores),

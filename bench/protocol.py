@@ -1,0 +1,66 @@
+"""How long `kdda plan` takes and how near it comes to the run that it announces, and how long a large report takes.
+
+    python bench/protocol.py            # runs mini-nli with one seed: about a quarter of an hour on two quiet cores
+
+Whole processes are timed, importing included. The report's folders are copies of the runs that were just made.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+FOLDERS = 60
+UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+def timed(*arguments: object) -> tuple[float, str]:
+    started = time.perf_counter()
+    command = [sys.executable, "-m", "kdda", *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return time.perf_counter() - started, done.stdout
+
+
+def promised(plan: str) -> float:
+    found = re.search(r"Time left: about (\S+) (s|min|h)", plan)
+    assert found
+    return float(found[1]) * UNITS[found[2]]
+
+
+def multiply(runs: Path, out: Path) -> None:
+    """So many run folders, of the arms and predictions that there are, at seeds of their own."""
+    made = sorted(path.parent for path in runs.glob("*/*/seed-*/predictions.jsonl"))
+    for number in range(FOLDERS):
+        source, seed = made[number % len(made)], 1 + number // len(made)
+        target = out / source.parent.relative_to(runs) / f"seed-{seed}"
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("model"))
+        recipe = yaml.safe_load((source / "recipe.yaml").read_text(encoding="utf-8"))
+        (target / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "seeds": [seed]}), encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", default="mini-nli")
+    recipe = parser.parse_args().recipe
+    with tempfile.TemporaryDirectory() as folder:
+        out, many = Path(folder) / "runs", Path(folder) / "many"
+        planning, plan = timed("plan", recipe, "--out", out)
+        running, _ = timed("run", recipe, "--out", out)
+        multiply(out, many)
+        reporting, _ = timed("report", many, "--out", Path(folder) / "report.html")
+    print("| what | seconds |\n|---|---:|")
+    print(f"| `kdda plan {recipe}` | {planning:.1f} |")
+    print(f"| the time it announces | {promised(plan):.0f} |")
+    print(f"| `kdda run {recipe}` | {running:.0f} |")
+    print(f"| announced / real | {promised(plan) / running:.2f} |")
+    print(f"| `kdda report`, {FOLDERS} run folders, one page | {reporting:.1f} |")
+
+
+if __name__ == "__main__":
+    main()

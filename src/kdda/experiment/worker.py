@@ -1,0 +1,92 @@
+"""One piece of work in a process of its own: `python -m kdda.experiment.worker`, its order on standard input."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from kdda.distill import free_bytes, ranks
+from kdda.errors import Interrupted, KddaError
+from kdda.experiment.cells import Cell, Preparation, Work, Workshop, say
+from kdda.recipe import Recipe, TeacherSpec
+from kdda.report.runs import FAILURE
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LITTLE = 16 * 2**20  # bytes free, at which a failed write is put down to a full disk
+
+
+def attempt(workshop: Workshop, work: Work) -> str | None:
+    """Do a piece of work; why it failed, in a line, if it did. What it left is continued the next time."""
+    try:
+        workshop.do(work)
+    except (Interrupted, KeyboardInterrupt):
+        raise
+    except Exception as error:  # whatever it is, other work goes on
+        if ranks.size() > 1:  # unless ranks would wait for the one that failed: their launcher ends them all
+            raise
+        why = _reason(error, workshop.out)
+        workshop.say(f"  {work}: FAILED: {why}")
+        if isinstance(work, Cell):
+            with suppress(OSError):
+                folder = work.folder(workshop.out, workshop.task.name)
+                (folder / FAILURE).write_text(f"{why}\n\n{traceback.format_exc()}", encoding="utf-8")
+        return why
+    return None
+
+
+def _reason(error: Exception, out: Path) -> str:
+    if isinstance(error, KddaError):
+        return str(error)
+    said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    told = re.search(r"os error (\d+)", said)  # how safetensors names what the system said
+    code = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
+    if code in FULL or free_bytes(out) < LITTLE:
+        return f"the disk of {out} took no more ({said}); make room, and the same command goes on"
+    return said
+
+
+def order_of(workshop: Workshop, work: Work) -> dict[str, Any]:
+    """A piece of work and all that it needs, as JSON."""
+    own = {"language": work.language, "spec": work.spec.model_dump()} if isinstance(work, Preparation) else vars(work)
+    recipe = workshop.recipe.model_dump(by_alias=True)
+    return {"recipe": recipe, "out": str(workshop.out.absolute()), "work": own}
+
+
+def work_ordered(order: dict[str, Any]) -> tuple[Workshop, Work]:
+    """The same piece of work in another process, with its rows read there."""
+    recipe, own = Recipe.model_validate(order["recipe"]), order["work"]
+    console = Console(stderr=True)
+    workshop = Workshop.open(recipe, Path(order["out"]), lambda text: say(console, text))
+    if "spec" in own:
+        return workshop, Preparation(own["language"], TeacherSpec.model_validate(own["spec"]))
+    return workshop, Cell(**own)
+
+
+def main() -> None:
+    order = json.loads(sys.stdin.readline())
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    try:
+        why = attempt(*work_ordered(order))
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        why = str(stopped) or "stopped"
+    print(json.dumps({"failed": why}))
+
+
+def _leave_with_parent() -> None:
+    """Standard input ends when the parent does, however it was killed; an orphan would hold the locks."""
+    sys.stdin.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""What a recipe needs is told before it runs: what there is, what it will cost, and what is missing, all at once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdda.models.load import LICENCES, warning_of
+from kdda.recipe import built_in, load_recipe
+from tests.conftest import Bench, make_model
+
+
+def test_a_plan_names_models_rows_steps_time_memory_and_disk(bench: Bench, command: Any) -> None:
+    out = bench.folder / "runs"
+    code, text, _ = command("plan", bench.write(), "--out", out, "--seeds", "1,2", "--workers", "2")
+    assert code == 0 and "6 runs" in text and not out.exists()
+    rows = {
+        line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:-1]]
+        for line in text.splitlines()
+        if line.startswith("| ")
+    }
+    student = bench.values["student"]
+    assert rows[f"student, {student}"] == ["2", "16", "unknown"] and rows["aa"] == ["45", "15", "18"]
+    assert rows[f"{student}, aa"][:2] == ["45", "330"]  # windows and tokens, as the run itself says
+    assert rows["student"][:2] == ["2", "12"] and rows["student-da"][:2] == [
+        "2",
+        "24",
+    ]  # 45 rows: 6 batches of 8, twice
+    for estimate in ("Time left: about", "Memory: about", "Disk: about"):
+        assert any(line.startswith(estimate) for line in text.splitlines())
+
+
+def test_finished_runs_cost_nothing_more(bench: Bench, command: Any) -> None:
+    out = bench.folder / "runs"
+    command("run", bench.write(), "--out", out)
+    _, text, _ = command("plan", bench.write(), "--out", out)
+    assert "3 runs" in text and "3 of them finished" in text and "Time left: about 0 s" in text
+    worth = [line for line in text.splitlines() if line.startswith("WARNING: this teacher is no better")]
+    _, table, _ = command("run", bench.write(), "--out", out)
+    assert worth == [line for line in table.splitlines() if line.startswith("WARNING: this teacher")]
+
+
+def test_everything_that_is_missing_is_said_at_once_with_how_to_get_it(bench: Bench, command: Any) -> None:
+    bench.values["data"]["aa"] |= {"test": "nowhere.jsonl", "access": "ask its authors"}
+    bench.values["teachers"]["bb"] = str(bench.folder / "no-model")
+    code, text, _ = command("plan", bench.write(), "--out", bench.folder / "runs")
+    assert code == 1 and text.count("MISSING") == 2
+    assert "nowhere.jsonl" in text and "ask its authors" in text and "no-model" in text and "Time left" not in text
+
+
+def test_licences_that_bind_whoever_passes_a_model_on_are_warned_of(bench: Bench, command: Any) -> None:
+    folder = Path(make_model(bench.folder / "bound"))
+    (folder / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
+    bench.values["teachers"]["bb"] = str(folder)
+    _, text, _ = command("plan", bench.write(), "--out", bench.folder / "runs")
+    assert f"WARNING: teacher bb, {folder}: licence cc-by-nc-4.0: a model made of it is not for commercial use" in text
+    assert "offer its source" in warning_of(LICENCES["vinai/phobert-base-v2"])
+
+
+@pytest.mark.parametrize("name", built_in())
+def test_every_built_in_recipe_is_whole(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name and recipe.seeds and recipe.note
+    for arm in recipe.arms:
+        assert recipe.languages(arm)
+        assert bool(recipe.teachers_of(arm)) == (recipe.distillation(arm) is not None)
+
+
+def test_the_papers_recipes_ask_for_what_the_paper_does() -> None:
+    for name in ("paper/nli-base", "paper/qa-base", "paper/nli-large", "paper/qa-large"):
+        recipe = load_recipe(name)
+        size = name.rsplit("-", 1)[1]
+        assert list(recipe.arms) == ["phobert", "xlmr", "xlmr-da", "xlmr-kdda"]
+        assert recipe.student_of("phobert").model == f"vinai/phobert-{size}" and recipe.languages("phobert") == ["vi"]
+        assert recipe.student_of("xlmr-kdda").model == f"FacebookAI/xlm-roberta-{size}"
+        assert {own.model for own in recipe.teachers_of("xlmr-kdda").values()} == {
+            f"vinai/phobert-{size}",
+            f"FacebookAI/roberta-{size}",
+        }
+        assert recipe.learning_rates == [1e-5, 2e-5, 3e-5] and recipe.seeds == [1, 2, 3]
+        assert (recipe.training.epochs, recipe.training.batch_size) == (2, 32)
+        assert (recipe.distill.weight, recipe.distill.epsilon, recipe.distill.objective) == (0.3, 0.005, "sinkhorn")
+
+
+def test_rows_that_must_be_asked_for_are_refused_with_whom_to_ask(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("student", "teachers.vi", "teachers.en"):
+        make_model(tmp_path / name)
+    models = [x for name in ("student", "teachers.vi", "teachers.en") for x in ("--set", f"{name}={tmp_path / name}")]
+    code, _, error = command("run", "paper/nli-base", "--arms", "xlmr-kdda", *models, "--out", tmp_path / "runs")
+    assert code == 2 and "UIT_ViNLI_1.0_train.jsonl" in error and "given out by its authors on request" in error
+
+
+def test_the_doctor_names_versions_devices_and_what_extras_lack(command: Any) -> None:
+    code, text, _ = command("doctor")
+    assert code == 0 and all(f"| {name} " in text for name in ("torch", "transformers", "cpu", "mini"))
