@@ -122,6 +122,16 @@ def test_more_than_may_wait_are_told_to_come_again(held: Held) -> None:
     assert all(int(own.headers["retry-after"]) >= 1 for own in replies if own.status == 429)
 
 
+def test_those_who_have_gone_leave_their_places_to_those_who_come(held: Held) -> None:
+    with serving([held], Limits(batch=1, queue=2, seconds=0.5)) as own, ThreadPoolExecutor(2) as pool:
+        assert own.ask("POST", "/answer", PAIR).status == 504  # the model is at this one until it is let go
+        waiting = pool.map(lambda _: own.ask("POST", "/answer", PAIR).status, range(2))
+        assert list(waiting) == [504] * 2 and own.metric("kdda_waiting") == 2
+        assert own.ask("POST", "/answer", PAIR).status == 504  # it found a place: no 429
+        assert own.metric("kdda_given_up_total") == 2
+        held.open.set()
+
+
 def test_a_request_is_given_up_when_its_time_is_up(held: Held) -> None:
     with serving([held], Limits(seconds=0.3)) as own:
         found = own.ask("POST", "/answer", PAIR)

@@ -211,6 +211,15 @@ class TestInABrowser:
         opened.context.close()
 
 
+@pytest.mark.slow
+def test_the_page_gives_no_files_and_takes_none(site: Live) -> None:
+    for path in (str(Path(__file__)), "/etc/passwd", "README.md"):
+        assert site.ask("GET", f"/gradio_api/file={path}").status in (403, 404)
+    form = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\nhello\r\n--x--\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert site.ask("POST", "/gradio_api/upload", form, headers).status == 404
+
+
 @pytest.mark.parametrize("text", [EVIL, DECOMPOSED, "", " \n ", "\u202e\x00"])
 def test_markup_shows_the_passage_to_the_character(text: str) -> None:
     context = f"{text}answer{text}"
