@@ -24,6 +24,7 @@ import kdda
 from kdda.data import Example, Schema, Source, check_rows, read_rows
 from kdda.export import export
 from kdda.predict import Predictor
+from kdda.text import position_limit
 
 ROOT = Path(__file__).parents[1]
 TARGETS = {"transformers, one by one": 3.0, "transformers, padded batches of 32": 1.5}
@@ -34,7 +35,7 @@ DATA = {"qa": "embedded:reading/vi/test", "nli": "embedded:nli/vi/test"}
 def plain_loop(name: str, task: str, examples: Sequence[Example], size: int) -> Callable[[], None]:
     """What a person writes first: rows in their order, padded to the longest of a batch, one window a row."""
     model, tokenizer = HEADS[task].from_pretrained(name).eval(), AutoTokenizer.from_pretrained(name)
-    longest = getattr(model.config, "kdda_max_length", None) or 384
+    longest = min(getattr(model.config, "kdda_max_length", None) or 384, position_limit(model.config))
     cut = "only_second" if task == "qa" else True
 
     def run() -> None:

@@ -88,9 +88,10 @@ class Held(Predictor):
 
     def __init__(self, own: Predictor):
         super().__init__(own.name, own.engine, own.encoder, own.task, own.labels)
-        self.open, self.seen = threading.Event(), []  # type: ignore[var-annotated]
+        self.open, self.seen, self.asked = threading.Event(), [], 0  # type: ignore[var-annotated]
 
     def read(self, pairs: Any) -> Any:
+        self.asked += 1
         self.open.wait(60)
         self.seen.append(list(pairs))
         return super().read(pairs)

@@ -92,7 +92,7 @@ def test_a_client_that_hangs_is_hung_up_on(reader: Predictor, sent: bytes, said:
 def test_a_client_that_has_gone_is_not_read(held: Held) -> None:
     with serving([held], Limits(batch=1)) as own, ThreadPoolExecutor(2) as pool:
         first = pool.submit(own.ask, "POST", "/answer", PAIR)
-        until(lambda: own.metric("kdda_requests_total") >= 0 and held.task and _taken(own))
+        until(lambda: _taken(held))
         client = socket.create_connection(("127.0.0.1", own.port))
         body = b'{"question": "gone", "context": "gone"}'
         client.sendall(REQUEST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
@@ -106,20 +106,31 @@ def test_a_client_that_has_gone_is_not_read(held: Held) -> None:
     assert all(pair[0] != "gone" for batch in held.seen for pair in batch)
 
 
-def _taken(own: Live) -> bool:
-    """Whether a request has left the queue for the model: none waits, and it was not answered."""
-    own.metric("kdda_waiting")
-    return own.metric('kdda_requests_total{path="/answer"') == 0 and own.metric("kdda_waiting") == 0
+def _taken(held: Held) -> bool:
+    """Whether a batch has left the queue for the model, which holds it."""
+    return held.asked > 0
 
 
 def test_more_than_may_wait_are_told_to_come_again(held: Held) -> None:
     with serving([held], Limits(batch=1, queue=3)) as own, ThreadPoolExecutor(12) as pool:
-        waiting = [pool.submit(own.ask, "POST", "/answer", PAIR) for _ in range(12)]
+        first = pool.submit(own.ask, "POST", "/answer", PAIR)
+        until(lambda: _taken(held))
+        waiting = [first, *(pool.submit(own.ask, "POST", "/answer", PAIR) for _ in range(11))]
         until(lambda: own.metric('kdda_requests_total{path="/answer",status="429"}') == 8)
         held.open.set()
         replies = [own.result() for own in waiting]
     assert sorted(own.status for own in replies) == [200] * 4 + [429] * 8
     assert all(int(own.headers["retry-after"]) >= 1 for own in replies if own.status == 429)
+
+
+def test_those_who_have_gone_leave_their_places_to_those_who_come(held: Held) -> None:
+    with serving([held], Limits(batch=1, queue=2, seconds=0.5)) as own, ThreadPoolExecutor(2) as pool:
+        assert own.ask("POST", "/answer", PAIR).status == 504  # the model is at this one until it is let go
+        waiting = pool.map(lambda _: own.ask("POST", "/answer", PAIR).status, range(2))
+        assert list(waiting) == [504] * 2 and own.metric("kdda_waiting") == 2
+        assert own.ask("POST", "/answer", PAIR).status == 504  # it found a place: no 429
+        assert own.metric("kdda_given_up_total") == 2
+        held.open.set()
 
 
 def test_a_request_is_given_up_when_its_time_is_up(held: Held) -> None:
@@ -141,10 +152,13 @@ def test_one_text_that_breaks_the_model_does_not_break_its_neighbours(held: Held
     Held.__bases__[0].read, kept = breaks, read  # type: ignore[method-assign]
     try:
         with serving([held], Limits(batch=8)) as own, ThreadPoolExecutor(8) as pool:
+            first = pool.submit(own.ask, "POST", "/answer", PAIR)
+            until(lambda: _taken(held))
             names = ["cat", "break", "dog", "hen", "fish"]
             waiting = [pool.submit(own.ask, "POST", "/answer", {**PAIR, "question": name}) for name in names]
-            until(lambda: own.metric("kdda_waiting") >= 1)
+            until(lambda: own.metric("kdda_waiting") == 5)
             held.open.set()
+            assert first.result().status == 200
             assert [reply.result().status for reply in waiting] == [200, 500, 200, 200, 200]
             assert own.ask("GET", "/health").status == 200
     finally:

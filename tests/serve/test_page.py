@@ -57,8 +57,8 @@ def browser() -> Iterator[Any]:
 class Visit:
     """A page that is open, and what it asked the network for."""
 
-    def __init__(self, browser: Any, url: str, **options: Any):
-        self.context = browser.new_context(**{"locale": "vi-VN", **options})
+    def __init__(self, context: Any, url: str):
+        self.context = context
         self.page = self.context.new_page()
         self.asked: list[str] = []
         self.errors: list[str] = []
@@ -80,12 +80,20 @@ class Visit:
         return str(self.page.inner_text(selector))
 
 
+@pytest.fixture(scope="module")
+def context(browser: Any) -> Iterator[Any]:
+    """What the pages of one person share, a cache among it."""
+    own = browser.new_context(locale="vi-VN")
+    yield own
+    own.close()
+
+
 @pytest.fixture
-def visit(browser: Any, site: Live) -> Iterator[Visit]:
-    own = Visit(browser, site.url)
+def visit(context: Any, site: Live) -> Iterator[Visit]:
+    own = Visit(context, site.url)
     yield own
     assert own.errors == []
-    own.context.close()
+    own.page.close()
 
 
 class TestInABrowser:
@@ -181,7 +189,7 @@ class TestInABrowser:
         assert "điền đủ" in visit.text("#answer", "điền")
 
     def test_a_browser_that_asks_for_english_gets_it(self, browser: Any, site: Live) -> None:
-        own = Visit(browser, site.url, locale="en-GB")
+        own = Visit(browser.new_context(locale="en-GB"), site.url)
         own.page.get_by_role("tab", name="Transport").wait_for()
         own.context.close()
 
@@ -191,7 +199,7 @@ class TestInABrowser:
         assert "3,000" in visit.text("#answer", "3,000")
 
     def test_it_fits_a_phone(self, browser: Any, site: Live) -> None:
-        own = Visit(browser, site.url, viewport={"width": 360, "height": 640})
+        own = Visit(browser.new_context(viewport={"width": 360, "height": 640}), site.url)
         own.page.click("#ask-button")
         own.page.wait_for_selector("#answer .passage")
         assert own.page.evaluate("document.documentElement.scrollWidth") <= 360
@@ -205,10 +213,19 @@ class TestInABrowser:
 
     def test_an_open_page_does_not_keep_a_server_from_stopping(self, browser: Any, judge: Predictor) -> None:
         with serving([judge], Limits(seconds=50.0), page=True) as own:
-            opened = Visit(browser, own.url)
+            opened = Visit(browser.new_context(locale="vi-VN"), own.url)
             opened.page.click("#ask-button")
             assert "chưa có mô hình đọc hiểu" in opened.text("#answer", "mô hình")
         opened.context.close()
+
+
+@pytest.mark.slow
+def test_the_page_gives_no_files_and_takes_none(site: Live) -> None:
+    for path in (str(Path(__file__)), "/etc/passwd", "README.md"):
+        assert site.ask("GET", f"/gradio_api/file={path}").status in (403, 404)
+    form = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\nhello\r\n--x--\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert site.ask("POST", "/gradio_api/upload", form, headers).status == 404
 
 
 @pytest.mark.parametrize("text", [EVIL, DECOMPOSED, "", " \n ", "\u202e\x00"])

@@ -14,7 +14,7 @@ from kdda.report.figures import drawn, empty_canvas
 
 SEEN = 0.01  # shares below leave no line
 INK = "#1f4e9c"
-BETWEEN, LETTER = 2.5, 0.105  # inches between the columns, and of a letter
+BETWEEN, LETTER = 2.5, 0.13  # inches between the columns, and of a letter
 
 
 def plan_figures(

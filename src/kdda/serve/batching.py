@@ -51,6 +51,8 @@ class Batcher:
             KddaError: texts that cannot be read.
         """
         if len(self.queue) >= self.limits.queue:
+            self._forget_gone()
+        if len(self.queue) >= self.limits.queue:
             wait = max(1, math.ceil(len(self.queue) * self.each))
             raise Refused(429, f"{len(self.queue)} requests wait already", {"Retry-After": str(wait)})
         waiting = Waiting(pair, asyncio.get_running_loop().create_future())
@@ -73,6 +75,12 @@ class Batcher:
 
     def close(self) -> None:
         self.thread.shutdown(wait=False, cancel_futures=True)
+
+    def _forget_gone(self) -> None:
+        """Give the places of those who have gone to those who come."""
+        here = [own for own in self.queue if not own.future.done()]
+        self.metrics.given_up.labels(self.task).inc(len(self.queue) - len(here))
+        self.queue = deque(here)
 
     def _next(self) -> list[Waiting]:
         batch: list[Waiting] = []

@@ -21,6 +21,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/health",)  # what a load balancer asks, who has no token
+CLOSED = ("/gradio_api/upload",)  # the page takes no files, so no one fills the disk
 STREAMS = "/gradio_api/heartbeat/"  # an open page holds one for as long as it is open
 
 
@@ -98,6 +99,8 @@ class Gate:
     async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             self._check_token(scope)
+            if scope["path"].startswith(CLOSED):
+                raise Refused(404, "files are not taken here")
             body = await self._body(scope, receive)
         except Refused as refused:
             await _answer(send, refused)
