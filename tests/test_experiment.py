@@ -284,6 +284,7 @@ def kill(event, arguments):
         if seen >= moment:
             os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(kill)
+from kdda.cli import main
 main()
 """
 

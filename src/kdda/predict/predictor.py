@@ -190,7 +190,7 @@ def buckets(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
     """Which windows are read together: of like length, so that little is padding, and no more than so many tokens.
 
     >>> list(buckets([5, 1, 9, 2], 10))
-    [[2], [0], [3, 1]]
+    [[2], [0, 3], [1]]
     """
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
