@@ -197,7 +197,7 @@ def test_a_grid_killed_again_and_again_ends_with_the_table_of_one_never_killed(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     arguments = ("run", bench.write(), "--workers", "2", "--out")
     chance, out = random.Random(1), bench.folder / "killed"
-    for _ in range(4):
+    for _ in range(2):
         process = start(*arguments, out)
         before = files_below(out)
         more = chance.randint(3, 25)
