@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "kdda"
 FLOORS = {
-    0: ["errors", "hub"],
+    0: ["errors", "hub", "startup"],
     1: ["recipe", "data", "transport", "text", "evaluate"],
     2: ["models", "tasks", "report"],
     3: ["distill", "look", "predict"],

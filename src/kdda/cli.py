@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from kdda.errors import Interrupted, KddaError
+from kdda.startup import collect_less
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -268,6 +269,7 @@ def _numbers(text: str) -> list[int]:
 
 def main() -> None:
     """The console script: a user's mistake is one message and exit code 2, Ctrl-C is 130."""
+    collect_less()
     try:
         app()
     except Interrupted as stopped:

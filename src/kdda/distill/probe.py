@@ -26,10 +26,10 @@ from kdda.tasks import Features, Task
 from kdda.text import Encoder, Window, used_ids
 from kdda.transport import OBJECTIVES, Side
 
-ROWS = 1024  # of a language, that are encoded; the rest is taken to be like them
-STEPS = 4  # timed ones, after one that warms up
+ROWS = 512  # of a language, that are encoded; the rest is taken to be like them
+STEPS = 3  # timed ones, after one that warms up
 ENOUGH = 4.0  # seconds of steps, after which a slow model is believed
-READ = 32  # windows of one forward pass
+READ = 16  # windows of one forward pass
 BLOCK = 32 * 2**20  # bytes written to time the disk
 
 

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 ROUNDS = 10_000
 LEVEL = 0.95
@@ -57,8 +57,8 @@ def over_seeds(differences: Sequence[float]) -> Interval | None:
     mean, error = fmean(differences), standard_error(differences)
     if error == 0:
         return Interval(mean, mean, mean, float(mean == 0))
-    reach = float(stats.t.ppf(0.5 + LEVEL / 2, len(differences) - 1)) * error
-    p = float(2 * stats.t.sf(abs(mean) / error, len(differences) - 1))
+    reach = float(stdtrit(len(differences) - 1, 0.5 + LEVEL / 2)) * error
+    p = float(2 * stdtr(len(differences) - 1, -abs(mean) / error))
     return Interval(mean, mean - reach, mean + reach, p)
 
 

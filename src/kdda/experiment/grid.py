@@ -22,6 +22,7 @@ from kdda.experiment.cells import Work, Workshop
 from kdda.experiment.worker import attempt, order_of, work_ordered
 
 Failures = dict[Work, str]
+WORKER = "from kdda.startup import collect_less; collect_less(); from kdda.experiment.worker import main; main()"
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class _Processes:
     def _run(self, work: Work, slot: int) -> str | None:
         # a session of its own: a terminal's Ctrl-C reaches this process alone, which then tells its children once
         child = subprocess.Popen(
-            [sys.executable, "-c", "from kdda.experiment.worker import main; main()"],
+            [sys.executable, "-c", WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""One piece of work in a process of its own: `python -m kdda.experiment.worker`, its order on standard input."""
+"""One piece of work in a process of its own, with its order on standard input."""
 
 from __future__ import annotations
 
@@ -86,7 +86,3 @@ def _leave_with_parent() -> None:
     """Standard input ends when the parent does, however it was killed; an orphan would hold the locks."""
     sys.stdin.read()
     os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

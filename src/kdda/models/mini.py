@@ -91,9 +91,12 @@ def check_sha256(path: Path, expected: str) -> None:
 
 def dequantize(blocks: UInt8[ndarray, "blocks 18"]) -> Float32[ndarray, "blocks 32"]:
     """4-bit blocks of 32 weights: ``(q − 8) · scale``, low nibbles first."""
-    scale = blocks[:, :2].copy().view("<f2").astype(np.float32)
-    nibbles = np.concatenate([blocks[:, 2:] & 15, blocks[:, 2:] >> 4], axis=1)
-    return (nibbles.astype(np.float32) - 8) * scale
+    weights = np.empty((len(blocks), 32), np.float32)  # the one large array, which is then worked on in place
+    weights[:, :16] = blocks[:, 2:] & 15
+    weights[:, 16:] = blocks[:, 2:] >> 4
+    weights -= 8
+    weights *= blocks[:, :2].copy().view("<f2")
+    return weights
 
 
 class E5Reader:
@@ -135,7 +138,7 @@ class E5Reader:
         kind, count, offset, size = self.directory[name]
         self.file.seek(offset)
         raw = np.frombuffer(self.file.read(size), np.uint8)
-        flat = raw.view("<f4") if kind == 0 else dequantize(raw.reshape(-1, BLOCK_BYTES)).reshape(-1)
+        flat = raw.view("<f4").copy() if kind == 0 else dequantize(raw.reshape(-1, BLOCK_BYTES)).reshape(-1)
         return flat[:count]
 
 
@@ -152,10 +155,10 @@ def _encoder_state(reader: E5Reader) -> dict[str, Tensor]:
     for layer in range(reader.sizes["layers"]):
         for short, long in LAYER_NAMES.items():
             weight = reader.tensor(f"l{layer}.{short}.w").reshape(shapes[short])
-            state[f"encoder.layer.{layer}.{long}.weight"] = torch.tensor(weight)
-            state[f"encoder.layer.{layer}.{long}.bias"] = torch.tensor(reader.tensor(f"l{layer}.{short}.b"))
+            state[f"encoder.layer.{layer}.{long}.weight"] = torch.from_numpy(weight)
+            state[f"encoder.layer.{layer}.{long}.bias"] = torch.from_numpy(reader.tensor(f"l{layer}.{short}.b"))
     for short, long in EMBEDDING_NAMES.items():
-        flat = torch.tensor(reader.tensor(short))
+        flat = torch.from_numpy(reader.tensor(short))
         state[long] = flat.reshape(-1, width) if long.endswith("embeddings.weight") else flat
     return state
 
