@@ -19,6 +19,7 @@ from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClas
 from kdda.distill.checkpoints import last_whole_checkpoint
 from kdda.report import read_metrics
 from tests.conftest import LABELS, Bench, make_model, start
+from tests.heads import make_reader
 from tests.text.phobert import make_phobert
 
 
@@ -125,6 +126,9 @@ def test_evaluate_refuses_what_it_cannot_score(bench: Bench, command: Any) -> No
     student = bench.values["student"]
     code, _, message = command("evaluate", student, "--task", "qa", "--data", data)
     assert code == 2 and "has no question-answering head" in message
+    reader = make_reader(bench.folder / "three", num_labels=3)
+    code, _, message = command("evaluate", reader, "--task", "qa", "--data", data)
+    assert code == 2 and "gives 3 numbers a token" in message
     code, _, message = command("evaluate", student, "--task", "qu", "--data", data)
     assert code == 2 and "there are nli, qa" in message
     code, _, message = command("evaluate", student, "--task", "qa", "--data", data, "--columns", "premise")

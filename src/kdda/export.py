@@ -68,7 +68,7 @@ def export(name: str, out: Path, form: str = "onnx", int8: bool = False, data: s
     """
     if form not in FORMATS:
         raise KddaError(f'--format: found "{form}"{did_you_mean(form, FORMATS)}; there is {", ".join(FORMATS)}')
-    _check_tools(int8)
+    _check_tools()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise KddaError(f"{out} is there already and not empty; choose another folder, or delete it")
     if is_exported(name):
@@ -90,7 +90,7 @@ def export(name: str, out: Path, form: str = "onnx", int8: bool = False, data: s
     return found
 
 
-def _check_tools(int8: bool) -> None:
+def _check_tools() -> None:
     runtime()
     try:
         import onnx

@@ -189,6 +189,8 @@ def test_the_t_interval_is_the_textbooks() -> None:
     found = over_seeds([1.0, 2.0, 3.0, 4.0])
     assert found is not None and found.low == pytest.approx(2.5 - 3.1824 * 0.6455, abs=1e-3)
     assert over_seeds([1.0]) is None
+    assert over_seeds([1.1, 1.1]) is None
+    assert over_seeds([0.0, 0.0]) == (0.0, 0.0, 0.0, 1.0)
 
 
 def test_holms_adjustment_never_falls_below_the_p_value() -> None:

@@ -49,6 +49,9 @@ def standard_error(values: Sequence[float]) -> float:
 def over_seeds(differences: Sequence[float]) -> Interval | None:
     """Student's t interval of paired differences, one a seed; None for a single seed, which says nothing of others.
 
+    Some seeds that differ by the very same amount say as little: their spread is the chance of coarse scores. Only
+    where no seed differs at all, as between a run and its control with λ = 0, is the interval one point.
+
     >>> over_seeds([1.0, 2.0, 3.0]).low.__round__(2)
     -0.48
     """
@@ -56,7 +59,7 @@ def over_seeds(differences: Sequence[float]) -> Interval | None:
         return None
     mean, error = fmean(differences), standard_error(differences)
     if error == 0:
-        return Interval(mean, mean, mean, float(mean == 0))
+        return Interval(0.0, 0.0, 0.0, 1.0) if mean == 0 else None
     reach = float(stdtrit(len(differences) - 1, 0.5 + LEVEL / 2)) * error
     p = float(2 * stdtr(len(differences) - 1, -abs(mean) / error))
     return Interval(mean, mean - reach, mean + reach, p)

@@ -18,6 +18,9 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BertConfig,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertModel,
 )
 from transformers.utils import logging as transformers_logging
 
@@ -34,6 +37,11 @@ HEADS: dict[str, Any] = {
     "none": AutoModel,
     "classification": AutoModelForSequenceClassification,
     "question-answering": AutoModelForQuestionAnswering,
+}
+MADE_AS = {
+    "none": BertModel,
+    "classification": BertForSequenceClassification,
+    "question-answering": BertForQuestionAnswering,
 }
 GRAPH = "model.onnx"  # the file of an exported model
 LABEL_FIELDS = ("id2label", "label2id")
@@ -229,8 +237,10 @@ def keep_layers(model: Any, kept: int) -> None:
 def _make(weights: MiniWeights, head: str, changes: Mapping[str, Any]) -> tuple[Any, Any, bool]:
     config = BertConfig.from_dict(weights.config.to_dict())
     config.update(_known(config, changes))
-    model = HEADS[head].from_config(config)
-    model.base_model.load_state_dict(weights.state, strict=False)
+    prefix = "" if head == "none" else f"{BertModel.base_model_prefix}."
+    state = {f"{prefix}{name}": own.clone() for name, own in weights.state.items()}  # the model takes them for its own
+    with quietly():  # only what the package lacks is drawn at random
+        model = MADE_AS[head].from_pretrained(None, config=config, state_dict=state)
     return model, weights.tokenizer, head != "none"
 
 

@@ -1,6 +1,6 @@
 """Checkpoints at work: scores on files, answers and labels of texts, a file of them, from torch or onnxruntime."""
 
-from kdda.predict.evaluation import Evaluation, encoder_of, evaluate, write_predictions
+from kdda.predict.evaluation import Evaluation, evaluate, write_predictions
 from kdda.predict.files import FIELDS, FileJob, predict_file
 from kdda.predict.predictor import FoundAnswer, FoundLabel, Predictor, load
 
@@ -11,7 +11,6 @@ __all__ = [
     "FoundAnswer",
     "FoundLabel",
     "Predictor",
-    "encoder_of",
     "evaluate",
     "load",
     "predict_file",

@@ -46,13 +46,14 @@ def evaluate(
     if checkpoint.new_head:
         raise KddaError(f'"{model}" has no {TASKS[task].head} head: fine-tune it first, for example with kdda run')
     config = checkpoint.model.config
+    check_outputs(config, model, task)
     own = TASKS[task].with_settings(config.to_dict())
     labels = _labels(checkpoint) if own.labelled else []
     named = replace(schema or Schema(), labels=tuple(labels))
     checked = check_rows(read_rows(source), own.convert(named))
     started = perf_counter()
     spoken = language or getattr(config, "kdda_language", None) or "vi"
-    encoder = encoder_of(checkpoint)
+    encoder = encoder_of_config(config, checkpoint.tokenizer, checkpoint.segmenter)
     features = own.encode(checked.examples, encoder)
     found = predict(checkpoint.model, own, features, encoder, labels, spoken)
     seconds = round(perf_counter() - started, 3)
@@ -62,13 +63,20 @@ def evaluate(
     return Evaluation({"task": task, "seconds": seconds, **scores}, found, remarks)
 
 
-def encoder_of(checkpoint: Checkpoint) -> Encoder:
-    """The encoder that a checkpoint was trained with, as far as its config remembers."""
-    return encoder_of_config(checkpoint.model.config, checkpoint.tokenizer, checkpoint.segmenter)
+def check_outputs(config: Any, name: str, task: str) -> None:
+    """Refuse heads of the right kind and the wrong size.
+
+    Raises:
+        KddaError: a reader whose head does not give a start and an end.
+    """
+    if task == "qa" and config.num_labels != 2:
+        raise KddaError(
+            f'"{name}": its head gives {config.num_labels} numbers a token; an answer has a start and an end'
+        )
 
 
 def encoder_of_config(config: Any, tokenizer: Any, segmenter: str) -> Encoder:
-    """The same of a model that is not here, such as an exported one."""
+    """The encoder that a checkpoint was trained with, as far as its config remembers."""
     longest = min(getattr(config, "kdda_max_length", MAX_LENGTH), position_limit(config))
     return Encoder(tokenizer, segmenter, longest, getattr(config, "kdda_stride", 128))
 

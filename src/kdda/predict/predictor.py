@@ -13,7 +13,7 @@ from kdda.errors import KddaError
 from kdda.models import is_exported, load_config, load_tokenizer
 from kdda.models import load as load_checkpoint
 from kdda.predict.engines import RECORD, Engine, OnnxEngine, TorchEngine
-from kdda.predict.evaluation import encoder_of_config
+from kdda.predict.evaluation import check_outputs, encoder_of_config
 from kdda.tasks import TASKS, Features, Prediction, Task
 from kdda.tasks.classification import LabelPrediction
 from kdda.tasks.reading import BEST as PAIRED
@@ -174,10 +174,7 @@ def load(name: str | Path, *, no_answer: bool | None = None) -> Predictor:
     name = str(name)
     config = load_config(name)
     task = _task_of(config, name).with_settings(config.to_dict())
-    if task.name == "qa" and config.num_labels != 2:
-        raise KddaError(
-            f'"{name}": its head gives {config.num_labels} numbers a token; an answer has a start and an end'
-        )
+    check_outputs(config, name, task.name)
     if no_answer is not None and isinstance(task, Reading):
         task = replace(task, no_answer=no_answer)
     labels = _labels(config, name) if task.labelled else []

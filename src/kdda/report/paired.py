@@ -26,7 +26,7 @@ class Difference:
     def verdict(self) -> str:
         """No direction is claimed unless both intervals exclude zero."""
         if self.by_seed is None:
-            return "one seed: nothing to say"
+            return "one seed: nothing to say" if len(self.seeds) == 1 else "seeds of no spread: nothing to say"
         if self.by_example.excludes_zero and self.by_seed.excludes_zero:
             return "above" if self.by_example.mean > 0 else "below"
         return "no evidence of a difference"
