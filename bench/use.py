@@ -71,7 +71,10 @@ def measured(name: str, count: int, rounds: int, folder: Path) -> list[str]:
     schema = Schema(labels=tuple(predictor.labels))
     examples = check_rows(read_rows(Source(DATA[task])), predictor.task.convert(schema)).examples[:count]
     exports = {"kdda, ONNX": False, "kdda, ONNX in 8 bits": True}
-    predictors: dict[str, Predictor] = {"kdda, torch": predictor}
+    predictors: dict[str, Predictor] = {
+        "kdda, torch": predictor,
+        "kdda, torch in bfloat16": kdda.load(name, precision="bf16"),
+    }
     for label, int8 in exports.items():
         out = folder / f"{task}-{int8}"
         shutil.rmtree(out, ignore_errors=True)

@@ -15,6 +15,7 @@ from kdda.startup import collect_less
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # exit codes
+PRECISION = "fp32; bf16, twice as fast where the processor has it, with other third digits; or auto."
 
 
 @app.callback()
@@ -159,6 +160,7 @@ def predict(
     no_answer: Annotated[
         bool | None, typer.Option("--no-answer/--always-answer", help="Instead of what the model says of itself.")
     ] = None,
+    precision: Annotated[str, typer.Option(help=PRECISION)] = "fp32",
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object, for one pair.")] = False,
 ) -> None:
     """Answer one question or label one pair, or every row of a file.
@@ -172,7 +174,7 @@ def predict(
         raise KddaError("give --question and --context, or --premise and --hypothesis, or --input and --output")
     from kdda.predict import FileJob, load, predict_file
 
-    predictor = load(model, no_answer=no_answer)
+    predictor = load(model, no_answer=no_answer, precision=precision)
     if input_ is not None and output is not None:
         print(predict_file(predictor, FileJob(input_, output, "skip" if skip_bad_rows else "raise")))
     else:
@@ -213,12 +215,13 @@ def serve(
     queue: Annotated[int, typer.Option(help="Requests that may wait; more get 429.", min=1)] = 256,
     timeout: Annotated[float, typer.Option(help="Seconds until a request gets 504.", min=0.1)] = 10.0,
     characters: Annotated[int, typer.Option(help="Of a text; more get 422.", min=1, max=1_000_000)] = 50_000,
+    precision: Annotated[str, typer.Option(help=PRECISION)] = "fp32",
 ) -> None:
     """Serve models over HTTP, with a page at /. Ctrl-C or SIGTERM finishes what was taken, then stops."""
     from kdda.serve import Limits, Site, run_site
 
     limits = Limits(batch=batch, queue=queue, seconds=timeout, characters=characters)
-    site = Site(models, limits, host, port, token_env, tuple(runs or ()), tuple(compare or ()), page)
+    site = Site(models, limits, host, port, token_env, tuple(runs or ()), tuple(compare or ()), page, precision)
     run_site(site)
 
 

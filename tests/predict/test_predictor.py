@@ -50,6 +50,15 @@ def test_labels_are_those_of_transformers_itself(judge: Predictor) -> None:
     assert list(found.probabilities.values()) == pytest.approx(expected.tolist(), abs=2e-6)
 
 
+def test_bfloat16_finds_the_same_with_coarser_digits(reader: Predictor, judge: Predictor) -> None:
+    coarse = [kdda.load(own.name, precision="bf16") for own in (reader, judge)]
+    assert coarse[0].answer("cat", CONTEXT).text == reader.answer("cat", CONTEXT).text
+    fine, found = (own.entails("cat sleeps", "dog runs").probabilities for own in (judge, coarse[1]))
+    assert found != fine and list(found.values()) == pytest.approx(list(fine.values()), abs=0.02)
+    with pytest.raises(KddaError, match='found "bf61"'):
+        kdda.load(judge.name, precision="bf61")
+
+
 def test_lists_keep_their_order_and_say_what_single_texts_say(reader: Predictor, judge: Predictor) -> None:
     words = CONTEXT.split()
     contexts = [" ".join(words[:n]) for n in (7, 1, 4, 2, 6, 3, 5)] * 20

@@ -5,7 +5,6 @@ from kdda.distill.finetune import Job, Store, Student, fine_tune, scores_by_lang
 from kdda.distill.loss import WIDTHS_MAY_DIFFER, DistillationLoss, check_objective
 from kdda.distill.probe import Listening, Measured, Probe, bytes_a_second
 from kdda.distill.teachers import Lessons, Teacher, fingerprint, is_ready, prepare_teacher
-from kdda.distill.trainer import in_bfloat16
 
 __all__ = [
     "WIDTHS_MAY_DIFFER",
@@ -23,7 +22,6 @@ __all__ = [
     "fine_tune",
     "fingerprint",
     "free_bytes",
-    "in_bfloat16",
     "is_ready",
     "prepare_teacher",
     "scores_by_language",

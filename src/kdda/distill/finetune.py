@@ -20,10 +20,18 @@ from kdda.distill.allocator import keep_freed_memory
 from kdda.distill.cache import TeacherStates, free_bytes, teacher_bytes
 from kdda.distill.checkpoints import last_whole_checkpoint
 from kdda.distill.loss import DistillationLoss, last_hidden
-from kdda.distill.trainer import DistillationTrainer, Lesson, arguments, in_bfloat16, learning_rates
+from kdda.distill.trainer import DistillationTrainer, Lesson, arguments, learning_rates
 from kdda.distill.watch import MetricsLog, ProgressBar, StopOnInterrupt
 from kdda.errors import Interrupted
-from kdda.models import Checkpoint, TrimmedVocabulary, decay_of_unused, load, quietly, standardize_head
+from kdda.models import (
+    Checkpoint,
+    TrimmedVocabulary,
+    decay_of_unused,
+    in_bfloat16,
+    load,
+    quietly,
+    standardize_head,
+)
 from kdda.recipe import Distill, ModelSpec, Training
 from kdda.report.runs import METRICS, MODEL
 from kdda.tasks import Features, Prediction, Task, predict

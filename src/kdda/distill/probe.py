@@ -19,8 +19,7 @@ from kdda.distill.allocator import keep_freed_memory
 from kdda.distill.cache import TeacherStates, teacher_bytes
 from kdda.distill.finetune import load_for
 from kdda.distill.loss import DistillationLoss, last_hidden
-from kdda.distill.trainer import in_bfloat16
-from kdda.models import Checkpoint, TrimmedVocabulary
+from kdda.models import Checkpoint, TrimmedVocabulary, in_bfloat16
 from kdda.recipe import Distill, ModelSpec, TeacherSpec, Training
 from kdda.tasks import Features, Task
 from kdda.text import Encoder, Window, used_ids

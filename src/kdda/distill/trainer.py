@@ -19,6 +19,7 @@ from kdda.distill.cache import TeacherStates
 from kdda.distill.loss import DistillationLoss, last_hidden
 from kdda.distill.watch import MetricsLog
 from kdda.errors import KddaError
+from kdda.models import in_bfloat16
 from kdda.recipe import Training
 from kdda.tasks import Features, Task, predict
 from kdda.text import Encoder
@@ -224,15 +225,6 @@ def arguments(training: Training, folder: Path, seed: int, metric: str, steps: i
         report_to="none",
         dataloader_pin_memory=torch.cuda.is_available(),
     )
-
-
-def in_bfloat16(precision: str) -> bool:
-    """Whether to compute in bfloat16: when asked to, or under ``auto`` when the device has the instructions."""
-    if precision != "auto":
-        return precision == "bf16"
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def warmup_steps(training: Training, steps: int) -> int:

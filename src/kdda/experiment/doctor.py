@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 import torch
 from packaging.requirements import Requirement
 
-from kdda.distill import in_bfloat16
+from kdda.models import in_bfloat16
 from kdda.report import Table
 
 

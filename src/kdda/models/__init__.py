@@ -14,15 +14,18 @@ from kdda.models.load import (
     quietly,
     warning_of,
 )
+from kdda.models.precision import PRECISIONS, in_bfloat16
 from kdda.models.vocabulary import TrimmedVocabulary, decay_of_unused
 
 __all__ = [
     "GRAPH",
     "HEADS",
+    "PRECISIONS",
     "Checkpoint",
     "TrimmedVocabulary",
     "check_weights",
     "decay_of_unused",
+    "in_bfloat16",
     "is_exported",
     "licence",
     "load",

@@ -29,9 +29,14 @@ class Engine(Protocol):
 
 
 class TorchEngine:
-    """A transformers model with its head, on the best device there is."""
+    """A transformers model with its head, on the best device there is.
 
-    def __init__(self, model: Any):
+    Args:
+        bf16: whether the forward pass computes in bfloat16; weights stay float32.
+    """
+
+    def __init__(self, model: Any, bf16: bool = False):
+        self.bf16 = bf16
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.eval().to(self.device)
 
@@ -40,7 +45,7 @@ class TorchEngine:
         return self.model.config
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> Any:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             return self.model(**{name: ids.to(self.device) for name, ids in inputs.items()})
 
 

@@ -10,7 +10,7 @@ from typing import Any, overload
 
 from kdda.data import Example
 from kdda.errors import KddaError
-from kdda.models import is_exported, load_config, load_tokenizer
+from kdda.models import in_bfloat16, is_exported, load_config, load_tokenizer
 from kdda.models import load as load_checkpoint
 from kdda.predict.engines import RECORD, Engine, OnnxEngine, TorchEngine
 from kdda.predict.evaluation import check_outputs, encoder_of_config
@@ -160,13 +160,15 @@ class Predictor:
             raise KddaError(f'"{self.name}" {DOES[self.task.name]}')
 
 
-def load(name: str | Path, *, no_answer: bool | None = None) -> Predictor:
+def load(name: str | Path, *, no_answer: bool | None = None, precision: str = "fp32") -> Predictor:
     """Load a student, a folder that `kdda export` wrote, or any checkpoint of transformers for reading or inference.
 
     Args:
         name: a folder, or a Hub id.
         no_answer: whether "there is no answer" may be the answer; by default what the checkpoint says of itself,
             which only kdda's own do.
+        precision: ``fp32``; ``bf16``, about twice as fast where the device has the instructions, with probabilities
+            that differ in the third digit; ``auto`` for bfloat16 where it has them. Exports have their own.
 
     Raises:
         KddaError: no such model, or one that neither answers nor labels.
@@ -178,7 +180,7 @@ def load(name: str | Path, *, no_answer: bool | None = None) -> Predictor:
     if no_answer is not None and isinstance(task, Reading):
         task = replace(task, no_answer=no_answer)
     labels = _labels(config, name) if task.labelled else []
-    engine, tokenizer, segmenter = _open(name, task)
+    engine, tokenizer, segmenter = _open(name, task, in_bfloat16(precision))
     task = replace(task, shown=1 + PAIRED) if isinstance(task, Reading) else task  # all of them, and no answer
     return Predictor(name, engine, encoder_of_config(engine.config, tokenizer, segmenter), task, labels)
 
@@ -199,7 +201,7 @@ def buckets(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
         yield batch
 
 
-def _open(name: str, task: Task) -> tuple[Engine, Any, str]:
+def _open(name: str, task: Task, bf16: bool) -> tuple[Engine, Any, str]:
     if is_exported(name):
         if not (Path(name) / RECORD).is_file():
             raise KddaError(f'"{name}" is an export that was not finished: it lacks {RECORD}; export it again')
@@ -207,7 +209,7 @@ def _open(name: str, task: Task) -> tuple[Engine, Any, str]:
     checkpoint = load_checkpoint(name, head=task.head)
     if checkpoint.new_head:
         raise KddaError(_headless(name))
-    return TorchEngine(checkpoint.model), checkpoint.tokenizer, checkpoint.segmenter
+    return TorchEngine(checkpoint.model, bf16), checkpoint.tokenizer, checkpoint.segmenter
 
 
 def _task_of(config: Any, name: str) -> Task:

@@ -30,6 +30,7 @@ class Site:
         token_env: the environment variable that holds the token; none is asked for where it is empty.
         runs: folders of runs that the page shows.
         compare: further models for the page's Transport.
+        precision: as for `kdda.load`.
     """
 
     models: Sequence[str]
@@ -40,6 +41,7 @@ class Site:
     runs: Sequence[Path] = ()
     compare: Sequence[str] = ()
     page: bool = True
+    precision: str = "fp32"
 
     @property
     def token(self) -> str:
@@ -82,7 +84,7 @@ def run_site(site: Site) -> None:
     token = site.token
     _check_tools()
     listening = listen(site.host, site.port)
-    predictors = [load(name) for name in dict.fromkeys(site.models)]
+    predictors = [load(name, precision=site.precision) for name in dict.fromkeys(site.models)]
     gate = make_gate(site, predictors, token)
     host = f"[{site.host}]" if ":" in site.host else site.host
     does = " and ".join(f"{own.name} ({own.task.name})" for own in predictors)
