@@ -51,7 +51,7 @@ def test_a_spilled_sequence_leaves_no_file_behind(tmp_path: Path, monkeypatch: p
 
 
 def test_a_full_disk_is_answered_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pyarrow.record_batch", full)

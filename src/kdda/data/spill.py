@@ -58,13 +58,13 @@ class Lazy(Items[T]):
     """
 
     def __init__(self, count: int, make: Callable[[int], T]):
-        self.count, self.make = count, make
+        self._count, self._make = count, make
 
     def __len__(self) -> int:
-        return self.count
+        return self._count
 
     def item(self, index: int) -> T:
-        return self.make(index)
+        return self._make(index)
 
 
 class Spilled(Items[T]):

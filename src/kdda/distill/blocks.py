@@ -73,7 +73,8 @@ def opened(path: Path, name: str) -> Tensors | None:
     return found if whole else None
 
 
-def _header(path: Path) -> Tensors:
+def header(path: Path) -> Tensors:
+    """A file's header alone."""
     with path.open("rb") as file:
         (size,) = struct.unpack("<Q", file.read(8))
         if size > path.stat().st_size:
@@ -112,9 +113,9 @@ def _begun(file: Any, name: str, logits: tuple[int, int], states: tuple[int, int
             size = shape[0] * shape[1] * DTYPES[dtype].itemsize
             entries[key] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, at + size]}
             at += size
-    header = _packed({"fingerprint": name, "crc32": "0" * 8}, entries)
-    file.write(header)
-    return Tensors(Path(file.name), len(header), entries, {})
+    head = _packed({"fingerprint": name, "crc32": "0" * 8}, entries)
+    file.write(head)
+    return Tensors(Path(file.name), len(head), entries, {})
 
 
 def _packed(metadata: dict[str, str], entries: dict[str, Any]) -> bytes:

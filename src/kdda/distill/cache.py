@@ -26,7 +26,7 @@ from kdda.distill.loss import last_hidden
 from kdda.distill.store import StateStore, fingerprint
 from kdda.models import Checkpoint
 from kdda.tasks import Excerpt
-from kdda.tasks.windows import Reading, Readings, in_chunks
+from kdda.tasks.windows import ByRow, RowWindows, in_chunks
 from kdda.text import Encoder, Window
 from kdda.transport import ObjectiveSettings, Side, mean_pairwise_cost, self_term
 
@@ -47,7 +47,7 @@ class TeacherWindows:
         self.encoder = encoder
         lengths, digest = array("i"), hashlib.sha256()
 
-        def read(some: Sequence[Excerpt]) -> Iterator[Reading]:
+        def read(some: Sequence[Excerpt]) -> Iterator[RowWindows]:
             encoder.read([text for excerpt in some for text in excerpt.texts])
             for windows in (_windows(encoder, excerpt) for excerpt in some):
                 lengths.append(_length(windows))
@@ -56,7 +56,7 @@ class TeacherWindows:
                 digest.update(b"|")
                 yield windows
 
-        self.rows = Readings(in_chunks(excerpts, read))
+        self.rows = ByRow(in_chunks(excerpts, read))
         self.lengths: Int32[ndarray, " rows"] = np.array(lengths, np.int32)
         self.digest = digest.hexdigest()
 
@@ -186,7 +186,7 @@ def _length(windows: Sequence[Window]) -> int:
     return len(windows[0]) + sum(window.last_count for window in windows[1:])
 
 
-def _windows(encoder: Encoder, excerpt: Excerpt) -> Reading:
+def _windows(encoder: Encoder, excerpt: Excerpt) -> RowWindows:
     if excerpt.span is None:
         return encoder.encode(*([text] for text in excerpt.texts))
     return encoder.windows(excerpt.texts, span=excerpt.span, overlap=0)

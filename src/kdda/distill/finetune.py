@@ -28,7 +28,7 @@ from kdda.models import Checkpoint, TrimmedVocabulary, decay_of_unused, load, qu
 from kdda.recipe import Distill, ModelSpec, Training
 from kdda.report.runs import METRICS, MODEL
 from kdda.tasks import Features, Prediction, Task, predict
-from kdda.text import Encoder, used_ids
+from kdda.text import Encoder
 
 CHECKPOINTS = "checkpoints"
 HEAD_ROWS = 128  # of a language, for the head's initialization
@@ -108,7 +108,9 @@ def fine_tune(job: Job, say: Say = print) -> Student:
     train = {language: job.task.encode(rows, encoder) for language, rows in job.train.items()}
     cut = encoder.counts.copy()
     dev = job.task.encode(job.dev[job.target], encoder)
-    vocabulary = TrimmedVocabulary(checkpoint.model, used_ids(w for own in (*train.values(), dev) for w in own.windows))
+    vocabulary = TrimmedVocabulary(
+        checkpoint.model, set[int]().union(*(own.windows.used for own in (*train.values(), dev)))
+    )
     say(_facts(job, train, cut, vocabulary))
     lesson = Lesson(job.task, job.labels, train, dev, job.target, encoder, *_teachers(job, train, say))
     if job.training.head == "standardized" and checkpoint.new_head:

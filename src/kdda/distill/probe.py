@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -92,7 +93,7 @@ class Probe:
     def model(self, spec: ModelSpec, languages: Sequence[str]) -> Measured:
         """Load a model, let it read its rows, and take some steps with it."""
         loaded = self._loaded[spec] = self._load(spec, languages)
-        model, windows = loaded.checkpoint.model, [w for f in loaded.own.values() for w in f.windows]
+        model, windows = loaded.checkpoint.model, list(chain.from_iterable(own.windows for own in loaded.own.values()))
         saved = _bytes(model)
         TrimmedVocabulary(model, used_ids(windows))
         model.to(self.device)

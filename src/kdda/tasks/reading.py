@@ -113,7 +113,7 @@ class Reading:
     def targets(self, features: Features, labels: Sequence[str]) -> dict[str, Int32[ndarray, " windows"]]:
         """The tokens of the first gold that a window holds whole; the first token of all where it holds none."""
         starts, ends = array("i"), array("i")
-        for example, windows in zip(features.examples, features.windows.readings, strict=True):
+        for example, windows in zip(features.examples, features.windows.by_row, strict=True):
             for window in windows:
                 start, end = next(filter(None, (token_span(window, gold) for gold in _golds(example))), (0, 0))
                 starts.append(start)
@@ -147,7 +147,7 @@ class Reading:
         left = iter(candidates)
         return [
             self._prediction(example, list(islice(left, len(windows))), oracle(example, windows), language)
-            for example, windows in zip(features.examples, features.windows.readings, strict=True)
+            for example, windows in zip(features.examples, features.windows.by_row, strict=True)
         ]
 
     def _prediction(

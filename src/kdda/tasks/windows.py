@@ -14,15 +14,15 @@ from jaxtyping import Int32
 from numpy import ndarray
 
 from kdda.data import Items, Spilled
-from kdda.text import Pieces, Window
+from kdda.text import Pieces, Window, used_ids
 from kdda.text.pieces import Template
 
 T = TypeVar("T")
-Reading = Sequence[Window]  # one row as a model reads it: its windows, over the same texts
+RowWindows = Sequence[Window]  # of one row, over the same texts
 CHUNK = 1024  # rows that are cut into tokens together
 
 
-class Readings(Spilled[Reading]):
+class ByRow(Spilled[RowWindows]):
     """Rows as one model reads them; each a window, or as many as it takes.
 
     A row's windows share its parts, and all rows one template.
@@ -30,16 +30,16 @@ class Readings(Spilled[Reading]):
 
     template: Template | None = None
 
-    def pack(self, item: Reading) -> bytes:
+    def pack(self, item: RowWindows) -> bytes:
         first = item[0]
         self.template = first.template
-        parts = [(own.text, own.ids.tobytes(), own.starts.tobytes(), own.ends.tobytes()) for own in first.parts]
+        parts = [(own.text, b"".join((own.ids, own.starts, own.ends))) for own in first.parts]
         return pickle.dumps((parts, [window.ranges for window in item]))
 
-    def unpack(self, packed: bytes) -> Reading:
+    def unpack(self, packed: bytes) -> RowWindows:
         assert self.template is not None
         parts, ranges = pickle.loads(packed)
-        pieces = tuple(Pieces(text, *(np.frombuffer(own, np.int32) for own in numbers)) for text, *numbers in parts)
+        pieces = tuple(Pieces(text, *np.frombuffer(numbers, np.int32).reshape(3, -1)) for text, numbers in parts)
         return [Window(pieces, own, self.template) for own in ranges]
 
 
@@ -49,35 +49,40 @@ class Windows(Items[Window]):
     Attributes:
         lengths: tokens of each.
         owners: window k is of row `owners[k]`; ordered.
+        used: every id that occurs, those of cut ends too.
     """
 
-    def __init__(self, rows: Iterable[Reading]):
+    def __init__(self, rows: Iterable[RowWindows]):
         lengths, owners = array("i"), array("i")
-        self.readings = Readings(_noted(rows, lengths, owners))
+        self.used: set[int] = set()
+        self.by_row = ByRow(_noted(rows, lengths, owners, self.used))
         self.lengths: Int32[ndarray, " windows"] = np.array(lengths, np.int32)
         # one a row, as in classification, is a rule and no list
-        self.owners: Sequence[int] = range(len(owners)) if len(owners) == len(self.readings) else owners
+        self.owners: Sequence[int] = range(len(owners)) if len(owners) == len(self.by_row) else owners
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[Window]:
-        return (window for windows in self.readings for window in windows)
+        return (window for windows in self.by_row for window in windows)
 
     def item(self, index: int) -> Window:
         owner = self.owners[index]
-        return self.readings[owner][index - bisect_left(self.owners, owner)]
+        return self.by_row[owner][index - bisect_left(self.owners, owner)]
 
 
-def _noted(rows: Iterable[Reading], lengths: array[int], owners: array[int]) -> Iterator[Reading]:
-    for owner, windows in enumerate(rows):
-        for window in windows:
-            lengths.append(len(window))
-            owners.append(owner)
-        yield windows
+def _noted(rows: Iterable[RowWindows], lengths: array[int], owners: array[int], used: set[int]) -> Iterator[RowWindows]:
+    left = enumerate(rows)
+    while some := list(islice(left, CHUNK)):
+        for owner, windows in some:
+            for window in windows:
+                lengths.append(len(window))
+                owners.append(owner)
+        used |= used_ids(window for _, windows in some for window in windows)
+        yield from (windows for _, windows in some)
 
 
-def in_chunks(items: Iterable[T], read: Callable[[Sequence[T]], Iterable[Reading]]) -> Iterator[Reading]:
+def in_chunks(items: Iterable[T], read: Callable[[Sequence[T]], Iterable[RowWindows]]) -> Iterator[RowWindows]:
     """What `read` makes of items, some at a time: tokenizers like many texts, and memory few."""
     left = iter(items)
     while some := list(islice(left, CHUNK)):

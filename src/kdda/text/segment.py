@@ -103,10 +103,12 @@ class Joined:
         if not self.raw:
             return spans[:, 0], spans[:, 1]
         starts, ends = self._starts[spans[:, 0]], self._ends[spans[:, 1]]
-        solid = np.array([not letter.isspace() for letter in self.raw])
-        at = np.arange(len(self.raw))
-        following = np.append(np.minimum.accumulate(np.where(solid, at, len(self.raw))[::-1])[::-1], len(self.raw))
-        before = np.insert(np.maximum.accumulate(np.where(solid, at + 1, 0)), 0, 0)
+        length = len(self.raw)
+        space = np.fromiter(map(str.isspace, self.raw), bool, length)
+        following, before = np.arange(length + 1), np.arange(length + 1)
+        following[:-1][space], before[1:][space] = length, 0
+        following = np.minimum.accumulate(following[::-1])[::-1]
+        before = np.maximum.accumulate(before)
         starts = np.minimum(following[starts], ends)
         return starts, np.maximum(before[ends], starts)
 
