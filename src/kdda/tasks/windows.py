@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
 from itertools import islice
 from typing import TypeVar
 
@@ -71,7 +71,9 @@ class Windows(Items[Window]):
         return self.by_row[owner][index - bisect_left(self.owners, owner)]
 
 
-def _noted(rows: Iterable[RowWindows], lengths: array[int], owners: array[int], used: set[int]) -> Iterator[RowWindows]:
+def _noted(
+    rows: Iterable[RowWindows], lengths: MutableSequence[int], owners: MutableSequence[int], used: set[int]
+) -> Iterator[RowWindows]:
     left = enumerate(rows)
     while some := list(islice(left, CHUNK)):
         for owner, windows in some:

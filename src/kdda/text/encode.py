@@ -114,7 +114,7 @@ class Encoder:
     max_length: int = 512
     overlap: int = 128
     counts: Counter[str] = field(default_factory=Counter, init=False)
-    _remembered: int = field(default=0, init=False, repr=False)
+    _remembered: int = field(default=0, init=False, repr=False, compare=False)
 
     def encode(self, first: Sequence[str], second: Sequence[str] | None = None) -> list[Window]:
         """A window a text, or a pair of texts; the longer member of a pair is cut first when both do not fit."""

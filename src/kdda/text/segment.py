@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -48,7 +48,7 @@ def segment(text: str, segmenter: str = "none") -> list[Span]:
 
 
 @lru_cache(maxsize=50_000)
-def _segment(text: str, segmenter: str) -> array[int]:
+def _segment(text: str, segmenter: str) -> Sequence[int]:
     """Starts and ends in turn, as numbers of four bytes: tuples of spans would take ten times as much."""
     if segmenter not in SEGMENTERS:
         raise KddaError(f'segmenter "{segmenter}" is unknown; there are {", ".join(SEGMENTERS)}')
