@@ -33,7 +33,7 @@ class ByRow(Spilled[RowWindows]):
     def pack(self, item: RowWindows) -> bytes:
         first = item[0]
         self.template = first.template
-        parts = [(own.text, b"".join((own.ids, own.starts, own.ends))) for own in first.parts]
+        parts = [(own.text, own.ids.tobytes() + own.starts.tobytes() + own.ends.tobytes()) for own in first.parts]
         return pickle.dumps((parts, [window.ranges for window in item]))
 
     def unpack(self, packed: bytes) -> RowWindows:
