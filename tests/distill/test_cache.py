@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from kdda.distill import DistillationLoss
-from kdda.distill.cache import TeacherStates, teacher_bytes
+from kdda.distill.cache import TeacherStates, TeacherWindows
 from kdda.distill.store import save_checked
 from kdda.errors import KddaError
 from kdda.models import Checkpoint, load
@@ -26,7 +26,7 @@ def teacher(tmp_path: Path) -> Checkpoint:
 
 
 def states(teacher: Checkpoint, store: Path | None = None, excerpts: list[Excerpt] = EXCERPTS) -> TeacherStates:
-    return TeacherStates(teacher, teacher.encoder(64), excerpts, LABELS, store)
+    return TeacherStates(teacher, TeacherWindows(teacher.encoder(64), excerpts), LABELS, store)
 
 
 def same(a: Side, b: Side) -> bool:
@@ -40,7 +40,9 @@ def test_stored_states_equal_live_ones_in_bfloat16(teacher: Checkpoint, tmp_path
     assert torch.allclose(a.states[a.mask], b.states[b.mask], rtol=2**-7, atol=1e-6)
     assert torch.allclose(a.logits, b.logits, atol=1e-5)
     assert abs(stored.scale / live.scale - 1) < 0.01
-    assert teacher_bytes(teacher.encoder(64), EXCERPTS, 16) == 2 * 16 * int(live.batch(range(5)).mask.sum())
+    assert TeacherWindows(teacher.encoder(64), EXCERPTS).stored_bytes(16) == 2 * 16 * int(
+        live.batch(range(5)).mask.sum()
+    )
 
 
 def test_states_are_written_once_and_found_again(teacher: Checkpoint, tmp_path: Path) -> None:
@@ -116,19 +118,20 @@ def test_a_teacher_with_a_smaller_limit_reads_the_whole_span_in_parts(tmp_path: 
     span = (4, len(context))
     small, whole = teacher.encoder(9), teacher.encoder(64)
     excerpt = Excerpt((question, context), span)
-    parts = TeacherStates(teacher, small, [excerpt], ())
-    once = TeacherStates(teacher, whole, [excerpt], ())
+    parts = TeacherStates(teacher, TeacherWindows(small, [excerpt]), ())
+    once = TeacherStates(teacher, TeacherWindows(whole, [excerpt]), ())
     assert len(parts.windows[0]) > 1 and len(once.windows[0]) == 1
     tokens = 3 + 2 + 8  # specials, question, the context's words in the span: each of them once
     assert parts.batch([0]).states.shape == once.batch([0]).states.shape == (1, tokens, 16)
     assert parts.batch([0]).logits is None
     first = parts.windows[0][0]
-    alone = TeacherStates(teacher, small, [Excerpt((question, context), first.last_span)], ()).batch([0])
+    part = TeacherWindows(small, [Excerpt((question, context), first.last_span)])
+    alone = TeacherStates(teacher, part, ()).batch([0])
     assert torch.equal(parts.batch([0]).states[0, : len(first)], alone.states[0])
 
 
 def test_logits_are_put_into_the_students_order_of_labels(teacher: Checkpoint) -> None:
-    encoder = teacher.encoder(64)
-    kept = TeacherStates(teacher, encoder, EXCERPTS, LABELS).batch([0])
-    turned = TeacherStates(teacher, encoder, EXCERPTS, LABELS[::-1]).batch([0])
+    read = TeacherWindows(teacher.encoder(64), EXCERPTS)
+    kept = TeacherStates(teacher, read, LABELS).batch([0])
+    turned = TeacherStates(teacher, read, LABELS[::-1]).batch([0])
     assert torch.equal(kept.logits.flip(-1), turned.logits)

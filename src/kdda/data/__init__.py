@@ -4,6 +4,7 @@ from kdda.data.examples import Answer, Checked, Convert, Example, Labelled, Ques
 from kdda.data.mixture import OneLanguageBatches
 from kdda.data.questions import questions
 from kdda.data.sources import EMBEDDED, Row, Source, read_rows, sample
+from kdda.data.spill import Items, Lazy, Spilled
 
 __all__ = [
     "EMBEDDED",
@@ -11,12 +12,15 @@ __all__ = [
     "Checked",
     "Convert",
     "Example",
+    "Items",
     "Labelled",
+    "Lazy",
     "OneLanguageBatches",
     "Question",
     "Row",
     "Schema",
     "Source",
+    "Spilled",
     "check_rows",
     "labelled",
     "questions",

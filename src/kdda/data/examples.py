@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+from jaxtyping import Int32, UInt64
+from numpy import ndarray
+
 from kdda.data.sources import Row
+from kdda.data.spill import Spilled
 from kdda.errors import KddaError, did_you_mean
 
 SHOWN = 5  # bad rows named in a message before "and … more"
@@ -64,7 +71,7 @@ class Schema:
 class Checked(NamedTuple):
     """The examples of the good rows, and how many rows were left out or mended, by reason."""
 
-    examples: list[Example]
+    examples: Sequence[Example]
     left_out: Counter[str]
     mended: Counter[str]
 
@@ -80,8 +87,8 @@ class DroppedError(Exception):
 Convert = Callable[[Row, Counter[str]], Example]
 
 
-def check_rows(rows: Sequence[Row], convert: Convert, on_bad_row: Literal["raise", "skip"] = "raise") -> Checked:
-    """Examples of all good rows.
+def check_rows(rows: Iterable[Row], convert: Convert, on_bad_row: Literal["raise", "skip"] = "raise") -> Checked:
+    """Examples of all good rows, kept on disk where they are many.
 
     Args:
         convert: makes an example of a row, counts what it mended, and raises `BadRowError` or `DroppedError`.
@@ -89,32 +96,78 @@ def check_rows(rows: Sequence[Row], convert: Convert, on_bad_row: Literal["raise
     Raises:
         KddaError: a bad row under ``raise``, or no good row at all; names the first places.
     """
-    found, bad = Checked([], Counter(), Counter()), []
-    seen: Counter[str] = Counter()
-    for row in rows:
-        try:
-            example = convert(row, found.mended)
-            seen[example.id] += 1
-            if seen[example.id] > 1:
-                found.mended["ids repeated, numbered"] += 1
-                example = replace(example, id=f"{example.id}#{seen[example.id]}")
-            found.examples.append(example)
-        except DroppedError as dropped:
-            found.left_out[str(dropped)] += 1
-        except BadRowError as error:
-            bad.append(f"{row.where}: {error}")
-            found.left_out["bad row"] += 1
-    if bad and (on_bad_row == "raise" or not found.examples):
-        raise KddaError(_summary(bad, len(rows)))
-    if not found.examples:
-        raise KddaError("no rows: the source is empty" if not rows else f"no rows left: {dict(found.left_out)}")
-    return found
+    check = _Check(convert)
+    examples: Sequence[Example] = Spilled(check.examples(rows))
+    if check.bad and (on_bad_row == "raise" or not examples):
+        raise KddaError(check.summary())
+    if not examples:
+        raise KddaError(f"no rows left: {dict(check.left_out)}" if check.rows else "no rows: the source is empty")
+    return Checked(check.numbered(examples), check.left_out, check.mended)
 
 
-def _summary(bad: list[str], total: int) -> str:
-    more = f"\n  … and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
-    shown = "\n  ".join(bad[:SHOWN])
-    return f"{len(bad)} of {total} rows are bad (on_bad_row: skip leaves them out):\n  {shown}{more}"
+class _Check:
+    """Rows on their way to examples: what is counted of them, and a number of 8 bytes for each one's id."""
+
+    def __init__(self, convert: Convert):
+        self.convert = convert
+        self.left_out: Counter[str] = Counter()
+        self.mended: Counter[str] = Counter()
+        self.rows = 0
+        self.bad: list[str] = []
+        self.ids = array("Q")
+
+    def examples(self, rows: Iterable[Row]) -> Iterator[Example]:
+        for row in rows:
+            self.rows += 1
+            try:
+                example = self.convert(row, self.mended)
+            except DroppedError as dropped:
+                self.left_out[str(dropped)] += 1
+            except BadRowError as error:
+                self.left_out["bad row"] += 1
+                if len(self.bad) < SHOWN:
+                    self.bad.append(f"{row.where}: {error}")
+            else:
+                self.ids.append(_number_of(example.id))
+                yield example
+
+    def summary(self) -> str:
+        count = self.left_out["bad row"]
+        more = f"\n  … and {count - SHOWN} more" if count > SHOWN else ""
+        shown = "\n  ".join(self.bad)
+        return f"{count} of {self.rows} rows are bad (on_bad_row: skip leaves them out):\n  {shown}{more}"
+
+    def numbered(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Examples whose ids differ: the k-th of an id is called ``id#k``, but for the first."""
+        times = _times(np.frombuffer(self.ids, np.uint64))
+        if times is None:
+            return examples
+        self.mended["ids repeated, numbered"] += int((times > 1).sum())
+        return Spilled(
+            own if k == 1 else replace(own, id=f"{own.id}#{k}") for own, k in zip(examples, times, strict=True)
+        )
+
+
+def _number_of(name: str) -> int:
+    """A million ids are a million numbers, but for a chance of 1 in 37 million (n² / 2⁶⁵) that two share one."""
+    return int.from_bytes(blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def _times(names: UInt64[ndarray, "_"]) -> Int32[ndarray, "_"] | None:
+    """How many times each has occurred so far, itself included; None where none occurs twice.
+
+    >>> _times(np.array([7, 5, 7, 7], np.uint64)).tolist()
+    [1, 1, 2, 3]
+    """
+    inorder = np.sort(names)
+    if not (inorder[1:] == inorder[:-1]).any():
+        return None
+    order = np.argsort(names, kind="stable")
+    first = np.append(True, inorder[1:] != inorder[:-1])
+    begins = np.maximum.accumulate(np.where(first, np.arange(len(names)), 0))
+    times = np.empty(len(names), np.int32)
+    times[order] = np.arange(len(names)) - begins + 1
+    return times
 
 
 def labelled(fields: Sequence[str], schema: Schema) -> Convert:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import heapq
 import random
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 
+import numpy as np
+from jaxtyping import Int, Int32, Int64
+from numpy import ndarray
+
+Lengths = Sequence[int] | Int[ndarray, " rows"]
 BUCKET = 50  # batches sorted by length together: little padding, still random
 
 
@@ -26,8 +34,8 @@ class OneLanguageBatches:
     True
     """
 
-    def __init__(self, lengths: Mapping[str, Sequence[int]], batch_size: int, seed: int):
-        self.lengths = {language: list(row) for language, row in lengths.items() if len(row)}
+    def __init__(self, lengths: Mapping[str, Lengths], batch_size: int, seed: int):
+        self.lengths = {language: np.asarray(row, np.int32) for language, row in lengths.items() if len(row)}
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = 0
@@ -39,25 +47,30 @@ class OneLanguageBatches:
         return sum(-(-len(row) // self.batch_size) for row in self.lengths.values())
 
     def __iter__(self) -> Iterator[list[int]]:
-        start, placed = 0, []
-        for language, lengths in self.lengths.items():
-            chance = random.Random(f"{self.seed}/{self.epoch}/{language}")
-            batches = self._batches(lengths, start, chance)
-            offset = chance.random()
-            # the k-th of a language's n batches falls near the fraction k/n of the epoch
-            placed += [((k + offset) / len(batches), language, batch) for k, batch in enumerate(batches)]
-            start += len(lengths)
-        yield from (batch for _, _, batch in sorted(placed))
+        starts = accumulate(map(len, self.lengths.values()), initial=0)
+        placed = [self._placed(language, start) for language, start in zip(self.lengths, starts, strict=False)]
+        yield from (batch for _, _, batch in heapq.merge(*placed))
 
-    def _batches(self, lengths: list[int], start: int, chance: random.Random) -> list[list[int]]:
-        order = list(range(len(lengths)))
-        chance.shuffle(order)
+    def _placed(self, language: str, start: int) -> Iterator[tuple[float, str, list[int]]]:
+        """A language's batches, each with its place in the epoch."""
+        chance = random.Random(f"{self.seed}/{self.epoch}/{language}")
+        order = self._order(self.lengths[language], chance)
+        count = -(-len(order) // self.batch_size)
+        numbers = array("q", range(count))
+        chance.shuffle(numbers)
+        offset = chance.random()
+        for k, number in enumerate(numbers):
+            rows = order[number * self.batch_size : (number + 1) * self.batch_size]
+            # the k-th of a language's n batches falls near the fraction k/n of the epoch
+            yield (k + offset) / count, language, (rows + start).tolist()
+
+    def _order(self, lengths: Int32[ndarray, " rows"], chance: random.Random) -> Int64[ndarray, " rows"]:
+        """Rows shuffled, and then sorted by length within the rows of `BUCKET` batches."""
+        shuffled = array("q", range(len(lengths)))  # a list of a million numbers would take 36 MB
+        chance.shuffle(shuffled)
+        order = np.frombuffer(shuffled, np.int64)
         pool = BUCKET * self.batch_size
-        batches = []
         for at in range(0, len(order), pool):
-            bucket = sorted(order[at : at + pool], key=lambda i: lengths[i])
-            batches += [
-                [start + i for i in bucket[b : b + self.batch_size]] for b in range(0, len(bucket), self.batch_size)
-            ]
-        chance.shuffle(batches)
-        return batches
+            bucket = order[at : at + pool]
+            bucket[:] = bucket[np.argsort(lengths[bucket], kind="stable")]
+        return order

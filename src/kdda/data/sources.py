@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 import random
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 from zlib import crc32
 
+from kdda.data.spill import Spilled
 from kdda.errors import KddaError, did_you_mean
 from kdda.hub import try_hub
 
+PARQUET_ROWS = 1024  # decoded at once
 EMBEDDED = Path(__file__).parent / "corpora"
 
 
@@ -23,6 +27,14 @@ class Row:
 
     where: str
     values: dict[str, Any]
+
+
+class _Rows(Spilled[Row]):
+    def pack(self, item: Row) -> bytes:
+        return pickle.dumps((item.where, item.values))
+
+    def unpack(self, packed: bytes) -> Row:
+        return Row(*pickle.loads(packed))
 
 
 @dataclass(frozen=True)
@@ -38,14 +50,17 @@ class Source:
     header: Sequence[str] | None = None
 
 
-def read_rows(source: Source) -> list[Row]:
-    """All rows of a source, unchecked but for the file's own syntax.
+def read_rows(source: Source) -> Sequence[Row]:
+    """All rows of a source, unchecked but for the file's own syntax, kept on disk where they are many.
+
+    JSONL, CSV, TSV and Parquet files are read piece by piece, and Hub splits from the files that `datasets` maps into
+    memory. A JSON file is one value, SQuAD's included, and is read whole before its rows go to disk.
 
     Raises:
         KddaError: no such file, not UTF-8, or a line that is not of its format; says which line.
     """
     if source.name.startswith("hub:"):
-        return list(_hub_rows(source.name))
+        return _Rows(_hub_rows(source.name))
     path = _embedded_path(source.name) if source.name.startswith("embedded:") else Path(source.name)
     if not path.is_file():
         raise KddaError(
@@ -55,14 +70,16 @@ def read_rows(source: Source) -> list[Row]:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise KddaError(f'{path}: no reader for "{path.suffix}" files; there are {", ".join(READERS)}')
-    return list(reader(path, source))
+    return _Rows(reader(path, source))
 
 
-def sample(rows: list[Row], count: int | None, language: str) -> list[Row]:
+def sample(rows: Sequence[Row], count: int | None, language: str) -> Sequence[Row]:
     """`count` rows drawn at random, always the same; each language draws differently from row-aligned files."""
     if count is None or count >= len(rows):
         return rows
-    return random.Random(crc32(language.encode())).sample(rows, count)
+    # of numbers and not of rows, which `random.sample` would copy into a list: it draws the same of either
+    drawn = array("q", random.Random(crc32(language.encode())).sample(range(len(rows)), count))
+    return _Rows(rows[i] for i in drawn)
 
 
 def _embedded_path(name: str) -> Path:
@@ -76,15 +93,20 @@ def _embedded_path(name: str) -> Path:
 
 
 def _text(path: Path) -> str:
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise KddaError(
-            f"{path}:{line}: not UTF-8 (byte 0x{data[error.start]:02x}); "
-            f"convert it first, for example: iconv -f WINDOWS-1258 -t UTF-8 {path.name}"
-        ) from None
+    return "".join(_lines(path))
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Lines with their ends, which are "\\n" alone: `str.splitlines` would also cut at U+2028 inside a text."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise KddaError(
+                    f"{path}:{number}: not UTF-8 (byte 0x{error.object[error.start]:02x}); "
+                    f"convert it first, for example: iconv -f WINDOWS-1258 -t UTF-8 {path.name}"
+                ) from None
 
 
 def _json_value(text: str, path: Path, line: int | None = None) -> Any:
@@ -101,10 +123,9 @@ def _record(value: Any, where: str) -> Row:
 
 
 def _jsonl(path: Path, source: Source) -> Iterator[Row]:
-    # split on "\n" alone: splitlines() would also cut at U+2028 inside a text
-    for number, line in enumerate(_text(path).split("\n"), 1):
+    for number, line in enumerate(_lines(path), 1):
         if line.strip():
-            yield _record(_json_value(line, path, number), f"{path}:{number}")
+            yield _record(_json_value(line.removesuffix("\n"), path, number), f"{path}:{number}")
 
 
 def _json(path: Path, source: Source) -> Iterator[Row]:
@@ -139,8 +160,8 @@ def _member(value: Any, key: str, where: str) -> list[Any]:
 
 def _delimited(delimiter: str, quoting: Literal[0, 3]) -> Callable[[Path, Source], Iterator[Row]]:
     def read(path: Path, source: Source) -> Iterator[Row]:
-        lines = _text(path).replace("\r\n", "\n").split("\n")
-        reader = csv.reader((line + "\n" for line in lines if line.strip()), delimiter=delimiter, quoting=quoting)
+        lines = (line.replace("\r\n", "\n").removesuffix("\n") + "\n" for line in _lines(path) if line.strip())
+        reader = csv.reader(lines, delimiter=delimiter, quoting=quoting)
         names = list(source.header) if source.header else next(reader, [])
         for cells in reader:
             where = f"{path}:{reader.line_num}"
@@ -154,8 +175,10 @@ def _delimited(delimiter: str, quoting: Literal[0, 3]) -> Callable[[Path, Source
 def _parquet(path: Path, source: Source) -> Iterator[Row]:
     import pyarrow.parquet
 
-    for number, values in enumerate(pyarrow.parquet.read_table(path).to_pylist(), 1):
-        yield Row(f"{path}, row {number}", values)
+    with pyarrow.parquet.ParquetFile(path) as file:
+        rows = (values for batch in file.iter_batches(PARQUET_ROWS) for values in batch.to_pylist())
+        for number, values in enumerate(rows, 1):
+            yield Row(f"{path}, row {number}", values)
 
 
 def _hub_rows(name: str) -> Iterator[Row]:

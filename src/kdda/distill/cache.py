@@ -7,20 +7,26 @@ context states are joined and whose question states count once.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int32, Int64
+from numpy import ndarray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from kdda.distill.blocks import Answers, Said
 from kdda.distill.loss import last_hidden
-from kdda.distill.store import Said, StateStore, fingerprint
+from kdda.distill.store import StateStore, fingerprint
 from kdda.models import Checkpoint
 from kdda.tasks import Excerpt
+from kdda.tasks.windows import ByRow, RowWindows, in_chunks
 from kdda.text import Encoder, Window
 from kdda.transport import ObjectiveSettings, Side, mean_pairwise_cost, self_term
 
@@ -28,13 +34,43 @@ CALIBRATION_ROWS = 512
 BATCH = 64
 
 
+class TeacherWindows:
+    """What a teacher reads where the student reads its windows: a window of its own, or several, a row.
+
+    Attributes:
+        rows: on disk where they are many.
+        lengths: of each row, tokens that count.
+        digest: of every token that is read.
+    """
+
+    def __init__(self, encoder: Encoder, excerpts: Sequence[Excerpt]):
+        self.encoder = encoder
+        lengths, digest = array("i"), hashlib.sha256()
+
+        def read(some: Sequence[Excerpt]) -> Iterator[RowWindows]:
+            encoder.read([text for excerpt in some for text in excerpt.texts])
+            for windows in (_windows(encoder, excerpt) for excerpt in some):
+                lengths.append(_length(windows))
+                for window in windows:
+                    digest.update(np.array([*window.ids, -1, window.last_at, -2], np.int32).tobytes())
+                digest.update(b"|")
+                yield windows
+
+        self.rows = ByRow(in_chunks(excerpts, read))
+        self.lengths: Int32[ndarray, " rows"] = np.array(lengths, np.int32)
+        self.digest = digest.hexdigest()
+
+    def stored_bytes(self, width: int) -> int:
+        """That their stored states take, in bfloat16."""
+        return 2 * width * int(self.lengths.sum(dtype=np.int64))
+
+
 class TeacherStates:
     """What a frozen teacher says of the training rows of its language: last hidden states, and logits of labels.
 
     Args:
         teacher: put in eval mode and frozen.
-        encoder: the teacher's own.
-        excerpts: what each of the student's windows reads.
+        read: what it reads.
         labels: the task's label names, in the student's order; none for tasks without labels.
         store: folder under which states of all teachers are kept; `None` asks the teacher in each step.
         bf16: whether the teacher computes in bfloat16, in which its states are stored in any case.
@@ -44,31 +80,28 @@ class TeacherStates:
     def __init__(
         self,
         teacher: Checkpoint,
-        encoder: Encoder,
-        excerpts: Sequence[Excerpt],
+        read: TeacherWindows,
         labels: Sequence[str],
         store: Path | None = None,
         bf16: bool = False,
         shuffled: bool = False,
     ):
         self.model = teacher.model.eval().requires_grad_(False)
-        self.encoder, self.bf16 = encoder, bf16
-        self.windows = [_windows(encoder, excerpt) for excerpt in excerpts]
-        self.shown = _another_each(len(self.windows)) if shuffled else list(range(len(self.windows)))
+        self.encoder, self.windows, self.lengths, self.bf16 = read.encoder, read.rows, read.lengths, bf16
+        self.shown = _another_each(len(self.windows)) if shuffled else range(len(self.windows))
         self.order = [int(self.model.config.label2id[label]) for label in labels]
         self.store: StateStore | None = None
         self.written = 0
         self._self_terms: Float[Tensor, " rows"] | None = None
         if store is not None:
-            name = fingerprint(self.model, self.windows, self.order)
-            lengths = [_length(row) for row in self.windows]
-            self.store = StateStore(store / name, name, lengths, teacher.width)
-            self.written = self.store.fill(self._ask_sorted)
+            name = fingerprint(self.model, read.digest, self.order)
+            self.store = StateStore(store / name, name, self.lengths, teacher.width)
+            self.written = self.store.fill(self._answers)
         self.scale = float(self.store.term("scale", self._calibrated) if self.store else self._calibrated())
 
     def batch(self, rows: Sequence[int]) -> Side:
         """The teacher's side of some rows, padded, with the mask of real tokens."""
-        return self._side([self.shown[row] for row in rows])
+        return self._side([int(self.shown[row]) for row in rows])
 
     def _side(self, rows: Sequence[int]) -> Side:
         said = self.store.read(rows) if self.store is not None else self._ask(rows)
@@ -107,46 +140,39 @@ class TeacherStates:
 
     @torch.no_grad()
     def _ask(self, rows: Sequence[int]) -> list[Said]:
-        windows = [window for row in rows for window in self.windows[row]]
-        inputs: dict[str, Any] = {name: ids.to(self.model.device) for name, ids in self.encoder.pad(windows).items()}
+        asked = [self.windows[row] for row in rows]
+        padded = self.encoder.pad([window for own in asked for window in own])
+        inputs: dict[str, Any] = {name: ids.to(self.model.device) for name, ids in padded.items()}
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bf16):
             outputs = self.model(**inputs, output_hidden_states=True)
         states, at, said = last_hidden(outputs).float(), 0, []
-        for row in rows:
-            own = self.windows[row]
+        for own in asked:
             parts = [_kept(window, k == 0, states[at + k]) for k, window in enumerate(own)]
             logits = outputs.logits[at, self.order].float() if self.order else None
             said.append((torch.cat(parts), logits))
             at += len(own)
         return said
 
-    def _ask_sorted(self, rows: Sequence[int]) -> list[Said]:
+    def _answers(self, rows: range) -> Answers:
         """`_ask`, in batches of like length."""
-        said: dict[int, Said] = {}
-        for chosen in self._by_length(rows):
-            said.update(zip(chosen, self._ask(chosen), strict=True))
-        return [said[row] for row in rows]
+        return ((chosen, self._ask(chosen)) for chosen in self._by_length(rows))
 
-    def _by_length(self, rows: Sequence[int]) -> list[list[int]]:
-        order = sorted(rows, key=lambda row: _length(self.windows[row]))
-        return [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+    def _by_length(self, rows: range) -> Iterator[list[int]]:
+        order = rows.start + np.argsort(self.lengths[rows.start : rows.stop], kind="stable")
+        return (order[start : start + BATCH].tolist() for start in range(0, len(order), BATCH))
 
 
-def _another_each(count: int) -> list[int]:
+def _another_each(count: int) -> Int64[ndarray, " rows"]:
     """For every row another one, each once: a fixed cycle through all of them.
 
-    >>> found = _another_each(5)
+    >>> found = _another_each(5).tolist()
     >>> sorted(found), any(row == other for row, other in enumerate(found))
     ([0, 1, 2, 3, 4], False)
     """
-    order: list[int] = torch.randperm(count, generator=torch.Generator().manual_seed(0)).tolist()
-    following = dict(zip(order, [*order[1:], *order[:1]], strict=True))
-    return [following[row] for row in range(count)]
-
-
-def teacher_bytes(encoder: Encoder, excerpts: Sequence[Excerpt], width: int) -> int:
-    """Bytes that stored states of these excerpts take, in bfloat16."""
-    return 2 * width * sum(_length(_windows(encoder, excerpt)) for excerpt in excerpts)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0)).numpy()
+    following = np.empty_like(order)
+    following[order] = np.roll(order, -1)
+    return following
 
 
 def free_bytes(folder: Path) -> int:
@@ -160,7 +186,7 @@ def _length(windows: Sequence[Window]) -> int:
     return len(windows[0]) + sum(window.last_count for window in windows[1:])
 
 
-def _windows(encoder: Encoder, excerpt: Excerpt) -> list[Window]:
+def _windows(encoder: Encoder, excerpt: Excerpt) -> RowWindows:
     if excerpt.span is None:
         return encoder.encode(*([text] for text in excerpt.texts))
     return encoder.windows(excerpt.texts, span=excerpt.span, overlap=0)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -17,7 +18,7 @@ from transformers import PrinterCallback, set_seed
 from kdda.data import Example, OneLanguageBatches
 from kdda.distill import ranks
 from kdda.distill.allocator import keep_freed_memory
-from kdda.distill.cache import TeacherStates, free_bytes, teacher_bytes
+from kdda.distill.cache import TeacherStates, TeacherWindows, free_bytes
 from kdda.distill.checkpoints import last_whole_checkpoint
 from kdda.distill.loss import DistillationLoss, last_hidden
 from kdda.distill.trainer import DistillationTrainer, Lesson, arguments, learning_rates
@@ -35,7 +36,7 @@ from kdda.models import (
 from kdda.recipe import Distill, ModelSpec, Training
 from kdda.report.runs import METRICS, MODEL
 from kdda.tasks import Features, Prediction, Task, predict
-from kdda.text import Encoder, used_ids
+from kdda.text import Encoder
 
 CHECKPOINTS = "checkpoints"
 HEAD_ROWS = 128  # of a language, for the head's initialization
@@ -115,7 +116,9 @@ def fine_tune(job: Job, say: Say = print) -> Student:
     train = {language: job.task.encode(rows, encoder) for language, rows in job.train.items()}
     cut = encoder.counts.copy()
     dev = job.task.encode(job.dev[job.target], encoder)
-    vocabulary = TrimmedVocabulary(checkpoint.model, used_ids(w for own in (*train.values(), dev) for w in own.windows))
+    vocabulary = TrimmedVocabulary(
+        checkpoint.model, set[int]().union(*(own.windows.used for own in (*train.values(), dev)))
+    )
     say(_facts(job, train, cut, vocabulary))
     lesson = Lesson(job.task, job.labels, train, dev, job.target, encoder, *_teachers(job, train, say))
     if job.training.head == "standardized" and checkpoint.new_head:
@@ -179,9 +182,13 @@ def _facts(job: Job, train: Mapping[str, Features], counts: Counter[str], vocabu
 
 
 def _size(own: Features) -> str:
-    tokens = sum(len(window) for window in own.windows)
+    tokens = _tokens(own)
     split = f"{len(own.windows):,} windows, " if len(own.windows) != len(own.examples) else ""
     return f"{len(own.examples):,} rows ({split}{tokens:,} tokens)"
+
+
+def _tokens(own: Features) -> int:
+    return int(own.lengths.sum(dtype=np.int64))
 
 
 def _teachers(
@@ -201,21 +208,21 @@ def _states(job: Job, language: str, own: Features, say: Say) -> TeacherStates:
     assert job.teachers is not None
     teacher = job.teachers[language]
     encoder = teacher.encoder(job.training.max_length, job.training.stride)
-    excerpts, labels = job.task.excerpts(own), job.labels if job.task.labelled else ()
-    needed = teacher_bytes(encoder, excerpts, teacher.width)
+    read, labels = TeacherWindows(encoder, job.task.excerpts(own)), job.labels if job.task.labelled else ()
+    needed = read.stored_bytes(teacher.width)
     fits = job.store is not None and needed <= job.store.budget and needed <= 0.9 * free_bytes(job.store.folder)
     plan = f"stored in {job.store.folder}" if fits and job.store else "too large to store, asked in each step"
     say(f"  {job.name}: {language} teacher's states {needed / 2**20:,.0f} MB, {plan}")
     folder = job.store.folder if fits and job.store else None
     shuffled = job.distill is not None and job.distill.shuffled
-    found = TeacherStates(teacher, encoder, excerpts, labels, folder, in_bfloat16(job.training.precision), shuffled)
+    found = TeacherStates(teacher, read, labels, folder, in_bfloat16(job.training.precision), shuffled)
     made = f"{found.written} blocks written; " if found.written else "found whole; " if fits else ""
     say(f"  {job.name}: {language} teacher: {made}its scale s = {found.scale:.3g}")
     return found
 
 
 def _batches(job: Job, lesson: Lesson) -> OneLanguageBatches:
-    lengths = {name: [len(window) for window in own.windows] for name, own in lesson.train.items()}
+    lengths = {name: own.lengths for name, own in lesson.train.items()}
     return OneLanguageBatches(lengths, job.training.batch_size, job.seed)
 
 
@@ -253,7 +260,7 @@ def _task_facts(job: Job, lesson: Lesson) -> dict[str, Any]:
         language: {
             "rows": len(own.examples),
             "windows": len(own.windows),
-            "tokens": sum(len(window) for window in own.windows),
+            "tokens": _tokens(own),
         }
         for language, own in lesson.train.items()
     }

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ import torch
 
 from kdda.data import Example, OneLanguageBatches
 from kdda.distill.allocator import keep_freed_memory
-from kdda.distill.cache import TeacherStates, teacher_bytes
+from kdda.distill.cache import TeacherStates, TeacherWindows
 from kdda.distill.finetune import load_for
 from kdda.distill.loss import DistillationLoss, last_hidden
 from kdda.models import Checkpoint, TrimmedVocabulary, in_bfloat16
@@ -91,7 +92,7 @@ class Probe:
     def model(self, spec: ModelSpec, languages: Sequence[str]) -> Measured:
         """Load a model, let it read its rows, and take some steps with it."""
         loaded = self._loaded[spec] = self._load(spec, languages)
-        model, windows = loaded.checkpoint.model, [w for f in loaded.own.values() for w in f.windows]
+        model, windows = loaded.checkpoint.model, list(chain.from_iterable(own.windows for own in loaded.own.values()))
         saved = _bytes(model)
         TrimmedVocabulary(model, used_ids(windows))
         model.to(self.device)
@@ -104,7 +105,7 @@ class Probe:
             encode=loaded.encode / sum(len(own.examples) for own in loaded.own.values()),
             step=step,
             read=read[0] / len(some),
-            tokens={name: fmean([len(w) for w in own.windows]) for name, own in loaded.own.items()},
+            tokens={name: float(own.lengths.mean()) for name, own in loaded.own.items()},
             windows={name: len(own.windows) / len(own.examples) for name, own in loaded.own.items()},
             saved=saved,
             trained=3 * _bytes(model),
@@ -115,7 +116,6 @@ class Probe:
         pupil, master = self._loaded[student], self._loaded[teacher]
         examples = pupil.own[language].examples[: self.training.batch_size]
         features = self.task.encode(examples, pupil.encoder)
-        excerpts = self.task.excerpts(features)
         labels = self.labels if self.task.labelled else ()
         master.checkpoint.model.config.label2id = {label: i for i, label in enumerate(labels)}
         inputs = self._padded(pupil.encoder, features.windows)
@@ -124,14 +124,14 @@ class Probe:
         states = last_hidden(outputs).float().requires_grad_()
         side = Side(states, inputs["attention_mask"].bool(), outputs.get("logits"))
         with self._clock() as asked:
-            said = TeacherStates(master.checkpoint, master.encoder, excerpts, labels, None, self._in_bf16)
-        heard, rows = said.batch(range(len(excerpts))), len(examples)
+            read = TeacherWindows(master.encoder, self.task.excerpts(features))
+            said = TeacherStates(master.checkpoint, read, labels, None, self._in_bf16)
+        heard, rows = said.batch(range(len(read.lengths))), len(examples)
         settings = DistillationLoss(distill, {language: said.scale}).objective_settings(language)
         for _ in range(2):  # the first warms up
             with self._clock() as solved:
                 torch.autograd.backward(OBJECTIVES[distill.objective](side, heard, settings).value.sum())
-        stored = teacher_bytes(master.encoder, excerpts, master.checkpoint.width)
-        return Listening(solved[0], asked[0] / rows, stored / rows)
+        return Listening(solved[0], asked[0] / rows, read.stored_bytes(master.checkpoint.width) / rows)
 
     def _load(self, spec: ModelSpec, languages: Sequence[str]) -> Loaded:
         drawn = spec.seed if isinstance(spec, TeacherSpec) and spec.random else None
@@ -154,7 +154,7 @@ class Probe:
             own = loaded.own[name]
             inputs = self._padded(loaded.encoder, [own.windows[row] for row in rows])
             for key, values in self.task.targets(own, self.labels).items():
-                inputs[key] = torch.tensor([values[row] for row in rows], device=self.device)
+                inputs[key] = torch.from_numpy(values[rows]).long().to(self.device)
             with self._clock() as step:
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bf16):
                     loss = model(**inputs).loss
@@ -170,9 +170,8 @@ class Probe:
     def _batches(self, loaded: Loaded) -> Iterator[tuple[int, str, list[int]]]:
         """A batch's longest window, its language, and its rows."""
         for name, own in loaded.own.items():
-            lengths = [len(window) for window in own.windows]
-            for rows in OneLanguageBatches({name: lengths}, self.training.batch_size, seed=0):
-                yield max(lengths[row] for row in rows), name, rows
+            for rows in OneLanguageBatches({name: own.lengths}, self.training.batch_size, seed=0):
+                yield int(own.lengths[rows].max()), name, rows
 
     def _padded(self, encoder: Encoder, windows: Sequence[Window]) -> dict[str, torch.Tensor]:
         return {name: values.to(self.device) for name, values in encoder.pad(windows).items()}

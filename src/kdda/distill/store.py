@@ -1,43 +1,43 @@
 """What a frozen teacher says, on disk: written once, checked when read, and never trusted when it does not fit.
 
 Rows are ragged [tokens, width] states in bfloat16, in blocks of consecutive rows, each block one safetensors file that
-is memory-mapped, carries its checksum and the fingerprint of what made it, and gets its name only when it is whole.
+carries its checksum and the fingerprint of what made it, and gets its name only when it is whole.
 """
 
 from __future__ import annotations
 
 import hashlib
 import zlib
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from filelock import FileLock
+from jaxtyping import Int32, Int64
+from numpy import ndarray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kdda.errors import KddaError
-from kdda.text import Window
+from kdda.distill import blocks
+from kdda.distill.blocks import Answers, Said, Tensors, bytes_of, whole_or_not
 
 BLOCK_BYTES = 64 * 2**20
-Said = tuple[Tensor, Tensor | None]  # a row's states [tokens, width], and its logits where labels have them
-Ask = Callable[[Sequence[int]], list[Said]]
+Ask = Callable[[range], Answers]
 
 
-def fingerprint(model: Any, windows: Sequence[Sequence[Window]], order: Sequence[int]) -> str:
-    """A name that changes with a weight of the model, a token of a window, or the order of the labels."""
-    digest = hashlib.sha256(repr((model.config.to_dict().get("model_type"), list(order))).encode())
+def fingerprint(model: Any, read: str, order: Sequence[int]) -> str:
+    """A name that changes with a weight of the model, with what it reads, or with the order of the labels.
+
+    Args:
+        read: a digest of every window's tokens.
+    """
+    digest = hashlib.sha256(repr((model.config.to_dict().get("model_type"), list(order), read)).encode())
     for name, weight in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(_bytes(weight))
-    for row in windows:
-        for window in row:
-            digest.update(np.array([*window.ids, -1, window.last_at, -2], np.int32).tobytes())
-        digest.update(b"|")
+        digest.update(bytes_of(weight))
     return digest.hexdigest()[:24]
 
 
@@ -51,47 +51,57 @@ class StateStore:
         width: of a state.
     """
 
-    def __init__(self, folder: Path, name: str, lengths: Sequence[int], width: int):
-        self.folder, self.name, self.lengths = folder, name, list(lengths)
-        self.blocks = _blocks(self.lengths, max(1, BLOCK_BYTES // (2 * width)))
-        self.offsets = [[0, *accumulate(self.lengths[i] for i in block)] for block in self.blocks]
-        self.place = {row: (k, row - block.start) for k, block in enumerate(self.blocks) for row in block}
-        self._open: dict[int, Any] = {}
+    def __init__(self, folder: Path, name: str, lengths: Int32[ndarray, " rows"], width: int):
+        self.folder, self.name, self.width = folder, name, width
+        self.ends: Int64[ndarray, " rows"] = np.cumsum(lengths, dtype=np.int64)
+        self.starts = _starts(self.ends, max(1, BLOCK_BYTES // (2 * width)))
+        self._open: dict[int, Tensors] = {}
 
     def fill(self, ask: Ask) -> int:
         """Write the blocks that are missing, damaged or of another fingerprint; how many there were."""
         self.folder.mkdir(parents=True, exist_ok=True)
         written = 0
         with FileLock(self.folder / ".lock"):
-            for k, block in enumerate(self.blocks):
-                if not self._is_whole(k):
-                    self._write(k, ask(block))
+            for k in range(len(self.starts)):
+                if self._opened(k) is None:
+                    self._write(k, ask)
                     written += 1
         return written
 
     def read(self, rows: Iterable[int]) -> list[Said]:
         """The states of some rows, in bfloat16, and their logits."""
-        return [self._row(*self.place[row]) for row in rows]
+        return [self._row(row) for row in rows]
 
-    def _row(self, k: int, at: int) -> Said:
+    def _row(self, row: int) -> Said:
+        k = bisect_right(self.starts, row) - 1
+        block = self._block(k)
         if k not in self._open:
-            self._open[k] = safe_open(self._path(k), "pt")
-        file, offsets = self._open[k], self.offsets[k]
-        states = file.get_slice("states")[offsets[at] : offsets[at + 1]]
-        return states, file.get_slice("logits")[at] if "logits" in file.keys() else None  # noqa: SIM118
+            self._open[k] = blocks.header(self._path(k))
+        file, first = self._open[k], self._before(row)
+        at = first - self._before(block.start)
+        states = file.read("states", at, int(self.ends[row]) - first)
+        return states, file.read("logits", row - block.start, 1)[0] if "logits" in file.entries else None
+
+    def _block(self, k: int) -> range:
+        return range(self.starts[k], self.starts[k + 1] if k + 1 < len(self.starts) else len(self.ends))
+
+    def _before(self, row: int) -> int:
+        """Tokens of all rows before one."""
+        return int(self.ends[row - 1]) if row else 0
 
     def _path(self, k: int) -> Path:
         return self.folder / f"block-{k:05}.safetensors"
 
-    def _is_whole(self, k: int) -> bool:
-        found = load_checked(self._path(k), self.name)
-        return found is not None and len(found["states"]) == self.offsets[k][-1]
+    def _opened(self, k: int) -> Tensors | None:
+        found, block = blocks.opened(self._path(k), self.name), self._block(k)
+        shape = [self._before(block.stop) - self._before(block.start), self.width]
+        return found if found is not None and found.entries["states"]["shape"] == shape else None
 
-    def _write(self, k: int, said: list[Said]) -> None:
-        states = torch.cat([own.to("cpu", torch.bfloat16) for own, _ in said])
-        logits = [own.cpu() for _, own in said if own is not None]
-        tensors = {"states": states, **({"logits": torch.stack(logits)} if logits else {})}
-        save_checked(self._path(k), tensors, self.name)
+    def _write(self, k: int, ask: Ask) -> None:
+        block = self._block(k)
+        answers = (([row - block.start for row in rows], said) for rows, said in ask(block))
+        ends = self.ends[block.start : block.stop] - self._before(block.start)
+        blocks.write(self._path(k), ends, self.width, answers, self.name)
 
     def term(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
         """A tensor that belongs to these states, such as their scale: read, or computed once and kept beside them."""
@@ -106,15 +116,8 @@ class StateStore:
 
 def save_checked(path: Path, tensors: dict[str, Tensor], name: str) -> None:
     """Write a file whole or not at all, with a checksum of what it holds and the name of what made it."""
-    part = path.with_suffix(".part")
-    try:
+    with whole_or_not(path) as part:
         save_file(tensors, part, {"fingerprint": name, "crc32": _checksum(tensors)})
-        part.replace(path)
-    except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
-        raise KddaError(
-            f"{path} could not be written ({error}); make room, or ask the teachers in each step: --set store_gb=0"
-        ) from None
 
 
 def load_checked(path: Path, name: str) -> dict[str, Tensor] | None:
@@ -128,23 +131,23 @@ def load_checked(path: Path, name: str) -> dict[str, Tensor] | None:
     return tensors if said == {"fingerprint": name, "crc32": _checksum(tensors)} else None
 
 
-def _blocks(lengths: Sequence[int], tokens: int) -> list[range]:
-    """Consecutive rows of at most so many tokens together, one row at least."""
-    blocks, start, size = [], 0, 0
-    for row, length in enumerate(lengths):
-        if size and size + length > tokens:
-            blocks.append(range(start, row))
-            start, size = row, 0
-        size += length
-    return [*blocks, range(start, len(lengths))] if lengths else []
+def _starts(ends: Int64[ndarray, " rows"], tokens: int) -> list[int]:
+    """The first rows of blocks: consecutive rows of at most so many tokens together, one row at least.
+
+    >>> _starts(np.array([3, 5, 9, 20, 21]), tokens=5)
+    [0, 2, 3, 4]
+    """
+    starts: list[int] = []
+    row = 0
+    while row < len(ends):
+        starts.append(row)
+        before = ends[row - 1] if row else 0
+        row = max(row + 1, int(np.searchsorted(ends, before + tokens, side="right")))
+    return starts
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:
     crc = 0
     for key in sorted(tensors):
-        crc = zlib.crc32(_bytes(tensors[key]), zlib.crc32(key.encode(), crc))
+        crc = zlib.crc32(bytes_of(tensors[key]), zlib.crc32(key.encode(), crc))
     return f"{crc:08x}"
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,17 @@ class Lessons:
 
 def fingerprint(spec: TeacherSpec, lessons: Lessons) -> str:
     """A name for a teacher that changes with its model, its settings, its task and every row of its data."""
-    rows = [{**asdict(e), "id": "", "group": ""} for e in (*lessons.train, *lessons.dev)]
-    whole = [_identity(spec), repr(lessons.task), list(lessons.labels), lessons.training.model_dump(), rows]
-    return hashlib.sha256(json.dumps(whole, ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:12]
+    head = [_identity(spec), repr(lessons.task), list(lessons.labels), lessons.training.model_dump()]
+    rows = ({**asdict(own), "id": "", "group": ""} for own in chain(lessons.train, lessons.dev))
+    digest = hashlib.sha256(f"[{', '.join(map(_json, head))}, [".encode())
+    for k, row in enumerate(rows):  # the JSON of one list of all, never held whole
+        digest.update(f"{', ' if k else ''}{_json(row)}".encode())
+    digest.update(b"]]")
+    return digest.hexdigest()[:12]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def _identity(spec: TeacherSpec) -> dict[str, Any]:

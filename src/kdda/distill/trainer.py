@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -44,13 +46,15 @@ class Mixture:
     """The training windows of all languages, numbered through; an item is its language and its number there."""
 
     def __init__(self, lesson: Lesson):
-        self.items = [(language, k) for language, own in lesson.train.items() for k in range(len(own.windows))]
+        self.languages = list(lesson.train)
+        self.ends = list(accumulate(len(own.windows) for own in lesson.train.values()))
 
     def __len__(self) -> int:
-        return len(self.items)
+        return self.ends[-1]
 
     def __getitem__(self, index: int) -> tuple[str, int]:
-        return self.items[index]
+        k = bisect_right(self.ends, index)
+        return self.languages[k], index - (self.ends[k - 1] if k else 0)
 
 
 class Batches(DataLoader[Any]):
@@ -141,7 +145,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
 
     def _padded(self, language: str, rows: Sequence[int], weight: float) -> dict[str, Any]:
         windows = self.lesson.train[language].windows
-        targets = {name: torch.tensor([own[row] for row in rows]) for name, own in self.targets[language].items()}
+        targets = {name: torch.from_numpy(own[rows]).long() for name, own in self.targets[language].items()}
         return {
             **self.lesson.encoder.pad([windows[row] for row in rows]),
             **targets,

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ class Workshop:
         """
         task = task_of(recipe)
         data, remarks = read_all(recipe, task)
-        task = task.fitted([row for splits in data.values() for row in splits["train"]])
+        task = task.fitted(chain.from_iterable(splits["train"] for splits in data.values()))
         return cls(recipe, out, task, data, remarks, say)
 
     @property

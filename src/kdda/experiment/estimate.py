@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ class Estimate:
         self.recipe, self.data, self.out, self.workers = recipe, data, out, workers
         self.cells, self.left = cells, left
         self.arms = list(dict.fromkeys(cell.arm for cell in cells))
-        self.task = task = task_of(recipe).fitted([row for splits in data.values() for row in splits["train"]])
+        self.task = task = task_of(recipe).fitted(chain.from_iterable(splits["train"] for splits in data.values()))
         labels = self.recipe.labels if task.labelled else []
         rows = {language: splits["train"] for language, splits in data.items()}
         started = time.perf_counter()

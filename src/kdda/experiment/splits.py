@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Literal
 
 from kdda.data import Checked, Example, Schema, Source, check_rows, read_rows, sample
@@ -12,7 +13,7 @@ from kdda.tasks import Task
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
-Splits = dict[str, list[Example]]
+Splits = dict[str, Sequence[Example]]
 
 
 def read_all(recipe: Recipe, task: Task) -> tuple[dict[str, Splits], dict[str, str]]:

@@ -125,7 +125,7 @@ class Predictor:
             features = self._features(examples)
             windows = features.windows
             found: list[Any] = [None] * len(windows)
-            for chosen in buckets([len(window) for window in windows], BATCH_TOKENS):
+            for chosen in buckets(features.lengths.tolist(), BATCH_TOKENS):
                 batch = [windows[i] for i in chosen]
                 for i, candidate in zip(chosen, self.task.candidates(self.logits(batch), batch), strict=True):
                     found[i] = candidate

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from jaxtyping import Int32
+from numpy import ndarray
 
 from kdda.data import Convert, Example, Schema
+from kdda.tasks.windows import Windows
 from kdda.text import Encoder, Span, Window
 
 
@@ -33,12 +37,20 @@ class Features:
 
     Attributes:
         windows: one an example, or as many as it takes.
-        owners: `windows[k]` belongs to `examples[owners[k]]`; ordered.
     """
 
     examples: Sequence[Example]
-    windows: Sequence[Window]
-    owners: Sequence[int]
+    windows: Windows
+
+    @property
+    def owners(self) -> Sequence[int]:
+        """`windows[k]` belongs to `examples[owners[k]]`; ordered."""
+        return self.windows.owners
+
+    @property
+    def lengths(self) -> Int32[ndarray, " windows"]:
+        """Tokens of each window."""
+        return self.windows.lengths
 
 
 @runtime_checkable
@@ -72,7 +84,7 @@ class Task(Protocol):
         """How this task makes an example of a row."""
         ...
 
-    def fitted(self, examples: Sequence[Example]) -> Task:
+    def fitted(self, examples: Iterable[Example]) -> Task:
         """The task with the settings that training rows decide."""
         ...
 
@@ -86,11 +98,11 @@ class Task(Protocol):
 
     def encode(self, examples: Sequence[Example], encoder: Encoder) -> Features: ...
 
-    def excerpts(self, features: Features) -> list[Excerpt]:
+    def excerpts(self, features: Features) -> Sequence[Excerpt]:
         """What each window reads, for another model to read the same."""
         ...
 
-    def targets(self, features: Features, labels: Sequence[str]) -> dict[str, list[int]]:
+    def targets(self, features: Features, labels: Sequence[str]) -> dict[str, Int32[ndarray, " windows"]]:
         """What the model's forward takes beside a window to give a loss, a number a window."""
         ...
 
@@ -117,7 +129,7 @@ def predict(
 ) -> Sequence[Prediction]:
     """Predictions for all examples, in their order; windows are read in batches of like length, in eval mode."""
     windows = features.windows
-    order = sorted(range(len(windows)), key=lambda i: len(windows[i]))
+    order: list[int] = np.argsort(features.lengths, kind="stable").tolist()
     found: list[Any] = [None] * len(windows)
     training = model.training
     model.eval()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kdda.data import Convert, Example, Labelled, Schema, labelled
+import numpy as np
+from jaxtyping import Int32
+from numpy import ndarray
+
+from kdda.data import Convert, Example, Labelled, Lazy, Schema, labelled
 from kdda.evaluate import accuracy, macro_f1, per_label_f1, standard_error
 from kdda.tasks.base import Excerpt, Features, Prediction
+from kdda.tasks.windows import Windows, in_chunks
 from kdda.text import Encoder, Window
 
 
@@ -40,7 +45,7 @@ class Classification:
     def convert(self, schema: Schema) -> Convert:
         return labelled(self.texts, schema)
 
-    def fitted(self, examples: Sequence[Example]) -> Classification:
+    def fitted(self, examples: Iterable[Example]) -> Classification:
         return self
 
     def settings(self) -> dict[str, Any]:
@@ -50,15 +55,19 @@ class Classification:
         return self
 
     def encode(self, examples: Sequence[Example], encoder: Encoder) -> Features:
-        sides = [[example.texts[i] for example in examples] for i in range(len(self.texts))]
-        return Features(examples, encoder.encode(*sides), range(len(examples)))
+        def read(some: Sequence[Example]) -> list[list[Window]]:
+            sides = [[example.texts[i] for example in some] for i in range(len(self.texts))]
+            return [[window] for window in encoder.encode(*sides)]
 
-    def excerpts(self, features: Features) -> list[Excerpt]:
-        return [Excerpt(example.texts, None) for example in features.examples]
+        return Features(examples, Windows(in_chunks(examples, read)))
 
-    def targets(self, features: Features, labels: Sequence[str]) -> dict[str, list[int]]:
+    def excerpts(self, features: Features) -> Sequence[Excerpt]:
+        return Lazy(len(features.examples), lambda i: Excerpt(features.examples[i].texts, None))
+
+    def targets(self, features: Features, labels: Sequence[str]) -> dict[str, Int32[ndarray, " windows"]]:
         index = {label: i for i, label in enumerate(labels)}
-        return {"labels": [index[gold] for gold in _golds(features.examples)]}
+        golds = (index[_gold(example)] for example in features.examples)
+        return {"labels": np.fromiter(golds, np.int32, len(features.examples))}
 
     def candidates(self, outputs: Any, windows: Sequence[Window]) -> list[list[float]]:
         rows: list[list[float]] = outputs.logits.float().softmax(dim=-1).tolist()
@@ -68,10 +77,9 @@ class Classification:
         self, features: Features, candidates: Sequence[Sequence[float]], labels: Sequence[str], language: str
     ) -> list[LabelPrediction]:
         best = [max(range(len(row)), key=row.__getitem__) for row in candidates]
-        golds = _golds(features.examples)
         return [
-            LabelPrediction(e.id, e.group, gold, labels[i], dict(zip(labels, map(_short, row), strict=True)))
-            for e, gold, i, row in zip(features.examples, golds, best, candidates, strict=True)
+            LabelPrediction(e.id, e.group, _gold(e), labels[i], dict(zip(labels, map(_short, row), strict=True)))
+            for e, i, row in zip(features.examples, best, candidates, strict=True)
         ]
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, Any]:
@@ -86,9 +94,9 @@ class Classification:
         }
 
 
-def _golds(examples: Sequence[Example]) -> list[str]:
-    """Their labels; a row that only asks has none."""
-    return [example.label if isinstance(example, Labelled) else "" for example in examples]
+def _gold(example: Example) -> str:
+    """Its label; a row that only asks has none."""
+    return example.label if isinstance(example, Labelled) else ""
 
 
 def _short(probability: float) -> float:

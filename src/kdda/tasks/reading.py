@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int32
 from numpy import ndarray
 
-from kdda.data import Answer, Convert, Example, Question, Schema, questions
+from kdda.data import Answer, Convert, Example, Lazy, Question, Schema, questions
 from kdda.evaluate import answer_f1, best_over_golds, exact_match, standard_error
 from kdda.tasks.base import Excerpt, Features, Prediction
+from kdda.tasks.windows import Windows, in_chunks
 from kdda.text import Encoder, Window
 
 BEST = 20  # starts and ends of a window that are paired
@@ -74,11 +77,15 @@ class Reading:
     def convert(self, schema: Schema) -> Convert:
         return questions(schema)
 
-    def fitted(self, examples: Sequence[Example]) -> Reading:
+    def fitted(self, examples: Iterable[Example]) -> Reading:
         """Answers may be a half longer than the longest in training; none is an answer if training says so."""
-        golds = [example.answers for example in examples if isinstance(example, Question)]
-        longest = max((len(answer.text) for answers in golds for answer in answers), default=LIMIT)
-        return replace(self, longest=longest * 3 // 2 + 1, no_answer=not all(golds))
+        longest, unanswered = -1, False
+        for example in examples:
+            if isinstance(example, Question):
+                longest = max([longest, *(len(answer.text) for answer in example.answers)])
+                unanswered = unanswered or not example.answers
+        longest = LIMIT if longest < 0 else longest
+        return replace(self, longest=longest * 3 // 2 + 1, no_answer=unanswered)
 
     def settings(self) -> dict[str, Any]:
         return {LONGEST: self.longest, NO_ANSWER: self.no_answer}
@@ -88,26 +95,30 @@ class Reading:
         return replace(self, longest=own[0], no_answer=own[1])
 
     def encode(self, examples: Sequence[Example], encoder: Encoder) -> Features:
-        encoder.read([text for example in examples for text in example.texts])
-        found = [encoder.windows(example.texts) for example in examples]
-        owners = [i for i, windows in enumerate(found) for _ in windows]
-        features = Features(examples, [window for windows in found for window in windows], owners)
-        encoder.counts["answers cut"] += sum(_is_cut(*pair) for pair in zip(examples, found, strict=True))
-        return features
+        def read(some: Sequence[Example]) -> Iterator[list[Window]]:
+            encoder.read([text for example in some for text in example.texts])
+            for example in some:
+                windows = encoder.windows(example.texts)
+                encoder.counts["answers cut"] += _is_cut(example, windows)
+                yield windows
 
-    def excerpts(self, features: Features) -> list[Excerpt]:
-        return [
-            Excerpt(features.examples[i].texts, window.last_span)
-            for i, window in zip(features.owners, features.windows, strict=True)
-        ]
+        return Features(examples, Windows(in_chunks(examples, read)))
 
-    def targets(self, features: Features, labels: Sequence[str]) -> dict[str, list[int]]:
+    def excerpts(self, features: Features) -> Sequence[Excerpt]:
+        def excerpt(k: int) -> Excerpt:
+            return Excerpt(features.examples[features.owners[k]].texts, features.windows[k].last_span)
+
+        return Lazy(len(features.windows), excerpt)
+
+    def targets(self, features: Features, labels: Sequence[str]) -> dict[str, Int32[ndarray, " windows"]]:
         """The tokens of the first gold that a window holds whole; the first token of all where it holds none."""
-        spans = [
-            next(filter(None, (token_span(window, gold) for gold in _golds(features.examples[i]))), (0, 0))
-            for i, window in zip(features.owners, features.windows, strict=True)
-        ]
-        return {"start_positions": [a for a, _ in spans], "end_positions": [b for _, b in spans]}
+        starts, ends = array("i"), array("i")
+        for example, windows in zip(features.examples, features.windows.by_row, strict=True):
+            for window in windows:
+                start, end = next(filter(None, (token_span(window, gold) for gold in _golds(example))), (0, 0))
+                starts.append(start)
+                ends.append(end)
+        return {"start_positions": np.array(starts, np.int32), "end_positions": np.array(ends, np.int32)}
 
     def candidates(self, outputs: Any, windows: Sequence[Window]) -> list[list[Candidate]]:
         starts, ends = outputs.start_logits.float().cpu().numpy(), outputs.end_logits.float().cpu().numpy()
@@ -133,14 +144,10 @@ class Reading:
     def decode(
         self, features: Features, candidates: Sequence[Sequence[Candidate]], labels: Sequence[str], language: str
     ) -> list[AnswerPrediction]:
-        grouped: list[list[int]] = [[] for _ in features.examples]
-        for k, owner in enumerate(features.owners):
-            grouped[owner].append(k)
+        left = iter(candidates)
         return [
-            self._prediction(
-                example, [candidates[k] for k in own], oracle(example, [features.windows[k] for k in own]), language
-            )
-            for example, own in zip(features.examples, grouped, strict=True)
+            self._prediction(example, list(islice(left, len(windows))), oracle(example, windows), language)
+            for example, windows in zip(features.examples, features.windows.by_row, strict=True)
         ]
 
     def _prediction(

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from kdda.text.segment import Span, forget_words
 
 # Their position ids begin after the padding id, so two of the rows of their table are never used.
 OFFSET_POSITIONS = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "xmod"}
+AT_ONCE = 1024  # windows whose ids are looked at together
+KNOWN = 2**20  # tokens that an encoder remembers, each text counting for `OVERHEAD` more
+OVERHEAD = 64
 QUESTION_SHARE = 2  # a question that would take more than one half of a window is cut to it
 
 
@@ -85,10 +89,14 @@ class Window:
 
 def used_ids(windows: Iterable[Window]) -> set[int]:
     """Every id that stands in the texts that these windows read, and in their specials."""
-    read = list(windows)
-    parts = {id(part): part.ids for window in read for part in window.parts}  # shared parts once
-    specials = {i for window in read for stretch in window.template.specials for i in stretch}
-    return specials | {int(i) for i in np.unique(np.concatenate(list(parts.values())))}
+    left = iter(windows)
+    found: set[int] = set()
+    while some := list(islice(left, AT_ONCE)):
+        parts = {id(part): part.ids for window in some for part in window.parts}  # shared parts once
+        found.update(np.unique(np.concatenate(list(parts.values()))).tolist())
+        templates = {id(window.template): window.template for window in some}
+        found.update(i for own in templates.values() for stretch in own.specials for i in stretch)
+    return found
 
 
 @dataclass
@@ -106,6 +114,7 @@ class Encoder:
     max_length: int = 512
     overlap: int = 128
     counts: Counter[str] = field(default_factory=Counter, init=False)
+    _remembered: int = field(default=0, init=False, repr=False, compare=False)
 
     def encode(self, first: Sequence[str], second: Sequence[str] | None = None) -> list[Window]:
         """A window a text, or a pair of texts; the longer member of a pair is cut first when both do not fit."""
@@ -152,6 +161,7 @@ class Encoder:
     def forget(self) -> None:
         """Let go of the texts read so far: whoever reads without end, such as a server, must not keep them all."""
         self._known.clear()
+        self._remembered = 0
         forget_words()
 
     @cached_property
@@ -169,8 +179,14 @@ class Encoder:
     def _pieces(self, texts: Sequence[str]) -> list[Pieces]:
         """Each text once, however often it is asked for: questions share their context, pairs their premise."""
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new and self._remembered > KNOWN:
+            self._known.clear()
+            self._remembered = 0
+            new = list(dict.fromkeys(texts))
         if new:
-            self._known.update(zip(new, self._tokens.read(new), strict=True))
+            read = self._tokens.read(new)
+            self._known.update(zip(new, read, strict=True))
+            self._remembered += sum(len(pieces) + OVERHEAD for pieces in read)
         return [self._known[text] for text in texts]
 
     def _cut(self, parts: tuple[Pieces, ...], template: Template) -> Window:

@@ -17,7 +17,7 @@ from kdda.errors import KddaError
 from kdda.text.segment import Joined, joined
 
 _WORD = re.compile(r"\S+")
-CACHED_WORDS = 200_000  # PhoBERT's pieces of a word, kept because words repeat
+CACHED_WORDS = 60_000  # PhoBERT's pieces of a word, kept because words repeat
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +127,7 @@ class Tokens:
             lengths = [len(piece) - 2 for piece in pieces[:-1]] + [len(pieces[-1])]
             if len(self._bpe) >= CACHED_WORDS:
                 self._bpe.clear()
+                self.tokenizer.cache.clear()  # its own, which has no limit
             self._bpe[word] = self.tokenizer.convert_tokens_to_ids(pieces), lengths
         return self._bpe[word]
 

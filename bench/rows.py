@@ -1,0 +1,111 @@
+"""Memory and time of a whole `kdda run` against the number of training rows.
+
+    python bench/rows.py                        # 10⁴, 10⁵ and 10⁶ rows, prints a Markdown table
+    python bench/rows.py --rows 10000 100000    # some of them
+    python bench/rows.py --live                 # teachers asked in each step, instead of their states stored
+
+Each is a run of its own process, from reading the files to the table: two languages with half of the rows each, a
+teacher fine-tuned for each, and the arm student-kdda, one epoch. The rows are pairs of random sentences, hardly any of
+them twice, and the models as small as can be (2 layers × 16), so that what is measured is what the rows need;
+development and test rows are 300 whatever the number. Memory is the peak of the process' resident memory, mapped files
+included.
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.conftest import LABELS, make_model, make_tokenizer  # noqa: E402
+
+SIZES = (10_000, 100_000, 1_000_000)
+BATCH = 512
+WORDS = {language: [f"{language}{i}" for i in range(400)] for language in ("aa", "bb")}
+
+
+def write_pairs(path: Path, language: str, count: int, seed: int) -> str:
+    chance = random.Random(f"{language}/{seed}")
+    with path.open("w", encoding="utf-8") as file:
+        for i in range(count):
+            premise, hypothesis = (" ".join(chance.choices(WORDS[language], k=chance.randint(4, 9))) for _ in "ab")
+            row = {"id": f"{language}-{i}", "premise": premise, "hypothesis": hypothesis, "label": LABELS[i % 3]}
+            file.write(json.dumps(row) + "\n")
+    return str(path)
+
+
+def model(folder: Path, seed: int) -> str:
+    words = tuple(word for own in WORDS.values() for word in own)
+    name = make_model(folder, seed=seed, rows=40 + len(words))
+    make_tokenizer(words).save_pretrained(folder)
+    return name
+
+
+def recipe(folder: Path, rows: int, live: bool) -> Path:
+    models = {name: model(folder / name, i) for i, name in enumerate(("student", "aa", "bb"))}
+    sizes = {"train": rows // 2, "dev": 300, "test": 300}
+    values: dict[str, Any] = {
+        "task": "nli",
+        "target": "aa",
+        "student": models.pop("student"),
+        "teachers": models,
+        "data": {
+            language: {
+                split: write_pairs(folder / f"{language}.{split}.jsonl", language, size, seed)
+                for seed, (split, size) in enumerate(sizes.items())
+            }
+            for language in WORDS
+        },
+        "training": {"epochs": 1, "batch_size": BATCH, "max_length": 32, "learning_rate": 1e-3, "precision": "fp32"},
+        "store_gb": 0 if live else 20,
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return path
+
+
+def measured(rows: int, live: bool) -> tuple[float, float]:
+    """Peak resident megabytes, and seconds of a core, of one run."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        options = ["--arms", "student-kdda", "--out", str(folder / "runs")]
+        command = [sys.executable, "-m", "kdda", "run", str(recipe(folder, rows, live)), *options]
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={"OMP_NUM_THREADS": "1", **os.environ})
+        _, status, usage = os.wait4(child.pid, 0)
+        if status:
+            sys.exit(f"the run on {rows:,} rows failed")
+        return usage.ru_maxrss / 2**10, usage.ru_utime + usage.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--live", action="store_true")
+    options = parser.parse_args()
+    print("| rows | peak resident memory, MB | over the first | seconds of a core | ms a row |")
+    print("|---:|---:|---:|---:|---:|", flush=True)
+    first = None
+    for rows in options.rows:
+        memory, seconds = measured(rows, options.live)
+        first = first or memory
+        cells = (
+            f"{rows:,}",
+            f"{memory:.0f}",
+            f"{memory - first:+.0f}",
+            f"{seconds:.0f}",
+            f"{1e3 * seconds / rows:.2f}",
+        )
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
