@@ -1,19 +1,27 @@
 """Checkpoints at work: scores on files, answers and labels of texts, a file of them, from torch or onnxruntime."""
 
+from kdda.predict.embed import Embedder
 from kdda.predict.evaluation import Evaluation, encoder_of, evaluate, write_predictions
 from kdda.predict.files import FIELDS, FileJob, predict_file
 from kdda.predict.predictor import FoundAnswer, FoundLabel, Predictor, load
+from kdda.predict.progress import Progress
+from kdda.predict.vireader import Chooser, Shortened, restored_slices
 
 __all__ = [
     "FIELDS",
+    "Chooser",
+    "Embedder",
     "Evaluation",
     "FileJob",
     "FoundAnswer",
     "FoundLabel",
     "Predictor",
+    "Progress",
+    "Shortened",
     "encoder_of",
     "evaluate",
     "load",
     "predict_file",
+    "restored_slices",
     "write_predictions",
 ]

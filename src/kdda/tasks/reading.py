@@ -133,15 +133,24 @@ class Reading:
     def decode(
         self, features: Features, candidates: Sequence[Sequence[Candidate]], labels: Sequence[str], language: str
     ) -> list[AnswerPrediction]:
-        grouped: list[list[int]] = [[] for _ in features.examples]
-        for k, owner in enumerate(features.owners):
-            grouped[owner].append(k)
         return [
             self._prediction(
                 example, [candidates[k] for k in own], oracle(example, [features.windows[k] for k in own]), language
             )
-            for example, own in zip(features.examples, grouped, strict=True)
+            for example, own in zip(features.examples, _by_example(features), strict=True)
         ]
+
+    def slices(self, features: Features, candidates: Sequence[Sequence[Candidate]]) -> list[list[Candidate]]:
+        """Each example's best slices, best first, whose scores compare over examples that ask the same question.
+
+        Of a model that may answer with nothing they are what a slice scores above no answer.
+        """
+        return [self._above([candidates[k] for k in own]) for own in _by_example(features)]
+
+    def _above(self, windows: Sequence[Sequence[Candidate]]) -> list[Candidate]:
+        ranked = self._ranked(windows)
+        nothing = next((own.score for own in ranked if own.start == own.end), 0.0) if self.no_answer else 0.0
+        return [own._replace(score=own.score - nothing) for own in ranked if own.start < own.end]
 
     def _prediction(
         self, example: Example, windows: Sequence[Sequence[Candidate]], best_possible: str, language: str
@@ -190,6 +199,14 @@ class Reading:
         names = ("exact_match", "f1", "oracle_exact_match", "oracle_f1")
         means = {name: 100 * fmean(getattr(p, name) for p in found) for name in names}
         return {"rows": len(found), **means, "standard_error": standard_error([100 * p.f1 for p in found])}
+
+
+def _by_example(features: Features) -> list[list[int]]:
+    """Which windows are whose."""
+    grouped: list[list[int]] = [[] for _ in features.examples]
+    for k, owner in enumerate(features.owners):
+        grouped[owner].append(k)
+    return grouped
 
 
 def token_span(window: Window, answer: Answer) -> tuple[int, int] | None:

@@ -3,7 +3,8 @@
 from kdda.text.check import check_text
 from kdda.text.encode import Encoder, Window, position_limit, used_ids
 from kdda.text.pieces import Pieces
-from kdda.text.segment import SEGMENTERS, Span, joined, segment
+from kdda.text.segment import SEGMENTERS, Span, forget_words, joined, segment
+from kdda.text.sentences import plain_sentences, sentences
 
 __all__ = [
     "SEGMENTERS",
@@ -12,8 +13,11 @@ __all__ = [
     "Span",
     "Window",
     "check_text",
+    "forget_words",
     "joined",
+    "plain_sentences",
     "position_limit",
     "segment",
+    "sentences",
     "used_ids",
 ]

@@ -1,0 +1,57 @@
+"""How often terms occur in passages, in the sparse matrix and the files of bm25s.
+
+bm25s stores finished scores, which hold for the passages they were computed on and for no others. An index to which
+passages are added keeps the counts that scores are made of instead, in the same layout.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import bm25s
+import numpy as np
+
+K1, B = 1.5, 0.75
+METHOD = "lucene"  # idf = ln(1 + (N − df + ½) / (df + ½)); Kamphuis et al., ECIR 2020
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # it tells of every step
+MOST = np.iinfo(np.uint16).max
+
+
+class Counts(bm25s.BM25):  # type: ignore[misc]
+    """A bm25s index of counts: `scores["data"]` is how often a term (a column) occurs in a passage (a row)."""
+
+    def build_index_from_ids(
+        self, unique_token_ids: list[int], corpus_token_ids: list[list[int]], **options: Any
+    ) -> dict[str, Any]:
+        """What bm25s calls to fill its matrix."""
+        self.nonoccurrence_array = None
+        sizes = np.fromiter(map(len, corpus_token_ids), np.int64, len(corpus_token_ids))
+        terms = np.fromiter(chain.from_iterable(corpus_token_ids), np.int64, int(sizes.sum()))
+        rows = np.repeat(np.arange(len(sizes)), sizes)
+        cells, counts = np.unique(terms * len(sizes) + rows, return_counts=True)
+        columns, found = np.divmod(cells, max(len(sizes), 1))
+        return {
+            "data": np.minimum(counts, MOST).astype(np.uint16),
+            "indices": found.astype(np.int32),
+            "indptr": np.searchsorted(columns, np.arange(len(unique_token_ids) + 1)).astype(np.int64),
+            "num_docs": len(sizes),
+        }
+
+
+def write_counts(folder: Path, passages: Sequence[Sequence[str]]) -> None:
+    """Count the terms of some passages, and write what bm25s writes."""
+    vocabulary: dict[str, int] = {}
+    ids = [[vocabulary.setdefault(term, len(vocabulary)) for term in terms] for terms in passages]
+    own = Counts(k1=K1, b=B, method=METHOD)
+    own.index((ids, vocabulary), create_empty_token=False, show_progress=False)
+    own.save(folder, show_progress=False)
+
+
+def open_counts(folder: Path) -> Counts:
+    """Open them without reading them: arrays stay on disk until a question asks for a column. Never a pickle."""
+    found: Counts = Counts.load(folder, mmap=True, allow_pickle=False, show_progress=False)
+    return found
