@@ -15,8 +15,6 @@ from typing import Any
 import bm25s
 import numpy as np
 
-K1, B = 1.5, 0.75
-METHOD = "lucene"  # idf = ln(1 + (N − df + ½) / (df + ½)); Kamphuis et al., ECIR 2020
 logging.getLogger("bm25s").setLevel(logging.WARNING)  # it tells of every step
 MOST = np.iinfo(np.uint16).max
 
@@ -46,7 +44,7 @@ def write_counts(folder: Path, passages: Sequence[Sequence[str]]) -> None:
     """Count the terms of some passages, and write what bm25s writes."""
     vocabulary: dict[str, int] = {}
     ids = [[vocabulary.setdefault(term, len(vocabulary)) for term in terms] for terms in passages]
-    own = Counts(k1=K1, b=B, method=METHOD)
+    own = Counts()
     own.index((ids, vocabulary), create_empty_token=False, show_progress=False)
     own.save(folder, show_progress=False)
 

@@ -1,7 +1,8 @@
 """XLMRQA-style: answers out of many passages, by what the reader and the retriever say together.
 
 After Nguyen, Do, Nguyen, Huynh and Nguyen, "XLMRQA: Open-domain question answering on Vietnamese Wikipedia-based
-textual knowledge source", ACIIDS 2022, whose internals are not public: hence "-style". Ours are docs/systems.md's choices.
+textual knowledge source", ACIIDS 2022, whose internals are not public: hence "-style". What we chose
+stands in docs/systems.md.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from kdda.systems.passages import Passage
 from kdda.systems.segments import Segment
 from kdda.systems.terms import terms_of
 
+K1, B = 1.5, 0.75  # of BM25
 DEPTH = 100  # passages of each retriever that a fusion looks at
 CONSTANT = 60  # of reciprocal ranks: Cormack, Clarke and Büttcher, SIGIR 2009
 ROWS = 65_536  # vectors that are compared at once
@@ -71,8 +72,6 @@ class Bm25:
     @cached_property
     def _norms(self) -> list[Float32[ndarray, " passages"]]:
         """k₁·(1 − b + b·length / mean length) of every passage."""
-        from kdda.systems.counts import K1, B
-
         mean = max(1.0, sum(int(own.lengths.sum()) for own in self.index.segments) / max(1, len(self.index)))
         return [(K1 * (1 - B + B * own.lengths / mean)).astype(np.float32) for own in self.index.segments]
 

@@ -123,12 +123,9 @@ class Segment:
 
         try:
             counts = open_counts(folder)
-            lengths, offsets = (
-                np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in (LENGTHS, OFFSETS)
-            )
+            lengths, offsets = _mapped(folder / LENGTHS), _mapped(folder / OFFSETS)
             lines = np.memmap(folder / PASSAGES, np.uint8, "r")
-            dense = folder / VECTORS
-            vectors = np.load(dense, mmap_mode="r", allow_pickle=False) if dense.is_file() else None
+            vectors = _mapped(folder / VECTORS) if (folder / VECTORS).is_file() else None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise damaged(folder, str(error)) from error
         return cls(folder, first, np.asarray(lengths), counts.vocab_dict, counts.scores, offsets, lines, vectors)
@@ -160,6 +157,10 @@ class Segment:
             return work()
         except (IndexError, ValueError, TypeError) as error:
             raise damaged(self.folder, str(error)) from error
+
+
+def _mapped(path: Path) -> Any:
+    return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 def documents_of(folders: Iterable[Path]) -> set[str]:
