@@ -13,6 +13,7 @@ from kdda.errors import Interrupted, KddaError
 from kdda.startup import collect_less
 
 if TYPE_CHECKING:
+    from kdda.experiment import Experiment
     from kdda.systems import Answer
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -51,9 +52,22 @@ def run(
     experiment = Experiment(chosen, out, _names(arms) or None, numbers or None)
     failed = experiment.run(Grid(workers, ray))
     experiment.say("\n" + experiment.table())
+    if chosen.systems:
+        _compare_systems(experiment)
     if failed:
         reasons = "".join(f"\n  {name}: {why}" for name, why in failed.items())
         sys.exit(_say(f"kdda: not everything was done; the same command tries again:{reasons}", FAILED))
+
+
+def _compare_systems(experiment: Experiment) -> None:
+    """The recipe's readers among all passages of its target language."""
+    from kdda.systems import Comparison
+
+    rows = [row for split in experiment.all_rows(experiment.recipe.target).values() for row in split]
+    splits = experiment.workshop.data[experiment.recipe.target]
+    own = Comparison(experiment.recipe, experiment.out, experiment.chosen()[0], splits, rows, experiment.say)
+    own.run()
+    experiment.say("\n" + own.tables())
 
 
 @app.command()

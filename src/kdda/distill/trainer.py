@@ -236,7 +236,12 @@ def in_bfloat16(precision: str) -> bool:
 
 
 def warmup_steps(training: Training, steps: int) -> int:
-    return -int(-steps * training.warmup // 1)
+    """A part of all steps, or so many.
+
+    >>> warmup_steps(Training(warmup=0.1), 11), warmup_steps(Training(warmup=100), 1000)
+    (2, 100)
+    """
+    return min(steps, int(training.warmup)) if training.warmup >= 1 else -int(-steps * training.warmup // 1)
 
 
 def learning_rates(training: Training, steps: int, until: int) -> list[float]:

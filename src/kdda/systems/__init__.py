@@ -1,6 +1,7 @@
 """Systems around a reader: passages, an index of them, retrievers, ViReader, XLMRQA-style answers, and their table."""
 
 from kdda.systems.ask import Corpus, make_retriever
+from kdda.systems.compare import Comparison
 from kdda.systems.index import Built, Index, Settings, Writer
 from kdda.systems.open_domain import Answer, answers, read_passages
 from kdda.systems.passages import Document, Passage, read_documents, split
@@ -11,6 +12,7 @@ __all__ = [
     "Answer",
     "Bm25",
     "Built",
+    "Comparison",
     "Corpus",
     "Dense",
     "Document",

@@ -56,13 +56,18 @@ class Answer:
 
 
 def read_passages(
-    retriever: Retriever, reader: Reader, questions: Sequence[str], count: int
+    retriever: Retriever, reader: Reader, questions: Sequence[str], count: int, more: int = 0
 ) -> list[list[ReadPassage]]:
-    """The best passages of each question, read; all of them in batches of like length."""
-    found = [retriever.search(question, count) for question in questions]
-    pairs = [(asked, hit.passage.text) for asked, hits in zip(questions, found, strict=True) for hit in hits]
+    """The best passages of each question, read; all of them in batches of like length.
+
+    Args:
+        count: passages that are read.
+        more: passages that are retrieved, where these are more; nothing is found in those that are not read.
+    """
+    found = [retriever.search(question, max(count, more)) for question in questions]
+    pairs = [(asked, hit.passage.text) for asked, hits in zip(questions, found, strict=True) for hit in hits[:count]]
     read = iter(reader.slices(pairs) if pairs else [])
-    return [[ReadPassage(hit, next(read)) for hit in hits] for hits in found]
+    return [[ReadPassage(hit, next(read) if at < count else []) for at, hit in enumerate(hits)] for hits in found]
 
 
 def answers(read: Sequence[ReadPassage], mu: float, best: int = 1) -> list[Answer]:
