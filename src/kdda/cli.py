@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,8 @@ from kdda.startup import collect_less
 
 if TYPE_CHECKING:
     from kdda.experiment import Experiment
-    from kdda.systems import Answer
+    from kdda.predict import Predictor
+    from kdda.systems import Answer, Corpus
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -285,6 +287,7 @@ def serve(
     compare: Annotated[
         list[str] | None, typer.Option(help="Other models for the page's Transport: a folder, a Hub id. May repeat.")
     ] = None,
+    index: Annotated[Path | None, typer.Option(help="A folder of kdda index, which the page asks.")] = None,
     page: Annotated[bool, typer.Option("--page/--no-page", help="The page at /.")] = True,
     batch: Annotated[int, typer.Option(help="Requests that are read together.", min=1)] = 32,
     queue: Annotated[int, typer.Option(help="Requests that may wait; more get 429.", min=1)] = 256,
@@ -295,8 +298,17 @@ def serve(
     from kdda.serve import Limits, Site, run_site
 
     limits = Limits(batch=batch, queue=queue, seconds=timeout, characters=characters)
-    site = Site(models, limits, host, port, token_env, tuple(runs or ()), tuple(compare or ()), page)
+    corpus = _opener(index) if index else None
+    site = Site(models, limits, host, port, token_env, tuple(runs or ()), tuple(compare or ()), page, corpus)
     run_site(site)
+
+
+def _opener(index: Path) -> Callable[[Predictor], Corpus]:
+    """What opens an index for the model that reads it; an index that is not there is said at once."""
+    from kdda.systems import Corpus, Index
+
+    Index.open(index)
+    return lambda predictor: Corpus.open(index, predictor)
 
 
 @app.command()

@@ -178,7 +178,7 @@ class Workshop:
 
     def _chooser(self, arm: str, language: str) -> Chooser | None:
         own = self.recipe.sentences_of(arm)
-        return own and chooser_of(str(own.model), own.keep, language)
+        return chooser_of(str(own.model), own.keep, language) if own else None
 
     def _finish(self, student: Student, cell: Cell, folder: Path) -> None:
         """Score, save, and last of all write the predictions that mark a folder as complete."""

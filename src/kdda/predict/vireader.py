@@ -18,6 +18,7 @@ from numpy import ndarray
 from kdda.data import Answer, Example, Question
 from kdda.evaluate import answer_f1, best_over_golds, exact_match
 from kdda.predict.embed import Embedder
+from kdda.tasks import Prediction
 from kdda.tasks.reading import AnswerPrediction, Candidate
 from kdda.text import Span, sentences
 
@@ -138,8 +139,8 @@ class Chooser:
         return [_scored(own, short) for own, short in zip(examples, shortened, strict=True)]
 
     def restored(
-        self, predictions: Sequence[AnswerPrediction], examples: Sequence[Example], language: str
-    ) -> list[AnswerPrediction]:
+        self, predictions: Sequence[Prediction], examples: Sequence[Example], language: str
+    ) -> list[Prediction]:
         """Predictions on shortened passages, with their slices in the whole ones.
 
         Args:
@@ -173,7 +174,8 @@ def _scored(example: Example, short: Shortened) -> Question:
     return Question(example.id, (example.texts[0], short.text), example.group, answers)
 
 
-def _restored(own: AnswerPrediction, short: Shortened, language: str) -> AnswerPrediction:
+def _restored(own: Prediction, short: Shortened, language: str) -> Prediction:
+    assert isinstance(own, AnswerPrediction)
     start, end = short.to_raw(own.start, own.end)
     text = short.raw[start:end]
     candidates = []

@@ -227,9 +227,7 @@ def _check_systems(recipe: Recipe, path: Path) -> None:
                 f"{', '.join(recipe.arms)}"
             )
         if not re.fullmatch(r"\w[\w.+-]*", name):
-            raise KddaError(
-                f'{path}: systems: found "{name}", expected letters, digits and "-": it is a folder\'s name'
-            )
+            raise KddaError(f'{path}: systems: found "{name}", expected letters, digits and "-": it names a folder')
     if recipe.task != "qa" and (recipe.systems or any(own.sentences for own in recipe.arms.values())):
         raise KddaError(f'{path}: systems and sentences are of task qa, and this recipe\'s is "{recipe.task}"')
 
@@ -275,7 +273,7 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
             else changes
             for language, changes in arm.teachers.items()
         }
-        changes = {"teachers": own, "student": arm.student and folder_of(arm.student)}
+        changes: dict[str, Any] = {"teachers": own, "student": arm.student and folder_of(arm.student)}
         if arm.sentences and arm.sentences.model:
             model = folder_of(ModelSpec(model=arm.sentences.model)).model
             changes["sentences"] = arm.sentences.model_copy(update={"model": model})

@@ -4,6 +4,7 @@ from kdda.systems.ask import Corpus, make_retriever
 from kdda.systems.compare import Comparison
 from kdda.systems.index import Built, Index, Settings, Writer
 from kdda.systems.open_domain import Answer, answers, read_passages
+from kdda.systems.opensearch import OpenSearch
 from kdda.systems.passages import Document, Passage, read_documents, split
 from kdda.systems.readers import Reader, ViReader, reader_of
 from kdda.systems.retrieve import Bm25, Dense, Fused, Hit, Retriever
@@ -19,6 +20,7 @@ __all__ = [
     "Fused",
     "Hit",
     "Index",
+    "OpenSearch",
     "Passage",
     "Reader",
     "Retriever",

@@ -6,7 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -61,7 +61,7 @@ class Bm25:
         weights = {term: count * idf for term, count in terms.items() if (idf := self.rarity(term))}
         found: list[Ranked] = []
         for segment, norms in zip(self.index.segments, self._norms, strict=True):
-            found += segment.guarded(lambda own=segment, norms=norms: _scored(own, norms, weights, k))
+            found += segment.guarded(partial(_scored, segment, norms, weights, k))
         return _hits(self.index, found, k)
 
     def rarity(self, term: str) -> float:
@@ -117,7 +117,7 @@ class Dense:
         wanted = self.embedder.vectors([question])[0]
         found: list[Ranked] = []
         for own in self.index.segments:
-            found += own.guarded(lambda own=own: _nearest(own, wanted, k))
+            found += own.guarded(partial(_nearest, own, wanted, k))
         return _hits(self.index, found, k)
 
 

@@ -6,8 +6,9 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float32, Int32, Integer
@@ -23,6 +24,7 @@ VECTORS = "vectors.npy"
 READ_WHOLE = 16 * 2**20  # bytes: larger files are checked by size when an index is opened, and whole by `verify`
 
 Vectors = Float32[ndarray, "passages width"]
+FoundT = TypeVar("FoundT")
 
 
 class FileSaid(BaseModel):
@@ -85,7 +87,7 @@ def check_files(index: Path, written: Written, whole: bool = False) -> None:
         if found is None:
             raise damaged(folder, f"{name} is missing")
         if found != said.bytes:
-            raise damaged(folder, f"{name} has {found:,} bytes, and {said['bytes']:,} were written")
+            raise damaged(folder, f"{name} has {found:,} bytes, and {said.bytes:,} were written")
         if (whole or found <= READ_WHOLE) and sha256(path) != said.sha256:
             raise damaged(folder, f"{name} is not what was written")
 
@@ -149,14 +151,18 @@ class Segment:
     def passage(self, number: int) -> Passage:
         """A passage by its number in the segment."""
         start, end = self.offsets[number], self.offsets[number + 1]
-        return self.guarded(lambda: Passage(**json.loads(self.lines[start:end].tobytes())))
+        return self.guarded(partial(_passage, self.lines[start:end]))
 
-    def guarded(self, work: Callable[[], Any]) -> Any:
+    def guarded(self, work: Callable[[], FoundT]) -> FoundT:
         """Do what reads large files, which are not read whole when the index is opened."""
         try:
             return work()
         except (IndexError, ValueError, TypeError) as error:
             raise damaged(self.folder, str(error)) from error
+
+
+def _passage(line: Any) -> Passage:
+    return Passage(**json.loads(line.tobytes()))
 
 
 def _mapped(path: Path) -> Any:
