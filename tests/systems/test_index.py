@@ -14,7 +14,8 @@ from filelock import FileLock
 from kdda.errors import KddaError
 from kdda.systems import Bm25, Document, Index, Settings, Writer, split
 from kdda.systems.index import read_manifest
-from kdda.systems.terms import term_reader, terms_of
+from kdda.systems.pool import term_reader
+from kdda.text import terms_of
 from tests.systems.corpus import PLAIN, TEXTS, Letters, documents, make_index
 
 

@@ -19,8 +19,9 @@ from kdda.errors import KddaError
 from kdda.predict import Embedder
 from kdda.report.runs import write_whole
 from kdda.systems.passages import OVERLAP, SIZE, Document, Passage, split
+from kdda.systems.pool import Reader, cores, term_reader
 from kdda.systems.segments import Segment, Vectors, Written, check_files, damaged, documents_of, write_segment
-from kdda.systems.terms import Reader, Terms, cores, term_reader
+from kdda.text import Terms
 
 MANIFEST = "index.json"  # written last: whoever finds it finds all that it names
 FORMAT: Literal["kdda-index"] = "kdda-index"

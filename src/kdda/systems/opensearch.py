@@ -13,7 +13,7 @@ from typing import Any
 from kdda.errors import KddaError
 from kdda.systems.passages import Passage
 from kdda.systems.retrieve import K1, B, Hit
-from kdda.systems.terms import terms_of, terms_of_all
+from kdda.text import terms_of, terms_of_all
 
 BULK = 500  # passages that are sent at once
 TERMS = "terms"

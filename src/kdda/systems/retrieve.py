@@ -17,7 +17,7 @@ from kdda.errors import KddaError
 from kdda.systems.index import Embeds, Index
 from kdda.systems.passages import Passage
 from kdda.systems.segments import Segment
-from kdda.systems.terms import terms_of
+from kdda.text import terms_of
 
 K1, B = 1.5, 0.75  # of BM25
 DEPTH = 100  # passages of each retriever that a fusion looks at

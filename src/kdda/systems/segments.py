@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kdda.errors import KddaError
 from kdda.systems.passages import Passage
-from kdda.systems.terms import Terms
+from kdda.text import Terms
 
 PASSAGES, OFFSETS, LENGTHS, DOCUMENTS = "passages.jsonl", "offsets.npy", "lengths.npy", "documents.json"
 VECTORS = "vectors.npy"
