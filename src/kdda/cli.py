@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,12 +50,13 @@ def run(
 
     chosen = load_recipe(recipe, set_ or [])
     numbers = _numbers(seeds)
+    from kdda.distill import ranks
     from kdda.experiment import Experiment, Grid
 
     experiment = Experiment(chosen, out, _names(arms) or None, numbers or None)
     failed = experiment.run(Grid(workers, ray))
     experiment.say("\n" + experiment.table())
-    if chosen.systems:
+    if chosen.systems and ranks.first():
         _compare_systems(experiment)
     if failed:
         reasons = "".join(f"\n  {name}: {why}" for name, why in failed.items())
@@ -221,7 +223,8 @@ def index(
         raise KddaError("--add reads as the index was made: leave out --no-segment and --dense")
     folder = str(Path(dense).resolve()) if Path(dense).is_dir() and dense else dense
     settings = Settings(segmenter="none" if no_segment else "vi", size=size, overlap=overlap, dense=folder)
-    print(f"{Writer(out, settings).build(read_documents(corpus), add)} → {out}")
+    writer = Writer(out, settings, say=partial(print, file=sys.stderr))
+    print(f"{writer.build(read_documents(corpus), add)} → {out}")
 
 
 @app.command()

@@ -4,7 +4,6 @@ from kdda.predict.embed import Embedder
 from kdda.predict.evaluation import Evaluation, encoder_of, evaluate, write_predictions
 from kdda.predict.files import FIELDS, FileJob, predict_file
 from kdda.predict.predictor import FoundAnswer, FoundLabel, Predictor, load
-from kdda.predict.progress import Progress
 from kdda.predict.vireader import Chooser, Shortened, restored_slices
 
 __all__ = [
@@ -16,7 +15,6 @@ __all__ = [
     "FoundAnswer",
     "FoundLabel",
     "Predictor",
-    "Progress",
     "Shortened",
     "encoder_of",
     "evaluate",

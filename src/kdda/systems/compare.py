@@ -96,7 +96,7 @@ class Comparison:
         return "\n".join(f"{own.title}\n\n{to_markdown(own)}" for own in systems_tables(found, [*self.recipe.systems]))
 
     def _index(self) -> Index:
-        """All passages of the language; made anew each time, which takes as long as it takes to check."""
+        """All passages of the language, indexed once for these contexts and settings."""
         target, retrievers = self.recipe.target, {own.retriever for own in self.recipe.systems.values()}
         dense = self.recipe.student.model if retrievers - {"bm25"} else ""
         settings = Settings(segmenter=target if target in SEGMENTERS else "none", dense=dense)

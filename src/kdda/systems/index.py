@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ STRICT = ConfigDict(extra="forbid", frozen=True)
 ROWS = 100_000  # passages of a segment at most, so that memory does not grow with the corpus
 AHEAD = 4096  # passages whose terms are read at once
 WAIT = 20.0  # seconds for another writer
+TELL = 15.0  # seconds between two lines of progress
 
 
 class Embeds(Protocol):
@@ -87,6 +89,7 @@ class Writer:
         settings: of an index that is made; one that is added to has its own.
         embed: opens the model that gives vectors, by its name.
         processes: that segment words; as many as there are cores by default.
+        say: told now and then how far it is.
     """
 
     def __init__(
@@ -95,9 +98,10 @@ class Writer:
         settings: Settings | None = None,
         embed: Callable[[str], Embeds] = Embedder.load,
         processes: int = 0,
+        say: Callable[[str], object] = lambda _: None,
     ):
         self.folder, self.settings, self.embed = folder, settings or Settings(), embed
-        self.processes = processes or cores()
+        self.processes, self.say = processes or cores(), say
 
     def build(self, documents: Iterable[Document], add: bool = False, wait: float = WAIT) -> Built:
         """Index documents into a new folder, or add them to the index that is there.
@@ -149,11 +153,17 @@ class Writer:
         own, count = before.settings, len(before.segments)
         embedder = self.embed(own.dense) if own.dense else None
         passages = (passage for document in documents for passage in split(document, own.size, own.overlap))
+        told = begun = time.monotonic()
+        done = 0
         while chunk := list(islice(passages, ROWS)):
             count += 1
             terms: list[Terms] = []
             for at in range(0, len(chunk), AHEAD):
                 terms += reader([_matched(passage) for passage in chunk[at : at + AHEAD]])
+                if (now := time.monotonic()) - told >= TELL:
+                    told, read = now, done + len(terms)
+                    self.say(f"  {read:,} passages, {read / (now - begun):,.0f} passages/s")
+            done += len(chunk)
             vectors = embedder.vectors([passage.text for passage in chunk]) if embedder else None
             yield write_segment(self.folder / f"segment-{count:05}", chunk, terms, vectors)
 
