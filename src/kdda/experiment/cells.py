@@ -33,7 +33,7 @@ from kdda.errors import KddaError, did_you_mean
 from kdda.evaluate import Interval, over_examples
 from kdda.experiment.splits import Split, Splits, read_all
 from kdda.models import licence, warning_of
-from kdda.predict import Chooser
+from kdda.predict import Chooser, Embedder
 from kdda.predict.vireader import KEEP, MODEL
 from kdda.recipe import Recipe, TeacherSpec
 from kdda.report.card import Made, write_card
@@ -219,8 +219,13 @@ class Workshop:
 
 @lru_cache(maxsize=8)
 def chooser_of(model: str, keep: int, language: str) -> Chooser:
-    """What chooses sentences; opened once, since every run and split asks for it."""
-    return Chooser.load(model, keep, language)
+    """What chooses sentences, with one encoder for all languages; every run and split asks for it."""
+    return Chooser(_embedder(model), keep, language)
+
+
+@lru_cache(maxsize=1)
+def _embedder(model: str) -> Embedder:
+    return Embedder.load(model)
 
 
 def interval_of(predictions: Sequence[Prediction]) -> Interval:

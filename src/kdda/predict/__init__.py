@@ -1,6 +1,6 @@
 """Checkpoints at work: scores on files, answers and labels of texts, a file of them, from torch or onnxruntime."""
 
-from kdda.predict.embed import Embedder
+from kdda.predict.embed import Embedder, Embeds
 from kdda.predict.evaluation import Evaluation, encoder_of, evaluate, write_predictions
 from kdda.predict.files import FIELDS, FileJob, predict_file
 from kdda.predict.predictor import FoundAnswer, FoundLabel, Predictor, load
@@ -10,6 +10,7 @@ __all__ = [
     "FIELDS",
     "Chooser",
     "Embedder",
+    "Embeds",
     "Evaluation",
     "FileJob",
     "FoundAnswer",

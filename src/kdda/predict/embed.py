@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,6 +14,18 @@ from numpy import ndarray
 from kdda.models import Checkpoint, load
 from kdda.predict.predictor import BATCH_TOKENS, buckets
 from kdda.text import Window, position_limit
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """What turns texts into vectors; an index remembers its name."""
+
+    @property
+    def name(self) -> str: ...
+
+    def vectors(self, texts: Sequence[str]) -> Float32[ndarray, "texts width"]:
+        """A vector of length 1 a text, so that a product of two is their cosine."""
+        ...
 
 
 class Embedder:
@@ -40,7 +52,6 @@ class Embedder:
         return cls(load(str(Path(name).resolve()) if Path(name).is_dir() else name))
 
     def vectors(self, texts: Sequence[str]) -> Float32[ndarray, "texts width"]:
-        """A vector of length 1 a text, so that a product of two is their cosine."""
         out = np.zeros((len(texts), self.width), np.float32)
         windows = self.encoder.encode(texts)
         self.encoder.forget()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float32
@@ -17,12 +16,15 @@ from numpy import ndarray
 
 from kdda.data import Answer, Example, Question
 from kdda.evaluate import answer_f1, best_over_golds, exact_match
-from kdda.predict.embed import Embedder
+from kdda.predict.embed import Embedder, Embeds
 from kdda.tasks import Prediction
 from kdda.tasks.reading import AnswerPrediction, Candidate
 from kdda.text import Span, sentences
 
 KEEP, MODEL, LANGUAGE = "kdda_sentences", "kdda_sentence_model", "kdda_language"  # what a model's config remembers
+KNOWN = 100_000  # vectors that are kept
+
+Vector = Float32[ndarray, " width"]
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,6 @@ class Shortened:
         return next(found, None)
 
 
-class Embeds(Protocol):
-    """What turns sentences into vectors of length 1."""
-
-    def vectors(self, texts: Sequence[str]) -> Float32[ndarray, "texts width"]: ...
-
-
 class Chooser:
     """Chooses the sentences that are nearest to a question.
 
@@ -98,6 +94,7 @@ class Chooser:
 
     def __init__(self, embedder: Embeds, keep: int = 5, language: str = "vi"):
         self.embedder, self.keep, self.language = embedder, keep, language
+        self._known: dict[str, Vector] = {}
 
     @classmethod
     def load(cls, model: str, keep: int, language: str) -> Chooser:
@@ -108,8 +105,7 @@ class Chooser:
         found = {raw: sentences(raw, self.language) for _, raw in pairs}
         long = {raw for raw, spans in found.items() if len(spans) > self.keep}
         texts = [text for asked, raw in pairs if raw in long for text in (asked, *_slices(raw, found[raw]))]
-        unique = list(dict.fromkeys(texts))
-        vectors = dict(zip(unique, self.embedder.vectors(unique), strict=True)) if unique else {}
+        vectors = self._vectors(texts)
         return [
             self._chosen(raw, found[raw], vectors[asked], [vectors[own] for own in _slices(raw, found[raw])])
             if raw in long
@@ -117,9 +113,16 @@ class Chooser:
             for asked, raw in pairs
         ]
 
-    def _chosen(
-        self, raw: str, spans: Sequence[Span], asked: Float32[ndarray, " width"], vectors: Sequence[ndarray]
-    ) -> Shortened:
+    def _vectors(self, texts: Sequence[str]) -> dict[str, Vector]:
+        """Each text's vector, kept because the same rows are chosen for again; a server must not keep them all."""
+        if len(self._known) > KNOWN:
+            self._known.clear()
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            self._known.update(zip(new, self.embedder.vectors(new), strict=True))
+        return {text: self._known[text] for text in texts}
+
+    def _chosen(self, raw: str, spans: Sequence[Span], asked: Vector, vectors: Sequence[Vector]) -> Shortened:
         nearness = np.stack(vectors) @ asked
         kept = np.sort(np.argsort(-nearness, kind="stable")[: self.keep])
         return Shortened.of(raw, [spans[i] for i in kept])

@@ -11,17 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field
 
 from kdda.errors import KddaError
-from kdda.predict import Embedder
+from kdda.predict import Embedder, Embeds
 from kdda.report.runs import write_whole
 from kdda.systems.passages import OVERLAP, SIZE, Document, Passage, split
 from kdda.systems.pool import Reader, cores, term_reader
-from kdda.systems.segments import Segment, Vectors, Written, check_files, damaged, documents_of, write_segment
+from kdda.systems.segments import Segment, Written, check_files, damaged, documents_of, write_segment
 from kdda.text import Terms
 
 MANIFEST = "index.json"  # written last: whoever finds it finds all that it names
@@ -32,15 +32,6 @@ ROWS = 100_000  # passages of a segment at most, so that memory does not grow wi
 AHEAD = 4096  # passages whose terms are read at once
 WAIT = 20.0  # seconds for another writer
 TELL = 15.0  # seconds between two lines of progress
-
-
-class Embeds(Protocol):
-    """What turns texts into vectors of length 1."""
-
-    @property
-    def name(self) -> str: ...
-
-    def vectors(self, texts: Sequence[str]) -> Vectors: ...
 
 
 class Settings(BaseModel):
@@ -100,7 +91,7 @@ class Writer:
         processes: int = 0,
         say: Callable[[str], object] = lambda _: None,
     ):
-        self.folder, self.settings, self.embed = folder, settings or Settings(), embed
+        self.folder, self.settings, self.embed = folder.absolute(), settings or Settings(), embed
         self.processes, self.say = processes or cores(), say
 
     def build(self, documents: Iterable[Document], add: bool = False, wait: float = WAIT) -> Built:
@@ -112,17 +103,23 @@ class Writer:
             KddaError: an index is there and `add` was not asked for, no document, or another writer at work.
         """
         check_tools()
-        with _alone(self.folder, wait):
-            before = self._before(add)
-            known = documents_of(self.folder / own.name for own in before.segments)
-            self._sweep(before)
-            seen = Counter[str]()
-            with term_reader(before.settings.segmenter, self.processes) as reader:
-                new = list(self._segments(_new(documents, known, seen), before, reader))
-            if not new and not before.segments:
-                raise KddaError("the corpus is empty: no document holds any text, so there is nothing to index")
-            after = before.model_copy(update={"segments": [*before.segments, *new]})
-            write_whole(self.folder / MANIFEST, after.model_dump_json(indent=1) + "\n")
+        try:
+            with _alone(self.folder, wait):
+                return self._build(documents, add)
+        except OSError as error:
+            raise KddaError(f"{error.filename or self.folder}: {error.strerror or error}") from error
+
+    def _build(self, documents: Iterable[Document], add: bool) -> Built:
+        before = self._before(add)
+        known = documents_of(self.folder / own.name for own in before.segments)
+        self._sweep(before)
+        seen = Counter[str]()
+        with term_reader(before.settings.segmenter, self.processes) as reader:
+            new = list(self._segments(_new(documents, known, seen), before, reader))
+        if not new and not before.segments:
+            raise KddaError("the corpus is empty: no document holds any text, so there is nothing to index")
+        after = before.model_copy(update={"segments": [*before.segments, *new]})
+        write_whole(self.folder / MANIFEST, after.model_dump_json(indent=1) + "\n")
         return Built(seen["new"], sum(own.passages for own in new), seen["known"])
 
     def _before(self, add: bool) -> Manifest:

@@ -14,7 +14,8 @@ from jaxtyping import Float32, Integer
 from numpy import ndarray
 
 from kdda.errors import KddaError
-from kdda.systems.index import Embeds, Index
+from kdda.predict import Embeds
+from kdda.systems.index import Index
 from kdda.systems.passages import Passage
 from kdda.systems.segments import Segment
 from kdda.text import terms_of
