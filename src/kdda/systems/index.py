@@ -21,14 +21,13 @@ from kdda.predict import Embedder, Embeds
 from kdda.report.runs import write_whole
 from kdda.systems.passages import OVERLAP, SIZE, Document, Passage, split
 from kdda.systems.pool import Reader, cores, term_reader
-from kdda.systems.segments import Segment, Written, check_files, damaged, documents_of, write_segment
-from kdda.text import Terms
+from kdda.systems.segments import Collected, Segment, Written, check_files, damaged, documents_of, write_segment
 
 MANIFEST = "index.json"  # written last: whoever finds it finds all that it names
 FORMAT: Literal["kdda-index"] = "kdda-index"
 VERSION = 1
 STRICT = ConfigDict(extra="forbid", frozen=True)
-ROWS = 100_000  # passages of a segment at most, so that memory does not grow with the corpus
+ROWS = 50_000  # passages of a segment at most, so that memory does not grow with the corpus
 AHEAD = 4096  # passages whose terms are read at once
 WAIT = 20.0  # seconds for another writer
 TELL = 15.0  # seconds between two lines of progress
@@ -154,15 +153,16 @@ class Writer:
         done = 0
         while chunk := list(islice(passages, ROWS)):
             count += 1
-            terms: list[Terms] = []
+            found = Collected()
             for at in range(0, len(chunk), AHEAD):
-                terms += reader([_matched(passage) for passage in chunk[at : at + AHEAD]])
+                part = chunk[at : at + AHEAD]
+                found.add(part, reader([_matched(passage) for passage in part]))
+                done += len(part)
                 if (now := time.monotonic()) - told >= TELL:
-                    told, read = now, done + len(terms)
-                    self.say(f"  {read:,} passages, {read / (now - begun):,.0f} passages/s")
-            done += len(chunk)
+                    told = now
+                    self.say(f"  {done:,} passages, {done / (now - begun):,.0f} passages/s")
             vectors = embedder.vectors([passage.text for passage in chunk]) if embedder else None
-            yield write_segment(self.folder / f"segment-{count:05}", chunk, terms, vectors)
+            yield write_segment(self.folder / f"segment-{count:05}", found, vectors)
 
 
 def _matched(passage: Passage) -> str:
