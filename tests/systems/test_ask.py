@@ -103,6 +103,8 @@ class TestCommands:
         assert code == 2 and "kdda index CORPUS OUT" in err
         code, _, err = command("index", tmp_path / "nothing", tmp_path / "index")
         assert code == 2 and "no file or folder" in err
+        code, _, err = command("serve", reader, "--index", tmp_path / "nowhere")
+        assert code == 2 and "is no index" in err
         Writer(tmp_path / "index", PLAIN).build(documents())
         code, _, err = command("index", tmp_path, tmp_path / "index", "--add", "--no-segment")
         assert code == 2 and "leave out" in err
