@@ -21,7 +21,7 @@ from kdda.text import Terms
 
 PASSAGES, OFFSETS, LENGTHS, DOCUMENTS = "passages.jsonl", "offsets.npy", "lengths.npy", "documents.json"
 VECTORS = "vectors.npy"
-READ_WHOLE = 16 * 2**20  # bytes: larger files are checked by size when an index is opened, and whole before more is added
+READ_WHOLE = 16 * 2**20  # bytes: of larger files an opened index checks the size alone
 
 Vectors = Float32[ndarray, "passages width"]
 FoundT = TypeVar("FoundT")
