@@ -219,9 +219,7 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.is_file():
         begun = folder.is_dir() and any(folder.glob("segment-*"))
-        why = (
-            "its writer was stopped before it had finished; index again" if begun else "kdda index CORPUS OUT makes one"
-        )
+        why = "its writer did not finish: index again" if begun else "kdda index CORPUS OUT makes one"
         raise KddaError(f'"{folder}" is no index: {why}')
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
