@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdda.errors import KddaError, did_you_mean
-from kdda.predict import Embedder, Predictor
+from kdda.predict import Predictor
 from kdda.systems.index import Index
 from kdda.systems.open_domain import Answer, answers, read_passages
 from kdda.systems.readers import Reader, reader_of
@@ -17,8 +17,8 @@ from kdda.text import check_text
 PASSAGES, MU, BEST = 10, 0.5, 5  # read for a question; what the reader says of an answer's score; answers given
 RETRIEVERS: dict[str, Callable[[Index], Retriever]] = {
     "bm25": lambda index: Bm25(index),
-    "dense": lambda index: Dense(index, Embedder.load(index.settings.dense)),
-    "fusion": lambda index: Fused([Bm25(index), RETRIEVERS["dense"](index)]),
+    "dense": lambda index: Dense.open(index),
+    "fusion": lambda index: Fused([Bm25(index), Dense.open(index)]),
 }
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float32, Integer
 from numpy import ndarray
 
 from kdda.errors import KddaError
-from kdda.predict import Embeds
+from kdda.predict import Embedder, Embeds
 from kdda.systems.index import Index
 from kdda.systems.passages import Passage
 from kdda.systems.segments import Segment
@@ -103,16 +103,25 @@ class Dense:
     """Cosine between the question's vector and the passages', compared with every one of them.
 
     Raises:
-        KddaError: an index without vectors, or with those of another model.
+        KddaError: an index with the vectors of another model, or none.
     """
 
     def __init__(self, index: Index, embedder: Embeds):
         made_by = index.settings.dense
-        if not made_by:
-            raise KddaError(f"{index.folder} holds no vectors: index the corpus again with --dense MODEL")
         if made_by != embedder.name:
             raise KddaError(f'{index.folder} holds vectors of "{made_by}", not of "{embedder.name}"')
         self.index, self.embedder = index, embedder
+
+    @classmethod
+    def open(cls, index: Index) -> Dense:
+        """With the model that the index names.
+
+        Raises:
+            KddaError: an index without vectors, or a model that is not there any more.
+        """
+        if not index.settings.dense:
+            raise KddaError(f"{index.folder} holds no vectors: index the corpus again with --dense MODEL")
+        return cls(index, Embedder.load(index.settings.dense))
 
     def search(self, question: str, k: int) -> list[Hit]:
         wanted = self.embedder.vectors([question])[0]
