@@ -61,7 +61,8 @@ def test_one_table_holds_all_systems_in_both_settings(done: Bench, table: str) -
         assert said["arm"] == system["arm"]
         events = {own["event"]: own for own in rows(folder / "metrics.jsonl")}
         assert events["system"]["passages"] in said["passages"] and events["system"]["mu"] in said["mu"]
-        assert 0 < events["final-dev"]["recall@1"] <= events["final-dev"]["recall@10"] <= 100
+        found_at = [events["final-dev"][f"recall@{k}"] for k in (1, 5, 10)]
+        assert found_at == sorted(found_at) and 0 < found_at[-1] <= 100
 
 
 @pytest.mark.slow
@@ -74,7 +75,8 @@ def test_the_corpus_is_every_context_whatever_the_recipe_limits(done: Bench, tab
 def test_the_closed_setting_is_the_arms_own_run_and_open_answers_stand_in_their_document(
     done: Bench, table: str
 ) -> None:
-    own = rows(done.folder / "runs/qa/vireader/seed-1/predictions.jsonl")
+    made = rows(done.folder / "runs/qa/vireader/seed-1/predictions.jsonl")
+    own = [row for row in made if row["language"] == "aa"]
     closed = [r for r in rows(done.folder / "runs/systems/vireader/seed-1/predictions.jsonl") if "candidates" in r]
     assert [(row["id"], row["predicted"]) for row in closed] == [(r["id"], r["predicted"]) for r in own]
     contexts = {row["id"]: row["context"] for row in rows(Path(done.values["data"]["aa"]["test"]))}
