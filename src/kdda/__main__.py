@@ -2,4 +2,5 @@
 
 from kdda.cli import main
 
-main()
+if __name__ == "__main__":  # processes that index starts import this file again
+    main()

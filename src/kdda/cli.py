@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kdda.errors import Interrupted, KddaError
 from kdda.startup import collect_less
+
+if TYPE_CHECKING:
+    from kdda.experiment import Experiment
+    from kdda.predict import Predictor
+    from kdda.systems import Answer, Corpus
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -44,14 +51,28 @@ def run(
 
     chosen = load_recipe(recipe, set_ or [])
     numbers = _numbers(seeds)
+    from kdda.distill import ranks
     from kdda.experiment import Experiment, Grid
 
     experiment = Experiment(chosen, out, _names(arms) or None, numbers or None)
     failed = experiment.run(Grid(workers, ray))
     experiment.say("\n" + experiment.table())
+    if chosen.systems and ranks.first():
+        _compare_systems(experiment)
     if failed:
         reasons = "".join(f"\n  {name}: {why}" for name, why in failed.items())
         sys.exit(_say(f"kdda: not everything was done; the same command tries again:{reasons}", FAILED))
+
+
+def _compare_systems(experiment: Experiment) -> None:
+    """The recipe's readers among all passages of its target language."""
+    from kdda.systems import Comparison
+
+    rows = [row for split in experiment.all_rows(experiment.recipe.target).values() for row in split]
+    splits = experiment.workshop.data[experiment.recipe.target]
+    own = Comparison(experiment.recipe, experiment.out, experiment.chosen()[0], splits, rows, experiment.say)
+    own.run()
+    experiment.say("\n" + own.tables())
 
 
 @app.command()
@@ -186,6 +207,67 @@ def predict(
 
 
 @app.command()
+def index(
+    corpus: Annotated[Path, typer.Argument(help="JSONL (id, text, title, source), a text file, or a folder of such.")],
+    out: Annotated[Path, typer.Argument(help="The index's folder.")],
+    add: Annotated[bool, typer.Option("--add", help="Add to the index that is there, as it was made.")] = False,
+    no_segment: Annotated[
+        bool, typer.Option("--no-segment", help="Match syllables alone, without Vietnamese words beside them.")
+    ] = False,
+    dense: Annotated[str, typer.Option(help="A model whose vectors are kept, too: a folder, a mini model.")] = "",
+    size: Annotated[int, typer.Option(help="Characters of a passage at most.", min=100)] = 1000,
+    overlap: Annotated[int, typer.Option(help="Characters that two passages share at most.", min=0)] = 200,
+) -> None:
+    """Cut documents into passages and index them, for `kdda ask` and the page's Ask the corpus."""
+    from kdda.systems import Settings, Writer, read_documents
+
+    if add and (no_segment or dense):
+        raise KddaError("--add reads as the index was made: leave out --no-segment and --dense")
+    folder = str(Path(dense).resolve()) if Path(dense).is_dir() and dense else dense
+    settings = Settings(segmenter="none" if no_segment else "vi", size=size, overlap=overlap, dense=folder)
+    writer = Writer(out, settings, say=partial(print, file=sys.stderr))
+    print(f"{writer.build(read_documents(corpus), add)} → {out}")
+
+
+@app.command()
+def ask(
+    index: Annotated[Path, typer.Argument(help="A folder that `kdda index` wrote.")],
+    model: Annotated[str, typer.Argument(help="A model that answers: a folder, an export, a Hub id.")],
+    question: Annotated[str, typer.Argument(help="What to ask.")],
+    json_: Annotated[bool, typer.Option("--json", help="Print a list of objects.")] = False,
+    best: Annotated[int, typer.Option(help="Answers at most.", min=1)] = 5,
+    passages: Annotated[int, typer.Option(help="Passages that are read.", min=1)] = 10,
+    mu: Annotated[float, typer.Option(help="The reader's part of a score, beside retrieval's.", min=0, max=1)] = 0.5,
+    retriever: Annotated[str, typer.Option(help="bm25, dense or fusion (these two need --dense).")] = "bm25",
+) -> None:
+    """Ask a whole corpus: answers with their source, and the passage with the answer marked."""
+    from kdda.predict import load
+    from kdda.systems import Corpus
+
+    found = Corpus.open(index, load(model), retriever, passages, mu).ask(question, best)
+    if json_:
+        print(json.dumps([own.as_dict() for own in found], ensure_ascii=False))
+    else:
+        _show(found)
+
+
+def _show(found: list[Answer]) -> None:
+    """Answers with their passages: the answer stands out in colour on a terminal, in brackets elsewhere."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    if not found:
+        print("No passage holds a word of this question.")
+    for own in found:
+        text, marks = own.passage.text, ("", "") if console.is_terminal else ("⟦", "⟧")
+        marked = (marks[0] + own.answer + marks[1], "bold black on yellow")
+        console.print(Text(f"{own.answer}  ({own.score:.2f}, {own.passage.source})", "bold"), soft_wrap=True)
+        shown = Text.assemble(text[: own.start], marked, text[own.end :], "\n")
+        console.print(shown, soft_wrap=not console.is_terminal)
+
+
+@app.command()
 def export(
     model: Annotated[str, typer.Argument(help="A fine-tuned checkpoint: a folder or a Hub id.")],
     out: Annotated[Path, typer.Argument(help="A new folder, which kdda predict and kdda serve then run.")],
@@ -210,6 +292,7 @@ def serve(
     compare: Annotated[
         list[str] | None, typer.Option(help="Other models for the page's Transport: a folder, a Hub id. May repeat.")
     ] = None,
+    index: Annotated[Path | None, typer.Option(help="A folder of kdda index, which the page asks.")] = None,
     page: Annotated[bool, typer.Option("--page/--no-page", help="The page at /.")] = True,
     batch: Annotated[int, typer.Option(help="Requests that are read together.", min=1)] = 32,
     queue: Annotated[int, typer.Option(help="Requests that may wait; more get 429.", min=1)] = 256,
@@ -221,8 +304,18 @@ def serve(
     from kdda.serve import Limits, Site, run_site
 
     limits = Limits(batch=batch, queue=queue, seconds=timeout, characters=characters)
-    site = Site(models, limits, host, port, token_env, tuple(runs or ()), tuple(compare or ()), page, precision)
+    corpus = _opener(index) if index else None
+    shown = (tuple(runs or ()), tuple(compare or ()), page)
+    site = Site(models, limits, host, port, token_env, *shown, precision, corpus)
     run_site(site)
+
+
+def _opener(index: Path) -> Callable[[Predictor], Corpus]:
+    """What opens an index for the model that reads it; an index that is not there is said at once."""
+    from kdda.systems import Corpus, Index
+
+    Index.open(index)
+    return lambda predictor: Corpus.open(index, predictor)
 
 
 @app.command()

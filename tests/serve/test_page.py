@@ -5,18 +5,23 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kdda.errors import KddaError
 from kdda.predict import FoundAnswer, Predictor
-from kdda.serve import Limits
-from kdda.serve.page.markup import answer_html, plain
+from kdda.serve import Limits, Site
+from kdda.serve.page.markup import answer_html, passage_html, plain
 from kdda.serve.page.words import ENGLISH, VIETNAMESE, WORDS
+from kdda.serve.site import make_gate
+from kdda.systems import Corpus
 from tests.conftest import make_model
 from tests.report.test_report import write_run
 from tests.serve.live import Live, serving
+from tests.systems.corpus import TEXTS, make_index
 
 CHROMIUM = "/usr/bin/chromium"
 QUIET = "background-networking component-update sync"  # or it looks up hosts that are not there
@@ -40,7 +45,9 @@ def site(reader: Predictor, judge: Predictor, tmp_path_factory: pytest.TempPathF
     shutil.copytree(folder / "runs/nli/student/seed-1", folder / "runs/nli/student/seed-3")
     (folder / "runs/nli/student/seed-3/predictions.jsonl").unlink()
     others = [make_model(folder / "teacher", seed=1), make_model(folder / "wide", width=32)]
-    with serving([reader, judge], Limits(characters=3_000), page=True, runs=[folder / "runs"], compare=others) as own:
+    make_index(folder / "index")
+    shown = {"runs": [folder / "runs"], "compare": others, "corpus": partial(Corpus.open, folder / "index")}
+    with serving([reader, judge], Limits(characters=3_000), page=True, **shown) as own:
         yield own
 
 
@@ -145,6 +152,21 @@ class TestInABrowser:
         best = visit.page.inner_text("#label .best")
         assert judge.entails("cat sleeps", "dog runs").label in best and "mâu thuẫn" in said
 
+    def test_the_corpus_answers_with_its_sources_in_both_languages(self, visit: Visit) -> None:
+        visit.tab("Hỏi kho văn bản")
+        visit.page.fill("#corpus-question textarea", "hen runs")
+        visit.page.click("#corpus-button")
+        visit.page.wait_for_selector("#corpus-answers mark")
+        assert "Nguồn: hens.txt" in visit.text("#corpus-answers", "hens")
+        assert TEXTS["hens"] in visit.page.locator("#corpus-answers .passage").all_inner_texts()
+        visit.page.get_by_label("English").click()
+        visit.page.get_by_role("tab", name="Ask the corpus").wait_for()
+        visit.text("#corpus-button", "Find answers")
+        visit.page.wait_for_function("document.documentElement.lang == 'en'")
+        visit.page.fill("#corpus-question textarea", "xyzzy")
+        visit.page.click("#corpus-button")
+        assert "No passage fits" in visit.text("#corpus-answers", "No passage")
+
     def test_the_slider_sharpens_the_plan(self, visit: Visit) -> None:
         visit.tab("Vận chuyển")
         visit.page.click("#second input")
@@ -238,6 +260,23 @@ def test_markup_shows_the_passage_to_the_character(text: str) -> None:
     passage = re.search(r'<p class="passage">(.*?)</p><p class="hint">', html, re.S)
     assert passage and re.sub(r"</?(mark|span)[^>]*>", "", passage[1]) == plain(context)
     assert "<script" not in html and "${" not in html and "{{" not in html
+
+
+@pytest.mark.parametrize("text", [EVIL, DECOMPOSED, "", " \n ", "\u202e\x00"])
+def test_markup_shows_a_corpus_passage_to_the_character(text: str) -> None:
+    passage, start = f"{text}answer{text}", len(text)
+    found = {"answer": "answer", "score": 0.5, "source": text, "passage": passage, "start": start, "end": start + 6}
+    html = passage_html(found, WORDS[VIETNAMESE])
+    shown = re.search(r'<p class="passage">(.*?)</p></div>', html, re.S)
+    assert shown and re.sub(r"</?mark>", "", shown[1]) == plain(passage)
+    assert "<script" not in html and "${" not in html and "{{" not in html
+
+
+def test_a_corpus_needs_a_model_that_answers(judge: Predictor, tmp_path: Path) -> None:
+    make_index(tmp_path / "index")
+    site = Site([judge.name], Limits(), corpus=partial(Corpus.open, tmp_path / "index"))
+    with pytest.raises(KddaError, match="--index needs a model that answers"):
+        make_gate(site, [judge])
 
 
 def test_both_languages_say_everything_and_no_more() -> None:

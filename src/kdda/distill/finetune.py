@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ class Job:
         teachers: language → its frozen teacher; asked only when `distill` is given. A language without one learns its
             task alone.
         store: of teacher states; without one the teacher is asked in each step.
+        memories: more that the saved model's config remembers of how it was trained.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Job:
     distill: Distill | None = None
     teachers: Mapping[str, Checkpoint] | None = None
     store: Store | None = None
+    memories: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def load_for(
 def _memories(job: Job) -> dict[str, Any]:
     """What a saved model's config remembers, so that it is read later as it was trained."""
     own = {"kdda_task": job.task.name, "kdda_language": job.target, "kdda_max_length": job.training.max_length}
-    return {**own, "kdda_stride": job.training.stride, **job.task.settings()}
+    return {**own, "kdda_stride": job.training.stride, **job.task.settings(), **job.memories}
 
 
 @torch.no_grad()

@@ -232,7 +232,12 @@ def arguments(training: Training, folder: Path, seed: int, metric: str, steps: i
 
 
 def warmup_steps(training: Training, steps: int) -> int:
-    return -int(-steps * training.warmup // 1)
+    """A part of all steps, or so many.
+
+    >>> warmup_steps(Training(warmup=0.1), 11), warmup_steps(Training(warmup=100), 1000)
+    (2, 100)
+    """
+    return min(steps, int(training.warmup)) if training.warmup >= 1 else -int(-steps * training.warmup // 1)
 
 
 def learning_rates(training: Training, steps: int, until: int) -> list[float]:

@@ -19,6 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from kdda.data import Example
 from kdda.distill import (
     Job,
     Lessons,
@@ -28,12 +29,13 @@ from kdda.distill import (
     fine_tune,
     prepare_teacher,
     ranks,
-    scores_by_language,
 )
 from kdda.errors import KddaError, did_you_mean
 from kdda.evaluate import Interval, over_examples
-from kdda.experiment.splits import Splits, read_all
+from kdda.experiment.splits import Split, Splits, read_all
 from kdda.models import licence, warning_of
+from kdda.predict import Chooser, Embedder
+from kdda.predict.vireader import KEEP, MODEL
 from kdda.recipe import Recipe, TeacherSpec
 from kdda.report.card import Made, write_card
 from kdda.report.runs import ENVIRONMENT, FAILURE, PREDICTIONS, RECIPE, is_complete, row_score, write_whole
@@ -62,8 +64,7 @@ class Cell:
 
 def cells_of(recipe: Recipe, arms: Sequence[str], seeds: Sequence[int] | None = None) -> list[Cell]:
     """Every run of some arms, seed after seed, so that whole comparisons are finished first."""
-    rates: Sequence[float | None] = recipe.learning_rates or [None]
-    return [Cell(arm, seed, rate) for seed in (seeds or recipe.seeds) for arm in arms for rate in rates]
+    return [Cell(arm, seed, rate) for seed in (seeds or recipe.seeds) for arm in arms for rate in recipe.rates_of(arm)]
 
 
 @dataclass(frozen=True)
@@ -152,25 +153,43 @@ class Workshop:
             task=self.task,
             labels=self.labels,
             model=self.recipe.student_of(cell.arm),
-            train={language: self.data[language]["train"] for language in self.recipe.languages(cell.arm)},
-            dev={language: splits["dev"] for language, splits in self.data.items()},
+            train={name: self.shown(cell.arm, name, "train") for name in self.recipe.languages(cell.arm)},
+            dev={name: self.shown(cell.arm, name, "dev") for name in self.data},
             target=self.recipe.target,
-            training=self.recipe.training_at(cell.learning_rate),
+            training=self.recipe.training_of(cell.arm, cell.learning_rate),
             seed=cell.seed,
             folder=folder,
             distill=self.recipe.distillation(cell.arm),
             teachers={language: teacher.checkpoint for language, teacher in teachers.items()},
             store=Store(self.out / "teachers" / "states", self.recipe.store_gb * 2**30),
+            memories={KEEP: own.keep, MODEL: own.model} if (own := self.recipe.sentences_of(cell.arm)) else {},
         )
+
+    def shown(self, arm: str, language: str, split: Split) -> Sequence[Example]:
+        """The rows of a split as an arm reads them."""
+        rows, chooser = self.data[language][split], self._chooser(arm, language)
+        if chooser is None:
+            return rows
+        return chooser.training_rows(rows) if split == "train" else chooser.rows(rows)
+
+    def _predictions(self, student: Student, arm: str, language: str, split: Split) -> Sequence[Prediction]:
+        """What a student finds in the whole passages, whatever it was shown of them."""
+        found, chooser = student.predict(self.shown(arm, language, split), language), self._chooser(arm, language)
+        return found if chooser is None else chooser.restored(found, self.data[language][split], language)
+
+    def _chooser(self, arm: str, language: str) -> Chooser | None:
+        own = self.recipe.sentences_of(arm)
+        return chooser_of(str(own.model), own.keep, language) if own else None
 
     def _finish(self, student: Student, cell: Cell, folder: Path) -> None:
         """Score, save, and last of all write the predictions that mark a folder as complete."""
-        for language, scores in scores_by_language(student, student.job.dev).items():
+        for language in self.data:
+            scores = self.task.score(self._predictions(student, cell.arm, language, "dev"), self.labels)
             student.log.write("final-dev", language=language, **scores)
-        tests = {language: splits["test"] for language, splits in self.data.items() if "test" in splits}
+        tests = [language for language, splits in self.data.items() if "test" in splits]
         lines, found, intervals = [], {}, {}
-        for language, examples in tests.items():
-            predictions = student.predict(examples, language)
+        for language in tests:
+            predictions = self._predictions(student, cell.arm, language, "test")
             found[language] = self.task.score(predictions, self.labels)
             student.log.write("final-test", language=language, **found[language])
             intervals[language] = interval_of(predictions)
@@ -197,6 +216,17 @@ class Workshop:
             cautions=[f"{model}: {warning}" for model, warning in warnings.items() if warning],
             note=recipe.note,
         )
+
+
+@lru_cache(maxsize=8)
+def chooser_of(model: str, keep: int, language: str) -> Chooser:
+    """What chooses sentences, with one encoder for all languages; every run and split asks for it."""
+    return Chooser(_embedder(model), keep, language)
+
+
+@lru_cache(maxsize=1)
+def _embedder(model: str) -> Embedder:
+    return Embedder.load(model)
 
 
 def interval_of(predictions: Sequence[Prediction]) -> Interval:

@@ -119,7 +119,9 @@ class Estimate:
                 yield Preparation(language, spec), steps, self._fine_tuning(spec, [language], steps)
 
     def _steps(self, arm: str) -> int:
-        return self._batches(self.recipe.student_of(arm), self.recipe.languages(arm)) * self.recipe.training.epochs
+        return (
+            self._batches(self.recipe.student_of(arm), self.recipe.languages(arm)) * self.recipe.training_of(arm).epochs
+        )
 
     def _seconds(self, arm: str) -> float:
         """One run of an arm."""
@@ -127,7 +129,7 @@ class Estimate:
         seconds = self._fine_tuning(student, languages, self._steps(arm))
         for language, teacher in self.recipe.teachers_of(arm).items():
             heard = self._listening(arm, language, teacher)
-            batches = self._batches(student, [language]) * self.recipe.training.epochs
+            batches = self._batches(student, [language]) * self.recipe.training_of(arm).epochs
             seconds += heard.solve * batches + self.measured[teacher].load
         tests = sum(len(splits.get("test", ())) for splits in self.data.values())
         return seconds + tests * self._reading(student, self.recipe.target)

@@ -16,9 +16,10 @@ from kdda.distill import WIDTHS_MAY_DIFFER, check_objective, ranks
 from kdda.errors import KddaError, did_you_mean
 from kdda.experiment.cells import Cell, Preparation, Work, Workshop, cells_of, say, task_of
 from kdda.experiment.grid import Grid
+from kdda.experiment.splits import Splits, read_splits
 from kdda.models import check_weights, licence, load_config
 from kdda.recipe import ModelSpec, Recipe
-from kdda.report import comparison, find_runs, listening, select_rates, to_markdown
+from kdda.report import Run, comparison, find_runs, listening, select_rates, to_markdown
 from kdda.report.runs import RECIPE
 from kdda.tasks import Task
 
@@ -84,11 +85,20 @@ class Experiment:
         wanted = (Preparation(*pair) for pair in self.recipe.teachers_of(cell.arm).items())
         return next((own for own in wanted if own in failed), None)
 
-    def table(self) -> str:
-        """The comparison on the target language's test rows, of this recipe's arms that have run."""
+    def chosen(self) -> tuple[list[Run], list[str]]:
+        """This recipe's finished runs, of each arm those at its best learning rate, and which that is, in words."""
         wanted = [cell.folder(self.out, self.task.name) for cell in self.cells]
         runs = [run for run in find_runs(self.out / self.task.name) if run.folder in wanted]
-        chosen, remarks = select_rates(runs, self.recipe.target, self.task.metric)
+        return select_rates(runs, self.recipe.target, self.task.metric)
+
+    def all_rows(self, language: str) -> Splits:
+        """A language's splits without the recipe's limits: what makes up a whole corpus."""
+        own = self.recipe.data[language].model_copy(update={"limit": {}})
+        return read_splits(own, language, self.recipe, self.task)[0]
+
+    def table(self) -> str:
+        """The comparison on the target language's test rows, of this recipe's arms that have run."""
+        chosen, remarks = self.chosen()
         worth = listening(chosen, self.task.metric)
         table = to_markdown(comparison(chosen, self.recipe.target, self.task, self.arms, self.recipe.note))
         before = [f"{worth.title}\n", to_markdown(worth), ""] if worth else []
@@ -120,7 +130,8 @@ def roles(recipe: Recipe, arms: Sequence[str]) -> list[tuple[str, ModelSpec]]:
     """Every model that some arms need, once, with what it is there for."""
     students = [("student", recipe.student_of(arm)) for arm in arms]
     teachers = [(f"teacher {lang}", spec) for arm in arms for lang, spec in recipe.teachers_of(arm).items()]
-    return list(dict.fromkeys([*students, *teachers]))
+    chosen = [("sentences", ModelSpec(model=str(own.model))) for arm in arms if (own := recipe.sentences_of(arm))]
+    return list(dict.fromkeys([*students, *teachers, *chosen]))
 
 
 def check_models(recipe: Recipe, arms: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from kdda.predict.evaluation import check_outputs, encoder_of_config
 from kdda.tasks import TASKS, Features, Prediction, Task
 from kdda.tasks.classification import LabelPrediction
 from kdda.tasks.reading import BEST as PAIRED
-from kdda.tasks.reading import AnswerPrediction, Reading
+from kdda.tasks.reading import AnswerPrediction, Candidate, Reading
 from kdda.text import Encoder, Window, check_text
 
 BATCH_TOKENS = 2048  # a batch's, padding included: larger ones gain nothing on a CPU and hold more memory
@@ -95,7 +95,7 @@ class Predictor:
         Raises:
             KddaError: a model that does not answer, an empty text, or lists of two lengths.
         """
-        self._must_be("qa")
+        self.must_be("qa")
         pairs, one = _pairs(question, context, ("question", "context"))
         found = [_answer(own, best) for own in self.read(pairs)]
         return found[0] if one else found
@@ -110,7 +110,7 @@ class Predictor:
         Raises:
             KddaError: a model that does not label pairs, an empty text, or lists of two lengths.
         """
-        self._must_be("nli")
+        self.must_be("nli")
         pairs, one = _pairs(premise, hypothesis, ("premise", "hypothesis"))
         found = [_label(own) for own in self.read(pairs)]
         return found[0] if one else found
@@ -123,13 +123,27 @@ class Predictor:
         """The task's predictions for examples, held against their golds under a language's rules."""
         with self._one_at_a_time:
             features = self._features(examples)
-            windows = features.windows
-            found: list[Any] = [None] * len(windows)
-            for chosen in buckets(features.lengths.tolist(), BATCH_TOKENS):
-                batch = [windows[i] for i in chosen]
-                for i, candidate in zip(chosen, self.task.candidates(self.logits(batch), batch), strict=True):
-                    found[i] = candidate
-            return self.task.decode(features, found, self.labels, language)
+            return self.task.decode(features, self._candidates(features), self.labels, language)
+
+    def slices(self, pairs: Sequence[tuple[str, str]]) -> list[list[Candidate]]:
+        """The best slices of each context for its question, with scores that compare over contexts of one question.
+
+        Raises:
+            KddaError: a model that does not answer.
+        """
+        self.must_be("qa")
+        assert isinstance(self.task, Reading)
+        with self._one_at_a_time:
+            features = self._features(_examples(pairs))
+            return self.task.slices(features, self._candidates(features))
+
+    def _candidates(self, features: Features) -> list[Any]:
+        found: list[Any] = [None] * len(features.windows)
+        for chosen in buckets(features.lengths.tolist(), BATCH_TOKENS):
+            batch = [features.windows[i] for i in chosen]
+            for i, candidate in zip(chosen, self.task.candidates(self.logits(batch), batch), strict=True):
+                found[i] = candidate
+        return found
 
     def windows(self, pairs: Sequence[tuple[str, str]]) -> Sequence[Window]:
         """What the model reads of these pairs."""
@@ -155,7 +169,12 @@ class Predictor:
         """What did not fit, of all that was read so far."""
         return [f"{count:,} × {what}" for what, count in self.encoder.counts.items() if count]
 
-    def _must_be(self, task: str) -> None:
+    def must_be(self, task: str) -> None:
+        """Refuse what this model's head is not for.
+
+        Raises:
+            KddaError: says what it does.
+        """
         if self.task.name != task:
             raise KddaError(f'"{self.name}" {DOES[self.task.name]}')
 

@@ -13,10 +13,13 @@ from pydantic import BaseModel, ValidationError
 from kdda.errors import KddaError, did_you_mean
 from kdda.recipe.schema import (
     Arm,
+    ArmTraining,
     Data,
     Distill,
     ModelSpec,
     Recipe,
+    Sentences,
+    System,
     TeacherSpec,
     Training,
     TrainingChanges,
@@ -168,13 +171,14 @@ def _is_union_tag(part: Any) -> bool:
 
 def _known_keys(keys: Sequence[str]) -> list[str]:
     """The keys that a place of the recipe may hold."""
-    places: dict[str, type[BaseModel]] = {"data": Data, "teachers": TeacherSpec, "arms": Arm}
+    places: dict[str, type[BaseModel]] = {"data": Data, "teachers": TeacherSpec, "arms": Arm, "systems": System}
     if not keys:
         return _names(Recipe)
     if keys[0] in places:
         inner = places[keys[0]]
         deeper: dict[str, type[BaseModel]] = {
-            "training": TrainingChanges,
+            "training": ArmTraining if keys[0] == "arms" else TrainingChanges,
+            "sentences": Sentences,
             "distill": Distill,
             "teachers": TeacherSpec,
             "student": ModelSpec,
@@ -211,6 +215,21 @@ def _check_names(recipe: Recipe, path: Path) -> None:
         if not re.fullmatch(r"\w[\w.+-]*", arm):
             raise KddaError(f'{path}: arms: found "{arm}", expected letters, digits and "-": it is a folder\'s name')
         _check_languages(recipe, arm, path)
+    _check_systems(recipe, path)
+
+
+def _check_systems(recipe: Recipe, path: Path) -> None:
+    """Systems are readers of the recipe's own arms."""
+    for name, system in recipe.systems.items():
+        if system.arm not in recipe.arms:
+            raise KddaError(
+                f'{path}: systems.{name}.arm: found "{system.arm}"{did_you_mean(system.arm, recipe.arms)}; there are '
+                f"{', '.join(recipe.arms)}"
+            )
+        if not re.fullmatch(r"\w[\w.+-]*", name):
+            raise KddaError(f'{path}: systems: found "{name}", expected letters, digits and "-": it names a folder')
+    if recipe.task != "qa" and (recipe.systems or any(own.sentences for own in recipe.arms.values())):
+        raise KddaError(f'{path}: systems and sentences are of task qa, and this recipe\'s is "{recipe.task}"')
 
 
 def _check_languages(recipe: Recipe, arm: str, path: Path) -> None:
@@ -254,7 +273,11 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
             else changes
             for language, changes in arm.teachers.items()
         }
-        return arm.model_copy(update={"teachers": own, "student": arm.student and folder_of(arm.student)})
+        changes: dict[str, Any] = {"teachers": own, "student": arm.student and folder_of(arm.student)}
+        if arm.sentences and arm.sentences.model:
+            model = folder_of(ModelSpec(model=arm.sentences.model)).model
+            changes["sentences"] = arm.sentences.model_copy(update={"model": model})
+        return arm.model_copy(update=changes)
 
     return recipe.model_copy(
         update={

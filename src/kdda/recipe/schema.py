@@ -29,6 +29,7 @@ class Training(Strict):
     `micro_batch`: rows of a batch that are in memory at once; the gradient is the whole batch's whatever it is. All of
     them by default, and half as many whenever a device's memory does not suffice.
     `stride`: tokens that two windows of one long context share (reading).
+    `warmup`: a part of all steps, or from 1 on so many steps.
     `attention_dropout`: instead of the model's own; at 0 attention is one fused kernel on a CPU, and steps are faster.
     `head`: a new head is drawn as transformers does, or standardises what it reads (`kdda.models.standardize_head`).
     `precision`: of the forward pass; ``auto`` is bfloat16 where the device computes in it. Weights stay float32.
@@ -40,7 +41,7 @@ class Training(Strict):
     micro_batch: int | None = Field(None, ge=1)
     max_length: int = Field(128, ge=8)
     stride: int = Field(128, ge=0)
-    warmup: float = Field(0.1, ge=0, lt=1)
+    warmup: float = Field(0.1, ge=0)
     weight_decay: float = Field(0.01, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     log_every: int = Field(10, ge=1)
@@ -58,8 +59,43 @@ class TrainingChanges(Strict):
     max_length: int | None = Field(None, ge=8)
 
 
+class ArmTraining(TrainingChanges):
+    """What an arm does differently from the recipe's `training`; a learning rate of its own is not searched for."""
+
+    stride: int | None = Field(None, ge=0)
+    warmup: float | None = Field(None, ge=0)
+    weight_decay: float | None = Field(None, ge=0)
+
+
 def model_shorthand(value: Any) -> Any:
     return {"model": value} if isinstance(value, str) else value
+
+
+def _keep_shorthand(value: Any) -> Any:
+    return {"keep": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class Sentences(Strict):
+    """ViReader: an arm that reads the `keep` sentences of a passage that are nearest to the question.
+
+    `model`: the encoder that says so; by default the arm's student as it was before fine-tuning.
+    """
+
+    keep: int = Field(5, ge=1)
+    model: str | None = None
+
+
+class System(Strict):
+    """An arm's reader among all passages of the target language.
+
+    `passages`: how many are read for a question; `mu`: the reader's part of a score, beside retrieval's. Of several the
+    ones that do best on the development rows are taken.
+    """
+
+    arm: str
+    retriever: Literal["bm25", "dense", "fusion"] = "bm25"
+    passages: list[Annotated[int, Field(ge=1)]] = Field([1, 3, 5, 10], min_length=1)
+    mu: list[Annotated[float, Field(ge=0, le=1)]] = Field([1.0], min_length=1)
 
 
 class TeacherSpec(ModelSpec):
@@ -125,12 +161,16 @@ class Arm(Strict):
     `distill` may also be a mapping of what this arm does differently from the recipe's `distill`.
     `teachers`: what it does differently from the recipe's `teachers`, a language; null silences that language's.
     `student`: instead of the recipe's.
+    `training`: what it does differently from the recipe's.
+    `sentences`: how many of a passage's it reads (reading); all by default.
     """
 
     train: Literal["target", "all"] | list[str] = "all"
     distill: bool | dict[str, Any] = False
     teachers: dict[str, Annotated[dict[str, Any], BeforeValidator(model_shorthand)] | None] = {}
     student: Student | None = None
+    training: ArmTraining = ArmTraining()
+    sentences: Annotated[Sentences | None, BeforeValidator(_keep_shorthand)] = None
 
 
 ARMS: dict[str, Arm] = {
@@ -145,6 +185,7 @@ class Recipe(Strict):
 
     `learning_rates`: instead of the training's; each arm's is the one that does best on the development rows.
     `store_gb`: teacher states that take no more are computed once and kept on disk for all runs; 0 keeps none.
+    `systems`: arms as readers of the whole corpus (reading); their table comes after that of the arms.
     """
 
     name: str
@@ -158,6 +199,7 @@ class Recipe(Strict):
     learning_rates: list[Annotated[float, Field(gt=0)]] = []
     distill: Distill = Distill()
     arms: dict[str, Arm] = ARMS
+    systems: dict[str, System] = {}
     seeds: list[int] = Field([1], min_length=1)
     store_gb: float = Field(20.0, ge=0)
     note: str = ""
@@ -196,12 +238,24 @@ class Recipe(Strict):
     def cell(self, arm: str, seed: int, learning_rate: float | None = None) -> Recipe:
         """The part of the recipe that decides one run; what a run folder keeps as its recipe.yaml."""
         plain = self.distillation(arm) is None
-        changes: dict[str, Any] = {"arms": {arm: self.arms[arm]}, "seeds": [seed]}
+        changes: dict[str, Any] = {"arms": {arm: self.arms[arm]}, "seeds": [seed], "systems": {}}
         changes["learning_rates"] = [learning_rate] if learning_rate else []
         return self.model_copy(update=changes | ({"teachers": {}, "distill": Distill()} if plain else {}))
 
-    def training_at(self, learning_rate: float | None) -> Training:
-        return self.training.model_copy(update={"learning_rate": learning_rate} if learning_rate else {})
+    def rates_of(self, arm: str) -> list[float | None]:
+        """The learning rates that an arm runs at; None is its training's."""
+        searched = [] if self.arms[arm].training.learning_rate else self.learning_rates
+        return [*searched] or [None]
+
+    def training_of(self, arm: str, learning_rate: float | None = None) -> Training:
+        """How an arm is trained, at one of the rates that are searched."""
+        own = self.arms[arm].training.model_dump(exclude_none=True)
+        return self.training.model_copy(update={**own, **({"learning_rate": learning_rate} if learning_rate else {})})
+
+    def sentences_of(self, arm: str) -> Sentences | None:
+        """ViReader's sentences, with the model that chooses them."""
+        own = self.arms[arm].sentences
+        return own and own.model_copy(update={"model": own.model or self.student_of(arm).model})
 
     def teacher_training(self, teacher: TeacherSpec) -> Training:
         return self.training.model_copy(update=teacher.training.model_dump(exclude_none=True))

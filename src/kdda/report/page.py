@@ -13,8 +13,9 @@ from kdda.errors import KddaError, did_you_mean
 from kdda.report.document import FORMS, Document, Figure, Table
 from kdda.report.figures import curves, scores_by_arm, scores_by_weight, teachers_by_arm
 from kdda.report.paired import difference_table, differences
-from kdda.report.runs import METRICS, RECIPE, Run, find_runs, in_order, is_complete, row_scores
+from kdda.report.runs import METRICS, RECIPE, Run, find_runs, in_order, is_complete, is_system, row_scores
 from kdda.report.selection import listening, select_rates
+from kdda.report.systems import find_systems, systems_tables
 from kdda.report.tables import comparison, spread
 
 SAME = ("task", "target", "labels", "data", "student", "training")  # what makes two runs one experiment
@@ -69,6 +70,7 @@ def report(folders: Sequence[Path], arms: Sequence[str] | None = None, seeds: Se
         comparison(runs, target, scored, shown, str(recipe.get("note") or "")),
         *([difference_table(found, scored.metric.replace("_", "-"))] if found else []),
         *([worth] if worth else []),
+        *systems_tables([own for folder in folders for own in find_systems(folder)]),
         _breakdown(runs, shown, target),
         _data(runs),
         _cost(runs, shown),
@@ -96,7 +98,7 @@ def _chosen(runs: Sequence[Run], arms: Sequence[str] | None, seeds: Sequence[int
 
 
 def _begun(folder: Path) -> Iterable[Path]:
-    return (path for path in folder.rglob(RECIPE) if not is_complete(path.parent))
+    return (path for path in folder.rglob(RECIPE) if not is_complete(path.parent) and not is_system(path.parent))
 
 
 def _unfinished(folders: Sequence[Path]) -> str:

@@ -16,6 +16,7 @@ ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 PREDICTIONS = "predictions.jsonl"  # written last: a folder that has it is complete
 MODEL = "model"
+SYSTEMS = "systems"  # <OUT>/systems/<system>/seed-<n>: an arm's reader among all passages, not a run of training
 FAILURE = "failure.txt"  # why a run did not finish, where it could still be written
 
 
@@ -120,7 +121,12 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
+def is_system(folder: Path) -> bool:
+    """Whether a folder is that of a system, whose predictions no training has made."""
+    return folder.parent.parent.name == SYSTEMS
+
+
 def find_runs(folder: Path) -> list[Run]:
     """All finished runs below a folder, ordered by arm and seed."""
-    done = [path.parent for path in sorted(folder.rglob(PREDICTIONS))]
+    done = [path.parent for path in sorted(folder.rglob(PREDICTIONS)) if not is_system(path.parent)]
     return sorted((read_run(path) for path in done), key=lambda run: (run.arm, run.seed))

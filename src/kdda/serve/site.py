@@ -7,11 +7,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from kdda.errors import KddaError
 from kdda.predict import Predictor, load
@@ -19,6 +19,15 @@ from kdda.serve.limits import Gate, Limits
 
 SHORTEST_TOKEN = 16  # characters: shorter ones can be guessed
 CONNECTIONS = 1000
+
+
+@runtime_checkable
+class Asked(Protocol):
+    """A corpus that answers questions, as `kdda.systems.Corpus` does."""
+
+    def ask(self, question: str) -> Sequence[Any]:
+        """Answers, best first, each with its passage: `as_dict` gives answer, score, source, passage, start and end."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Site:
         runs: folders of runs that the page shows.
         compare: further models for the page's Transport.
         precision: as for `kdda.load`.
+        corpus: opens, for the model that answers, the corpus that the page asks.
     """
 
     models: Sequence[str]
@@ -42,6 +52,7 @@ class Site:
     compare: Sequence[str] = ()
     page: bool = True
     precision: str = "fp32"
+    corpus: Callable[[Predictor], Asked] | None = None
 
     @property
     def token(self) -> str:
@@ -102,8 +113,17 @@ def make_gate(site: Site, predictors: Sequence[Predictor], token: str = "") -> G
     if site.page:
         from kdda.serve.page import add_page
 
-        add_page(app, service, site.runs, [*site.models, *site.compare])
+        add_page(app, service, site.runs, [*site.models, *site.compare], _open_corpus(site, predictors))
     return Gate(app, site.limits, service.metrics, token)
+
+
+def _open_corpus(site: Site, predictors: Sequence[Predictor]) -> Asked | None:
+    if site.corpus is None:
+        return None
+    reader = next((own for own in predictors if own.task.name == "qa"), None)
+    if reader is None:
+        raise KddaError("--index needs a model that answers questions beside it")
+    return site.corpus(reader)
 
 
 def _check_tools() -> None:

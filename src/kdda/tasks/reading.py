@@ -144,11 +144,24 @@ class Reading:
     def decode(
         self, features: Features, candidates: Sequence[Sequence[Candidate]], labels: Sequence[str], language: str
     ) -> list[AnswerPrediction]:
-        left = iter(candidates)
         return [
-            self._prediction(example, list(islice(left, len(windows))), oracle(example, windows), language)
-            for example, windows in zip(features.examples, features.windows.by_row, strict=True)
+            self._prediction(example, found, oracle(example, windows), language)
+            for example, windows, found in zip(
+                features.examples, features.windows.by_row, _by_row(features, candidates), strict=True
+            )
         ]
+
+    def slices(self, features: Features, candidates: Sequence[Sequence[Candidate]]) -> list[list[Candidate]]:
+        """Each example's best slices, best first, whose scores compare over examples that ask the same question.
+
+        Of a model that may answer with nothing they are what a slice scores above no answer.
+        """
+        return [self._above(found) for found in _by_row(features, candidates)]
+
+    def _above(self, windows: Sequence[Sequence[Candidate]]) -> list[Candidate]:
+        ranked = self._ranked(windows)
+        nothing = next((own.score for own in ranked if own.start == own.end), 0.0) if self.no_answer else 0.0
+        return [own._replace(score=own.score - nothing) for own in ranked if own.start < own.end]
 
     def _prediction(
         self, example: Example, windows: Sequence[Sequence[Candidate]], best_possible: str, language: str
@@ -197,6 +210,12 @@ class Reading:
         names = ("exact_match", "f1", "oracle_exact_match", "oracle_f1")
         means = {name: 100 * fmean(getattr(p, name) for p in found) for name in names}
         return {"rows": len(found), **means, "standard_error": standard_error([100 * p.f1 for p in found])}
+
+
+def _by_row(features: Features, candidates: Sequence[Sequence[Candidate]]) -> Iterator[list[Sequence[Candidate]]]:
+    """What belongs to each row's windows."""
+    left = iter(candidates)
+    return (list(islice(left, len(windows))) for windows in features.windows.by_row)
 
 
 def token_span(window: Window, answer: Answer) -> tuple[int, int] | None:

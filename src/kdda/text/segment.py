@@ -54,7 +54,7 @@ def _segment(text: str, segmenter: str) -> Sequence[int]:
         raise KddaError(f'segmenter "{segmenter}" is unknown; there are {", ".join(SEGMENTERS)}')
     if not text.strip():
         return array("i")
-    spans = _align(text, SEGMENTERS[segmenter](text)) or _align(text, text.split()) or ()
+    spans = align(text, SEGMENTERS[segmenter](text)) or align(text, text.split()) or ()
     return array("i", [edge for span in spans for edge in span])
 
 
@@ -63,7 +63,7 @@ def forget_words() -> None:
     _segment.cache_clear()
 
 
-def _align(text: str, words: list[str]) -> list[Span] | None:
+def align(text: str, words: list[str]) -> list[Span] | None:
     """Spans of `words` in `text`, comparing everything but white space; None when they are not the text's."""
     spans, at = [], 0
     for word in words:

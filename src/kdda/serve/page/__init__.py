@@ -1,4 +1,4 @@
-"""The page at /: Ask, Compare, Transport, Training. It loads nothing from elsewhere."""
+"""The page at /: Ask, Compare, Ask the corpus, Transport, Training. It loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kdda.look.plan import names_of
 from kdda.predict import FoundAnswer, FoundLabel
 from kdda.serve.app import Service
 from kdda.serve.limits import Refused
-from kdda.serve.page.markup import STYLE, answer_html, label_html, message
+from kdda.serve.page.markup import STYLE, answer_html, label_html, message, passage_html
 from kdda.serve.page.pictures import Transport, training_html
 from kdda.serve.page.words import VIETNAMESE, WORDS, Words, preferred
 
@@ -37,8 +37,8 @@ Say = Callable[[Words], str]
 class Page:
     """The components, what fills them, and what they say in each language."""
 
-    def __init__(self, service: Service, runs: Sequence[Path], models: Sequence[str]):
-        self.service, self.runs = service, runs
+    def __init__(self, service: Service, runs: Sequence[Path], models: Sequence[str], corpus: Any = None):
+        self.service, self.runs, self.corpus = service, runs, corpus
         mini = [name for name, package in MINI.items() if find_spec(package)]
         self.transport = Transport([*names_of(models), *mini])
         self.said: list[tuple[Any, str, Say]] = []  # component, property, its text
@@ -72,11 +72,12 @@ class Page:
         return [
             (lambda words: words.ask, self._ask),
             (lambda words: words.compare, self._compare),
+            (lambda words: words.corpus, self._ask_corpus),
             (lambda words: words.transport, self._transport),
             (lambda words: words.training, self._training),
         ]
 
-    # -- the four tabs
+    # -- the tabs
 
     def _ask(self, gr: Any, language: Any) -> None:
         passage = self._text(gr, PASSAGE, lambda words: words.passage, "passage", lines=6)
@@ -93,6 +94,12 @@ class Page:
         inputs = [premise, hypothesis, language]
         self._on(button.click, self.label, inputs, found)
         self._on(hypothesis.submit, self.label, inputs, found)
+
+    def _ask_corpus(self, gr: Any, language: Any) -> None:
+        question = self._text(gr, QUESTION, lambda words: words.question, "corpus-question")
+        button, found = self._button(gr, lambda words: words.find, "corpus"), gr.HTML(elem_id="corpus-answers")
+        for event in (button.click, question.submit):
+            self._on(event, self.answers, [question, language], found)
 
     def _transport(self, gr: Any, language: Any) -> None:
         names = self.transport.models
@@ -132,6 +139,21 @@ class Page:
         words = WORDS.get(language, WORDS[VIETNAMESE])
         found = await self._found("nli", premise or "", hypothesis or "", words, words.no_judge)
         return label_html(found, words) if isinstance(found, FoundLabel) else str(found)
+
+    def answers(self, question: str | None, language: str) -> str:
+        """What the corpus answers, with its passages."""
+        words, limit = WORDS.get(language, WORDS[VIETNAMESE]), self.service.limits.question
+        if self.corpus is None:
+            return message(words.no_corpus)
+        if not (question or "").strip():
+            return message(words.both)
+        if len(question or "") > limit:
+            return message(words.too_long.format(limit=f"{limit:,}"))
+        try:
+            found = self.corpus.ask(question)
+        except KddaError as mistake:
+            return message(str(mistake))
+        return "".join(passage_html(own.as_dict(), words) for own in found) or message(words.nowhere)
 
     def plan(
         self, first: str | None, second: str | None, sentence: str | None, power: int | float, language: str
@@ -192,7 +214,7 @@ class Page:
         return preferred(request.headers.get("accept-language", ""))
 
 
-def add_page(app: FastAPI, service: Service, runs: Sequence[Path], models: Sequence[str]) -> None:
+def add_page(app: FastAPI, service: Service, runs: Sequence[Path], models: Sequence[str], corpus: Any = None) -> None:
     """Mount the page on the application, at /."""
     import gradio as gr
 
@@ -203,7 +225,7 @@ def add_page(app: FastAPI, service: Service, runs: Sequence[Path], models: Seque
     font = ["system-ui", "sans-serif"]
     gr.mount_gradio_app(
         app,
-        Page(service, runs, models).blocks(),
+        Page(service, runs, models, corpus).blocks(),
         path="/",
         theme=gr.themes.Default(primary_hue="blue", font=font, font_mono=["ui-monospace", "monospace"]),
         css=STYLE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -40,6 +40,17 @@ def answer_html(found: FoundAnswer, context: str, words: Words) -> str:
         f'<div class="found"><p class="said" role="status"><strong>{said}</strong> '
         f'<span class="share">{found.score:.1%}</span></p>'
         f'<p class="passage">{_passage(context, found, others)}</p>{listed}</div>'
+    )
+
+
+def passage_html(found: Mapping[str, Any], words: Words) -> str:
+    """One answer of a corpus: where it comes from, and its passage with the answer marked."""
+    text, start, end = found["passage"], found["start"], found["end"]
+    return (
+        f'<div class="found"><p class="said"><strong>{plain(found["answer"])}</strong> '
+        f'<span class="share">{found["score"]:.2f}</span></p>'
+        f'<p class="hint">{plain(words.source.format(source=found["source"]))}</p>'
+        f'<p class="passage">{plain(text[:start])}<mark>{plain(text[start:end])}</mark>{plain(text[end:])}</p></div>'
     )
 
 

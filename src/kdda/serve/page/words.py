@@ -24,6 +24,11 @@ class Words:
     premise: str
     hypothesis: str
     judge: str
+    corpus: str
+    find: str
+    source: str
+    nowhere: str
+    no_corpus: str
     transport: str
     first: str
     second: str
@@ -49,7 +54,8 @@ class Words:
 WORDS = {
     VIETNAMESE: Words(
         code="vi",
-        about="Hỏi đáp trên một đoạn văn, so sánh hai câu, xem vận chuyển giữa hai mô hình, theo dõi huấn luyện.",
+        about="Hỏi đáp trên một đoạn văn hay cả kho văn bản, so sánh hai câu, xem vận chuyển giữa hai mô hình, "
+        "theo dõi huấn luyện.",
         language="Ngôn ngữ",
         ask="Hỏi đáp",
         passage="Đoạn văn",
@@ -61,6 +67,11 @@ WORDS = {
         premise="Tiền đề",
         hypothesis="Giả thuyết",
         judge="So sánh hai câu",
+        corpus="Hỏi kho văn bản",
+        find="Tìm câu trả lời",
+        source="Nguồn: {source}",
+        nowhere="Không tìm thấy đoạn văn nào liên quan đến câu hỏi này.",
+        no_corpus="Máy chủ này chưa có kho văn bản: chạy kdda serve với --index THƯ_MỤC.",
         transport="Vận chuyển",
         first="Mô hình thứ nhất",
         second="Mô hình thứ hai",
@@ -84,7 +95,8 @@ WORDS = {
     ),
     ENGLISH: Words(
         code="en",
-        about="Ask about a passage, compare two sentences, see transport between two models, follow training.",
+        about="Ask about a passage or a whole corpus, compare two sentences, see transport between two models, "
+        "follow training.",
         language="Language",
         ask="Ask",
         passage="Passage",
@@ -96,6 +108,11 @@ WORDS = {
         premise="Premise",
         hypothesis="Hypothesis",
         judge="Compare the sentences",
+        corpus="Ask the corpus",
+        find="Find answers",
+        source="Source: {source}",
+        nowhere="No passage fits this question.",
+        no_corpus="This server has no corpus: start kdda serve with --index FOLDER.",
         transport="Transport",
         first="First model",
         second="Second model",
