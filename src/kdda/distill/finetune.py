@@ -20,7 +20,14 @@ from kdda.distill.allocator import keep_freed_memory
 from kdda.distill.cache import TeacherStates, free_bytes, teacher_bytes
 from kdda.distill.checkpoints import last_whole_checkpoint
 from kdda.distill.loss import DistillationLoss, last_hidden
-from kdda.distill.trainer import DistillationTrainer, Lesson, arguments, in_bfloat16, learning_rates
+from kdda.distill.trainer import (
+    DistillationTrainer,
+    Lesson,
+    arguments,
+    check_switches,
+    in_bfloat16,
+    learning_rates,
+)
 from kdda.distill.watch import MetricsLog, ProgressBar, StopOnInterrupt
 from kdda.errors import Interrupted
 from kdda.models import Checkpoint, TrimmedVocabulary, decay_of_unused, load, quietly, standardize_head
@@ -102,6 +109,7 @@ def fine_tune(job: Job, say: Say = print) -> Student:
     keep_freed_memory()
     set_seed(job.seed)
     checkpoint = load_for(job.task, job.model, job.labels, job.training.attention_dropout)
+    check_switches(job.training, checkpoint.model)
     checkpoint.model.config.update(_memories(job))
     encoder = checkpoint.encoder(job.training.max_length, job.training.stride)
     train = {language: job.task.encode(rows, encoder) for language, rows in job.train.items()}

@@ -19,6 +19,7 @@ from kdda.report.runs import MODEL, write_whole
 from kdda.tasks import Task, predict
 
 RECORD = "teacher.json"  # written last: a teacher that has it is complete
+SAME_TEACHER = {"gradient_checkpointing", "compile"}  # how it was computed, not what
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Lessons:
 def fingerprint(spec: TeacherSpec, lessons: Lessons) -> str:
     """A name for a teacher that changes with its model, its settings, its task and every row of its data."""
     rows = [{**asdict(e), "id": "", "group": ""} for e in (*lessons.train, *lessons.dev)]
-    whole = [_identity(spec), repr(lessons.task), list(lessons.labels), lessons.training.model_dump(), rows]
+    training = lessons.training.model_dump(exclude=SAME_TEACHER)
+    whole = [_identity(spec), repr(lessons.task), list(lessons.labels), training, rows]
     return hashlib.sha256(json.dumps(whole, ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:12]
 
 

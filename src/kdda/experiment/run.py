@@ -22,7 +22,8 @@ from kdda.report import comparison, find_runs, listening, select_rates, to_markd
 from kdda.report.runs import RECIPE
 from kdda.tasks import Task
 
-NO_RESULT = ("name", "note", "store_gb")  # fields that change nothing that a run finds
+# fields that change nothing that a run finds
+NO_RESULT = ("name", "note", "store_gb", "training.gradient_checkpointing")
 
 
 class Experiment:
