@@ -37,12 +37,15 @@ from kdda.recipe import Recipe, load_recipe
 WARM = 3  # steps that are not counted
 SEED = 1
 ARMS = {"kdda": "student-kdda", "kdda, live teacher": "student-kdda", "kdda, DA": "student-da"}
-PLAIN = {"plain": True, "plain, to the maximum": True, "plain, DA": False}
+LONGEST = "plain, padded to the recipe's maximum"
+DEFAULT = "plain, padded to run_{}.py's maximum"
+PLAIN = ("plain", LONGEST, DEFAULT, "plain, DA")
+SCRIPTS = {"nli": ("glue", 128), "qa": ("qa", 384)}  # what transformers' example scripts pad to if not told otherwise
 FORWARD = "teacher alone"
 BF16 = "kdda, bfloat16"
 TARGETS = {
-    "nli": {"plain": 2.0, "plain, to the maximum": 4.0},
-    "qa": {"plain": 1.5, "plain, to the maximum": 2.0},
+    "nli": {"plain": 2.0, LONGEST: 4.0},
+    "qa": {"plain": 1.5, LONGEST: 2.0},
 }
 
 
@@ -99,7 +102,7 @@ def child(order: Mapping[str, Any]) -> None:
     """Be one of the programs."""
     name, steps, out = order["name"], order["steps"], Path(order["out"])
     settings = Settings(**order["settings"])
-    recipe = recipe_of(order["recipe"], steps, order["batch_size"], settings.student, more_of(name))
+    recipe = recipe_of(order["recipe"], steps, order["batch_size"], settings.student, more_of(name, settings))
     own = out / name.replace(" ", "-")
     workshop = Workshop.open(recipe, out, quiet)
     languages = list(recipe.data)
@@ -107,19 +110,22 @@ def child(order: Mapping[str, Any]) -> None:
         ask_teachers(workshop, settings, languages, Turns(steps))
     take_turns(steps)
     if name in PLAIN:
-        longest = recipe.training.max_length if name == "plain, to the maximum" else None
-        teachers = settings.teachers if PLAIN[name] else {}
+        longest = {LONGEST: recipe.training.max_length, DEFAULT: SCRIPTS[recipe.task][1]}.get(name)
+        teachers = {} if name == "plain, DA" else settings.teachers
         told = replace(settings, teachers=teachers, longest=longest)
         plain_trainer(workshop, told, languages, SEED, own).train()
     else:
-        (own / "teachers").parent.mkdir(parents=True, exist_ok=True)
-        (own / "teachers").symlink_to(out / "teachers")
+        (own / "teachers").mkdir(parents=True)
+        (own / "teachers" / "states").symlink_to(out / "teachers" / "states")
         Workshop(recipe, own, workshop.task, workshop.data, {}, quiet).do(Cell(ARMS.get(name, "student-kdda"), SEED))
 
 
-def more_of(name: str) -> tuple[str, ...]:
+def more_of(name: str, settings: Settings) -> tuple[str, ...]:
     """What a program's recipe says otherwise."""
-    return {"kdda, live teacher": ("store_gb=0",), BF16: ("training.precision=bf16",)}.get(name, ())
+    finished = [
+        f"teachers.{language}={{model: {folder}, finetuned: true}}" for language, folder in settings.teachers.items()
+    ]
+    return *finished, *{"kdda, live teacher": ("store_gb=0",), BF16: ("training.precision=bf16",)}.get(name, ())
 
 
 @torch.inference_mode()
@@ -155,8 +161,9 @@ def report(task: str, found: Mapping[str, Program], batch_size: int) -> list[str
         reach = f" (to reach {goal[name]:g})" if name in goal else ""
         slower = f"{ratio(own, ours, WARM):.2f}{reach}"
         curve = "" if "DA" in name or name == FORWARD else f"{disagreement(own, plain):.2%}"
+        called = name.format(SCRIPTS[task][0])
         rows.append(
-            [name, f"{1e3 * seconds:.0f}", f"{batch_size / seconds:.1f}", slower, f"{own.peak:,.0f}", curve],
+            [called, f"{1e3 * seconds:.0f}", f"{batch_size / seconds:.1f}", slower, f"{own.peak:,.0f}", curve],
         )
     titles = ("program", "ms a step", "examples/s", "× kdda's step", "peak MB", "loss curve, from plain's")
     return [*table(titles, rows), "", *summary(found)]

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from transformers import TrainerCallback
 from transformers.trainer import DEFAULT_CALLBACKS
 
+QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 MARK = "@turn "  # of a child's lines that are for its parent; whatever else it prints is not
 
 
@@ -88,8 +89,7 @@ class Program:
 
     def start(self) -> None:
         pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.process = subprocess.Popen([sys.executable, *self.command], **pipes)
-        self.hear()
+        self.process = subprocess.Popen([sys.executable, *self.command], env={**os.environ, **QUIET}, **pipes)
 
     def hear(self) -> dict[str, Any]:
         assert self.process.stdout
@@ -110,9 +110,11 @@ class Program:
 
 
 def in_turns(programs: Sequence[Program], steps: int, say: Callable[[str], None] = print) -> None:
-    """Start all, one after another, then let each do a step, again and again."""
+    """Start all, and when they are ready let each do a step, again and again."""
     for program in programs:
         program.start()
+    for program in programs:
+        program.hear()
     for number in range(steps):
         for program in programs if number % 2 else programs[::-1]:
             program.step()
