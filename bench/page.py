@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 
 
-def replace(path: Path, name: str, lines: Sequence[str]) -> None:
-    """Put a table between its markers."""
+def replace(path: Path, name: str, lines: Sequence[str], part: str = "") -> None:
+    """Put a table between its markers; a benchmark that is run in parts has some for each."""
     text = path.read_text(encoding="utf-8")
-    start, end = f"<!-- bench/{name}.py:start -->", f"<!-- bench/{name}.py:end -->"
+    own = f"bench/{name}.py {part}".strip()
+    start, end = f"<!-- {own}:start -->", f"<!-- {own}:end -->"
     before, rest = text.split(start)
     path.write_text(
         before + start + "\n" + "\n".join(lines).strip() + "\n" + end + rest.split(end)[1], encoding="utf-8"

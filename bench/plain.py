@@ -23,8 +23,9 @@ from transformers import (
 
 from kdda.data import OneLanguageBatches
 from kdda.experiment.cells import Workshop
-from kdda.models import load
+from kdda.models import load_tokenizer
 from kdda.recipe import Recipe
+from kdda.text import Encoder
 
 HEADS = {"qa": AutoModelForQuestionAnswering, "nli": AutoModelForSequenceClassification}
 
@@ -48,7 +49,7 @@ class Settings:
 def tokenized(workshop: Workshop, settings: Settings, languages: Sequence[str]) -> list[dict[str, Any]]:
     """Every window of the training rows, as the student and the teacher read it, the languages one after another."""
     recipe, task = workshop.recipe, workshop.task
-    encoder = load(settings.student).encoder(recipe.training.max_length, recipe.training.stride)
+    encoder = encoder_of(settings.student, recipe)
     rows = []
     for language in languages:
         features = task.encode(workshop.data[language]["train"], encoder)
@@ -61,10 +62,15 @@ def tokenized(workshop: Workshop, settings: Settings, languages: Sequence[str]) 
     return rows
 
 
+def encoder_of(name: str, recipe: Recipe) -> Encoder:
+    """A checkpoint's tokenizer, without its weights."""
+    return Encoder(*load_tokenizer(name), recipe.training.max_length, recipe.training.stride)
+
+
 def _heard(recipe: Recipe, settings: Settings, language: str, excerpts: Sequence[Any]) -> list[dict[str, list[int]]]:
     if language not in settings.teachers:
         return []
-    encoder = load(settings.teachers[language]).encoder(recipe.training.max_length)
+    encoder = encoder_of(settings.teachers[language], recipe)
     found = []
     for excerpt in excerpts:
         one = (

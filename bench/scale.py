@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from tests.conftest import make_model, make_rows, words, write_rows  # noqa: E40
 LENGTHS, AT_BATCH = (32, 64, 128, 256, 512), 8
 BATCHES, AT_LENGTH = (1, 2, 4, 8, 16, 32, 64), 64
 STEPS, WARM = 6, 2
+SIZES = {"length": LENGTHS, "batch": BATCHES}
 ROUNDS = 3  # of one process and two, in turns
 LANGUAGES = ("aa", "bb")
 TEXTS = {"aa": "vi", "bb": "en"}
@@ -186,37 +187,39 @@ KINDS = {
 }
 
 
-def report(found: Sequence[Measure]) -> list[str]:
+def report(kind: str, found: Sequence[Measure]) -> list[str]:
     rows = []
-    for kind, size in dict.fromkeys((kind, size) for kind, size, *_ in found):
-        da, kdda = (next(m for m in found if m[:3] == (kind, size, arm)) for arm in ("student-da", "student-kdda"))
+    for size in dict.fromkeys(size for _, size, *_ in found):
+        da, kdda = (next(m for m in found if m[1:3] == (size, arm)) for arm in ("student-da", "student-kdda"))
         times = [f"{da[3]:.2f}", f"{kdda[3]:.2f}", f"{kdda[3] / da[3]:.2f}"]
-        rows.append([KINDS[kind], f"{size:,}", *times, f"{da[4]:,.0f}", f"{kdda[4]:,.0f}"])
-    titles = ("what grows", "size", "DA, s", "KDDA, s", "KDDA / DA", "DA, peak MB", "KDDA, peak MB")
-    return table(titles, rows)
+        rows.append([f"{size:,}", *times, f"{da[4]:,.0f}", f"{kdda[4]:,.0f}"])
+    return table((KINDS[kind], "DA, s", "KDDA, s", "KDDA / DA", "DA, peak MB", "KDDA, peak MB"), rows)
 
 
-def figure(found: Sequence[Measure], path: Path) -> None:
-    """A panel for each thing that grows: seconds to the left, megabytes to the right."""
+def processes(one: float, two: float, faster: float) -> list[str]:
+    rows = [["one, on one core", f"{one:.2f}", "1"], ["two, on two cores", f"{two:.2f}", f"{faster:.2f}"]]
+    return table(
+        (f"processes, batches of 32, medians of {ROUNDS} runs", "s a step", "× one's speed (to reach 1.7)"), rows
+    )
+
+
+def figure(kind: str, found: Sequence[Measure], path: Path) -> None:
+    """Seconds to the left, megabytes to the right."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     matplotlib.rcParams["svg.hashsalt"] = "kdda"  # the same figure for the same numbers
-    kinds = list(dict.fromkeys(kind for kind, *_ in found))
-    fig, axes = plt.subplots(1, len(kinds), figsize=(4 * len(kinds), 3.4), squeeze=False)
-    for kind, panel in zip(kinds, axes[0], strict=True):
-        right = panel.twinx()
-        for colour, arm in (("C0", "student-da"), ("C1", "student-kdda")):
-            own = [m for m in found if m[0] == kind and m[2] == arm]
-            sizes = [m[1] for m in own]
-            panel.plot(sizes, [m[3] for m in own], "o-", color=colour, label=arm)
-            right.plot(sizes, [m[4] for m in own], "s:", color=colour, fillstyle="none")
-        panel.set(xscale="log", yscale="log", xlabel=KINDS[kind].split(",")[0], ylabel="seconds (●)")
-        right.set(ylim=(0, None), ylabel="peak MB (□)")
-        panel.set_title(KINDS[kind], fontsize="small")
-        panel.legend(fontsize="small")
+    fig, panels = plt.subplots(1, 2, figsize=(7, 2.8))
+    for at, panel in ((3, panels[0]), (4, panels[1])):
+        for arm in ("student-da", "student-kdda"):
+            own = [m for m in found if m[2] == arm]
+            panel.plot([m[1] for m in own], [m[at] for m in own], "o-", label=arm)
+        panel.set(xscale="log", xlabel=KINDS[kind].split(",")[0])
+    panels[0].set(yscale="log", ylabel="seconds")
+    panels[1].set(ylim=(0, None), ylabel="peak MB")
+    panels[0].legend(fontsize="small")
     fig.tight_layout()
     fig.savefig(path, metadata={"Date": None})
 
@@ -225,32 +228,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default="1000,10000,100000")
     parser.add_argument("--parts", default="rows,length,batch,processes")
-    parser.add_argument("--write", type=Path, help="docs/performance.md, whose table is replaced; scale.svg beside it")
+    parser.add_argument("--write", type=Path, help="docs/performance.md, whose tables are replaced")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     own = parser.parse_args()
     if own.child:
         child(*json.loads(own.child))
         return
-    parts, found, lines = own.parts.split(","), [], [machine(), ""]
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder)
-        ways: dict[str, Callable[[], Iterator[Measure]]] = {
-            "rows": lambda: against_rows([int(size) for size in own.rows.split(",")], out),
-            "length": lambda: against_steps("length", LENGTHS, out),
-            "batch": lambda: against_steps("batch", BATCHES, out),
-        }
-        for measure in (one for kind in ways if kind in parts for one in ways[kind]()):
-            print(*measure, flush=True)
-            found.append(measure)
-        lines += report(found) if found else []
-        if "processes" in parts:
-            one, two, faster = against_processes(out)
-            lines += ["", f"mini-nli, batches of 32: one process on one core {one:.2f} s a step, two processes on two "
-                      f"cores {two:.2f} s: {faster:.2f} × (to reach 1.7)."]  # fmt: skip
-    print("\n".join(lines))
+        for part in own.parts.split(","):
+            lines = [machine(), "", *measured(part, own, Path(folder))]
+            print("\n".join(lines), flush=True)
+            if own.write:
+                replace(own.write, "scale", lines, part)
+
+
+def measured(part: str, own: argparse.Namespace, folder: Path) -> list[str]:
+    """One part's table, and its figure beside the page that is written."""
+    if part == "processes":
+        return processes(*against_processes(folder))
+    found = []
+    grows = against_rows([int(s) for s in own.rows.split(",")], folder) if part == "rows" else None
+    for measure in grows or against_steps(part, SIZES[part], folder):
+        print(*measure, flush=True)
+        found.append(measure)
     if own.write:
-        replace(own.write, "scale", lines)
-        figure(found, own.write.parent / "scale.svg")
+        figure(part, found, own.write.parent / f"scale-{part}.svg")
+    return report(part, found)
 
 
 if __name__ == "__main__":

@@ -253,12 +253,11 @@ def main() -> None:
     if own.child:
         child(json.loads(own.child))
         sys.exit("the rows gave fewer steps than were asked for")
-    lines = [machine(), ""]
     for name in own.recipes.split(","):
-        lines += measured(name, own)
-    print("\n".join(lines))
-    if own.write:
-        write_table(own.write, "step", lines)
+        lines = [machine(), "", *measured(name, own)]
+        print("\n".join(lines))
+        if own.write:
+            write_table(own.write, "step", lines, name)
 
 
 if __name__ == "__main__":

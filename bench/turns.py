@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from transformers import TrainerCallback
 from transformers.trainer import DEFAULT_CALLBACKS
 
-QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+QUIET = {"TRANSFORMERS_VERBOSITY": "error"}
 MARK = "@turn "  # of a child's lines that are for its parent; whatever else it prints is not
 
 

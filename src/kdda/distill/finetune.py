@@ -55,8 +55,8 @@ class Job:
 
     Args:
         target: the language whose development rows select the model.
-        teachers: language → its frozen teacher; asked only when `distill` is given. A language without one learns its
-            task alone.
+        teachers: language → its frozen teacher; asked only when `distill` is given, and emptied once its states are
+            stored. A language without one learns its task alone.
         store: of teacher states; without one the teacher is asked in each step.
     """
 
@@ -209,6 +209,8 @@ def _states(job: Job, language: str, own: Features, say: Say) -> TeacherStates:
     folder = job.store.folder if fits and job.store else None
     shuffled = job.distill is not None and job.distill.shuffled
     found = TeacherStates(teacher, encoder, excerpts, labels, folder, in_bfloat16(job.training.precision), shuffled)
+    if folder:
+        teacher.model.to("meta")  # nobody asks it any more: its memory is the training's
     made = f"{found.written} blocks written; " if found.written else "found whole; " if fits else ""
     say(f"  {job.name}: {language} teacher: {made}its scale s = {found.scale:.3g}")
     return found
