@@ -22,10 +22,10 @@ from typing import Any
 import torch
 from page import machine, table
 from page import replace as write_table
-from plain import Settings, padded, plain_trainer, tokenized
+from plain import Settings, encoder_of, padded, plain_trainer, tokenized
 from transformers import AutoModel
 from transport import SOLVERS as DIVERGENCES
-from transport import Clouds, marginal_error, reference, value_and_gradient
+from transport import Clouds, errors, marginal_error, reference, value_and_gradient
 from turns import Program, Turns, disagreement, in_turns, ratio, say, take_turns
 
 from kdda.data import OneLanguageBatches
@@ -36,13 +36,19 @@ from kdda.recipe import Recipe, load_recipe
 
 WARM = 3  # steps that are not counted
 SEED = 1
-ARMS = {"kdda": "student-kdda", "kdda, live teacher": "student-kdda", "kdda, DA": "student-da"}
+LIVE, IN_BF16 = ("store_gb=0",), ("training.precision=bf16",)
+OWN: dict[str, tuple[str, tuple[str, ...]]] = {  # an arm, and what its recipe says otherwise
+    "kdda": ("student-kdda", ()),
+    "kdda, live teacher": ("student-kdda", LIVE),
+    "kdda, DA": ("student-da", ()),
+    "kdda, bfloat16": ("student-kdda", IN_BF16),
+    "kdda, DA, bfloat16": ("student-da", IN_BF16),
+}
 LONGEST = "plain, padded to the recipe's maximum"
 DEFAULT = "plain, padded to run_{}.py's maximum"
 PLAIN = ("plain", LONGEST, DEFAULT, "plain, DA")
 SCRIPTS = {"nli": ("glue", 128), "qa": ("qa", 384)}  # what transformers' example scripts pad to if not told otherwise
 FORWARD = "teacher alone"
-BF16 = "kdda, bfloat16"
 TARGETS = {
     "nli": {"plain": 2.0, LONGEST: 4.0},
     "qa": {"plain": 1.5, LONGEST: 2.0},
@@ -104,6 +110,7 @@ def child(order: Mapping[str, Any]) -> None:
     settings = Settings(**order["settings"])
     recipe = recipe_of(order["recipe"], steps, order["batch_size"], settings.student, more_of(name, settings))
     own = out / name.replace(" ", "-")
+    arm, _ = OWN.get(name, ("", ()))
     workshop = Workshop.open(recipe, out, quiet)
     languages = list(recipe.data)
     if name == FORWARD:
@@ -117,7 +124,7 @@ def child(order: Mapping[str, Any]) -> None:
     else:
         (own / "teachers").mkdir(parents=True)
         (own / "teachers" / "states").symlink_to(out / "teachers" / "states")
-        Workshop(recipe, own, workshop.task, workshop.data, {}, quiet).do(Cell(ARMS.get(name, "student-kdda"), SEED))
+        Workshop(recipe, own, workshop.task, workshop.data, {}, quiet).do(Cell(arm, SEED))
 
 
 def more_of(name: str, settings: Settings) -> tuple[str, ...]:
@@ -125,7 +132,7 @@ def more_of(name: str, settings: Settings) -> tuple[str, ...]:
     finished = [
         f"teachers.{language}={{model: {folder}, finetuned: true}}" for language, folder in settings.teachers.items()
     ]
-    return *finished, *{"kdda, live teacher": ("store_gb=0",), BF16: ("training.precision=bf16",)}.get(name, ())
+    return *finished, *OWN.get(name, ("", ()))[1]
 
 
 @torch.inference_mode()
@@ -147,7 +154,7 @@ def ask_teachers(workshop: Workshop, settings: Settings, languages: list[str], t
 
 
 def programs(order: dict[str, Any], bf16: bool) -> dict[str, Program]:
-    names = [*ARMS, *PLAIN, FORWARD, *([BF16] if bf16 else [])]
+    names = [*(name for name, (_, more) in OWN.items() if bf16 or more != IN_BF16), *PLAIN, FORWARD]
     return {name: Program(name, (__file__, "--child", json.dumps({**order, "name": name}))) for name in names}
 
 
@@ -174,47 +181,36 @@ def summary(found: Mapping[str, Program]) -> list[str]:
     da, live, forward = found["kdda, DA"], found["kdda, live teacher"], found[FORWARD]
     both = replace(da, seconds=[a + b for a, b in zip(da.seconds, forward.seconds, strict=True)])
     memory = found["kdda"].peak / found["plain"].peak
+    low = [found[name] for name in ("kdda, bfloat16", "kdda, DA, bfloat16") if name in found]
     return [
-        f"Stored states: {ratio(found['kdda'], da, WARM):.3f} × kdda's DA step (to reach 1.05). Live teacher: "
+        f"Stored states: {ratio(found['kdda'], da, WARM):.3f} × kdda's DA step (to reach 1.05)"
+        + (f", in bfloat16 {ratio(*low, WARM):.3f}" if low else "")
+        + ". Live teacher: "
         f"{ratio(live, both, WARM):.3f} × (DA step + teacher's forward) (to reach 1.03). "
         f"Peak memory: {memory:.2f} of plain's (to reach 0.5).",
     ]
 
 
-def errors(workshop: Workshop, settings: Settings, rows: int) -> list[list[str]]:
-    """How near to the truth each divergence comes that the loss curves were made with, a language."""
-    encoder = load(settings.student).encoder(workshop.recipe.training.max_length, workshop.recipe.training.stride)
+def accuracy(workshop: Workshop, settings: Settings, rows: int) -> list[list[str]]:
+    """How near to the truth each divergence comes that the loss curves were made with, on a language's first rows."""
+    recipe, task = workshop.recipe, workshop.task
+    encoder, epsilon = encoder_of(settings.student, recipe), recipe.distill.epsilon
     student = AutoModel.from_pretrained(settings.student).eval()
     lines = []
     for language, folder in settings.teachers.items():
-        features = workshop.task.encode(workshop.data[language]["train"], encoder)
-        said = TeacherStates(
-            workshop.teacher(language, workshop.recipe.teachers[language]).checkpoint,
-            load(folder).encoder(workshop.recipe.training.max_length),
-            workshop.task.excerpts(features),
-            workshop.labels,
-        )
+        features = task.encode(workshop.data[language]["train"], encoder)
+        teacher, own = workshop.teacher(language, recipe.teachers[language]).checkpoint, encoder_of(folder, recipe)
+        said = TeacherStates(teacher, own, task.excerpts(features)[:rows], workshop.labels)
         inputs, heard, unit = encoder.pad(features.windows[:rows]), said.batch(range(rows)), said.scale**-0.5
         with torch.no_grad():
             states = student(**inputs).last_hidden_state
         clouds = Clouds(states * unit, heard.states * unit, inputs["attention_mask"].bool(), heard.mask)
-        truth = reference(clouds, workshop.recipe.distill.epsilon)
-        lines += [[language, name, *found] for name, found in accuracy(clouds, truth, workshop.recipe.distill.epsilon)]
+        truth = reference(clouds, epsilon)
+        for name in ("kdda", "geomloss .9"):
+            value, gradient, plan = value_and_gradient(DIVERGENCES[name], clouds, epsilon)
+            found = marginal_error(plan(), clouds), *errors(value, gradient, clouds, truth)
+            lines.append([language, name, *(f"{one:.0e}" for one in found)])
     return lines
-
-
-def accuracy(clouds: Clouds, truth: tuple[torch.Tensor, torch.Tensor], epsilon: float) -> list[tuple[str, list[str]]]:
-    found = []
-    for name in ("kdda", "geomloss .9"):
-        value, gradient, plan = value_and_gradient(DIVERGENCES[name], clouds, epsilon)
-        some = len(truth[0])
-        gradient = gradient[:some] * clouds.x_mask[:some, :, None]
-        missed = (gradient - truth[1]).flatten(1).norm(dim=1) / truth[1].flatten(1).norm(dim=1)
-        off = ((value[:some] - truth[0]) / truth[0]).abs().max()
-        found.append(
-            (name, [f"{marginal_error(plan(), clouds):.0e}", f"{float(off):.0e}", f"{float(missed.max()):.0e}"])
-        )
-    return found
 
 
 def measured(name: str, own: argparse.Namespace) -> list[str]:
@@ -227,7 +223,7 @@ def measured(name: str, own: argparse.Namespace) -> list[str]:
         bf16 = bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
         found = programs({**order, "settings": asdict(settings)}, bf16)
         in_turns(list(found.values()), own.steps)
-        exact = errors(workshop, settings, recipe.training.batch_size)
+        exact = accuracy(workshop, settings, recipe.training.batch_size)
     size, length = recipe.training.batch_size, recipe.training.max_length
     head = f"**{name}**, batches of {size}, windows of at most {length} tokens, medians of {own.steps - WARM} steps."
     lines = [
