@@ -15,6 +15,7 @@ the thirty are run, evenly spaced, and their mean stands for the others; `--samp
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -28,13 +29,14 @@ from typing import Any
 
 import yaml
 from page import machine, replace, table
-from plain import Settings, plain_trainer
+from plain import Settings, encoder_of, plain_trainer
 
 from kdda.data import Example
 from kdda.distill.finetune import load_for
 from kdda.experiment.cells import Workshop
 from kdda.models import load
 from kdda.recipe import load_recipe
+from kdda.report.runs import MODEL, PREDICTIONS
 from kdda.tasks import predict
 
 OBJECTIVES, WEIGHTS, SEEDS = ("sinkhorn", "energy"), (0.03, 0.1, 0.3, 1.0, 3.0), (1, 2, 3)
@@ -65,10 +67,16 @@ def recipe_file(rows: int, folder: Path) -> Path:
     return path
 
 
-def timed(*command: object) -> float:
-    """Seconds of a whole process."""
+def timed(out: Path, *command: object) -> float:
+    """Seconds of a whole process. Models that it has finished under `out` are removed, to spare the disk."""
     began = time.perf_counter()
-    subprocess.run([sys.executable, *map(str, command)], check=True, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.DEVNULL)
+    while process.poll() is None:
+        time.sleep(0.2)
+        for scored in out.rglob(PREDICTIONS):  # written last
+            shutil.rmtree(scored.parent / MODEL, ignore_errors=True)
+    if process.returncode:
+        sys.exit(f"{' '.join(map(str, command))} ended with code {process.returncode}")
     return time.perf_counter() - began
 
 
@@ -82,7 +90,7 @@ def separate(order: Mapping[str, Any]) -> None:
     settings, out = Settings(**order["settings"]), Path(order["out"])
     trainer = plain_trainer(workshop, settings, order["languages"], order["seed"], out)
     trainer.train()
-    encoder = load(settings.student).encoder(recipe.training.max_length)
+    encoder = encoder_of(settings.student, recipe)
     scores = {}
     for language in order["languages"]:
         for split in ("dev", "test"):
@@ -99,7 +107,7 @@ def separate(order: Mapping[str, Any]) -> None:
 def run_separately(settings: Settings, languages: list[str], out: Path, **order: Any) -> float:
     """Seconds of one."""
     whole = {"settings": asdict(settings), "languages": languages, "out": str(out), "seed": 1, "sets": [], **order}
-    return timed(__file__, "--one", json.dumps(whole))
+    return timed(out, __file__, "--one", json.dumps(whole))
 
 
 def teachers_of_their_own(recipe: Path, folder: Path) -> tuple[dict[str, str], float]:
@@ -130,8 +138,6 @@ def compare(own: argparse.Namespace, folder: Path) -> list[str]:
     start = load_for(Workshop.open(read, folder, print).task, read.student, read.labels)
     start.model.save_pretrained(folder / "start")
     start.tokenizer.save_pretrained(folder / "start")
-    ours = timed("-m", "kdda", "run", recipe, "--out", folder / "runs")
-    print(f"kdda: {ours:.0f} s", flush=True)
     teachers, making = teachers_of_their_own(recipe, folder)
     scales = dict.fromkeys(teachers, 10.0)  # a number that a person has found before; its value costs nothing
     seconds = []
@@ -141,6 +147,9 @@ def compare(own: argparse.Namespace, folder: Path) -> list[str]:
         out = folder / f"separate-{arm(objective, weight)}-{seed}"
         seconds.append(run_separately(settings, list(teachers), out, recipe=str(recipe), sets=sets, seed=seed))
         print(f"{out.name}: {seconds[-1]:.1f} s", flush=True)
+        shutil.rmtree(out)
+    ours = timed(folder / "runs", "-m", "kdda", "run", recipe, "--out", folder / "runs")
+    print(f"kdda: {ours:.0f} s", flush=True)
     return report(ours, making, seconds, own.rows)
 
 
@@ -155,14 +164,18 @@ def report(ours: float, making: float, seconds: list[float], rows: int) -> list[
         "the same, if each run makes its own teachers": alone,
     }
     lines = [[name, f"{s:.0f}", f"{s / cells:.1f}", f"{s / ours:.2f}"] for name, s in ways.items()]
-    head = f"mini-nli, {rows} rows a language, {cells} cells; to reach: {TO_REACH} × the first."
+    size = load_recipe("mini-nli").training.batch_size
+    head = (
+        f"mini-nli, {rows} rows of each language, one epoch: {2 * rows // size} steps a run, so that loading and "
+        f"saving weigh more than they would in a real grid. To reach: {TO_REACH} × the first."
+    )
     return [head, "", *table(("30 cells", "s", "s a cell", "× kdda's"), lines)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=80, help="of a language")
-    parser.add_argument("--sample", type=int, default=5, help="separate runs that are really made")
+    parser.add_argument("--rows", type=int, default=48, help="of a language")
+    parser.add_argument("--sample", type=int, default=4, help="separate runs that are really made")
     parser.add_argument("--write", type=Path, help="docs/performance.md, whose table is replaced")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     own = parser.parse_args()

@@ -201,7 +201,11 @@ def accuracy(workshop: Workshop, settings: Settings, rows: int) -> list[list[str
         features = task.encode(workshop.data[language]["train"], encoder)
         teacher, own = workshop.teacher(language, recipe.teachers[language]).checkpoint, encoder_of(folder, recipe)
         said = TeacherStates(teacher, own, task.excerpts(features)[:rows], workshop.labels)
-        inputs, heard, unit = encoder.pad(features.windows[:rows]), said.batch(range(rows)), said.scale**-0.5
+        inputs, heard, unit = (
+            encoder.pad(features.windows[:rows]),
+            said.batch(range(rows)),
+            settings.scales[language] ** -0.5,
+        )
         with torch.no_grad():
             states = student(**inputs).last_hidden_state
         clouds = Clouds(states * unit, heard.states * unit, inputs["attention_mask"].bool(), heard.mask)
