@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 from page import machine, replace, table
-from turns import Program, in_turns, take_turns
+from turns import Program, in_turns, start, take_turns
 
 from kdda.data import Source, read_rows
 from kdda.experiment.cells import Cell, Workshop
@@ -137,6 +137,7 @@ def against_steps(kind: str, sizes: Sequence[int], folder: Path) -> Iterator[Mea
             arm: Program(arm, (__file__, "--child", json.dumps([arm, str(path)])))
             for arm in ("student-da", "student-kdda")
         }
+        start(list(arms.values()))
         in_turns(list(arms.values()), STEPS, lambda _: None)
         for arm, found in arms.items():
             yield kind, size, arm, statistics.median(found.seconds[WARM:]), found.peak

@@ -26,7 +26,7 @@ from plain import Settings, encoder_of, padded, plain_trainer, tokenized
 from transformers import AutoModel
 from transport import SOLVERS as DIVERGENCES
 from transport import Clouds, errors, marginal_error, reference, value_and_gradient
-from turns import Program, Turns, disagreement, in_turns, ratio, say, take_turns
+from turns import Program, Turns, disagreement, in_turns, ratio, say, start, take_turns
 
 from kdda.data import OneLanguageBatches
 from kdda.distill.cache import TeacherStates
@@ -106,9 +106,12 @@ def prepared(recipe: Recipe, out: Path) -> tuple[Workshop, Settings, float]:
 
 def child(order: Mapping[str, Any]) -> None:
     """Be one of the programs."""
-    name, steps, out = order["name"], order["steps"], Path(order["out"])
+    name, out = order["name"], Path(order["out"])
+    steps = order["steps"] + (0 if name in PLAIN else order["more"])
     settings = Settings(**order["settings"])
-    recipe = recipe_of(order["recipe"], steps, order["batch_size"], settings.student, more_of(name, settings))
+    recipe = recipe_of(
+        order["recipe"], order["steps"] + order["more"], order["batch_size"], settings.student, more_of(name, settings)
+    )
     own = out / name.replace(" ", "-")
     arm, _ = OWN.get(name, ("", ()))
     workshop = Workshop.open(recipe, out, quiet)
@@ -219,17 +222,20 @@ def accuracy(workshop: Workshop, settings: Settings, rows: int) -> list[list[str
 
 def measured(name: str, own: argparse.Namespace) -> list[str]:
     """One recipe's tables."""
-    recipe = recipe_of(name, own.steps, own.batch_size)
+    recipe = recipe_of(name, own.steps + own.more, own.batch_size)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         workshop, settings, seconds = prepared(recipe, out)
-        order = {"recipe": name, "steps": own.steps, "batch_size": own.batch_size, "out": folder}
+        order = {"recipe": name, "steps": own.steps, "more": own.more, "batch_size": own.batch_size, "out": folder}
         bf16 = bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
         found = programs({**order, "settings": asdict(settings)}, bf16)
+        start(list(found.values()))
         in_turns(list(found.values()), own.steps)
+        in_turns([program for program in found.values() if program.name not in PLAIN], own.more)
         exact = accuracy(workshop, settings, recipe.training.batch_size)
     size, length = recipe.training.batch_size, recipe.training.max_length
-    head = f"**{name}**, batches of {size}, windows of at most {length} tokens, medians of {own.steps - WARM} steps."
+    counted = f"medians of {own.steps - WARM} steps, of kdda's own programs {own.steps + own.more - WARM}"
+    head = f"**{name}**, batches of {size}, windows of at most {length} tokens; {counted}."
     lines = [
         head,
         "",
@@ -245,7 +251,8 @@ def measured(name: str, own: argparse.Namespace) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", default="mini-nli,mini-qa")
-    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--more", type=int, default=24, help="steps of kdda's own programs after those")
     parser.add_argument("--batch-size", type=int, help="instead of the recipe's own")
     parser.add_argument("--write", type=Path, help="docs/performance.md, whose table is replaced")
     parser.add_argument("--child", help=argparse.SUPPRESS)
