@@ -4,13 +4,14 @@ the vocabulary trained.
 It reads the windows that kdda reads, in the same batches, so that the two differ in how and not in what they compute.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from geomloss import SamplesLoss
+from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import (
     AutoModel,
@@ -26,6 +27,7 @@ from kdda.experiment.cells import Workshop
 from kdda.models import load_tokenizer
 from kdda.recipe import Recipe
 from kdda.text import Encoder
+from kdda.transport import sinkhorn_divergence
 
 HEADS = {"qa": AutoModelForQuestionAnswering, "nli": AutoModelForSequenceClassification}
 
@@ -38,12 +40,14 @@ class Settings:
         teachers: language → folder of its fine-tuned teacher; none fine-tunes without listening.
         scales: language → the number that its costs are divided by.
         longest: what every batch is padded to; its own longest window if `None`.
+        exact: the divergence is kdda.transport's, to see what else differs.
     """
 
     student: str
     teachers: Mapping[str, str]
     scales: Mapping[str, float]
     longest: int | None = None
+    exact: bool = False
 
 
 def tokenized(workshop: Workshop, settings: Settings, languages: Sequence[str]) -> list[dict[str, Any]]:
@@ -83,15 +87,31 @@ def _heard(recipe: Recipe, settings: Settings, language: str, excerpts: Sequence
     return found
 
 
-def padded(rows: Sequence[Mapping[str, list[int]]], longest: int | None) -> dict[str, torch.Tensor]:
+def padded(rows: Sequence[Mapping[str, list[int]]], longest: int | None) -> dict[str, Tensor]:
     """To the batch's longest, or to a length; what padding says does not matter, since all masks and weights are 0."""
     width = longest or max(len(row["input_ids"]) for row in rows)
     return {name: torch.tensor([row[name] + [0] * (width - len(row[name])) for row in rows]) for name in rows[0]}
 
 
-def divergence(objective: str, epsilon: float) -> SamplesLoss:
-    """geomloss' own of kdda's objectives ``sinkhorn`` and ``energy``."""
-    return SamplesLoss(objective, p=2, blur=epsilon**0.5, scaling=0.9, debias=True, backend="tensorized")
+Divergence = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # of two batches of states and their masks
+
+
+def from_geomloss(objective: str, epsilon: float) -> Divergence:
+    """geomloss' own of kdda's objectives ``sinkhorn`` and ``energy``; padding is what has no weight."""
+    loss = SamplesLoss(objective, p=2, blur=epsilon**0.5, scaling=0.9, debias=True, backend="tensorized")
+    return lambda x, y, own, other: loss(_weights(own), x, _weights(other), y)
+
+
+def _weights(mask: Tensor) -> Tensor:
+    return mask / mask.sum(dim=1, keepdim=True)
+
+
+def exact(objective: str, epsilon: float) -> Divergence:
+    """kdda's, solved to its tolerance."""
+    assert objective == "sinkhorn"
+    return lambda x, y, own, other: (
+        sinkhorn_divergence(x, y, x_mask=own.bool(), y_mask=other.bool(), epsilon=epsilon).value
+    )
 
 
 class PlainTrainer(Trainer):  # type: ignore[misc]
@@ -102,7 +122,7 @@ class PlainTrainer(Trainer):  # type: ignore[misc]
         self.model_accepts_loss_kwargs = False
         self.recipe, self.settings, self.seed = recipe, settings, seed
         self.teachers = {name: AutoModel.from_pretrained(folder).eval() for name, folder in settings.teachers.items()}
-        self.divergence = divergence(recipe.distill.objective, recipe.distill.epsilon)
+        self.divergence = (exact if settings.exact else from_geomloss)(recipe.distill.objective, recipe.distill.epsilon)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         lengths: dict[str, list[int]] = {}
@@ -126,8 +146,8 @@ class PlainTrainer(Trainer):  # type: ignore[misc]
             with torch.no_grad():
                 said = self.teachers[language](**heard).last_hidden_state
             unit = self.settings.scales[language] ** -0.5
-            a, b = (m / m.sum(dim=1, keepdim=True) for m in (inputs["attention_mask"], heard["attention_mask"]))
-            found = self.divergence(a.float(), outputs.hidden_states[-1] * unit, b.float(), said * unit)
+            masks = inputs["attention_mask"], heard["attention_mask"]
+            found = self.divergence(outputs.hidden_states[-1] * unit, said * unit, *masks)
             loss = loss + self.recipe.distill.weight * found.mean()
         return (loss, outputs) if return_outputs else loss
 

@@ -6,13 +6,13 @@ while the others wait; and a process of its own shows what each of them holds in
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 
 from transformers import TrainerCallback
@@ -23,8 +23,9 @@ MARK = "@turn "  # of a child's lines that are for its parent; whatever else it 
 
 
 def peak_megabytes() -> float:
-    """The most memory that this process has held so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    """The most memory that this process has held so far. (What getrusage says of a child begins with its parent's.)"""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 2**10
 
 
 class Turns:
@@ -120,7 +121,8 @@ def start(programs: Sequence[Program]) -> None:
 def in_turns(programs: Sequence[Program], steps: int, say: Callable[[str], None] = print) -> None:
     """Let each do a step, again and again."""
     for number in range(steps):
-        for program in programs if number % 2 else programs[::-1]:
+        first = number % len(programs)
+        for program in (*programs[first:], *programs[:first]):
             program.step()
         say(f"step {number + 1}: " + ", ".join(f"{own.name} {own.seconds[-1]:.2f} s" for own in programs))
 
