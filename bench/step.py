@@ -66,6 +66,8 @@ def recipe_of(name: str, steps: int, batch_size: int | None, student: str = "", 
     own = [f"data.{language}.limit={{train: {-(-steps // 2) * size}, dev: 8, test: 8}}" for language in ("vi", "en")]
     fixed = ["training.log_every=1", "training.epochs=1", f"training.batch_size={size}", "training.precision=fp32"]
     fixed += ["teachers.vi.training={epochs: 1}", "teachers.en.training={epochs: 1}"]
+    if load_recipe(name).task == "qa":  # longer than any passage, so that no teacher reads a window in two parts
+        fixed.append(f"training.max_length={SCRIPTS['qa'][1]}")
     return load_recipe(name, [*own, *fixed, *([f"student={student}"] if student else []), *more])
 
 
@@ -159,6 +161,8 @@ def ask_teachers(workshop: Workshop, settings: Settings, languages: list[str], t
 
 def programs(order: dict[str, Any], bf16: bool) -> dict[str, Program]:
     names = [*(name for name, (_, more) in OWN.items() if bf16 or more != IN_BF16), *PLAIN, FORWARD]
+    if order["recipe"] == "mini-qa":  # whose windows are as long as the script's
+        names.remove(DEFAULT)
     return {name: Program(name, (__file__, "--child", json.dumps({**order, "name": name}))) for name in names}
 
 
