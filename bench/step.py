@@ -196,7 +196,17 @@ def summary(found: Mapping[str, Program]) -> list[str]:
         + ". Live teacher: "
         f"{ratio(live, both, WARM):.3f} × (DA step + teacher's forward) (to reach 1.03). "
         f"Peak memory: {memory:.2f} of plain's (to reach 0.5).",
+        *against_bf16(found),
     ]
+
+
+def against_bf16(found: Mapping[str, Program]) -> list[str]:
+    """Both sides as they are where nobody chooses a precision: kdda's is then bfloat16 where the device has it."""
+    if "kdda, bfloat16" not in found:
+        return []
+    names = [name for name in ("plain", LONGEST) if name in found]
+    ratios = ", ".join(f"{name} {ratio(found[name], found['kdda, bfloat16'], WARM):.2f}" for name in names)
+    return [f"Against kdda's step in bfloat16, its own choice here: {ratios}."]
 
 
 def accuracy(workshop: Workshop, settings: Settings, rows: int) -> list[list[str]]:
