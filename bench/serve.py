@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from use import DATA, replace
+from page import replace
+from use import DATA
 
 import kdda
 from kdda.data import Source, read_rows

@@ -228,12 +228,17 @@ def measure(row: Row, clouds: Clouds, truth: tuple[Tensor, Tensor], repeats: int
     row.memory, row.seconds = peak_memory(run)
     value, gradient, plan = first[0]
     row.marginal = marginal_error(plan(), clouds)
-    row.value = float(((value[:REFERENCE_TEXTS] - truth[0]) / truth[0]).abs().max())
-    gradient = gradient[:REFERENCE_TEXTS] * clouds.x_mask[:REFERENCE_TEXTS, :, None]
-    missed = (gradient - truth[1]).flatten(1).norm(dim=1)
-    row.gradient = float((missed / truth[1].flatten(1).norm(dim=1)).max())
+    row.value, row.gradient = errors(value, gradient, clouds, truth)
     row.seconds = min([row.seconds, *(timed(run) for _ in range(repeats - 1))])
     return row
+
+
+def errors(value: Tensor, gradient: Tensor, clouds: Clouds, truth: tuple[Tensor, Tensor]) -> tuple[float, float]:
+    """Relative errors of the value and of the gradient, of the worst of the first texts."""
+    gradient = gradient[:REFERENCE_TEXTS] * clouds.x_mask[:REFERENCE_TEXTS, :, None]
+    missed = (gradient - truth[1]).flatten(1).norm(dim=1)
+    off = ((value[:REFERENCE_TEXTS] - truth[0]) / truth[0]).abs().max()
+    return float(off), float((missed / truth[1].flatten(1).norm(dim=1)).max())
 
 
 @torch.no_grad()

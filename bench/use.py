@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from page import replace
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
 
 import kdda
@@ -125,16 +126,6 @@ def main() -> None:
     print("\n".join(lines))
     if own.write:
         replace(own.write, "use", lines)
-
-
-def replace(path: Path, name: str, lines: Sequence[str]) -> None:
-    """Put a table between its markers."""
-    text = path.read_text(encoding="utf-8")
-    start, end = f"<!-- bench/{name}.py:start -->", f"<!-- bench/{name}.py:end -->"
-    before, rest = text.split(start)
-    path.write_text(
-        before + start + "\n" + "\n".join(lines).strip() + "\n" + end + rest.split(end)[1], encoding="utf-8"
-    )
 
 
 if __name__ == "__main__":

@@ -53,3 +53,10 @@ def test_tied_output_embeddings_are_refused() -> None:
     config = BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
     with pytest.raises(ValueError, match="output embeddings"):
         TrimmedVocabulary(BertForMaskedLM(config), [1, 2])
+
+
+def test_rows_whose_memory_was_let_go_come_back_as_they_were(tmp_path: Path) -> None:
+    model = load(make_model(tmp_path / "model", rows=4000), head="classification", labels=LABELS).model
+    before = model.get_input_embeddings().weight.detach().clone()  # many pages of memory
+    TrimmedVocabulary(model, [2, 3, 3000]).graft()
+    assert torch.equal(model.get_input_embeddings().weight, before)

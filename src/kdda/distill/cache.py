@@ -144,14 +144,24 @@ class TeacherStates:
         padded = self.encoder.pad([window for own in asked for window in own])
         inputs: dict[str, Any] = {name: ids.to(self.model.device) for name, ids in padded.items()}
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bf16):
-            outputs = self.model(**inputs, output_hidden_states=True)
-        states, at, said = last_hidden(outputs).float(), 0, []
+            states, outputs = self._read(inputs)
+        at, said = 0, []
         for own in asked:
             parts = [_kept(window, k == 0, states[at + k]) for k, window in enumerate(own)]
             logits = outputs.logits[at, self.order].float() if self.order else None
             said.append((torch.cat(parts), logits))
             at += len(own)
         return said
+
+    def _read(self, inputs: dict[str, Any]) -> tuple[Tensor, Any]:
+        """The last layer's states and the head's outputs, without keeping the other layers' states meanwhile."""
+        kept: list[Tensor] = []
+        listening = self.model.base_model.register_forward_hook(lambda *own: kept.append(last_hidden(own[-1]).float()))
+        try:
+            outputs = self.model(**inputs)
+        finally:
+            listening.remove()
+        return kept[0], outputs
 
     def _answers(self, rows: range) -> Answers:
         """`_ask`, in batches of like length."""

@@ -21,7 +21,7 @@ from kdda.distill.allocator import keep_freed_memory
 from kdda.distill.cache import TeacherStates, TeacherWindows, free_bytes
 from kdda.distill.checkpoints import last_whole_checkpoint
 from kdda.distill.loss import DistillationLoss, last_hidden
-from kdda.distill.trainer import DistillationTrainer, Lesson, arguments, learning_rates
+from kdda.distill.trainer import DistillationTrainer, Lesson, arguments, check_switches, learning_rates
 from kdda.distill.watch import MetricsLog, ProgressBar, StopOnInterrupt
 from kdda.errors import Interrupted
 from kdda.models import (
@@ -57,8 +57,8 @@ class Job:
 
     Args:
         target: the language whose development rows select the model.
-        teachers: language → its frozen teacher; asked only when `distill` is given. A language without one learns its
-            task alone.
+        teachers: language → its frozen teacher; asked only when `distill` is given, and emptied once its states are
+            stored. A language without one learns its task alone.
         store: of teacher states; without one the teacher is asked in each step.
         memories: more that the saved model's config remembers of how it was trained.
     """
@@ -113,6 +113,7 @@ def fine_tune(job: Job, say: Say = print) -> Student:
     keep_freed_memory()
     set_seed(job.seed)
     checkpoint = load_for(job.task, job.model, job.labels, job.training.attention_dropout)
+    check_switches(job.training, checkpoint.model)
     checkpoint.model.config.update(_memories(job))
     encoder = checkpoint.encoder(job.training.max_length, job.training.stride)
     train = {language: job.task.encode(rows, encoder) for language, rows in job.train.items()}
@@ -218,6 +219,8 @@ def _states(job: Job, language: str, own: Features, say: Say) -> TeacherStates:
     folder = job.store.folder if fits and job.store else None
     shuffled = job.distill is not None and job.distill.shuffled
     found = TeacherStates(teacher, read, labels, folder, in_bfloat16(job.training.precision), shuffled)
+    if folder:
+        teacher.model.to("meta")  # nobody asks it any more: its memory is the training's
     made = f"{found.written} blocks written; " if found.written else "found whole; " if fits else ""
     say(f"  {job.name}: {language} teacher: {made}its scale s = {found.scale:.3g}")
     return found

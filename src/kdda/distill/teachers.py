@@ -20,6 +20,7 @@ from kdda.report.runs import MODEL, write_whole
 from kdda.tasks import Task, predict
 
 RECORD = "teacher.json"  # written last: a teacher that has it is complete
+SAME_TEACHER = {"gradient_checkpointing", "compile"}  # how it was computed, not what
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Lessons:
 
 def fingerprint(spec: TeacherSpec, lessons: Lessons) -> str:
     """A name for a teacher that changes with its model, its settings, its task and every row of its data."""
-    head = [_identity(spec), repr(lessons.task), list(lessons.labels), lessons.training.model_dump()]
+    training = lessons.training.model_dump(exclude=SAME_TEACHER)
+    head = [_identity(spec), repr(lessons.task), list(lessons.labels), training]
     rows = ({**asdict(own), "id": "", "group": ""} for own in chain(lessons.train, lessons.dev))
     digest = hashlib.sha256(f"[{', '.join(map(_json, head))}, [".encode())
     for k, row in enumerate(rows):  # the JSON of one list of all, never held whole

@@ -27,6 +27,10 @@ from kdda.tasks import Features, Task, predict
 from kdda.text import Encoder
 from kdda.transport import Side
 
+# transformers has renamed it, and warns of the old name
+RENAMED = hasattr(TrainingArguments, "activation_checkpointing")
+CHECKPOINTING = "activation_checkpointing" if RENAMED else "gradient_checkpointing"
+
 
 @dataclass(frozen=True)
 class Lesson:
@@ -169,7 +173,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
 
     def _teacher(self, language: str, rows: Sequence[int]) -> Side:
         side, device = self.lesson.teachers[language].batch(rows), self.args.device
-        parts = (side.states, side.mask, side.logits)
+        parts = (side.states, side.mask, side.logits, side.self_term)
         return Side(*(None if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
@@ -221,6 +225,8 @@ def arguments(training: Training, folder: Path, seed: int, metric: str, steps: i
         metric_for_best_model=f"eval_{metric}",
         greater_is_better=True,
         logging_steps=training.log_every,
+        **{CHECKPOINTING: training.gradient_checkpointing},
+        torch_compile=training.compile,
         bf16=(bf16 := in_bfloat16(training.precision)),
         use_cpu=(bf16 or ranks.size() > 1) and not torch.cuda.is_available(),
         ddp_broadcast_buffers=False,  # none of them changes
@@ -229,6 +235,25 @@ def arguments(training: Training, folder: Path, seed: int, metric: str, steps: i
         report_to="none",
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+
+
+def check_switches(training: Training, model: Any) -> None:
+    """Refuse, before training, what this model or machine cannot do."""
+    kind = model.config.model_type
+    if training.gradient_checkpointing and not getattr(model, "supports_gradient_checkpointing", False):
+        raise KddaError(f"training.gradient_checkpointing: a model of type {kind} cannot compute its layers again")
+    if not training.compile:
+        return
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        raise KddaError(
+            "training.compile: torch.compile needs a C++ compiler, and there is none; install one (g++), "
+            "name it in CXX, or leave training.compile out"
+        ) from None
 
 
 def warmup_steps(training: Training, steps: int) -> int:

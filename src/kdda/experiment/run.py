@@ -23,7 +23,8 @@ from kdda.report import Run, comparison, find_runs, listening, select_rates, to_
 from kdda.report.runs import RECIPE
 from kdda.tasks import Task
 
-NO_RESULT = ("name", "note", "store_gb")  # fields that change nothing that a run finds
+# fields that change nothing that a run finds
+NO_RESULT = ("name", "note", "store_gb", "training.gradient_checkpointing")
 
 
 class Experiment:

@@ -7,6 +7,9 @@ therefore exact, and saves the rest's gradients, moments and time.
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -56,6 +59,7 @@ class TrimmedVocabulary:
         specials = (getattr(model.config, f"{name}_token_id", None) for name in ("pad", "bos", "eos", "sep", "cls"))
         self.trimmed = TrimmedEmbedding(self.full, [*used, *(i for i in specials if i is not None)])
         model.set_input_embeddings(self.trimmed)
+        _page_out(self.full.weight)
 
     @property
     def bytes_saved(self) -> int:
@@ -70,6 +74,22 @@ class TrimmedVocabulary:
             self.full.weight.mul_(decay)
             self.full.weight[used] = self.trimmed.weight[self.trimmed.lookup[used]].to(self.full.weight)
         self.model.set_input_embeddings(self.full)
+
+
+MADV_PAGEOUT = 21  # of <linux/mman.h>
+
+
+def _page_out(tensor: Tensor) -> None:
+    """Let the kernel take the memory of a tensor that is not needed for long; whoever reads it has it back.
+
+    A checkpoint's weights are mapped from its file, so this costs nothing but reading them again at the graft.
+    """
+    if sys.platform != "linux" or tensor.device.type != "cpu":
+        return
+    page, begin = mmap.PAGESIZE, tensor.data_ptr()
+    first, last = -(-begin // page) * page, (begin + tensor.nbytes) // page * page
+    if last > first:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), MADV_PAGEOUT)
 
 
 def decay_of_unused(learning_rates: Iterable[float], weight_decay: float) -> float:

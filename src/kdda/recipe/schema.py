@@ -33,6 +33,9 @@ class Training(Strict):
     `attention_dropout`: instead of the model's own; at 0 attention is one fused kernel on a CPU, and steps are faster.
     `head`: a new head is drawn as transformers does, or standardises what it reads (`kdda.models.standardize_head`).
     `precision`: of the forward pass; ``auto`` is bfloat16 where the device computes in it. Weights stay float32.
+    `gradient_checkpointing`: layers are computed again in the backward pass instead of kept: the same weights, in less
+    memory and more time.
+    `compile`: the model's forward and backward become compiled kernels (torch.compile).
     """
 
     learning_rate: float = Field(2e-5, gt=0)
@@ -48,6 +51,8 @@ class Training(Strict):
     attention_dropout: float | None = Field(None, ge=0, lt=1)
     head: Literal["plain", "standardized"] = "plain"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    gradient_checkpointing: bool = False
+    compile: bool = False
 
 
 class TrainingChanges(Strict):
