@@ -167,7 +167,7 @@ def report(ours: float, making: float, seconds: list[float], rows: int) -> list[
     size = load_recipe("mini-nli").training.batch_size
     head = (
         f"mini-nli, {rows} rows of each language, one epoch: {2 * rows // size} steps a run, so that loading and "
-        f"saving weigh more than they would in a real grid. To reach: {TO_REACH} × the first."
+        f"saving weigh more than they would in a real grid. Aim: {TO_REACH} × the first."
     )
     return [head, "", *table(("30 cells", "s", "s a cell", "× kdda's"), lines)]
 

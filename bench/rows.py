@@ -1,8 +1,8 @@
 """Memory and time of a whole `kdda run` against the number of training rows.
 
-    python bench/rows.py                        # 10⁴, 10⁵ and 10⁶ rows, prints a Markdown table
-    python bench/rows.py --rows 10000 100000    # some of them
-    python bench/rows.py --live                 # teachers asked in each step, instead of their states stored
+    python bench/rows.py --write docs/performance.md    # 10⁴, 10⁵ and 10⁶ rows
+    python bench/rows.py --rows 10000 100000            # some of them
+    python bench/rows.py --live                         # teachers asked in each step, instead of their states stored
 
 Each is a run of its own process, from reading the files to the table: two languages with half of the rows each, a
 teacher fine-tuned for each, and the arm student-kdda, one epoch. The rows are pairs of random sentences, hardly any of
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from page import machine, replace, table
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -90,21 +91,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES)
     parser.add_argument("--live", action="store_true")
+    parser.add_argument("--write", type=Path, help="docs/performance.md, whose table is replaced")
     options = parser.parse_args()
-    print("| rows | peak resident memory, MB | over the first | seconds of a core | ms a row |")
-    print("|---:|---:|---:|---:|---:|", flush=True)
+    cells: list[tuple[str, ...]] = []
     first = None
     for rows in options.rows:
         memory, seconds = measured(rows, options.live)
         first = first or memory
-        cells = (
+        row = (
             f"{rows:,}",
-            f"{memory:.0f}",
+            f"{memory:,.0f}",
             f"{memory - first:+.0f}",
-            f"{seconds:.0f}",
+            f"{seconds:,.0f}",
             f"{1e3 * seconds / rows:.2f}",
         )
-        print(f"| {' | '.join(cells)} |", flush=True)
+        print(*row, flush=True)
+        cells.append(row)
+    titles = ("rows", "peak resident memory, MB", "over the first", "seconds of a core", "ms a row")
+    lines = [machine(), "", *table(titles, cells)]
+    print("\n".join(lines))
+    if options.write:
+        replace(options.write, "rows", lines)
 
 
 if __name__ == "__main__":

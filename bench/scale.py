@@ -1,18 +1,16 @@
-"""How a run grows: time and memory against rows, length of windows, size of batches, and processes.
+"""How a step grows: time and memory against length of windows, size of batches, and processes.
 
-    python bench/scale.py --write docs/performance.md             # about ten minutes on two cores
-    python bench/scale.py --parts rows --rows 1000,1000000        # a million rows take long
+    python bench/scale.py --write docs/performance.md     # about ten minutes on two cores
+    python bench/scale.py --parts processes
 
-Each measure is a process of its own. Rows: a whole `kdda run` of one epoch over JSONL files, models of 16 dimensions
-that cost next to nothing, so that what is seen is the rows. Length and batch: steps of mini/multilingual, 12 × 384,
-with stored teacher states, and of the same student without teachers. Processes: the same recipe in one process on one
-core, and shared by two on two (torchrun, gloo), in turns.
+Each measure is a process of its own. Length and batch: steps of mini/multilingual, 12 × 384, with stored teacher
+states, and of the same student without teachers. Processes: the same recipe in one process on one core, and shared by
+two on two (torchrun, gloo), in turns. What grows with the number of rows is in bench/rows.py.
 """
 
 import argparse
 import json
 import os
-import random
 import statistics
 import subprocess
 import sys
@@ -33,7 +31,7 @@ from kdda.recipe import load_recipe
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.conftest import make_model, make_rows, words, write_rows  # noqa: E402
+from tests.conftest import write_rows  # noqa: E402
 
 LENGTHS, AT_BATCH = (32, 64, 128, 256, 512), 8
 BATCHES, AT_LENGTH = (1, 4, 16, 64), 64
@@ -75,36 +73,6 @@ def recipe(
         "data": data,
         "training": {"epochs": 1, "log_every": 1, "precision": "fp32", **training},
     }
-
-
-# Rows -----------------------------------------------------------------------------------------------------------------
-
-
-def against_rows(sizes: Sequence[int], folder: Path) -> Iterator[Measure]:
-    """Whole runs. Half of the rows in each language, hypotheses of a few words more so that texts do not all repeat."""
-    models = [make_model(folder / name, seed=i) for i, name in enumerate(("student", "ta", "tb"))]
-    for size in sizes:
-        own = folder / f"rows-{size}"
-        own.mkdir()
-        rows = {"dev": write_rows(own / "dev.jsonl", make_rows("aa", 30, 9))}
-        for seed, name in enumerate(LANGUAGES):
-            rows[name] = write_many(own / f"{name}.jsonl", name, size // 2, seed)
-        values = recipe(own, models[0], models[1:], rows, batch_size=256, learning_rate=1e-3)
-        for arm in ("student-da", "student-kdda"):
-            seconds, peak = whole_run(
-                sys.executable, "-m", "kdda", "run", written(values, own), "--arms", arm, "--out", own / "runs"
-            )
-            yield "rows", size, arm, seconds, peak
-
-
-def write_many(path: Path, language: str, count: int, seed: int) -> str:
-    """So many rows, written without holding them."""
-    chance, some = random.Random(seed), words()
-    with path.open("w", encoding="utf-8") as file:
-        for row in (one for k in range(0, count, 300) for one in make_rows(language, min(300, count - k), seed + k)):
-            row["hypothesis"] += " " + " ".join(chance.choices(some, k=4))
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    return str(path)
 
 
 # Steps ----------------------------------------------------------------------------------------------------------------
@@ -182,7 +150,6 @@ def seconds_a_step(out: Path) -> float:
 # Reporting ------------------------------------------------------------------------------------------------------------
 
 KINDS = {
-    "rows": "rows, a whole run",
     "length": f"tokens a window, batches of {AT_BATCH}, a step",
     "batch": f"rows a batch, windows of {AT_LENGTH} tokens, a step",
 }
@@ -199,9 +166,7 @@ def report(kind: str, found: Sequence[Measure]) -> list[str]:
 
 def processes(one: float, two: float, faster: float) -> list[str]:
     rows = [["one, on one core", f"{one:.2f}", "1"], ["two, on two cores", f"{two:.2f}", f"{faster:.2f}"]]
-    return table(
-        (f"processes, batches of 32, medians of {ROUNDS} runs", "s a step", "× one's speed (to reach 1.7)"), rows
-    )
+    return table((f"processes, batches of 32, medians of {ROUNDS} runs", "s a step", "× one's speed (aim 1.7)"), rows)
 
 
 def figure(kind: str, found: Sequence[Measure], path: Path) -> None:
@@ -227,8 +192,7 @@ def figure(kind: str, found: Sequence[Measure], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", default="1000,10000,100000")
-    parser.add_argument("--parts", default="rows,length,batch,processes")
+    parser.add_argument("--parts", default="length,batch,processes")
     parser.add_argument("--write", type=Path, help="docs/performance.md, whose tables are replaced")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     own = parser.parse_args()
@@ -248,8 +212,7 @@ def measured(part: str, own: argparse.Namespace, folder: Path) -> list[str]:
     if part == "processes":
         return processes(*against_processes(folder))
     found = []
-    grows = against_rows([int(s) for s in own.rows.split(",")], folder) if part == "rows" else None
-    for measure in grows or against_steps(part, SIZES[part], folder):
+    for measure in against_steps(part, SIZES[part], folder):
         print(*measure, flush=True)
         found.append(measure)
     if own.write:

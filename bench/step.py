@@ -173,7 +173,7 @@ def report(task: str, found: Mapping[str, Program], batch_size: int) -> list[str
     rows = []
     for name, own in found.items():
         seconds = statistics.median(own.seconds[WARM:])
-        reach = f" (to reach {goal[name]:g})" if name in goal else ""
+        reach = f" (aim {goal[name]:g})" if name in goal else ""
         slower = f"{ratio(own, ours, WARM):.2f}{reach}"
         curve = "" if "DA" in name or name == FORWARD else f"{disagreement(own, ours):.2%}"
         called = name.format(SCRIPTS[task][0])
@@ -191,11 +191,11 @@ def summary(found: Mapping[str, Program]) -> list[str]:
     memory = found["kdda"].peak / found["plain"].peak
     low = [found[name] for name in ("kdda, bfloat16", "kdda, DA, bfloat16") if name in found]
     return [
-        f"Stored states: {ratio(found['kdda'], da, WARM):.3f} × kdda's DA step (to reach 1.05)"
+        f"Stored states: {ratio(found['kdda'], da, WARM):.3f} × kdda's DA step (aim 1.05)"
         + (f", in bfloat16 {ratio(*low, WARM):.3f}" if low else "")
         + ". Live teacher: "
-        f"{ratio(live, both, WARM):.3f} × (DA step + teacher's forward) (to reach 1.03). "
-        f"Peak memory: {memory:.2f} of plain's (to reach 0.5).",
+        f"{ratio(live, both, WARM):.3f} × (DA step + teacher's forward) (aim 1.03). "
+        f"Peak memory: {memory:.2f} of plain's (aim 0.5).",
         *against_bf16(found),
     ]
 
