@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from kdda.data import Source, read_rows, sample
 from kdda.data.examples import BadRowError, raw_text
 from kdda.errors import KddaError, did_you_mean
-from kdda.models import GRAPH, is_exported, quietly
+from kdda.models import GRAPH, is_exported, quietly, smooth_linears
 from kdda.predict import FIELDS, Predictor, load
 from kdda.predict.engines import RECORD, TorchEngine, runtime
 
@@ -26,6 +26,7 @@ FORMATS = ("onnx",)
 OUTPUTS = {"qa": ("start_logits", "end_logits"), "nli": ("logits",)}
 EMBEDDED = {"qa": ("reading/vi/test", "reading/en/test"), "nli": ("nli/vi/test", "nli/en/dev")}
 ROWS = 128  # that an export is checked on
+CALIBRATION = 64  # of them, that say how large the inputs of its layers are
 TOLERANCE = 1e-3  # of logits, between torch and onnxruntime in single precision
 EXTERNAL = 1.5e9  # bytes of weights from which they lie beside the graph: protobuf ends at 2 GB
 
@@ -131,6 +132,8 @@ def _write(predictor: Predictor, out: Path, int8: bool, pairs: Sequence[tuple[st
     assert isinstance(predictor.engine, TorchEngine)
     model, encoder = predictor.engine.model.cpu(), predictor.encoder
     inputs = encoder.pad([*predictor.windows(pairs[:1])] * 2)  # a batch of one would be taken for a constant
+    if int8:
+        smooth_linears(model.base_model, lambda: predictor.read(pairs[:CALIBRATION]))
     single = out / ("single.onnx" if int8 else GRAPH)
     _trace(model, inputs, OUTPUTS[predictor.task.name], single)
     if int8:

@@ -15,6 +15,7 @@ from kdda.models.load import (
     warning_of,
 )
 from kdda.models.precision import PRECISIONS, in_bfloat16
+from kdda.models.smoothing import smooth_linears
 from kdda.models.vocabulary import TrimmedVocabulary, decay_of_unused
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "load_config",
     "load_tokenizer",
     "quietly",
+    "smooth_linears",
     "standardize_head",
     "warning_of",
 ]

@@ -1,0 +1,33 @@
+"""Smoothed layers give what they gave, from inputs that 8 bits can hold."""
+
+import torch
+from torch import nn
+
+from kdda.models import smooth_linears
+
+
+def in_8_bits(values: torch.Tensor) -> torch.Tensor:
+    step = values.abs().max() / 127
+    return (values / step).round() * step
+
+
+def test_outputs_stay_and_what_8_bits_lose_becomes_less() -> None:
+    torch.manual_seed(0)
+    inputs = torch.randn(6, 5, 16)
+    inputs[..., 3] *= 100  # the outlier that takes all of the range
+    linear = nn.Linear(16, 8)
+    linear.weight.data[:, 3] *= 0.01
+    model = nn.Sequential(linear)
+    before = model(inputs)
+    coarse = linear(in_8_bits(inputs))
+    smooth_linears(model, lambda: model(inputs))
+    assert model[0] is not linear and torch.allclose(model(inputs), before, rtol=1e-4, atol=1e-3)
+    fine = linear(in_8_bits(inputs * model[0].shrunk))
+    assert (fine - before).abs().max() < 0.2 * (coarse - before).abs().max()
+
+
+def test_layers_that_were_not_read_are_left_alone() -> None:
+    model = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+    unread = model[1]
+    smooth_linears(model, lambda: model[0](torch.ones(1, 1, 4)))
+    assert model[1] is unread and model[0] is not unread
