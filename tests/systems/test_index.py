@@ -158,7 +158,7 @@ def test_large_files_are_read_whole_before_more_is_put_beside_them(
 def test_a_second_writer_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
     make_index(tmp_path / "index")
     with FileLock(tmp_path / ".index.lock"), pytest.raises(KddaError, match="another process is writing"):
-        Writer(tmp_path / "index").build([Document("x", "x")], add=True, wait=0)
+        Writer(tmp_path / "index").build([Document("x", "x")], add=True, wait=0.0)
     assert len(Index.open(tmp_path / "index")) == len(TEXTS)
 
 
@@ -168,7 +168,7 @@ def test_two_writers_take_turns_and_nothing_is_lost(tmp_path: Path) -> None:
 
     def write(name: str) -> None:
         both.wait()
-        Writer(tmp_path / "index").build([Document(name, f"text of {name}")], add=True, wait=60)
+        Writer(tmp_path / "index").build([Document(name, f"text of {name}")], add=True, wait=60.0)
 
     threads = [threading.Thread(target=write, args=(name,)) for name in ("one", "two")]
     for own in threads:
