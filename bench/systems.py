@@ -193,7 +193,7 @@ def tables(own: argparse.Namespace, folder: Path) -> list[str]:
     if own.reader:
         found += asking(own.reader, texts, folder, min(20, own.rounds))
     lines = [f"{platform.machine()}, {cores()} cores, Python {platform.python_version()}.", ""]
-    lines += ["| what | measured | to reach |", "|---|--:|--:|", *(f"| {' | '.join(row)} |" for row in found), ""]
+    lines += ["| what | measured | aim |", "|---|--:|--:|", *(f"| {' | '.join(row)} |" for row in found), ""]
     embedder = Embedder.load("mini/multilingual")
     lines += ["| corpus | retriever | R@1 | R@5 | R@10 |", "|---|---|--:|--:|--:|"]
     for name, sources in (("embedded", EMBEDDED), *((Path(path).stem, [path]) for path in own.squad)):
