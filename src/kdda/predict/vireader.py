@@ -69,7 +69,7 @@ class Shortened:
         """A slice of the short text as a slice of the passage that reads the same.
 
         One that crosses a join is nowhere in the passage: it becomes the longest part of it that is, of equals the
-        first.
+        first. One that is a join and no more becomes an empty slice.
 
         >>> short = Shortened.of("A b. C d. E f.", [(0, 4), (10, 14)])
         >>> short.to_raw(5, 6), short.to_raw(2, 9)
