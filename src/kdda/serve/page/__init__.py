@@ -210,8 +210,12 @@ class Page:
         )
 
     @staticmethod
-    def _greet(request: Any) -> str:
-        return preferred(request.headers.get("accept-language", ""))
+    def _greet(request: Any) -> Any:
+        """The browser's language. The page's own is not set again, which could undo a click that came first."""
+        import gradio as gr
+
+        found = preferred(request.headers.get("accept-language", ""))
+        return gr.skip() if found == VIETNAMESE else found
 
 
 def add_page(app: FastAPI, service: Service, runs: Sequence[Path], models: Sequence[str], corpus: Any = None) -> None:
