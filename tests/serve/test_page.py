@@ -71,7 +71,8 @@ class Visit:
         self.errors: list[str] = []
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.goto(url)
+        with self.page.expect_response(re.compile("queue/data")):  # the page greets once its parts listen to clicks
+            self.page.goto(url)
         self.page.wait_for_selector("#passage textarea")
 
     def tab(self, name: str) -> None:
