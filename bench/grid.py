@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
@@ -94,7 +94,7 @@ def separate(order: Mapping[str, Any]) -> None:
     scores = {}
     for language in order["languages"]:
         for split in ("dev", "test"):
-            rows: list[Example] = workshop.data[language].get(split, [])
+            rows: Sequence[Example] = workshop.data[language].get(split, [])
             if rows:
                 features = workshop.task.encode(rows, encoder)
                 found = predict(trainer.model, workshop.task, features, encoder, workshop.labels, language)

@@ -54,14 +54,14 @@ def tokenized(workshop: Workshop, settings: Settings, languages: Sequence[str]) 
     """Every window of the training rows, as the student and the teacher read it, the languages one after another."""
     recipe, task = workshop.recipe, workshop.task
     encoder = encoder_of(settings.student, recipe)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for language in languages:
         features = task.encode(workshop.data[language]["train"], encoder)
         targets = task.targets(features, workshop.labels)
         heard = _heard(recipe, settings, language, task.excerpts(features))
         for i, window in enumerate(features.windows):
-            own = {"input_ids": window.ids, "token_type_ids": window.types, "attention_mask": [1] * len(window)}
-            rows.append({"language": language, "inputs": own, "targets": {k: v[i] for k, v in targets.items()}})
+            own = {"input_ids": list(window.ids), "token_type_ids": list(window.types), "attention_mask": [1] * len(window)}
+            rows.append({"language": language, "inputs": own, "targets": {k: int(v[i]) for k, v in targets.items()}})
             rows[-1]["teacher"] = heard[i] if heard else None
     return rows
 

@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,7 +35,7 @@ MARKERS = ("<!-- bench:start -->", "<!-- bench:end -->")
 REPEATS = 3
 
 
-def corpus(language: str) -> list[Example]:
+def corpus(language: str) -> Sequence[Example]:
     rows = read_rows(Source(f"embedded:reading/{language}/train"))
     return check_rows(rows, questions(Schema())).examples
 
@@ -51,7 +51,7 @@ def rate(run: Callable[[], int]) -> float:
     return best
 
 
-def encoding(make: Callable[[], Encoder], examples: list[Example], pad: bool = True) -> Callable[[], int]:
+def encoding(make: Callable[[], Encoder], examples: Sequence[Example], pad: bool = True) -> Callable[[], int]:
     def run() -> int:
         encoder = make()
         windows = QA.encode(examples, encoder).windows

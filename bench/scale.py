@@ -82,7 +82,7 @@ def long_rows(folder: Path, language: str, count: int) -> str:
     """Texts longer than any window: the embedded passages, end to end."""
     rows = read_rows(Source(f"embedded:reading/{TEXTS[language]}/train"))
     text = " ".join(dict.fromkeys(row.values["context"] for row in rows)).split()
-    made = []
+    made: list[dict[str, Any]] = []
     for i in range(count):
         at = 7 * i % (len(text) - 800)
         made.append({"premise": " ".join(text[at : at + 400]), "hypothesis": " ".join(text[at + 400 : at + 800])})
@@ -143,7 +143,7 @@ def seconds_a_step(out: Path) -> float:
     """From the log of a run; its first steps warm up."""
     (log,) = out.rglob("student-kdda/**/metrics.jsonl")
     events = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    at = [event["seconds"] for event in events if event["event"] == "step"][WARM:]
+    at: list[float] = [event["seconds"] for event in events if event["event"] == "step"][WARM:]
     return (at[-1] - at[0]) / (len(at) - 1)
 
 

@@ -29,7 +29,7 @@ from transport import Clouds, errors, marginal_error, reference, value_and_gradi
 from turns import Program, Turns, disagreement, in_turns, ratio, say, start, take_turns
 
 from kdda.data import OneLanguageBatches
-from kdda.distill.cache import TeacherStates
+from kdda.distill.cache import TeacherStates, TeacherWindows
 from kdda.experiment.cells import Cell, Preparation, Workshop
 from kdda.models import load
 from kdda.recipe import Recipe, load_recipe
@@ -47,7 +47,8 @@ OWN: dict[str, tuple[str, tuple[str, ...]]] = {  # an arm, and what its recipe s
 LONGEST = "plain, padded to the recipe's maximum"
 DEFAULT = "plain, padded to run_{}.py's maximum"
 EXACT = "plain, kdda.transport for geomloss"
-PLAIN = ("plain", LONGEST, DEFAULT, EXACT, "plain, DA")
+PLAIN_IN_BF16 = "plain, bfloat16"  # autocast, for a person who knows that the device has it and says so
+PLAIN = ("plain", LONGEST, DEFAULT, EXACT, PLAIN_IN_BF16, "plain, DA")
 SCRIPTS = {"nli": ("glue", 128), "qa": ("qa", 384)}  # what transformers' example scripts pad to if not told otherwise
 FORWARD = "teacher alone"
 TARGETS = {
@@ -98,7 +99,7 @@ def prepared(recipe: Recipe, out: Path) -> tuple[Workshop, Settings, float]:
         own = made.encoder(recipe.training.max_length, recipe.training.stride)
         began = time.perf_counter()
         states = out / "teachers" / "states"
-        found = TeacherStates(made, own, workshop.task.excerpts(features), workshop.labels, states)
+        found = TeacherStates(made, TeacherWindows(own, workshop.task.excerpts(features)), workshop.labels, states)
         seconds += time.perf_counter() - began
         teachers[language], scales[language] = made.name, found.scale
     return workshop, Settings(student, teachers, scales), seconds
@@ -138,7 +139,7 @@ def more_of(name: str, settings: Settings) -> tuple[str, ...]:
     finished = [
         f"teachers.{language}={{model: {folder}, finetuned: true}}" for language, folder in settings.teachers.items()
     ]
-    return *finished, *OWN.get(name, ("", ()))[1]
+    return *finished, *OWN.get(name, ("", IN_BF16 if name == PLAIN_IN_BF16 else ()))[1]
 
 
 @torch.inference_mode()
@@ -160,7 +161,8 @@ def ask_teachers(workshop: Workshop, settings: Settings, languages: list[str], t
 
 
 def programs(order: dict[str, Any], bf16: bool) -> dict[str, Program]:
-    names = [*(name for name, (_, more) in OWN.items() if bf16 or more != IN_BF16), *PLAIN, FORWARD]
+    own = [name for name, (_, more) in OWN.items() if bf16 or more != IN_BF16]
+    names = [*own, *(name for name in PLAIN if bf16 or name != PLAIN_IN_BF16), FORWARD]
     if order["recipe"] == "mini-qa":  # whose windows are as long as the script's
         names.remove(DEFAULT)
     return {name: Program(name, (__file__, "--child", json.dumps({**order, "name": name}))) for name in names}
@@ -192,7 +194,7 @@ def summary(found: Mapping[str, Program]) -> list[str]:
     low = [found[name] for name in ("kdda, bfloat16", "kdda, DA, bfloat16") if name in found]
     return [
         f"Stored states: {ratio(found['kdda'], da, WARM):.3f} × kdda's DA step (aim 1.05)"
-        + (f", in bfloat16 {ratio(*low, WARM):.3f}" if low else "")
+        + (f", in bfloat16 {ratio(low[0], low[1], WARM):.3f}" if low else "")
         + ". Live teacher: "
         f"{ratio(live, both, WARM):.3f} × (DA step + teacher's forward) (aim 1.03). "
         f"Peak memory: {memory:.2f} of plain's (aim 0.5).",
@@ -218,7 +220,7 @@ def accuracy(workshop: Workshop, settings: Settings, rows: int) -> list[list[str
     for language, folder in settings.teachers.items():
         features = task.encode(workshop.data[language]["train"], encoder)
         teacher, own = workshop.teacher(language, recipe.teachers[language]).checkpoint, encoder_of(folder, recipe)
-        said = TeacherStates(teacher, own, task.excerpts(features)[:rows], workshop.labels)
+        said = TeacherStates(teacher, TeacherWindows(own, task.excerpts(features)[:rows]), workshop.labels)
         inputs, heard, unit = (
             encoder.pad(features.windows[:rows]),
             said.batch(range(rows)),
@@ -226,6 +228,7 @@ def accuracy(workshop: Workshop, settings: Settings, rows: int) -> list[list[str
         )
         with torch.no_grad():
             states = student(**inputs).last_hidden_state
+        assert heard.mask is not None
         clouds = Clouds(states * unit, heard.states * unit, inputs["attention_mask"].bool(), heard.mask)
         truth = reference(clouds, epsilon)
         for name in ("kdda", "geomloss .9"):

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from use import replace
+from page import replace
 
 import kdda
 from kdda.data import Question, Schema, Source, check_rows, questions, read_rows

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import geomloss
 import matplotlib
@@ -55,9 +55,9 @@ class Clouds(NamedTuple):
     y_mask: Tensor
 
     def weights(self) -> tuple[Tensor, Tensor]:
-        return tuple(mask / mask.sum(dim=1, keepdim=True) for mask in (self.x_mask, self.y_mask))
+        return self.x_mask / self.x_mask.sum(dim=1, keepdim=True), self.y_mask / self.y_mask.sum(dim=1, keepdim=True)
 
-    def masks(self) -> dict[str, Tensor]:
+    def masks(self) -> dict[str, Any]:
         return {"x_mask": self.x_mask, "y_mask": self.y_mask}
 
     def first(self, texts: int) -> "Clouds":

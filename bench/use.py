@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def measured(name: str, count: int, rounds: int, folder: Path) -> list[str]:
     ways: dict[str, Callable[[], Any]] = {
         "transformers, one by one": plain_loop(name, task, examples, 1),
         "transformers, padded batches of 32": plain_loop(name, task, examples, 32),
-        **{label: (lambda own=own: own.read(pairs)) for label, own in predictors.items()},
+        **{label: partial(own.read, pairs) for label, own in predictors.items()},
     }
     rates = rows_a_second(ways, len(examples), rounds)
     scores = {label: score(own, examples) for label, own in predictors.items()}
