@@ -60,7 +60,11 @@ def tokenized(workshop: Workshop, settings: Settings, languages: Sequence[str]) 
         targets = task.targets(features, workshop.labels)
         heard = _heard(recipe, settings, language, task.excerpts(features))
         for i, window in enumerate(features.windows):
-            own = {"input_ids": list(window.ids), "token_type_ids": list(window.types), "attention_mask": [1] * len(window)}
+            own = {
+                "input_ids": list(window.ids),
+                "token_type_ids": list(window.types),
+                "attention_mask": [1] * len(window),
+            }
             rows.append({"language": language, "inputs": own, "targets": {k: int(v[i]) for k, v in targets.items()}})
             rows[-1]["teacher"] = heard[i] if heard else None
     return rows

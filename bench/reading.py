@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -83,7 +84,7 @@ def measure() -> list[tuple[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         sentences = [joined(context, "vi").text for context in {example.group for example in vi}]
         phobert = make_phobert_tokenizer(Path(folder), sentences)
-        short, long = (lambda: multilingual.encoder(128, 32)), (lambda: multilingual.encoder(256))
+        short, long = partial(multilingual.encoder, 128, 32), partial(multilingual.encoder, 256)
         return [
             ("XLM-R's tokenizer, Vietnamese, windows of 256", rate(encoding(long, vi))),
             ("XLM-R's tokenizer, Vietnamese, windows of 128", rate(encoding(short, vi))),

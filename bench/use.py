@@ -68,7 +68,7 @@ def rows_a_second(ways: dict[str, Callable[[], Any]], count: int, rounds: int) -
 
 def measured(name: str, count: int, rounds: int, folder: Path) -> list[str]:
     """The rows of one model's table."""
-    predictor = kdda.load(name)
+    predictor = kdda.load(name, precision="fp32")
     task = predictor.task.name
     schema = Schema(labels=tuple(predictor.labels))
     examples = check_rows(read_rows(Source(DATA[task])), predictor.task.convert(schema)).examples[:count]
@@ -82,7 +82,7 @@ def measured(name: str, count: int, rounds: int, folder: Path) -> list[str]:
         shutil.rmtree(out, ignore_errors=True)
         print(f"{label}: {export(name, out, int8=int8)}")
         predictors[label] = kdda.load(out)
-    pairs = [own.texts for own in examples]
+    pairs = [(own.texts[0], own.texts[1]) for own in examples]
     ways: dict[str, Callable[[], Any]] = {
         "transformers, one by one": plain_loop(name, task, examples, 1),
         "transformers, padded batches of 32": plain_loop(name, task, examples, 32),

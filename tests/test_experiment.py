@@ -95,12 +95,20 @@ def test_a_phobert_teaches_reading_with_its_own_words_and_limit(bench: Bench, co
     assert all(e["marginal_error"] <= 1e-4 for e in events if e["event"] == "train")
 
 
-def test_logits_of_tokens_are_no_objective_for_reading(bench: Bench, command: Any) -> None:
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("objective=kd-logits", "distill.objective: kd-logits"),
+        ("logits=1", "distill.logits"),
+        ("gate=correct", "distill.gate"),
+    ],
+)
+def test_what_needs_a_teachers_labels_is_refused_for_reading(
+    bench: Bench, command: Any, change: str, said: str
+) -> None:
     bench.read()
-    code, _, message = command(
-        "run", bench.write(), "--out", bench.folder / "r", "--set", "distill.objective=kd-logits"
-    )
-    assert code == 2 and "kd-logits compares the logits of labels" in message
+    code, _, message = command("run", bench.write(), "--out", bench.folder / "r", "--set", f"distill.{change}")
+    assert code == 2 and f"{said} needs a teacher's logits of labels" in message
 
 
 @pytest.mark.parametrize("task", ["qa", "nli"])

@@ -33,7 +33,7 @@ def rows(folder: Path, task: str) -> str:
 
 def test_an_exported_reader_answers_as_its_checkpoint_does(folders: Path) -> None:
     contexts = [row["context"] for row in make_questions("bb", 30, 1)] + ["dog runs " * 200]
-    ours, theirs = (kdda.load(folders / name).answer("cat", contexts) for name in ("qa", "qa-onnx"))
+    ours, theirs = (kdda.load(folders / n, precision="fp32").answer("cat", contexts) for n in ("qa", "qa-onnx"))
     assert [own.text for own in ours] == [own.text for own in theirs]
     assert [own.score for own in ours] == pytest.approx([own.score for own in theirs], abs=1e-4)
 
@@ -55,7 +55,8 @@ def test_phobert_can_be_exported_with_its_slow_tokenizer(tmp_path: Path) -> None
     data = write_rows(tmp_path / "in.jsonl", [{"premise": "Hà Nội là thủ đô.", "hypothesis": "Mưa lớn."}] * 3)
     name = make_phobert_head(tmp_path / "phobert", "nli")
     export(name, tmp_path / "out", data=data)
-    ours, theirs = (kdda.load(own).entails("Sông Hồng chảy qua Hà Nội.", "Mưa.") for own in (name, tmp_path / "out"))
+    both = (kdda.load(own, precision="fp32") for own in (name, tmp_path / "out"))
+    ours, theirs = (own.entails("Sông Hồng chảy qua Hà Nội.", "Mưa.") for own in both)
     assert list(ours.probabilities.values()) == pytest.approx(list(theirs.probabilities.values()), abs=1e-5)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # exit codes
-PRECISION = "fp32; bf16, twice as fast where the processor has it, with other third digits; or auto."
+PRECISION = "auto: bfloat16 where the processor has it, twice as fast, with other third digits; fp32; bf16."
 
 
 @app.callback()
@@ -181,7 +181,7 @@ def predict(
     no_answer: Annotated[
         bool | None, typer.Option("--no-answer/--always-answer", help="Instead of what the model says of itself.")
     ] = None,
-    precision: Annotated[str, typer.Option(help=PRECISION)] = "fp32",
+    precision: Annotated[str, typer.Option(help=PRECISION)] = "auto",
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object, for one pair.")] = False,
 ) -> None:
     """Answer one question or label one pair, or every row of a file.
@@ -298,7 +298,7 @@ def serve(
     queue: Annotated[int, typer.Option(help="Requests that may wait; more get 429.", min=1)] = 256,
     timeout: Annotated[float, typer.Option(help="Seconds until a request gets 504.", min=0.1)] = 10.0,
     characters: Annotated[int, typer.Option(help="Of a text; more get 422.", min=1, max=1_000_000)] = 50_000,
-    precision: Annotated[str, typer.Option(help=PRECISION)] = "fp32",
+    precision: Annotated[str, typer.Option(help=PRECISION)] = "auto",
 ) -> None:
     """Serve models over HTTP, with a page at /. Ctrl-C or SIGTERM finishes what was taken, then stops."""
     from kdda.serve import Limits, Site, run_site

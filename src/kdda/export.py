@@ -74,7 +74,7 @@ def export(name: str, out: Path, form: str = "onnx", int8: bool = False, data: s
         raise KddaError(f"{out} is there already and not empty; choose another folder, or delete it")
     if is_exported(name):
         raise KddaError(f'"{name}" is an export already; give the checkpoint it was made of')
-    predictor = load(name)
+    predictor = load(name, precision="fp32")
     pairs = _real_pairs(predictor.task.name, data)
     part = out.with_name(f"{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)

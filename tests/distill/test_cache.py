@@ -88,7 +88,7 @@ def test_another_weight_or_token_is_another_store(teacher: Checkpoint, tmp_path:
 
 def test_stored_self_terms_change_neither_value_nor_gradient(teacher: Checkpoint, tmp_path: Path) -> None:
     own = states(teacher, tmp_path)
-    loss = DistillationLoss(Distill(), {"aa": own.scale})
+    loss = DistillationLoss(Distill(), {"aa": [own.scale]})
     plain = own.batch([0, 2, 3])
     for found in (own, states(teacher, tmp_path)):
         found.know_self_terms(loss.objective_settings("aa"))
@@ -97,7 +97,7 @@ def test_stored_self_terms_change_neither_value_nor_gradient(teacher: Checkpoint
         results = []
         for side in (plain, known):
             x = torch.randn(3, 6, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
-            value = loss.transport("aa", Side(x), side).mean
+            value = loss.transport("aa", [Side(x)], [side]).mean
             results.append((value.detach(), *torch.autograd.grad(value, x)))
         assert torch.allclose(results[0][0], results[1][0], rtol=1e-5)
         assert torch.equal(results[0][1], results[1][1])

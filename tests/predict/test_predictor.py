@@ -19,12 +19,12 @@ CONTEXT = "cat sleeps  very dog runs not hen"
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return kdda.load(make_reader(tmp_path_factory.mktemp("qa"), sharp=20))
+    return kdda.load(make_reader(tmp_path_factory.mktemp("qa"), sharp=20), precision="fp32")
 
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return kdda.load(make_judge(tmp_path_factory.mktemp("nli")))
+    return kdda.load(make_judge(tmp_path_factory.mktemp("nli")), precision="fp32")
 
 
 def test_an_answer_is_a_slice_of_the_context_to_the_character(reader: Predictor) -> None:
@@ -57,6 +57,18 @@ def test_bfloat16_finds_the_same_with_coarser_digits(reader: Predictor, judge: P
     assert found != fine and list(found.values()) == pytest.approx(list(fine.values()), abs=0.02)
     with pytest.raises(KddaError, match='found "bf61"'):
         kdda.load(judge.name, precision="bf61")
+
+
+@pytest.mark.parametrize("device_has_it", [True, False])
+def test_a_device_that_computes_in_bfloat16_is_used_so_unless_told_otherwise(
+    judge: Predictor, device_has_it: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: device_has_it)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    wanted = "bf16" if device_has_it else "fp32"
+    own, other = (kdda.load(judge.name, precision=own).entails("cat sleeps", "dog runs") for own in ("auto", wanted))
+    assert own == other == kdda.load(judge.name).entails("cat sleeps", "dog runs")
 
 
 def test_lists_keep_their_order_and_say_what_single_texts_say(reader: Predictor, judge: Predictor) -> None:

@@ -165,6 +165,21 @@ def test_one_text_that_breaks_the_model_does_not_break_its_neighbours(held: Held
         Held.__bases__[0].read = kept  # type: ignore[method-assign]
 
 
+def test_half_of_those_who_ask_are_read_while_the_other_half_wait(held: Held) -> None:
+    with serving([held], Limits()) as own, ThreadPoolExecutor(9) as pool:
+        first = pool.submit(own.ask, "POST", "/answer", PAIR)
+        until(lambda: _taken(held))
+        waiting = [pool.submit(own.ask, "POST", "/answer", PAIR) for _ in range(8)]
+        until(lambda: own.metric("kdda_waiting") == 8)
+        held.open.set()
+        assert [reply.result().status for reply in (first, *waiting)] == [200] * 9
+    assert [len(batch) for batch in held.seen] == [
+        1,
+        5,
+        3,
+    ]  # half of 8 who wait and 1 who was answered; then all who are left, fewer than half of 3 and 5
+
+
 @pytest.mark.slow
 def test_memory_stays_flat_over_many_requests(live: Live) -> None:
     def ask(count: int) -> int:

@@ -22,12 +22,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from kdda.distill.blocks import Answers, Said
-from kdda.distill.loss import last_hidden
+from kdda.distill.loss import hidden_at, last_hidden
 from kdda.distill.store import StateStore, fingerprint
 from kdda.models import Checkpoint
 from kdda.tasks import Excerpt
 from kdda.tasks.windows import ByRow, RowWindows, in_chunks
-from kdda.text import Encoder, Window
+from kdda.text import Encoder
 from kdda.transport import ObjectiveSettings, Side, mean_pairwise_cost, self_term
 
 CALIBRATION_ROWS = 512
@@ -37,20 +37,23 @@ BATCH = 64
 class TeacherWindows:
     """What a teacher reads where the student reads its windows: a window of its own, or several, a row.
 
+    Args:
+        specials: whether states of special tokens count.
+
     Attributes:
         rows: on disk where they are many.
         lengths: of each row, tokens that count.
         digest: of every token that is read.
     """
 
-    def __init__(self, encoder: Encoder, excerpts: Sequence[Excerpt]):
-        self.encoder = encoder
+    def __init__(self, encoder: Encoder, excerpts: Sequence[Excerpt], specials: bool = True):
+        self.encoder, self.specials = encoder, specials
         lengths, digest = array("i"), hashlib.sha256()
 
         def read(some: Sequence[Excerpt]) -> Iterator[RowWindows]:
             encoder.read([text for excerpt in some for text in excerpt.texts])
             for windows in (_windows(encoder, excerpt) for excerpt in some):
-                lengths.append(_length(windows))
+                lengths.append(sum(map(len, self.kept(windows))))
                 for window in windows:
                     digest.update(np.array([*window.ids, -1, window.last_at, -2], np.int32).tobytes())
                 digest.update(b"|")
@@ -58,7 +61,13 @@ class TeacherWindows:
 
         self.rows = ByRow(in_chunks(excerpts, read))
         self.lengths: Int32[ndarray, " rows"] = np.array(lengths, np.int32)
-        self.digest = digest.hexdigest()
+        self.digest = digest.hexdigest() if specials else f"{digest.hexdigest()} texts alone"
+
+    def kept(self, windows: RowWindows) -> list[list[int]]:
+        """Which tokens of a row's windows count: in later ones the context's, since the question was heard."""
+        first, *later = windows
+        kept = [i for i, text in enumerate(first.is_text) if text or self.specials]
+        return [kept, *(list(range(own.last_at, own.last_at + own.last_count)) for own in later)]
 
     def stored_bytes(self, width: int) -> int:
         """That their stored states take, in bfloat16."""
@@ -66,7 +75,7 @@ class TeacherWindows:
 
 
 class TeacherStates:
-    """What a frozen teacher says of the training rows of its language: last hidden states, and logits of labels.
+    """What a frozen teacher says of the training rows of its language: hidden states of a layer, and logits of labels.
 
     Args:
         teacher: put in eval mode and frozen.
@@ -75,6 +84,7 @@ class TeacherStates:
         store: folder under which states of all teachers are kept; `None` asks the teacher in each step.
         bf16: whether the teacher computes in bfloat16, in which its states are stored in any case.
         shuffled: a control: `batch` gives each row what the teacher says of another one.
+        depth: of the layer, as a part of the model's: 1 is the last.
     """
 
     def __init__(
@@ -85,16 +95,18 @@ class TeacherStates:
         store: Path | None = None,
         bf16: bool = False,
         shuffled: bool = False,
+        depth: float = 1.0,
     ):
         self.model = teacher.model.eval().requires_grad_(False)
         self.encoder, self.windows, self.lengths, self.bf16 = read.encoder, read.rows, read.lengths, bf16
+        self.kept, self.depth = read.kept, depth
         self.shown = _another_each(len(self.windows)) if shuffled else range(len(self.windows))
         self.order = [int(self.model.config.label2id[label]) for label in labels]
         self.store: StateStore | None = None
         self.written = 0
         self._self_terms: Float[Tensor, " rows"] | None = None
         if store is not None:
-            name = fingerprint(self.model, read.digest, self.order)
+            name = fingerprint(self.model, f"{read.digest} {depth:g}", self.order)
             self.store = StateStore(store / name, name, self.lengths, teacher.width)
             self.written = self.store.fill(self._answers)
         self.scale = float(self.store.term("scale", self._calibrated) if self.store else self._calibrated())
@@ -147,14 +159,17 @@ class TeacherStates:
             states, outputs = self._read(inputs)
         at, said = 0, []
         for own in asked:
-            parts = [_kept(window, k == 0, states[at + k]) for k, window in enumerate(own)]
+            parts = [states[at + k, kept] for k, kept in enumerate(self.kept(own))]
             logits = outputs.logits[at, self.order].float() if self.order else None
             said.append((torch.cat(parts), logits))
             at += len(own)
         return said
 
     def _read(self, inputs: dict[str, Any]) -> tuple[Tensor, Any]:
-        """The last layer's states and the head's outputs, without keeping the other layers' states meanwhile."""
+        """The layer's states and the head's outputs; for the last one without keeping the others' meanwhile."""
+        if self.depth < 1:
+            outputs = self.model(**inputs, output_hidden_states=True)
+            return hidden_at(outputs, self.depth).float(), outputs
         kept: list[Tensor] = []
         listening = self.model.base_model.register_forward_hook(lambda *own: kept.append(last_hidden(own[-1]).float()))
         try:
@@ -191,17 +206,7 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def _length(windows: Sequence[Window]) -> int:
-    """Tokens that count: all of the first window's, of the others the context's."""
-    return len(windows[0]) + sum(window.last_count for window in windows[1:])
-
-
 def _windows(encoder: Encoder, excerpt: Excerpt) -> RowWindows:
     if excerpt.span is None:
         return encoder.encode(*([text] for text in excerpt.texts))
     return encoder.windows(excerpt.texts, span=excerpt.span, overlap=0)
-
-
-def _kept(window: Window, first: bool, states: Tensor) -> Tensor:
-    """All of the first window's states; of later ones the context's, since the question was heard already."""
-    return states[: len(window)] if first else states[window.last_at : window.last_at + window.last_count]

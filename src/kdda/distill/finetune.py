@@ -196,33 +196,38 @@ def _tokens(own: Features) -> int:
 
 def _teachers(
     job: Job, train: Mapping[str, Features], say: Say
-) -> tuple[DistillationLoss | None, dict[str, TeacherStates]]:
+) -> tuple[DistillationLoss | None, dict[str, list[TeacherStates]]]:
     if job.distill is None or job.teachers is None:
         return None, {}
     states = {language: _states(job, language, own, say) for language, own in train.items() if language in job.teachers}
-    loss = DistillationLoss(job.distill, {language: found.scale for language, found in states.items()})
+    scales = {language: [own.scale for own in found] for language, found in states.items()}
+    loss = DistillationLoss(job.distill, scales)
     if job.distill.objective == "sinkhorn":
         for language, found in states.items():
-            found.know_self_terms(loss.objective_settings(language))
+            for at, own in enumerate(found):
+                own.know_self_terms(loss.objective_settings(language, at))
     return loss, states
 
 
-def _states(job: Job, language: str, own: Features, say: Say) -> TeacherStates:
-    assert job.teachers is not None
+def _states(job: Job, language: str, own: Features, say: Say) -> list[TeacherStates]:
+    """What a language's teacher says, at each depth that is asked for."""
+    assert job.teachers is not None and job.distill is not None
     teacher = job.teachers[language]
     encoder = teacher.encoder(job.training.max_length, job.training.stride)
-    read, labels = TeacherWindows(encoder, job.task.excerpts(own)), job.labels if job.task.labelled else ()
-    needed = read.stored_bytes(teacher.width)
+    read = TeacherWindows(encoder, job.task.excerpts(own), specials=job.distill.tokens == "all")
+    labels, depths = job.labels if job.task.labelled else (), job.distill.depths
+    needed = len(depths) * read.stored_bytes(teacher.width)
     fits = job.store is not None and needed <= job.store.budget and needed <= 0.9 * free_bytes(job.store.folder)
     plan = f"stored in {job.store.folder}" if fits and job.store else "too large to store, asked in each step"
     say(f"  {job.name}: {language} teacher's states {needed / 2**20:,.0f} MB, {plan}")
     folder = job.store.folder if fits and job.store else None
-    shuffled = job.distill is not None and job.distill.shuffled
-    found = TeacherStates(teacher, read, labels, folder, in_bfloat16(job.training.precision), shuffled)
+    bf16, shuffled = in_bfloat16(job.training.precision), job.distill.shuffled
+    found = [TeacherStates(teacher, read, labels, folder, bf16, shuffled, depth) for depth in depths]
     if folder:
         teacher.model.to("meta")  # nobody asks it any more: its memory is the training's
-    made = f"{found.written} blocks written; " if found.written else "found whole; " if fits else ""
-    say(f"  {job.name}: {language} teacher: {made}its scale s = {found.scale:.3g}")
+    written, scales = sum(part.written for part in found), ", ".join(f"{part.scale:.3g}" for part in found)
+    made = f"{written} blocks written; " if written else "found whole; " if fits else ""
+    say(f"  {job.name}: {language} teacher: {made}its scale s = {scales}")
     return found
 
 

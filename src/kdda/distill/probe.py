@@ -122,16 +122,17 @@ class Probe:
         with torch.no_grad():
             outputs = pupil.checkpoint.model(**inputs, output_hidden_states=True)
         states = last_hidden(outputs).float().requires_grad_()
-        side = Side(states, inputs["attention_mask"].bool(), outputs.get("logits"))
+        side, depths = Side(states, inputs["attention_mask"].bool(), outputs.get("logits")), len(distill.depths)
         with self._clock() as asked:
-            read = TeacherWindows(master.encoder, self.task.excerpts(features))
-            said = TeacherStates(master.checkpoint, read, labels, None, self._in_bf16)
+            read = TeacherWindows(master.encoder, self.task.excerpts(features), specials=distill.tokens == "all")
+            said = TeacherStates(master.checkpoint, read, labels, None, self._in_bf16, depth=distill.depths[0])
         heard, rows = said.batch(range(len(read.lengths))), len(examples)
-        settings = DistillationLoss(distill, {language: said.scale}).objective_settings(language)
+        settings = DistillationLoss(distill, {language: [said.scale]}).objective_settings(language)
         for _ in range(2):  # the first warms up
             with self._clock() as solved:
                 torch.autograd.backward(OBJECTIVES[distill.objective](side, heard, settings).value.sum())
-        return Listening(solved[0], asked[0] / rows, read.stored_bytes(master.checkpoint.width) / rows)
+        stored = depths * read.stored_bytes(master.checkpoint.width)
+        return Listening(depths * solved[0], depths * asked[0] / rows, stored / rows)
 
     def _load(self, spec: ModelSpec, languages: Sequence[str]) -> Loaded:
         drawn = spec.seed if isinstance(spec, TeacherSpec) and spec.random else None

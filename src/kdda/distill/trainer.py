@@ -18,7 +18,7 @@ from transformers import Trainer, TrainerControl, TrainingArguments
 from kdda.data import OneLanguageBatches
 from kdda.distill import ranks
 from kdda.distill.cache import TeacherStates
-from kdda.distill.loss import DistillationLoss, last_hidden
+from kdda.distill.loss import DistillationLoss, hidden_at
 from kdda.distill.watch import MetricsLog
 from kdda.errors import KddaError
 from kdda.models import in_bfloat16
@@ -43,7 +43,7 @@ class Lesson:
     target: str
     encoder: Encoder
     loss: DistillationLoss | None = None
-    teachers: Mapping[str, TeacherStates] = field(default_factory=dict)
+    teachers: Mapping[str, Sequence[TeacherStates]] = field(default_factory=dict)  # at each depth
 
 
 class Mixture:
@@ -148,31 +148,36 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             terms[name].append(whole)
 
     def _padded(self, language: str, rows: Sequence[int], weight: float) -> dict[str, Any]:
-        windows = self.lesson.train[language].windows
+        windows = [self.lesson.train[language].windows[row] for row in rows]
         targets = {name: torch.from_numpy(own[rows]).long() for name, own in self.targets[language].items()}
+        loss, inputs = self.lesson.loss, self.lesson.encoder.pad(windows)
+        texts = loss is not None and loss.settings.tokens == "text"
         return {
-            **self.lesson.encoder.pad([windows[row] for row in rows]),
+            **inputs,
             **targets,
+            "counted": self.lesson.encoder.text_mask(windows) if texts else inputs["attention_mask"].bool(),
             "language": language,
             "rows": rows,
             "share": len(rows) * weight,
         }
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
-        language, rows, share = inputs.pop("language"), inputs.pop("rows"), inputs.pop("share")
+        language, rows, share, counted = (inputs.pop(name) for name in ("language", "rows", "share", "counted"))
         loss = self.lesson.loss if language in self.lesson.teachers else None
         outputs = model(**inputs, output_hidden_states=loss is not None)
         terms, total = {"task": outputs.loss.detach()}, outputs.loss
         if loss is not None:
-            student = Side(last_hidden(outputs), inputs["attention_mask"].bool(), getattr(outputs, "logits", None))
-            found = loss.transport(language, student, self._teacher(language, rows))
-            total = loss.total(outputs.loss, found.mean)
+            heard = self.lesson.teachers[language]
+            logits = getattr(outputs, "logits", None)
+            student = [Side(hidden_at(outputs, own.depth), counted, logits) for own in heard]
+            found = loss.transport(language, student, [self._side(own, rows) for own in heard], inputs.get("labels"))
+            total = loss.total(outputs.loss, found.mean, self.state.global_step / max(1, self.state.max_steps))
             terms |= {"transport": found.mean.detach(), "marginal_error": found.marginal_error}
         self.parts.append(Part(share, terms))
         return (share * total, outputs) if return_outputs else share * total
 
-    def _teacher(self, language: str, rows: Sequence[int]) -> Side:
-        side, device = self.lesson.teachers[language].batch(rows), self.args.device
+    def _side(self, teacher: TeacherStates, rows: Sequence[int]) -> Side:
+        side, device = teacher.batch(rows), self.args.device
         parts = (side.states, side.mask, side.logits, side.self_term)
         return Side(*(None if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
 

@@ -32,7 +32,7 @@ from kdda.distill import (
 )
 from kdda.errors import KddaError, did_you_mean
 from kdda.evaluate import Interval, over_examples
-from kdda.experiment.splits import Split, Splits, read_all
+from kdda.experiment.splits import Split, Splits, read_all, read_split
 from kdda.models import licence, warning_of
 from kdda.predict import Chooser, Embedder
 from kdda.predict.vireader import KEEP, MODEL
@@ -268,9 +268,10 @@ def environment() -> dict[str, Any]:
 
 
 def lessons_of(recipe: Recipe, task: Task, splits: Splits, language: str, spec: TeacherSpec) -> Lessons:
-    """What a teacher of a language is fine-tuned on."""
+    """What a teacher of a language is fine-tuned on: the student's rows of it, or as many as it asks for."""
     labels = recipe.labels if task.labelled else []
-    return Lessons(language, task, labels, splits["train"], splits["dev"], recipe.teacher_training(spec))
+    train = read_split(recipe, "train", language, task, spec.rows) if spec.rows else splits["train"]
+    return Lessons(language, task, labels, train, splits["dev"], recipe.teacher_training(spec))
 
 
 @contextmanager

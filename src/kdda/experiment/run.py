@@ -12,9 +12,9 @@ import yaml
 from pydantic import ValidationError
 from rich.console import Console
 
-from kdda.distill import WIDTHS_MAY_DIFFER, check_objective, ranks
+from kdda.distill import WIDTHS_MAY_DIFFER, check_distill, ranks
 from kdda.errors import KddaError, did_you_mean
-from kdda.experiment.cells import Cell, Preparation, Work, Workshop, cells_of, say, task_of
+from kdda.experiment.cells import Cell, Preparation, Work, Workshop, cells_of, lessons_of, say, task_of
 from kdda.experiment.grid import Grid
 from kdda.experiment.splits import Splits, read_splits
 from kdda.models import check_weights, licence, load_config
@@ -56,6 +56,8 @@ class Experiment:
         self._check_folders(task_of(recipe).name)
         check_models(recipe, self.arms)
         self.workshop = Workshop.open(recipe, out, self.say)
+        for language, spec in ((own.language, own.spec) for own in self.preparations if own.spec.rows):
+            lessons_of(recipe, self.task, self.workshop.data[language], language, spec)  # are there so many?
 
     @property
     def task(self) -> Task:
@@ -144,7 +146,7 @@ def check_models(recipe: Recipe, arms: Sequence[str]) -> None:
         width = width_of(student.model)
         if own is None:
             continue
-        check_objective(own.objective, task_of(recipe).labelled)
+        check_distill(own, task_of(recipe).labelled)
         for language, teacher in recipe.teachers_of(arm).items():
             if width_of(teacher.model) != width and own.objective not in WIDTHS_MAY_DIFFER:
                 raise KddaError(

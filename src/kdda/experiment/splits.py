@@ -33,6 +33,19 @@ def read_splits(own: Data, language: str, recipe: Recipe, task: Task) -> tuple[S
     return {split: checked.examples for split, checked in found.items()}, _remarks(list(found.values()))
 
 
+def read_split(recipe: Recipe, split: Split, language: str, task: Task, rows: int) -> Sequence[Example]:
+    """So many rows of a split, whatever the recipe's limit is.
+
+    Raises:
+        KddaError: there are fewer.
+    """
+    own = recipe.data[language]
+    found = _read(own.model_copy(update={"limit": {split: rows}}), split, language, recipe, task).examples
+    if len(found) < rows:
+        raise KddaError(f"teachers.{language}.rows: found {rows:,}, but {getattr(own, split)} has {len(found):,}")
+    return found
+
+
 def _read(own: Data, split: Split, language: str, recipe: Recipe, task: Task) -> Checked:
     schema = Schema(tuple(recipe.labels), own.columns, own.labels)
     try:

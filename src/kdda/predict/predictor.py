@@ -179,15 +179,16 @@ class Predictor:
             raise KddaError(f'"{self.name}" {DOES[self.task.name]}')
 
 
-def load(name: str | Path, *, no_answer: bool | None = None, precision: str = "fp32") -> Predictor:
+def load(name: str | Path, *, no_answer: bool | None = None, precision: str = "auto") -> Predictor:
     """Load a student, a folder that `kdda export` wrote, or any checkpoint of transformers for reading or inference.
 
     Args:
         name: a folder, or a Hub id.
         no_answer: whether "there is no answer" may be the answer; by default what the checkpoint says of itself,
             which only kdda's own do.
-        precision: ``fp32``; ``bf16``, about twice as fast where the device has the instructions, with probabilities
-            that differ in the third digit; ``auto`` for bfloat16 where it has them. Exports have their own.
+        precision: ``auto``, bfloat16 where the device has the instructions, as in training: about twice as fast, with
+            probabilities that differ in the third digit; ``fp32`` for the same digits everywhere; ``bf16``. Exports
+            have their own.
 
     Raises:
         KddaError: no such model, or one that neither answers nor labels.

@@ -107,9 +107,11 @@ class TeacherSpec(ModelSpec):
     """A teacher of one language; fine-tuned on that language's data first, unless `finetuned` says it is already.
 
     `random`: a control that knows nothing: weights drawn by `seed`, and not fine-tuned either.
+    `rows`: of its language, that it is fine-tuned on; as many as the student has by default.
     """
 
     finetuned: bool = False
+    rows: int | None = Field(None, ge=1)
     random: bool = False
     seed: int = 1
     training: TrainingChanges = TrainingChanges()
@@ -146,6 +148,13 @@ class Data(Strict):
 class Distill(Strict):
     """The transport term of docs/method.md, 5–7.
 
+    `schedule`: λ from first to last step: ``constant``, ``falling`` to 0, or ``rising`` from 0, in a straight line.
+    `depths`: where states are taken, as parts of a model's depth: 1 is its last layer, 0.5 the one half way up. The
+    term is the mean over them.
+    `tokens`: ``all`` real tokens, or those of ``text`` alone, special tokens left out.
+    `gate`: how much a row counts: ``none``, as any other; ``correct``, only where the teacher's own label is the gold
+    one; ``confident``, by the probability that the teacher gives to the gold label.
+    `logits`: how much of `kd-logits` is added to the objective, at the recipe's `temperature`.
     `shuffled`: a control: each row is shown what the teacher says of another row.
     """
 
@@ -157,6 +166,11 @@ class Distill(Strict):
     tolerance: float = Field(1e-4, gt=0)
     max_iterations: int = Field(500, ge=1)
     temperature: float = Field(2.0, gt=0)
+    schedule: Literal["constant", "falling", "rising"] = "constant"
+    depths: list[Annotated[float, Field(ge=0, le=1)]] = Field([1.0], min_length=1)
+    tokens: Literal["all", "text"] = "all"
+    gate: Literal["none", "correct", "confident"] = "none"
+    logits: float = Field(0.0, ge=0)
     shuffled: bool = False
 
 

@@ -1,4 +1,4 @@
-"""Requests of many clients, read together: what waits while one batch is read makes the next."""
+"""Requests of many clients, read together: half of them are read while the other half are on their way."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ class Waiting(NamedTuple):
 class Batcher:
     """One model behind a queue. No request waits for others to arrive, so a lone client is served at once.
 
+    Clients come again when they were answered. Were all of them read together, the model would be idle until they are
+    back; so a batch is no more than half of those who wait and those who were answered last.
+
     A request whose client has gone, or whose time is up, is dropped before it is read.
     """
 
@@ -39,6 +42,7 @@ class Batcher:
         self.task = predictor.task.name
         self.queue: deque[Waiting] = deque()
         self.something = asyncio.Event()
+        self.answered = 0  # of the last batch
         self.each = 0.01  # seconds a request, a running mean
         self.thread = ThreadPoolExecutor(1, thread_name_prefix=f"kdda-{self.task}")
         metrics.watch(self.task, lambda: len(self.queue), lambda: sum(predictor.encoder.counts.values()))
@@ -84,8 +88,8 @@ class Batcher:
 
     def _next(self) -> list[Waiting]:
         batch: list[Waiting] = []
-        size = 0
-        while self.queue and len(batch) < self.limits.batch:
+        size, half = 0, -(-(len(self.queue) + self.answered) // 2)
+        while self.queue and len(batch) < min(half, self.limits.batch):
             size += sum(map(len, self.queue[0].pair))
             if batch and size > CHARACTERS:
                 break
@@ -105,6 +109,7 @@ class Batcher:
         self.each += 0.2 * (seconds / len(batch) - self.each)
         self.metrics.batches.labels(self.task).observe(len(batch))
         self.metrics.reading.labels(self.task).observe(seconds)
+        self.answered = len(batch)
         for own, outcome in zip(batch, outcomes, strict=True):
             if own.future.done():
                 continue

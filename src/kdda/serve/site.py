@@ -51,7 +51,7 @@ class Site:
     runs: Sequence[Path] = ()
     compare: Sequence[str] = ()
     page: bool = True
-    precision: str = "fp32"
+    precision: str = "auto"
     corpus: Callable[[Predictor], Asked] | None = None
 
     @property

@@ -110,7 +110,7 @@ class Comparison:
     def _read(self, run: Path, retriever: str, passages: int) -> dict[str, Read]:
         """What a run's reader finds in the passages of all development and test questions."""
         own = make_retriever(retriever, self.index())
-        reader = reader_of(load(run / MODEL))
+        reader = reader_of(load(run / MODEL, precision=self.recipe.training.precision))
         found: dict[str, Read] = {}
         for name in ("dev", "test"):
             asked = [example.texts[0] for example in self.splits[name].examples]

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from kdda.text.pieces import Pieces, Template, Tokens
 from kdda.text.segment import Span, forget_words
@@ -66,6 +67,14 @@ class Window:
         out = list(own.special_types[0])
         for (start, stop), kind, after in zip(self.ranges, own.text_types, own.special_types[1:], strict=True):
             out += [kind] * (stop - start) + list(after)
+        return out
+
+    @property
+    def is_text(self) -> list[bool]:
+        """Which of the window's tokens are of its texts; the others are specials."""
+        out = [False] * len(self.template.specials[0])
+        for (start, stop), after in zip(self.ranges, self.template.specials[1:], strict=True):
+            out += [True] * (stop - start) + [False] * len(after)
         return out
 
     @property
@@ -153,6 +162,11 @@ class Encoder:
             if "token_type_ids" in fields:
                 fields["token_type_ids"][row, : len(window)] = window.types
         return {name: torch.from_numpy(values) for name, values in fields.items()}
+
+    @staticmethod
+    def text_mask(windows: Sequence[Window]) -> Bool[Tensor, "batch tokens"]:
+        """True at tokens of texts: neither specials nor padding."""
+        return pad_sequence([torch.tensor(window.is_text) for window in windows], batch_first=True)
 
     def read(self, texts: Sequence[str]) -> None:
         """Cut texts into tokens ahead of `windows`, all at once, which fast tokenizers do on every core."""
