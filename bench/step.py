@@ -183,10 +183,10 @@ def report(task: str, found: Mapping[str, Program], batch_size: int) -> list[str
             [called, f"{1e3 * seconds:.0f}", f"{batch_size / seconds:.1f}", slower, f"{own.peak:,.0f}", curve],
         )
     titles = ("program", "ms a step", "examples/s", "× kdda's step", "peak MB", "loss, from kdda's")
-    return [*table(titles, rows), "", *summary(found)]
+    return [*table(titles, rows), "", *summary(task, found)]
 
 
-def summary(found: Mapping[str, Program]) -> list[str]:
+def summary(task: str, found: Mapping[str, Program]) -> list[str]:
     """The ratios between kdda's own programs."""
     da, live, forward = found["kdda, DA"], found["kdda, live teacher"], found[FORWARD]
     both = replace(da, seconds=[a + b for a, b in zip(da.seconds, forward.seconds, strict=True)])
@@ -198,16 +198,17 @@ def summary(found: Mapping[str, Program]) -> list[str]:
         + ". Live teacher: "
         f"{ratio(live, both, WARM):.3f} × (DA step + teacher's forward) (aim 1.03). "
         f"Peak memory: {memory:.2f} of plain's (aim 0.5).",
-        *against_bf16(found),
+        *against_bf16(task, found),
     ]
 
 
-def against_bf16(found: Mapping[str, Program]) -> list[str]:
+def against_bf16(task: str, found: Mapping[str, Program]) -> list[str]:
     """Both sides as they are where nobody chooses a precision: kdda's is then bfloat16 where the device has it."""
     if "kdda, bfloat16" not in found:
         return []
-    names = [name for name in ("plain", LONGEST) if name in found]
-    ratios = ", ".join(f"{name} {ratio(found[name], found['kdda, bfloat16'], WARM):.2f}" for name in names)
+    own, script = found["kdda, bfloat16"], SCRIPTS[task][0]
+    names = [name for name in ("plain", LONGEST, DEFAULT, PLAIN_IN_BF16) if name in found]
+    ratios = ", ".join(f"{name.format(script)} {ratio(found[name], own, WARM):.2f}" for name in names)
     return [f"Against kdda's step in bfloat16, its own choice here: {ratios}."]
 
 
