@@ -66,6 +66,26 @@ def questions(path: Path, wanted: Callable[[str], bool] = lambda _: True) -> Ite
                     yield {"id": f"{path.stem}-{asked['id']}", **own}
 
 
+def translated(folder: Path) -> Iterator[tuple[str, list[Row]]]:
+    """Texts beside their translations, each once: premises of XNLI's test part, and XQuAD's questions."""
+    sides = [nli_others(folder, language)["test"] for language in LANGUAGES]
+    yield "translations.xnli.jsonl", _once([row["premise"] for row in side] for side in sides)
+    asked = [list(questions(folder / "xquad" / f"xquad.{language}.30-articles.json")) for language in LANGUAGES]
+    assert [row["id"].split("-")[-1] for row in asked[0]] == [row["id"].split("-")[-1] for row in asked[1]]
+    yield "translations.xquad.jsonl", _once([row["question"] for row in side] for side in asked)
+
+
+def _once(sides: Iterable[Iterable[str]]) -> list[Row]:
+    seen: dict[str, set[str]] = {name: set() for name in LANGUAGES}
+    found = []
+    for pair in (dict(zip(LANGUAGES, own, strict=True)) for own in zip(*sides, strict=True)):
+        if not any(text in seen[name] for name, text in pair.items()):
+            found.append(pair)
+        for name, text in pair.items():
+            seen[name].add(text)
+    return found
+
+
 def embedded(language: str) -> Iterator[Row]:
     """kdda's own training questions."""
     for row in read_rows(Source(f"embedded:reading/{language}/train")):
@@ -85,6 +105,7 @@ def files(folder: Path) -> Iterator[tuple[str, Iterable[Row]]]:
     yield "qa.vi.test.jsonl", questions(folder / "xquad" / "xquad.vi.30-articles.json")
     yield "qa.en.train.jsonl", questions(folder / "tydiqa" / "tydiqa.goldp.en.train.json")
     yield "qa.en.dev.jsonl", questions(folder / "tydiqa" / "tydiqa.goldp.en.dev.json")
+    yield from translated(folder)
 
 
 def _lines(path: Path) -> list[Row]:

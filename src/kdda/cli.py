@@ -138,6 +138,35 @@ def evaluate(
 
 
 @app.command()
+def translations(
+    models: Annotated[list[str], typer.Argument(help="Any encoders: folders of students, mini models, Hub ids.")],
+    data: Annotated[str, typer.Option(help="A file whose rows hold a text and its translation.")],
+    columns: Annotated[str, typer.Option(help="The two columns.")] = "vi,en",
+    json_: Annotated[bool, typer.Option("--json", help="Print a list of objects.")] = False,
+) -> None:
+    """Say how well models' vectors find the translations of texts, before a fine-tuning and after."""
+    from kdda.data import Source, read_rows
+    from kdda.predict import Embedder, translated_texts
+    from kdda.predict import translations as hold
+
+    names = _names(columns)
+    if len(names) != 2:
+        raise KddaError(f'--columns: found "{columns}", expected two names: vi,en')
+    first, second = translated_texts(read_rows(Source(data)), (names[0], names[1]))
+    found = {model: hold(Embedder.load(model), first, second) for model in models}
+    if json_:
+        print(json.dumps([{"model": model, **vars(own), "margin": own.margin} for model, own in found.items()]))
+        return
+    from kdda.report import Table, to_markdown
+
+    header = ["model", f"{names[0]} → {names[1]}", f"{names[1]} → {names[0]}", "translations", "others", "margin"]
+    cells = {model: (own.forth, own.back, own.similarity, own.others, own.margin) for model, own in found.items()}
+    rows = [[model, *(f"{value:.1f}" for value in own)] for model, own in cells.items()]
+    notes = ["Nearest texts that are the translation, and mean cosines, of mean last states; all in per cent."]
+    print(to_markdown(Table(f"{len(first):,} translations", header, rows, notes)))
+
+
+@app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders that `kdda run --out` has written.")],
     out: Annotated[Path | None, typer.Option(help="A file ending in .html, .md, .tex or .csv.")] = None,

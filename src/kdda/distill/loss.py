@@ -98,8 +98,8 @@ class DistillationLoss:
     def weight(self, done: float) -> float:
         """λ when a part of all steps is done.
 
-        >>> DistillationLoss(Distill(weight=0.4, schedule="falling"), {}).weight(0.25)
-        0.30000000000000004
+        >>> DistillationLoss(Distill(weight=0.5, schedule="falling"), {}).weight(0.25)
+        0.375
         """
         parts = {"constant": 1.0, "falling": 1 - done, "rising": done}
         return self.settings.weight * parts[self.settings.schedule]
