@@ -159,3 +159,17 @@ def test_a_standardized_head_reads_states_of_unit_spread(tmp_path: Path) -> None
     seen = model.bert.pooler.dense(states)
     assert torch.allclose(seen.std(0), torch.full((16,), 0.5), atol=1e-3)
     assert torch.allclose(seen.mean(0), torch.zeros(16), atol=1e-3)
+
+
+def test_a_standardized_head_of_tokens_tells_them_apart_however_alike_their_states_are(tmp_path: Path) -> None:
+    own = load(make_model(tmp_path / "model"), head="question-answering")
+    drawn = own.model.qa_outputs.weight.detach().clone()
+    spread = torch.linspace(0.01, 0.1, 16)
+    states = 3 + spread * torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+    assert own.model.qa_outputs(states).std(dim=0).max() < 0.02
+    assert standardize_head(own.model, states)
+    logits = own.model.qa_outputs(states)
+    assert torch.allclose(logits.std(dim=0), torch.full((2,), 0.5), atol=1e-3)
+    assert torch.allclose(logits.mean(dim=0), torch.zeros(2), atol=1e-3)
+    measured = own.model.qa_outputs.weight * states.std(dim=0)  # in standard deviations it is the head that was drawn
+    assert torch.allclose(torch.nn.functional.cosine_similarity(measured, drawn), torch.ones(2), atol=1e-4)
