@@ -125,7 +125,7 @@ def fine_tune(job: Job, say: Say = print) -> Student:
     say(_facts(job, train, cut, vocabulary))
     lesson = Lesson(job.task, job.labels, train, dev, job.target, encoder, *_teachers(job, train, say))
     if job.training.head == "standardized" and checkpoint.new_head:
-        standardize_head(checkpoint.model, _first_states(checkpoint, encoder, train))
+        standardize_head(checkpoint.model, _states_read(job.task, checkpoint, encoder, train))
     # what was drawn above must not depend on which rooms drew; ranks drop out different states
     set_seed(job.seed + ranks.rank())
     trainer = _train(job, checkpoint, lesson)
@@ -162,15 +162,16 @@ def _memories(job: Job) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _first_states(
-    checkpoint: Checkpoint, encoder: Encoder, train: Mapping[str, Features]
-) -> Float[Tensor, "rows width"]:
-    """The first token's last state for some training rows of every language."""
+def _states_read(
+    task: Task, checkpoint: Checkpoint, encoder: Encoder, train: Mapping[str, Features]
+) -> Float[Tensor, "states width"]:
+    """Last states that a head reads, of some training rows of every language: the first token's, or all tokens'."""
     states = []
     for own in train.values():
-        every = -(-len(own.windows) // HEAD_ROWS)
-        inputs = encoder.pad(own.windows[::every])
-        states.append(last_hidden(checkpoint.model.base_model(**inputs))[:, 0])
+        rows = HEAD_ROWS if task.labelled else HEAD_ROWS // 8  # whose tokens are many
+        inputs = encoder.pad(own.windows[:: -(-len(own.windows) // rows)])
+        found = last_hidden(checkpoint.model.base_model(**inputs))
+        states.append(found[:, 0] if task.labelled else found[inputs["attention_mask"].bool()])
     return torch.cat(states)
 
 
