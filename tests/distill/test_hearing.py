@@ -144,6 +144,17 @@ def test_a_teacher_may_learn_from_more_rows_than_its_student(bench: Bench, comma
     assert code == 0 and "teacher aa: aa 40 rows" in text and "student-kdda, seed 1: aa 10 rows" in text
 
 
+def test_a_plan_counts_a_teachers_own_rows(bench: Bench, command: Any) -> None:
+    bench.values["data"]["aa"]["limit"] = {"train": 10}
+    steps = []
+    for rows in (10, 40):
+        bench.values["teachers"]["aa"] = {"model": str(bench.folder / "ta"), "rows": rows}
+        _, text, _ = command("plan", bench.write(), "--out", bench.folder / "runs")
+        (line,) = (line for line in text.splitlines() if line.startswith("| teacher aa"))
+        steps.append(int(line.split("|")[3]))
+    assert steps[1] == 4 * steps[0] > 0
+
+
 def test_a_teacher_that_wants_more_rows_than_there_are_is_refused(bench: Bench, command: Any) -> None:
     bench.values["teachers"]["aa"] = {"model": bench.values["teachers"]["aa"], "rows": 4000}
     code, _, message = command("run", bench.write(), "--out", bench.folder / "runs")

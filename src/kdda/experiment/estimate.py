@@ -115,7 +115,8 @@ class Estimate:
         for language, spec in sorted(made, key=str):
             lessons = lessons_of(self.recipe, self.task, self.data[language], language, spec)
             if not is_ready(spec, lessons, self.out / "teachers"):
-                steps = self._batches(spec, [language]) * self.recipe.teacher_training(spec).epochs
+                more = len(lessons.train) / len(self.data[language]["train"])  # a teacher may have rows of its own
+                steps = int(more * self._batches(spec, [language])) * self.recipe.teacher_training(spec).epochs
                 yield Preparation(language, spec), steps, self._fine_tuning(spec, [language], steps)
 
     def _steps(self, arm: str) -> int:
