@@ -11,7 +11,6 @@ import argparse
 import json
 import platform
 import random
-import resource
 import shutil
 import statistics
 import subprocess
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from page import replace
+from turns import peak_megabytes
 
 import kdda
 from kdda.data import Question, Schema, Source, check_rows, questions, read_rows
@@ -97,7 +97,7 @@ def large(texts: Sequence[str], folder: Path, count: int, rounds: int) -> list[F
 def measure(folder: Path, rounds: int) -> dict[str, float]:
     """What the process of `large` measures."""
     asked = [row.texts[0] for row in rows_of(EMBEDDED[1:])]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before = peak_megabytes()
     started = time.perf_counter()
     retriever = make_retriever("bm25", Index.open(folder))
     opened = time.perf_counter() - started
@@ -107,7 +107,7 @@ def measure(folder: Path, rounds: int) -> dict[str, float]:
         "median": 1000 * statistics.median(seconds),
         "p95": 1000 * statistics.quantiles(seconds, n=20)[-1],
         "open": opened,
-        "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "mb": peak_megabytes(),
         "before": before,
     }
 
