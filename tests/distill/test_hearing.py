@@ -156,6 +156,14 @@ def test_a_plan_counts_a_teachers_own_rows(bench: Bench, command: Any) -> None:
     assert steps[1] == 4 * steps[0] > 0
 
 
+def test_rows_that_a_recipe_leaves_out_are_not_missed(bench: Bench, command: Any) -> None:
+    own = bench.values["data"]["aa"]
+    own["labels"] = {LABELS[0]: LABELS[0], LABELS[1]: LABELS[1], LABELS[2]: None}
+    bench.values["teachers"]["aa"] = {"model": bench.values["teachers"]["aa"], "rows": 45}
+    code, text, _ = command("run", bench.write(), "--out", bench.folder / "runs", "--arms", "student-kdda")
+    assert code == 0 and "teacher aa: aa 30 rows" in text
+
+
 def test_a_teacher_that_wants_more_rows_than_there_are_is_refused(bench: Bench, command: Any) -> None:
     bench.values["teachers"]["aa"] = {"model": bench.values["teachers"]["aa"], "rows": 4000}
     code, _, message = command("run", bench.write(), "--out", bench.folder / "runs")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kdda.predict import Predictor
     from kdda.systems import Answer, Corpus
 
-PRECISION = "auto: bfloat16 where the processor has it, twice as fast, with other third digits; fp32; bf16."
+PRECISION = "auto: bfloat16 where the processor has it, faster, with other third digits; fp32; bf16."
 
 
 @app.command()

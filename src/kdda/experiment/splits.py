@@ -40,10 +40,11 @@ def read_split(recipe: Recipe, split: Split, language: str, task: Task, rows: in
         KddaError: there are fewer.
     """
     own = recipe.data[language]
-    found = _read(own.model_copy(update={"limit": {split: rows}}), split, language, recipe, task).examples
-    if len(found) < rows:
-        raise KddaError(f"teachers.{language}.rows: found {rows:,}, but {getattr(own, split)} has {len(found):,}")
-    return found
+    found = _read(own.model_copy(update={"limit": {split: rows}}), split, language, recipe, task)
+    there = len(found.examples) + found.left_out.total()  # rows that are left out were drawn, too
+    if there < rows:
+        raise KddaError(f"teachers.{language}.rows: found {rows:,}, but {getattr(own, split)} has {there:,}")
+    return found.examples
 
 
 def _read(own: Data, split: Split, language: str, recipe: Recipe, task: Task) -> Checked:

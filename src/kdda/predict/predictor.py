@@ -186,7 +186,7 @@ def load(name: str | Path, *, no_answer: bool | None = None, precision: str = "a
         name: a folder, or a Hub id.
         no_answer: whether "there is no answer" may be the answer; by default what the checkpoint says of itself,
             which only kdda's own do.
-        precision: ``auto``, bfloat16 where the device has the instructions, as in training: about twice as fast, with
+        precision: ``auto``, bfloat16 where the device has the instructions, as in training: faster, with
             probabilities that differ in the third digit; ``fp32`` for the same digits everywhere; ``bf16``. Exports
             have their own.
 
