@@ -153,6 +153,62 @@ def test_a_teacher_is_shown_beside_the_arms_that_heard_none_and_warned_of(runs: 
     assert "Teachers and the students" in write_report([runs], runs / "page.html")
 
 
+def heard(root: Path, arm: str, seed: int, share: float, teacher: float | None = None, **spec: Any) -> None:
+    """A run with its score on development rows, and its teacher's."""
+    distill = {} if teacher is None else {"weight": 0.3}
+    folder = write_run(root, arm, seed, share, **distill, teachers={"vi": {"model": "t", **spec}})
+    events = [
+        {"event": "final-dev", "language": "vi", "rows": 90, "accuracy": 55.0, "standard_error": 5.0, "seconds": 9.0}
+    ]
+    events[0]["macro_f1"] = 54.0
+    if teacher is not None:
+        events.append({"event": "final-teacher", "language": "vi", "model": "t", "accuracy": teacher, "seconds": 9.0})
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write("".join(json.dumps(event) + "\n" for event in events))
+
+
+def test_one_model_that_read_more_rows_is_another_teacher(tmp_path: Path) -> None:
+    heard(tmp_path, "student-da", 1, 0.6)
+    heard(tmp_path, "weak", 1, 0.6, 50.0)
+    heard(tmp_path, "strong", 1, 0.8, 70.0, rows=4000)
+    text = write_report([tmp_path], None)
+    assert re.search(r"\| vi, t +\| +50\.0 \| +55\.0 \|", text)
+    assert re.search(r"\| vi, t, 4,000 rows +\| +70\.0 \| +55\.0 \|", text)
+
+
+def test_gains_are_drawn_against_the_teachers_lead(tmp_path: Path) -> None:
+    heard(tmp_path, "student-da", 1, 0.6)
+    heard(tmp_path, "weak", 1, 0.6, 50.0)
+    title = "Gain over student-da against the teacher's lead"
+    assert title not in [part.title for part in report([tmp_path]).parts]  # one teacher draws no line
+    heard(tmp_path, "strong", 1, 0.8, 70.0, rows=4000)
+    assert title in [part.title for part in report([tmp_path]).parts]
+
+
+def test_a_choice_can_be_made_without_a_look_at_test_rows(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        heard(tmp_path, "student-da", seed, 0.6)
+        heard(tmp_path, "strong", seed, 0.8, 70.0)
+    text = write_report([tmp_path], None, dev=True)
+    assert "vi, development rows" in text and "90 development rows" in text and "55.0" in text
+    whole = write_report([tmp_path], None)
+    for run in find_runs(tmp_path):
+        assert f"{run.test['vi']['accuracy']:.1f}" not in text.replace("55.0", "").replace("70.0", "")
+    assert "test rows" in whole and " vi, test rows" not in text and "F1 by label" not in text
+
+
+def test_points_are_told_beside_the_seconds_that_they_cost(tmp_path: Path) -> None:
+    heard(tmp_path, "student-da", 1, 0.5)
+    heard(tmp_path, "louder", 1, 0.7, 70.0)
+    for metrics in tmp_path.rglob("louder/**/metrics.jsonl"):
+        metrics.write_text(metrics.read_text() + json.dumps({"event": "step", "step": 3, "seconds": 33.0}) + "\n")
+    plain, louder = (run.test["vi"]["accuracy"] for run in find_runs(tmp_path)[::-1])
+    table = next(t for t in report([tmp_path]).tables if t.title == "Cost")
+    assert table.header[-1] == "points a minute beyond student-da"
+    cost = {row[0]: row[-1] for row in table.rows}
+    assert cost["student-da"] == "" and float(cost["louder"]) == pytest.approx(2 * (louder - plain), abs=0.1)
+
+
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(KddaError, match="no folder"):
         report([tmp_path / "none"])

@@ -128,11 +128,12 @@ def report(
     out: Annotated[Path | None, typer.Option(help="A file ending in .html, .md, .tex or .csv.")] = None,
     arms: Annotated[str, typer.Option(help="Some of the arms: a,b. All by default.")] = "",
     seeds: Annotated[str, typer.Option(help="Some of the seeds: 1,2. All by default.")] = "",
+    dev: Annotated[bool, typer.Option("--dev", help="Development rows alone: what choices are made on.")] = False,
 ) -> None:
     """Tables, paired differences with intervals, costs and curves, from run folders alone."""
     from kdda.report import write_report
 
-    text = write_report(runs, out, names(arms) or None, numbers_of(seeds) or None)
+    text = write_report(runs, out, names(arms) or None, numbers_of(seeds) or None, dev)
     print(f"written: {out}" if out else text)
 
 

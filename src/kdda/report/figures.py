@@ -11,6 +11,7 @@ from typing import Any
 from kdda.errors import KddaError
 from kdda.evaluate import mean_sd
 from kdda.report.document import Figure, Table
+from kdda.report.paired import Difference
 from kdda.report.runs import Run
 
 TERMS = ("task", "transport")
@@ -60,6 +61,30 @@ def teachers_by_arm(worth: Table) -> Figure:
     axes.set_yticks(range(len(worth.rows)), [row[0] for row in reversed(worth.rows)], parse_math=False)
     axes.legend(fontsize="small")
     return drawn("Teachers and the students that heard none", figure)
+
+
+def gains_by_lead(runs: Sequence[Run], found: Sequence[Difference], language: str, metric: str) -> list[Figure]:
+    """What each arm gained by listening, against how much better its teacher is than the arm that heard none.
+
+    Both are of the target language: gains on test rows with intervals by row, leads on development rows. Arms are held
+    against the one that hears none and trains on most rows.
+    """
+    plain = next((run.arm for run in reversed(runs) if not run.listens), None)
+    dev = [run.dev[language][metric] for run in runs if run.arm == plain and language in run.dev]
+    spoken = {run.arm: run.teachers[language][metric] for run in runs if language in run.teachers}
+    points = [own for own in found if own.baseline == plain and own.arm in spoken]
+    if not dev or len({spoken[own.arm] for own in points}) < 2:
+        return []
+    what = metric.replace("_", " ")
+    figure, axes = _canvas(
+        f"the {language} teacher's lead over {plain}: {what}, development rows", "gain, test rows", 4.0
+    )
+    axes.axhline(0, color="0.6", linewidth=0.8)
+    for own in points:
+        lead, gain = spoken[own.arm] - fmean(dev), own.by_example
+        axes.errorbar(lead, gain.mean, yerr=[[gain.mean - gain.low], [gain.high - gain.mean]], fmt="o", color="C0")
+        axes.annotate(own.arm, (lead, gain.mean), textcoords="offset points", xytext=(5, 4), fontsize="small")
+    return [drawn(f"Gain over {plain} against the teacher's lead", figure)]
 
 
 def scores_by_weight(runs: Sequence[Run], language: str, metric: str) -> list[Figure]:

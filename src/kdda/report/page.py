@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from kdda.errors import KddaError, did_you_mean
 from kdda.report.document import FORMS, Document, Figure, Table
-from kdda.report.figures import curves, scores_by_arm, scores_by_weight, teachers_by_arm
-from kdda.report.paired import difference_table, differences
+from kdda.report.figures import curves, gains_by_lead, scores_by_arm, scores_by_weight, teachers_by_arm
+from kdda.report.paired import Difference, difference_table, differences
 from kdda.report.runs import METRICS, RECIPE, Run, find_runs, in_order, is_complete, is_system, row_scores
 from kdda.report.selection import listening, select_rates
 from kdda.report.systems import find_systems, systems_tables
@@ -31,12 +31,17 @@ class Scored:
 
 
 def write_report(
-    folders: Sequence[Path], out: Path | None, arms: Sequence[str] | None = None, seeds: Sequence[int] | None = None
+    folders: Sequence[Path],
+    out: Path | None,
+    arms: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    dev: bool = False,
 ) -> str:
     """The report of all finished runs below some folders; written in the form that the file's suffix names.
 
     Args:
         arms, seeds: leave the others out.
+        dev: nothing of the test rows: what a choice between arms is made on.
 
     Raises:
         KddaError: no run, runs of two recipes, or a form that is not there.
@@ -44,13 +49,15 @@ def write_report(
     form = FORMS.get(out.suffix.lower()) if out else FORMS[".md"]
     if form is None:
         raise KddaError(f'--out {out}: no form for "{out and out.suffix}"; there are {", ".join(FORMS)}')
-    text = form(report(folders, arms, seeds))
+    text = form(report(folders, arms, seeds, dev))
     if out:
         out.write_text(text, encoding="utf-8")
     return text
 
 
-def report(folders: Sequence[Path], arms: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> Document:
+def report(
+    folders: Sequence[Path], arms: Sequence[str] | None = None, seeds: Sequence[int] | None = None, dev: bool = False
+) -> Document:
     """The report as tables and figures."""
     for folder in folders:
         if not folder.is_dir():
@@ -65,22 +72,28 @@ def report(folders: Sequence[Path], arms: Sequence[str] | None = None, seeds: Se
     target = str(recipe["target"])
     runs, chosen = select_rates(runs, target, scored.metric)
     shown = list(dict.fromkeys(run.arm for run in runs))
-    found, worth = differences(runs, target), listening(runs, scored.metric)
+    title, lines = f"{recipe['name']}: {recipe['task']}, target {target}", [*_environment(runs), *chosen]
+    lines += [_unfinished(unfinished).strip("; ")] if unfinished else []
+    note, worth = str(recipe.get("note") or ""), listening(runs, scored.metric)
+    if dev:
+        table = comparison([replace(run, test=run.dev) for run in runs], target, scored, shown, note, "development")
+        return Document(title, lines, [table, *([worth] if worth else []), _data(runs), _cost(runs, shown, [])])
+    found = differences(runs, target)
     parts: list[Table | Figure] = [
-        comparison(runs, target, scored, shown, str(recipe.get("note") or "")),
+        comparison(runs, target, scored, shown, note),
         *([difference_table(found, scored.metric.replace("_", "-"))] if found else []),
         *([worth] if worth else []),
         *systems_tables([own for folder in folders for own in find_systems(folder)]),
         _breakdown(runs, shown, target),
         _data(runs),
-        _cost(runs, shown),
+        _cost(runs, shown, found),
         scores_by_arm(runs, target, scored.metric),
         *([teachers_by_arm(worth)] if worth else []),
+        *gains_by_lead(runs, found, target, scored.metric),
         *scores_by_weight(runs, target, scored.metric),
         *curves(runs),
     ]
-    lines = [*_environment(runs), *chosen, *([_unfinished(unfinished).strip("; ")] if unfinished else [])]
-    return Document(f"{recipe['name']}: {recipe['task']}, target {target}", lines, parts)
+    return Document(title, lines, parts)
 
 
 def _chosen(runs: Sequence[Run], arms: Sequence[str] | None, seeds: Sequence[int] | None) -> list[Run]:
@@ -163,17 +176,29 @@ def _data(runs: Sequence[Run]) -> Table:
     return Table("Data", header, rows)
 
 
-def _cost(runs: Sequence[Run], arms: Sequence[str]) -> Table:
-    rows = []
+def _cost(runs: Sequence[Run], arms: Sequence[str], found: Sequence[Difference]) -> Table:
+    """Seconds and memory; and what a minute more than that of the arm on most rows that hears no teacher has given."""
+    by_arm, rows = _by_arm(runs), []
+    plain = next((run.arm for run in reversed(runs) if not run.listens), "")
+    gains = {own.arm: own.by_example.mean for own in found if own.baseline == plain}
+    gains = {arm: gain for arm, gain in gains.items() if by_arm[arm][0].listens}
     for arm in arms:
-        own = _by_arm(runs)[arm]
+        own = by_arm[arm]
         peaks = [float(e["peak_mb"]) for run in own for e in run.events if e["event"] == "final-cost"]
         steps = [max((e.get("step", 0) for e in run.events), default=0) for run in own]
         each = [run.seconds / step for run, step in zip(own, steps, strict=True) if step]
         cells = [spread([run.seconds for run in own], digits=0), spread(each, digits=2) if each else ""]
-        rows.append([arm, *cells, spread(peaks, digits=0) if peaks else ""])
+        cells.append(spread(peaks, digits=0) if peaks else "")
+        if gains:
+            extra = fmean(run.seconds for run in own) - fmean(run.seconds for run in by_arm[plain])
+            cells.append(f"{60 * gains[arm] / extra:+.1f}".replace("-", "−") if arm in gains and extra > 0 else "")
+        rows.append([arm, *cells])
     notes = ["Seconds of training, all sittings. Peak memory is the process's, which may have run other arms before."]
-    return Table("Cost", ["arm", "seconds", "seconds a step", "peak MB"], rows, notes)
+    header = ["arm", "seconds", "seconds a step", "peak MB"]
+    if gains:
+        header.append(f"points a minute beyond {plain}")
+        notes.append("Teachers' own training, which all arms and seeds that hear them share, is in no arm's seconds.")
+    return Table("Cost", header, rows, notes)
 
 
 def _by_arm(runs: Sequence[Run]) -> dict[str, list[Run]]:

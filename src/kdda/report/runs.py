@@ -50,6 +50,19 @@ class Run:
         """Whether teachers spoke to it."""
         return self.recipe.get("arms", {}).get(self.arm, {}).get("distill", False) is not False
 
+    @property
+    def teachers(self) -> dict[str, dict[str, Any]]:
+        """Who spoke to it, by language: scores on development rows, and a name that tells one model's rows apart."""
+        changes = self.recipe.get("arms", {}).get(self.arm, {}).get("teachers") or {}
+        found = {}
+        for event in self.events:
+            if event["event"] == "final-teacher":
+                language = event["language"]
+                spec = {**(self.recipe.get("teachers", {}).get(language) or {}), **(changes.get(language) or {})}
+                rows = f", {spec['rows']:,} rows" if spec.get("rows") else ""
+                found[language] = {**event, "name": event["model"] + rows}
+        return found
+
 
 def in_order(runs: Sequence[Run]) -> list[Run]:
     """Arms that hear no teacher first, of these the ones on fewest rows; then by name and seed."""

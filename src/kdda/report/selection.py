@@ -37,7 +37,7 @@ def select_rates(runs: Sequence[Run], language: str, metric: str) -> tuple[list[
 
 def listening(runs: Sequence[Run], metric: str) -> Table | None:
     """Each teacher beside the arms that heard none, on its language's development rows; None where no teacher spoke."""
-    said = {(e["language"], e["model"]): e[metric] for r in runs for e in r.events if e["event"] == "final-teacher"}
+    said = {(language, own["name"]): own[metric] for r in runs for language, own in r.teachers.items()}
     if not said:
         return None
     plain = list(dict.fromkeys(run.arm for run in runs if not run.listens))

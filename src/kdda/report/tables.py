@@ -21,12 +21,15 @@ class Scored(Protocol):
     def scores(self) -> tuple[str, ...]: ...
 
 
-def comparison(runs: Sequence[Run], language: str, task: Scored, arms: Sequence[str], note: str = "") -> Table:
+def comparison(
+    runs: Sequence[Run], language: str, task: Scored, arms: Sequence[str], note: str = "", split: str = "test"
+) -> Table:
     """Arms against each other on one language's test rows; differences are paired by seed.
 
     Args:
         task: its scores are shown, its metric is compared.
         arms: their order.
+        split: which rows the scores of `runs` are of, where they are not the test rows.
     """
     by_arm = {arm: {run.seed: run for run in runs if run.arm == arm and language in run.test} for arm in arms}
     shown = [arm for arm in arms if by_arm[arm]]
@@ -38,7 +41,7 @@ def comparison(runs: Sequence[Run], language: str, task: Scored, arms: Sequence[
         "seconds",
     ]
     rows = [_row(by_arm, arm, baselines, language, task) for arm in shown]
-    return Table(f"{language}, test rows", header, rows, _notes(by_arm, shown, language, task.metric, note))
+    return Table(f"{language}, {split} rows", header, rows, _notes(by_arm, shown, language, task.metric, note, split))
 
 
 def _row(
@@ -70,7 +73,9 @@ def spread(values: Sequence[float], signed: bool = False, digits: int = 1) -> st
     return text if sd is None else f"{text} ± {sd:.{digits}f}"
 
 
-def _notes(by_arm: dict[str, dict[int, Run]], shown: Sequence[str], language: str, score: str, note: str) -> list[str]:
+def _notes(
+    by_arm: dict[str, dict[int, Run]], shown: Sequence[str], language: str, score: str, note: str, split: str
+) -> list[str]:
     seeds = {arm: sorted(by_arm[arm]) for arm in shown}
     counts = {len(s) for s in seeds.values()}
     notes = []
@@ -80,15 +85,17 @@ def _notes(by_arm: dict[str, dict[int, Run]], shown: Sequence[str], language: st
         notes.append(f"Seeds differ between arms ({seeds}); differences use the common ones.")
     elif counts:
         notes.append(f"Mean ± sample sd over seeds {', '.join(map(str, next(iter(seeds.values()))))}.")
-    notes += _sampling_error(by_arm, shown, language, score)
+    notes += _sampling_error(by_arm, shown, language, score, split)
     return [*notes, note] if note else notes
 
 
-def _sampling_error(by_arm: dict[str, dict[int, Run]], shown: Sequence[str], language: str, score: str) -> list[str]:
+def _sampling_error(
+    by_arm: dict[str, dict[int, Run]], shown: Sequence[str], language: str, score: str, split: str
+) -> list[str]:
     first = next((run for arm in shown for run in by_arm[arm].values()), None)
     if first is None:
         return []
     own, name = first.test[language], score.replace("_", "-")
     compared = [f"Differences (vs) are of {name}."] if len(shown) > 1 else []
     error = f"one run's {name} has a standard error of about {own['standard_error']:.1f} points"
-    return [*compared, f"{own['rows']} test rows: {error}."]
+    return [*compared, f"{own['rows']} {split} rows: {error}."]
