@@ -61,6 +61,19 @@ def test_the_command_holds_models_against_each_other(tmp_path: Path, command: An
     assert json.loads(text)[0]["forth"] == 100  # every text is its own nearest
 
 
+def test_a_model_can_be_held_as_shallow_as_a_student_begins(tmp_path: Path, command: Any) -> None:
+    deep = make_model(tmp_path / "deep")
+    rows = [{"vi": "cat runs", "en": "dog"}, {"vi": "hen", "en": "hen"}, {"vi": "fish", "en": "not fish"}]
+    data = write_rows(tmp_path / "pairs.jsonl", rows)
+
+    def said(*options: str) -> Any:
+        return json.loads(command("translations", deep, "--data", data, "--json", *options)[1])[0]
+
+    assert said("--layers", "2") == said() != said("--layers", "1")
+    code, _, error = command("translations", deep, "--data", data, "--layers", "3")
+    assert code != 0 and "expected 1 to 2" in error
+
+
 @pytest.mark.parametrize(
     ("rows", "columns", "said"),
     [

@@ -68,6 +68,9 @@ def translations(
     models: Annotated[list[str], typer.Argument(help="Any encoders: folders of students, mini models, Hub ids.")],
     data: Annotated[str, typer.Option(help="A file whose rows hold a text and its translation.")],
     columns: Annotated[str, typer.Option(help="The two columns.")] = "vi,en",
+    layers: Annotated[
+        int | None, typer.Option(help="Keep so many of each model, as a recipe's student does; all by default.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print a list of objects.")] = False,
 ) -> None:
     """Say how well models' vectors find the translations of texts, before a fine-tuning and after."""
@@ -79,7 +82,7 @@ def translations(
     if len(sides) != 2:
         raise KddaError(f'--columns: found "{columns}", expected two names: vi,en')
     first, second = translated_texts(read_rows(Source(data)), (sides[0], sides[1]))
-    found = {model: hold(Embedder.load(model), first, second) for model in models}
+    found = {model: hold(Embedder.load(model, layers), first, second) for model in models}
     if json_:
         print(json.dumps([{"model": model, **vars(own), "margin": own.margin} for model, own in found.items()]))
         return

@@ -43,13 +43,16 @@ class Embedder:
         self.encoder = checkpoint.encoder(position_limit(checkpoint.model.config))
 
     @classmethod
-    def load(cls, name: str) -> Embedder:
+    def load(cls, name: str, layers: int | None = None) -> Embedder:
         """A folder, a Hub id or a mini model; a folder is remembered by its whole path.
 
+        Args:
+            layers: keep this many, evenly spaced; all by default.
+
         Raises:
-            KddaError: no such model.
+            KddaError: no such model, or one of fewer layers.
         """
-        return cls(load(str(Path(name).resolve()) if Path(name).is_dir() else name))
+        return cls(load(str(Path(name).resolve()) if Path(name).is_dir() else name, layers=layers))
 
     def vectors(self, texts: Sequence[str]) -> Float32[ndarray, "texts width"]:
         out = np.zeros((len(texts), self.width), np.float32)
