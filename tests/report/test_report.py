@@ -176,6 +176,16 @@ def test_one_model_that_read_more_rows_is_another_teacher(tmp_path: Path) -> Non
     assert re.search(r"\| vi, t, 4,000 rows +\| +70\.0 \| +55\.0 \|", text)
 
 
+def test_a_teachers_folder_is_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    heard(tmp_path / "runs", "student-da", 1, 0.6)
+    heard(tmp_path / "runs", "deep", 1, 0.6, 50.0)
+    for metrics in tmp_path.rglob("deep/**/metrics.jsonl"):
+        metrics.write_text(metrics.read_text().replace('"model": "t"', f'"model": "{tmp_path}/teachers/seed-1/model"'))
+    text = write_report([tmp_path / "runs"], None)
+    assert "| vi, teachers/seed-1/model |" in text and str(tmp_path) not in text
+
+
 def test_gains_are_drawn_against_the_teachers_lead(tmp_path: Path) -> None:
     heard(tmp_path, "student-da", 1, 0.6)
     heard(tmp_path, "weak", 1, 0.6, 50.0)

@@ -60,8 +60,15 @@ class Run:
                 language = event["language"]
                 spec = {**(self.recipe.get("teachers", {}).get(language) or {}), **(changes.get(language) or {})}
                 rows = f", {spec['rows']:,} rows" if spec.get("rows") else ""
-                found[language] = {**event, "name": event["model"] + rows}
+                found[language] = {**event, "name": _from_here(event["model"]) + rows}
         return found
+
+
+def _from_here(model: str) -> str:
+    """A model's name; a folder below the working directory by its way from there."""
+    path = Path(model)
+    below = path.is_absolute() and path.is_relative_to(Path.cwd())
+    return str(path.relative_to(Path.cwd())) if below else model
 
 
 def in_order(runs: Sequence[Run]) -> list[Run]:
