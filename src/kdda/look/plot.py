@@ -11,7 +11,8 @@ from kdda.errors import KddaError, did_you_mean
 from kdda.look.plan import Reader, plan_between
 from kdda.report import listening, select_rates
 from kdda.report.document import Figure
-from kdda.report.figures import curves, scores_by_weight, teachers_by_arm
+from kdda.report.figures import curves, gains_by_lead, scores_by_weight, teachers_by_arm
+from kdda.report.paired import differences
 from kdda.report.plans import plan_figures
 from kdda.report.runs import MODEL, Run, find_runs
 
@@ -72,7 +73,9 @@ def _of_runs(runs: Sequence[Run]) -> Iterator[Figure]:
         runs, _ = select_rates(runs, target, metric)
     yield from curves(runs)
     if metric:
-        yield from scores_by_weight([run for run in runs if target in run.test], target, metric)
+        tested = [run for run in runs if target in run.test]
+        yield from scores_by_weight(tested, target, metric)
+        yield from gains_by_lead(tested, differences(tested, target), target, metric)
         if worth := listening(runs, metric):
             yield teachers_by_arm(worth)
 

@@ -12,7 +12,7 @@ from kdda.errors import KddaError
 from kdda.evaluate import mean_sd
 from kdda.report.document import Figure, Table
 from kdda.report.paired import Difference
-from kdda.report.runs import Run
+from kdda.report.runs import Run, baseline
 
 TERMS = ("task", "transport")
 
@@ -66,12 +66,15 @@ def teachers_by_arm(worth: Table) -> Figure:
 def gains_by_lead(runs: Sequence[Run], found: Sequence[Difference], language: str, metric: str) -> list[Figure]:
     """What each arm gained by listening, against how much better its teacher is than the arm that heard none.
 
-    Both are of the target language: gains on test rows with intervals by row, leads on development rows. Arms are held
-    against the one that hears none and trains on most rows.
+    Both are of the target language: gains on test rows with intervals by row, leads on development rows. Arms whose
+    student is another, or is trained otherwise, are left out.
     """
-    plain = next((run.arm for run in reversed(runs) if not run.listens), None)
-    dev = [run.dev[language][metric] for run in runs if run.arm == plain and language in run.dev]
-    spoken = {run.arm: run.teachers[language][metric] for run in runs if language in run.teachers}
+    plain = baseline(runs)
+    like = (
+        [run for run in runs if run.made_as == next(own.made_as for own in runs if own.arm == plain)] if plain else []
+    )
+    dev = [run.dev[language][metric] for run in like if run.arm == plain and language in run.dev]
+    spoken = {run.arm: run.teachers[language][metric] for run in like if language in run.teachers}
     points = [own for own in found if own.baseline == plain and own.arm in spoken]
     if not dev or len({spoken[own.arm] for own in points}) < 2:
         return []

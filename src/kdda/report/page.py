@@ -13,7 +13,7 @@ from kdda.errors import KddaError, did_you_mean
 from kdda.report.document import FORMS, Document, Figure, Table
 from kdda.report.figures import curves, gains_by_lead, scores_by_arm, scores_by_weight, teachers_by_arm
 from kdda.report.paired import Difference, difference_table, differences
-from kdda.report.runs import METRICS, RECIPE, Run, find_runs, in_order, is_complete, is_system, row_scores
+from kdda.report.runs import METRICS, RECIPE, Run, baseline, find_runs, in_order, is_complete, is_system, row_scores
 from kdda.report.selection import listening, select_rates
 from kdda.report.systems import find_systems, systems_tables
 from kdda.report.tables import comparison, spread
@@ -179,7 +179,7 @@ def _data(runs: Sequence[Run]) -> Table:
 def _cost(runs: Sequence[Run], arms: Sequence[str], found: Sequence[Difference]) -> Table:
     """Seconds and memory; and what a minute more than that of the arm on most rows that hears no teacher has given."""
     by_arm, rows = _by_arm(runs), []
-    plain = next((run.arm for run in reversed(runs) if not run.listens), "")
+    plain = baseline(runs) or ""
     gains = {own.arm: own.by_example.mean for own in found if own.baseline == plain}
     gains = {arm: gain for arm, gain in gains.items() if by_arm[arm][0].listens}
     for arm in arms:

@@ -51,6 +51,12 @@ class Run:
         return self.recipe.get("arms", {}).get(self.arm, {}).get("distill", False) is not False
 
     @property
+    def made_as(self) -> tuple[Any, Any]:
+        """What sets its student and training apart from other arms'."""
+        own = self.recipe.get("arms", {}).get(self.arm, {})
+        return own.get("student"), own.get("training")
+
+    @property
     def teachers(self) -> dict[str, dict[str, Any]]:
         """Who spoke to it, by language: scores on development rows, and a name that tells one model's rows apart."""
         changes = self.recipe.get("arms", {}).get(self.arm, {}).get("teachers") or {}
@@ -85,6 +91,12 @@ def plain_arms(runs: Sequence[Run]) -> list[str]:
     """The arms that others are held against: those that hear no teacher, or the first one where all do."""
     plain = dict.fromkeys(run.arm for run in runs if not run.listens)
     return list(plain) or [run.arm for run in runs[:1]]
+
+
+def baseline(runs: Sequence[Run]) -> str | None:
+    """The arm that a gain by listening is told against: it hears none and trains on most rows; the first of equals."""
+    plain = [run for run in runs if not run.listens]
+    return min(plain, key=lambda run: (-_size(run), run.arm)).arm if plain else None
 
 
 class RowScore(NamedTuple):
