@@ -83,6 +83,7 @@ def gains_by_lead(runs: Sequence[Run], found: Sequence[Difference], language: st
         f"the {language} teacher's lead over {plain}: {what}, development rows", "gain, test rows", 4.0
     )
     axes.axhline(0, color="0.6", linewidth=0.8)
+    axes.margins(x=0.2)  # names stand beside their points
     for own in points:
         lead, gain = spoken[own.arm] - fmean(dev), own.by_example
         axes.errorbar(lead, gain.mean, yerr=[[gain.mean - gain.low], [gain.high - gain.mean]], fmt="o", color="C0")
