@@ -210,13 +210,15 @@ def test_a_choice_can_be_made_without_a_look_at_test_rows(tmp_path: Path) -> Non
 def test_points_are_told_beside_the_seconds_that_they_cost(tmp_path: Path) -> None:
     heard(tmp_path, "student-da", 1, 0.5)
     heard(tmp_path, "louder", 1, 0.7, 70.0)
+    heard(tmp_path, "as-long", 1, 0.7, 70.0)
     for metrics in tmp_path.rglob("louder/**/metrics.jsonl"):
         metrics.write_text(metrics.read_text() + json.dumps({"event": "step", "step": 3, "seconds": 33.0}) + "\n")
-    plain, louder = (run.test["vi"]["accuracy"] for run in find_runs(tmp_path)[::-1])
+    _, louder, plain = (run.test["vi"]["accuracy"] for run in find_runs(tmp_path))
     table = next(t for t in report([tmp_path]).tables if t.title == "Cost")
     assert table.header[-1] == "points a minute beyond student-da"
     cost = {row[0]: row[-1] for row in table.rows}
-    assert cost["student-da"] == "" and float(cost["louder"]) == pytest.approx(2 * (louder - plain), abs=0.1)
+    assert cost["student-da"] == cost["as-long"] == ""
+    assert float(cost["louder"]) == pytest.approx(2 * (louder - plain), abs=0.1)
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:

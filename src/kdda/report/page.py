@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from kdda.errors import KddaError, did_you_mean
+from kdda.evaluate import mean_sd
 from kdda.report.document import FORMS, Document, Figure, Table
 from kdda.report.figures import curves, gains_by_lead, scores_by_arm, scores_by_weight, teachers_by_arm
 from kdda.report.paired import Difference, difference_table, differences
@@ -190,14 +191,19 @@ def _cost(runs: Sequence[Run], arms: Sequence[str], found: Sequence[Difference])
         cells = [spread([run.seconds for run in own], digits=0), spread(each, digits=2) if each else ""]
         cells.append(spread(peaks, digits=0) if peaks else "")
         if gains:
-            extra = fmean(run.seconds for run in own) - fmean(run.seconds for run in by_arm[plain])
-            cells.append(f"{60 * gains[arm] / extra:+.1f}".replace("-", "−") if arm in gains and extra > 0 else "")
+            mean, sd = mean_sd([run.seconds for run in by_arm[plain]])
+            extra = fmean(run.seconds for run in own) - mean
+            told = arm in gains and extra > (sd or 0)
+            cells.append(f"{60 * gains[arm] / extra:+.1f}".replace("-", "−") if told else "")
         rows.append([arm, *cells])
     notes = ["Seconds of training, all sittings. Peak memory is the process's, which may have run other arms before."]
     header = ["arm", "seconds", "seconds a step", "peak MB"]
     if gains:
         header.append(f"points a minute beyond {plain}")
-        notes.append("Teachers' own training, which all arms and seeds that hear them share, is in no arm's seconds.")
+        notes.append(
+            f"Points a minute: blank where an arm's minutes are within the spread of {plain}'s. Teachers' own training, "
+            "which all arms and seeds that hear them share, is in no arm's seconds."
+        )
     return Table("Cost", header, rows, notes)
 
 
