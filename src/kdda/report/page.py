@@ -201,8 +201,8 @@ def _cost(runs: Sequence[Run], arms: Sequence[str], found: Sequence[Difference])
     if gains:
         header.append(f"points a minute beyond {plain}")
         notes.append(
-            f"Points a minute: blank where an arm's minutes are within the spread of {plain}'s. Teachers' own training, "
-            "which all arms and seeds that hear them share, is in no arm's seconds."
+            f"Points a minute: blank where an arm's minutes are within the spread of {plain}'s. Teachers' own "
+            "training, which all arms and seeds that hear them share, is in no arm's seconds."
         )
     return Table("Cost", header, rows, notes)
 
