@@ -181,8 +181,7 @@ def _cost(runs: Sequence[Run], arms: Sequence[str], found: Sequence[Difference])
     """Seconds and memory; and what a minute more than that of the arm on most rows that hears no teacher has given."""
     by_arm, rows = _by_arm(runs), []
     plain = baseline(runs) or ""
-    gains = {own.arm: own.by_example.mean for own in found if own.baseline == plain}
-    gains = {arm: gain for arm, gain in gains.items() if by_arm[arm][0].listens}
+    gains = {own.arm: own for own in found if own.baseline == plain}
     for arm in arms:
         own = by_arm[arm]
         peaks = [float(e["peak_mb"]) for run in own for e in run.events if e["event"] == "final-cost"]
@@ -191,20 +190,25 @@ def _cost(runs: Sequence[Run], arms: Sequence[str], found: Sequence[Difference])
         cells = [spread([run.seconds for run in own], digits=0), spread(each, digits=2) if each else ""]
         cells.append(spread(peaks, digits=0) if peaks else "")
         if gains:
-            mean, sd = mean_sd([run.seconds for run in by_arm[plain]])
-            extra = fmean(run.seconds for run in own) - mean
-            told = arm in gains and extra > (sd or 0)
-            cells.append(f"{60 * gains[arm] / extra:+.1f}".replace("-", "−") if told else "")
+            cells.append(_a_minute(gains[arm], own, by_arm[plain]) if arm in gains else "")
         rows.append([arm, *cells])
     notes = ["Seconds of training, all sittings. Peak memory is the process's, which may have run other arms before."]
     header = ["arm", "seconds", "seconds a step", "peak MB"]
     if gains:
         header.append(f"points a minute beyond {plain}")
         notes.append(
-            f"Points a minute: blank where an arm's minutes are within the spread of {plain}'s. Teachers' own "
-            "training, which all arms and seeds that hear them share, is in no arm's seconds."
+            f"Points a minute: blank within twice the spread of {plain}'s minutes, which one seed does not have. "
+            "Teachers' own training, which all arms and seeds that hear them share, is in no arm's seconds."
         )
     return Table("Cost", header, rows, notes)
+
+
+def _a_minute(found: Difference, ours: Sequence[Run], theirs: Sequence[Run]) -> str:
+    """Points for each minute more, over the seeds that both have run; nothing where minutes may differ by chance."""
+    _, sd = mean_sd([run.seconds for run in theirs])
+    means = [fmean(run.seconds for run in own if run.seed in found.seeds) for own in (ours, theirs)]
+    extra = means[0] - means[1]
+    return "" if sd is None or extra <= 2 * sd else f"{60 * found.by_example.mean / extra:+.1f}".replace("-", "−")
 
 
 def _by_arm(runs: Sequence[Run]) -> dict[str, list[Run]]:
