@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from kdda.distill import DistillationLoss
+from kdda.distill import DistillationLoss, check_attended
 from kdda.distill.cache import TeacherStates, TeacherWindows
+from kdda.errors import KddaError
 from kdda.models import Checkpoint, load
 from kdda.recipe import Distill
 from kdda.report import read_metrics
@@ -64,13 +65,45 @@ def test_the_term_of_several_layers_is_the_mean_of_theirs() -> None:
 
 def test_special_tokens_can_be_left_out_on_both_sides(teacher: Checkpoint) -> None:
     encoder = teacher.encoder(64)
-    every, texts = (TeacherWindows(encoder, EXCERPTS, specials=own) for own in (True, False))
+    every, texts = (TeacherWindows(encoder, EXCERPTS, tokens) for tokens in ("all", "text"))
     assert (every.lengths - texts.lengths == SPECIALS).all() and every.digest != texts.digest
     windows = encoder.encode(*zip(*PAIRS, strict=True))
     mask, said = Encoder.text_mask(windows), TeacherStates(teacher, every, LABELS).batch(range(3))
     assert mask.sum(dim=1).tolist() == texts.lengths.tolist()
     alone = TeacherStates(teacher, texts, LABELS).batch(range(3))
     assert alone.mask is not None and torch.allclose(alone.states[alone.mask], said.states[mask], atol=1e-6)
+
+
+@pytest.mark.parametrize("depth", [0.5, 1.0])
+def test_attended_tokens_have_the_mass_that_the_first_one_pays_them(teacher: Checkpoint, depth: float) -> None:
+    encoder = teacher.encoder(64)
+    said = TeacherStates(teacher, TeacherWindows(encoder, EXCERPTS, "attended"), LABELS, depth=depth).batch(range(3))
+    plain = TeacherStates(teacher, TeacherWindows(encoder, EXCERPTS), LABELS, depth=depth)
+    teacher.model.set_attn_implementation("eager")
+    with torch.no_grad():
+        inputs = encoder.pad(encoder.encode(*zip(*PAIRS, strict=True)))
+        layers = teacher.model(**inputs, output_attentions=True).attentions
+    want = layers[int(2 * depth) - 1].mean(dim=1)[:, 0]
+    assert said.mask is not None and said.mask.shape == want.shape and torch.allclose(said.mask, want, atol=1e-6)
+    assert torch.allclose(said.states, plain.batch(range(3)).states, atol=1e-6)
+
+
+def test_masses_are_stored_beside_the_states_that_they_weigh(teacher: Checkpoint, tmp_path: Path) -> None:
+    read = TeacherWindows(teacher.encoder(64), EXCERPTS, "attended")
+    asked, stored = (TeacherStates(teacher, read, LABELS, store) for store in (None, tmp_path))
+    again = TeacherStates(teacher, read, LABELS, tmp_path)
+    assert (stored.written, again.written) == (1, 0) and again.scale == stored.scale
+    for own in (stored, again):
+        assert torch.allclose(own.batch([2, 0]).mask, asked.batch([2, 0]).mask, atol=1e-6)  # type: ignore[arg-type]
+    assert TeacherStates(teacher, TeacherWindows(teacher.encoder(64), EXCERPTS), LABELS, tmp_path).written == 1
+    assert stored.store is not None and read.stored_bytes(16) == int(read.lengths.sum()) * (2 * 16 + 4)
+
+
+def test_masses_are_refused_where_they_would_not_be_heard() -> None:
+    with pytest.raises(KddaError, match="attended gives tokens masses, and objective: sliced takes them all alike"):
+        DistillationLoss(Distill(tokens="attended", objective="sliced"), {})
+    with pytest.raises(KddaError, match=r"built as BERT is .* and there/it is of type mpnet; take tokens: all"):
+        check_attended("there/it", "mpnet")
 
 
 def test_a_gate_hears_a_teacher_where_it_is_right_and_not_where_it_is_wrong() -> None:
@@ -123,7 +156,15 @@ def test_a_recipe_asks_for_all_of_it_and_the_run_says_what_it_heard(bench: Bench
 
 @pytest.mark.parametrize(
     "change",
-    ["depths=[0.5, 1.0]", "tokens=text", "gate=correct", "gate=confident", "logits=1.0", "schedule=falling"],
+    [
+        "depths=[0.5, 1.0]",
+        "tokens=text",
+        "tokens=attended",
+        "gate=correct",
+        "gate=confident",
+        "logits=1.0",
+        "schedule=falling",
+    ],
 )
 def test_each_choice_changes_what_is_learnt(bench: Bench, command: Any, change: str) -> None:
     bench.values["training"]["epochs"] = 1
@@ -146,14 +187,41 @@ def test_a_teacher_may_learn_from_more_rows_than_its_student(bench: Bench, comma
 
 def test_a_plan_counts_a_teachers_own_rows(bench: Bench, command: Any) -> None:
     bench.values["data"]["aa"]["limit"] = {"train": 10}
-    steps = []
-    for rows in (10, 40):
+    for rows, steps in ((10, 4), (40, 10)):  # twice, in batches of 8
         bench.values["teachers"]["aa"] = {"model": str(bench.folder / "ta"), "rows": rows}
         _, text, _ = command("plan", bench.write(), "--out", bench.folder / "runs")
-        work = text.partition("| teacher or arm")[2]
-        (line,) = (line for line in work.splitlines() if line.startswith("| teacher aa, "))
-        steps.append(int(line.split("|")[3]))
-    assert steps[1] == 4 * steps[0] > 0
+        assert planned(text, "teacher aa, ") == steps
+
+
+def planned(text: str, work: str) -> int:
+    """The steps that a plan announces for some work."""
+    (line,) = (line for line in text.partition("| teacher or arm")[2].splitlines() if line.startswith(f"| {work}"))
+    return int(line.split("|")[3])
+
+
+def test_an_arm_may_train_on_other_rows_than_the_recipes(bench: Bench, command: Any) -> None:
+    bench.values["data"]["aa"]["limit"] = {"train": 10}
+    bench.values["arms"] = {"few": {}, "many": {"rows": {"aa": 40}}}
+    _, text, _ = command("plan", bench.write(), "--out", bench.folder / "runs")
+    assert planned(text, "many") - planned(text, "few") == 2 * (40 // 8 - 2)
+    code, text, _ = command("run", bench.write(), "--out", bench.folder / "runs")
+    assert code == 0 and "few, seed 1: aa 10 rows" in text and "many, seed 1: aa 40 rows" in text
+    card = bench.folder / "runs" / "nli" / "many" / "seed-1" / "model" / "README.md"
+    assert "| aa | none | 40 |" in card.read_text()
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ({"aa": 10_000}, "arms.many.rows.aa: found 10,000, but "),
+        ({"xx": 10}, 'arms.many.rows: language "xx" has no entry under data'),
+        ({"aa": 0}, "arms.many.rows.aa: found 0, expected: "),
+    ],
+)
+def test_rows_that_an_arm_cannot_have_are_named(bench: Bench, command: Any, rows: dict[str, int], said: str) -> None:
+    bench.values["arms"] = {"many": {"rows": rows}}
+    code, text, errors = command("run", bench.write(), "--out", bench.folder / "runs")
+    assert code == 2 and said in text + errors and "Traceback" not in text + errors
 
 
 def test_rows_that_a_recipe_leaves_out_are_not_missed(bench: Bench, command: Any) -> None:

@@ -1,6 +1,7 @@
 """Every objective: one signature, masked, batched, differentiable, and equal to its formula where that is short."""
 
 import sys
+from dataclasses import replace
 
 import ot
 import pytest
@@ -49,6 +50,23 @@ def test_an_objective_gives_one_finite_value_a_text_and_a_gradient(name):
     grad = logits.grad if name == "kd-logits" else states.grad
     assert grad.isfinite().all()
     assert grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"kd-logits", "sinkhorn-aaai22", "sliced"}))
+def test_a_token_of_twice_the_mass_is_two_tokens(name):
+    student, teacher = sides()
+    masses = 0.1 * student.mask * torch.tensor([1.0, 2.0, 1.0, 3.0, 1.0, 1.0, 1.0], dtype=torch.float64)
+    copies = torch.tensor([0, 1, 1, 2, 3, 3, 3, 4, 5, 6])
+    heavy = OBJECTIVES[name](replace(student, mask=masses), teacher, RAW).value
+    many = OBJECTIVES[name](Side(student.states[:, copies], student.mask[:, copies]), teacher, RAW).value
+    assert torch.allclose(heavy, many, rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(heavy[:2], OBJECTIVES[name](student, teacher, RAW).value[:2], rtol=1e-2)
+
+
+def test_sliced_refuses_masses():
+    student, teacher = sides()
+    with pytest.raises(ValueError, match="'sliced' takes all tokens of a text alike, and the student's have masses"):
+        OBJECTIVES["sliced"](replace(student, mask=student.mask.double()), teacher, RAW)
 
 
 @pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"kd-logits", "sinkhorn-aaai22"}))

@@ -1,6 +1,7 @@
 """The divergence is held to its identities, not to stored numbers."""
 
 import geomloss
+import numpy as np
 import ot
 import pytest
 import torch
@@ -150,6 +151,30 @@ def test_values_agree_with_pot_where_it_converges(clouds):
         assert torch.allclose(out.plan()[row], torch.from_numpy(plan), atol=1e-8)
 
 
+def test_plans_between_masses_agree_with_pot(clouds):
+    x, y = clouds()
+    masses = [
+        torch.rand(3, length, dtype=x.dtype, generator=torch.Generator().manual_seed(length)) for length in (7, 5)
+    ]
+    out = entropic_transport(x, y, x_mask=masses[0], y_mask=masses[1], epsilon=1.0, tolerance=1e-10)
+    for row in range(3):
+        cost = 0.5 * ot.dist(x[row].numpy(), y[row].numpy())
+        a, b = ((own[row] / own[row].sum()).numpy() for own in masses)
+        plan = ot.sinkhorn(a, b, cost, 1.0, method="sinkhorn_log", numItermax=20_000, stopThr=1e-13)
+        assert torch.allclose(out.plan()[row], torch.from_numpy(plan), atol=1e-8)
+        entropy = (plan * np.log(plan / (a[:, None] * b))).sum()
+        assert float(out.value[row]) == pytest.approx((plan * cost).sum() + entropy, abs=1e-8)
+
+
+def test_masses_that_are_all_alike_are_a_mask(clouds):
+    x, y = clouds(dtype=torch.float32)
+    x_mask, y_mask = masks(3, 7), masks(3, 5)
+    want = sinkhorn_divergence(x, y, x_mask=x_mask, y_mask=y_mask, scale="teacher")
+    out = sinkhorn_divergence(x, y, x_mask=x_mask.float(), y_mask=3 * y_mask.float(), scale="teacher")
+    assert torch.allclose(out.value, want.value, rtol=1e-5)
+    assert torch.allclose(out.plan(), want.plan(), atol=1e-6)
+
+
 def test_values_agree_with_geomloss_where_it_converges(clouds):
     x, y = clouds(width=2)
     loss = geomloss.SamplesLoss("sinkhorn", p=2, blur=1.0, scaling=0.99, backend="tensorized")
@@ -246,3 +271,26 @@ def test_any_ragged_batch_is_certified_and_equals_its_texts_one_by_one(batch, n,
 
 def test_the_plain_oracle_knows_a_case_by_heart():
     assert torch.allclose(plain_sinkhorn(torch.tensor([[0.5], [8.0]]), 0.1), torch.tensor(4.25, dtype=torch.float64))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    n=st.integers(1, 40),
+    m=st.integers(1, 40),
+    epsilon=st.sampled_from([0.5, 0.05, 0.005]),
+    steepness=st.sampled_from([1.0, 4.0, 9.0]),
+    seed=st.integers(0, 99),
+)
+def test_masses_of_any_steepness_are_certified_and_right(n, m, epsilon, steepness, seed):
+    generator = torch.Generator().manual_seed(seed)
+    x, y = torch.randn(2, n, 8, generator=generator), torch.randn(2, m, 8, generator=generator)
+    a, b = ((steepness * -torch.rand(2, length, generator=generator)).exp() for length in (n, m))
+    out = sinkhorn_divergence(x, y, x_mask=a, y_mask=b, epsilon=epsilon, scale=8.0)
+    assert out.converged.all()
+    plan = out.plan()
+    assert torch.allclose(plan.sum(dim=2), a / a.sum(dim=1, keepdim=True), atol=1e-4)
+    assert torch.allclose(plan.sum(dim=1), b / b.sum(dim=1, keepdim=True), atol=1e-4)
+    want = sinkhorn_divergence(
+        x.double(), y.double(), x_mask=a.double(), y_mask=b.double(), epsilon=epsilon, scale=8.0, tolerance=1e-9
+    )
+    assert torch.allclose(out.value.double(), want.value, rtol=1e-3, atol=1e-5)

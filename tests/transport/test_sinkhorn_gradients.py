@@ -16,6 +16,16 @@ def test_gradcheck_holds_in_float64_for_both_clouds(clouds):
     assert torch.autograd.gradcheck(value, (x.requires_grad_(), y.requires_grad_()))
 
 
+def test_gradcheck_holds_between_masses(clouds):
+    x, y = clouds(batch=2, n=4, m=3, width=2)
+    masses = ROWS * torch.tensor([1.0, 0.1, 2.0, 0.5], dtype=x.dtype)
+
+    def value(x, y):
+        return sinkhorn_divergence(x, y, x_mask=masses, y_mask=masses[:, 1:], epsilon=0.2, tolerance=1e-11).value
+
+    assert torch.autograd.gradcheck(value, (x.requires_grad_(), y.requires_grad_()))
+
+
 def test_gradcheck_holds_for_plain_transport_with_more_columns_than_rows(clouds):
     x, y = clouds(batch=2, n=3, m=4, width=2)
 

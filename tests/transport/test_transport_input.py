@@ -55,8 +55,20 @@ def test_a_mask_of_another_shape_is_named():
 
 
 def test_an_attention_mask_of_integers_is_refused_with_the_cast_that_it_needs():
-    with pytest.raises(ValueError, match=r"boolean, not torch.int64: pass attention_mask.bool\(\)"):
+    with pytest.raises(
+        ValueError, match=r"boolean, or of masses \(floating point\), not torch.int64: pass attention_mask.bool\(\)"
+    ):
         sinkhorn_divergence(batch(), batch(), x_mask=torch.ones(2, 3, dtype=torch.long))
+
+
+@pytest.mark.parametrize("bad", [-1.0, float("nan"), float("inf")])
+def test_the_first_mass_that_cannot_be_one_is_named(bad):
+    masses = torch.ones(2, 3)
+    masses[1, 2] = bad
+    with pytest.raises(
+        ValueError, match="y_mask holds masses that are negative or not finite: first at row 1, token 2"
+    ):
+        sinkhorn_divergence(batch(), batch(), y_mask=masses)
 
 
 def test_integer_clouds_are_refused():

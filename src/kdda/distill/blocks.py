@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from numpy import ndarray
 from safetensors import SafetensorError
 from torch import Tensor
@@ -25,7 +25,16 @@ from torch import Tensor
 from kdda.errors import KddaError
 
 AT_ONCE = 2**20  # bytes that are checked together
-Said = tuple[Tensor, Tensor | None]  # a row's states [tokens, width], and its logits where labels have them
+
+
+class Said(NamedTuple):
+    """What a teacher says of a row: states, logits where labels have them, and masses where tokens are not alike."""
+
+    states: Float[Tensor, "tokens width"]
+    logits: Float[Tensor, " labels"] | None = None
+    masses: Float[Tensor, " tokens"] | None = None
+
+
 Answers = Iterable[tuple[Sequence[int], list[Said]]]  # some rows, in any order, and what is said of them
 DTYPES = {"BF16": torch.bfloat16, "F32": torch.float32}
 
@@ -92,23 +101,27 @@ def write(path: Path, ends: Int64[ndarray, " rows"], width: int, answers: Answer
     with whole_or_not(path) as part, part.open("wb+") as file:
         tensors: Tensors | None = None
         for rows, said in answers:
-            logits = said[0][1]
             if tensors is None:
-                tensors = _begun(file, name, (len(ends), 0 if logits is None else len(logits)), (int(ends[-1]), width))
-            for row, (states, own) in zip(rows, said, strict=True):
-                _put(file, tensors, "states", int(ends[row]) - len(states), states.to("cpu", torch.bfloat16))
-                if own is not None:
-                    _put(file, tensors, "logits", row, own.cpu()[None])
+                tensors = _begun(file, name, said[0], len(ends), (int(ends[-1]), width))
+            for row, own in zip(rows, said, strict=True):
+                first = int(ends[row]) - len(own.states)
+                _put(file, tensors, "states", first, own.states.to("cpu", torch.bfloat16))
+                if own.logits is not None:
+                    _put(file, tensors, "logits", row, own.logits.cpu()[None])
+                if own.masses is not None:
+                    _put(file, tensors, "masses", first, own.masses.cpu()[:, None])
         assert tensors is not None
         file.flush()
         file.seek(0)
         file.write(_packed({"fingerprint": name, "crc32": tensors.checksum()}, tensors.entries))
 
 
-def _begun(file: Any, name: str, logits: tuple[int, int], states: tuple[int, int]) -> Tensors:
-    """A file with room for the header; logits first, for numbers of four bytes must lie at a multiple of four."""
+def _begun(file: Any, name: str, one: Said, rows: int, states: tuple[int, int]) -> Tensors:
+    """A file with room for the header; numbers of four bytes first, since they must lie at a multiple of four."""
+    logits = (rows, 0 if one.logits is None else len(one.logits))
+    masses = (states[0], 0 if one.masses is None else 1)
     entries, at = {}, 0
-    for key, dtype, shape in (("logits", "F32", logits), ("states", "BF16", states)):
+    for key, dtype, shape in (("logits", "F32", logits), ("masses", "F32", masses), ("states", "BF16", states)):
         if shape[1]:
             size = shape[0] * shape[1] * DTYPES[dtype].itemsize
             entries[key] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, at + size]}

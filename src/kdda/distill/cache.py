@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from kdda.distill.blocks import Answers, Said
-from kdda.distill.loss import hidden_at, last_hidden
+from kdda.distill.layers import attended, hidden_at, last_hidden
 from kdda.distill.store import StateStore, fingerprint
 from kdda.models import Checkpoint
 from kdda.tasks import Excerpt
@@ -32,13 +32,14 @@ from kdda.transport import ObjectiveSettings, Side, mean_pairwise_cost, self_ter
 
 CALIBRATION_ROWS = 512
 BATCH = 64
+READ = {"all": "", "text": " texts alone", "attended": " attended"}  # what stored states say of their tokens
 
 
 class TeacherWindows:
     """What a teacher reads where the student reads its windows: a window of its own, or several, a row.
 
     Args:
-        specials: whether states of special tokens count.
+        tokens: which of them count, as a recipe's `distill.tokens` says it.
 
     Attributes:
         rows: on disk where they are many.
@@ -46,8 +47,8 @@ class TeacherWindows:
         digest: of every token that is read.
     """
 
-    def __init__(self, encoder: Encoder, excerpts: Sequence[Excerpt], specials: bool = True):
-        self.encoder, self.specials = encoder, specials
+    def __init__(self, encoder: Encoder, excerpts: Sequence[Excerpt], tokens: str = "all"):
+        self.encoder, self.tokens = encoder, tokens
         lengths, digest = array("i"), hashlib.sha256()
 
         def read(some: Sequence[Excerpt]) -> Iterator[RowWindows]:
@@ -61,17 +62,18 @@ class TeacherWindows:
 
         self.rows = ByRow(in_chunks(excerpts, read))
         self.lengths: Int32[ndarray, " rows"] = np.array(lengths, np.int32)
-        self.digest = digest.hexdigest() if specials else f"{digest.hexdigest()} texts alone"
+        self.digest = digest.hexdigest() + READ[tokens]
 
     def kept(self, windows: RowWindows) -> list[list[int]]:
         """Which tokens of a row's windows count: in later ones the context's, since the question was heard."""
         first, *later = windows
-        kept = [i for i, text in enumerate(first.is_text) if text or self.specials]
+        kept = [i for i, text in enumerate(first.is_text) if text or self.tokens != "text"]
         return [kept, *(list(range(own.last_at, own.last_at + own.last_count)) for own in later)]
 
     def stored_bytes(self, width: int) -> int:
-        """That their stored states take, in bfloat16."""
-        return 2 * width * int(self.lengths.sum(dtype=np.int64))
+        """That their stored states take, in bfloat16, and masses."""
+        token = 2 * width + (4 if self.tokens == "attended" else 0)
+        return token * int(self.lengths.sum(dtype=np.int64))
 
 
 class TeacherStates:
@@ -99,7 +101,7 @@ class TeacherStates:
     ):
         self.model = teacher.model.eval().requires_grad_(False)
         self.encoder, self.windows, self.lengths, self.bf16 = read.encoder, read.rows, read.lengths, bf16
-        self.kept, self.depth = read.kept, depth
+        self.kept, self.depth, self.weighed = read.kept, depth, read.tokens == "attended"
         self.shown = _another_each(len(self.windows)) if shuffled else range(len(self.windows))
         self.order = [int(self.model.config.label2id[label]) for label in labels]
         self.store: StateStore | None = None
@@ -112,15 +114,15 @@ class TeacherStates:
         self.scale = float(self.store.term("scale", self._calibrated) if self.store else self._calibrated())
 
     def batch(self, rows: Sequence[int]) -> Side:
-        """The teacher's side of some rows, padded, with the mask of real tokens."""
+        """The teacher's side of some rows, padded, with the mask of real tokens, or their masses."""
         return self._side([int(self.shown[row]) for row in rows])
 
     def _side(self, rows: Sequence[int]) -> Side:
         said = self.store.read(rows) if self.store is not None else self._ask(rows)
-        lengths = torch.tensor([len(states) for states, _ in said])
-        padded = pad_sequence([states for states, _ in said], batch_first=True).float()
-        mask = torch.arange(padded.shape[1]) < lengths[:, None]
-        logits = [own for _, own in said if own is not None]
+        padded = pad_sequence([own.states for own in said], batch_first=True).float()
+        counted = [torch.ones(len(own.states), dtype=torch.bool) if own.masses is None else own.masses for own in said]
+        mask = pad_sequence(counted, batch_first=True)
+        logits = [own.logits for own in said if own.logits is not None]
         terms = None if self._self_terms is None else self._self_terms[list(rows)]
         return Side(padded, mask.to(padded.device), torch.stack(logits) if logits else None, terms)
 
@@ -148,7 +150,8 @@ class TeacherStates:
     def _calibrated(self) -> Tensor:
         # every k-th row, so that a source sorted by label or length is still seen whole
         side = self._side(range(0, len(self.windows), -(-len(self.windows) // CALIBRATION_ROWS)))
-        return torch.tensor(mean_pairwise_cost(side.states, side.mask), dtype=torch.float64)
+        assert side.mask is not None
+        return torch.tensor(mean_pairwise_cost(side.states, side.mask > 0), dtype=torch.float64)
 
     @torch.no_grad()
     def _ask(self, rows: Sequence[int]) -> list[Said]:
@@ -157,17 +160,23 @@ class TeacherStates:
         inputs: dict[str, Any] = {name: ids.to(self.model.device) for name, ids in padded.items()}
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bf16):
             states, outputs = self._read(inputs)
+        masses = attended(self.model, outputs, inputs["attention_mask"].bool(), self.depth) if self.weighed else None
         at, said = 0, []
         for own in asked:
-            parts = [states[at + k, kept] for k, kept in enumerate(self.kept(own))]
-            logits = outputs.logits[at, self.order].float() if self.order else None
-            said.append((torch.cat(parts), logits))
+            kept = list(enumerate(self.kept(own), start=at))
+            said.append(
+                Said(
+                    torch.cat([states[window, tokens] for window, tokens in kept]),
+                    outputs.logits[at, self.order].float() if self.order else None,
+                    None if masses is None else torch.cat([masses[window, tokens] for window, tokens in kept]),
+                )
+            )
             at += len(own)
         return said
 
     def _read(self, inputs: dict[str, Any]) -> tuple[Tensor, Any]:
         """The layer's states and the head's outputs; for the last one without keeping the others' meanwhile."""
-        if self.depth < 1:
+        if self.depth < 1 or self.weighed:
             outputs = self.model(**inputs, output_hidden_states=True)
             return hidden_at(outputs, self.depth).float(), outputs
         kept: list[Tensor] = []

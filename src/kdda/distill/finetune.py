@@ -20,7 +20,8 @@ from kdda.distill import ranks
 from kdda.distill.allocator import keep_freed_memory
 from kdda.distill.cache import TeacherStates, TeacherWindows, free_bytes
 from kdda.distill.checkpoints import last_whole_checkpoint
-from kdda.distill.loss import DistillationLoss, last_hidden
+from kdda.distill.layers import last_hidden
+from kdda.distill.loss import DistillationLoss
 from kdda.distill.trainer import DistillationTrainer, Lesson, arguments, check_switches, learning_rates
 from kdda.distill.watch import MetricsLog, ProgressBar, StopOnInterrupt
 from kdda.errors import Interrupted
@@ -215,7 +216,7 @@ def _states(job: Job, language: str, own: Features, say: Say) -> list[TeacherSta
     assert job.teachers is not None and job.distill is not None
     teacher = job.teachers[language]
     encoder = teacher.encoder(job.training.max_length, job.training.stride)
-    read = TeacherWindows(encoder, job.task.excerpts(own), specials=job.distill.tokens == "all")
+    read = TeacherWindows(encoder, job.task.excerpts(own), job.distill.tokens)
     labels, depths = job.labels if job.task.labelled else (), job.distill.depths
     needed = len(depths) * read.stored_bytes(teacher.width)
     fits = job.store is not None and needed <= job.store.budget and needed <= 0.9 * free_bytes(job.store.folder)

@@ -13,6 +13,7 @@ from kdda.errors import KddaError, did_you_mean
 from kdda.recipe import Distill
 from kdda.transport import OBJECTIVES, ObjectiveSettings, Side
 
+TOKENS_ALIKE = ("sliced", "sinkhorn-aaai22")
 WIDTHS_MAY_DIFFER = ("gromov", "cka", "kd-logits")  # they never subtract a student state from a teacher's
 
 
@@ -42,6 +43,8 @@ def check_distill(settings: Distill, labelled: bool = True) -> None:
         raise KddaError(
             f'distill.objective: found "{name}"{did_you_mean(name, OBJECTIVES)}; there are {", ".join(OBJECTIVES)}'
         )
+    if settings.tokens == "attended" and name in TOKENS_ALIKE:
+        raise KddaError(f"distill.tokens: attended gives tokens masses, and objective: {name} takes them all alike")
 
 
 class DistillationLoss:
@@ -132,19 +135,3 @@ def heard(gate: str, teacher: Side, golds: Int[Tensor, " batch"]) -> Float[Tenso
     if gate == "correct":
         return (teacher.logits.argmax(dim=1) == golds).float()
     return teacher.logits.softmax(dim=1).gather(1, golds[:, None].long()).squeeze(1)
-
-
-def hidden_at(outputs: object, depth: float) -> Float[Tensor, "batch tokens width"]:
-    """The states at a depth: 1 is the last layer, 0 the embeddings; of two that are as near the upper one."""
-    states = outputs.hidden_states  # type: ignore[attr-defined]
-    found = states[int(depth * (len(states) - 1) + 0.5)]
-    assert isinstance(found, torch.Tensor)
-    return found
-
-
-def last_hidden(outputs: object) -> Float[Tensor, "batch tokens width"]:
-    """The last layer's states, from an encoder's outputs or a task model's with all hidden states."""
-    states = getattr(outputs, "last_hidden_state", None)
-    found = states if states is not None else outputs.hidden_states[-1]  # type: ignore[attr-defined]
-    assert isinstance(found, torch.Tensor)
-    return found

@@ -19,7 +19,8 @@ from kdda.data import Example, OneLanguageBatches
 from kdda.distill.allocator import keep_freed_memory
 from kdda.distill.cache import TeacherStates, TeacherWindows
 from kdda.distill.finetune import load_for
-from kdda.distill.loss import DistillationLoss, last_hidden
+from kdda.distill.layers import last_hidden
+from kdda.distill.loss import DistillationLoss
 from kdda.models import Checkpoint, TrimmedVocabulary, in_bfloat16
 from kdda.recipe import Distill, ModelSpec, TeacherSpec, Training
 from kdda.tasks import Features, Task
@@ -124,7 +125,7 @@ class Probe:
         states = last_hidden(outputs).float().requires_grad_()
         side, depths = Side(states, inputs["attention_mask"].bool(), outputs.get("logits")), len(distill.depths)
         with self._clock() as asked:
-            read = TeacherWindows(master.encoder, self.task.excerpts(features), specials=distill.tokens == "all")
+            read = TeacherWindows(master.encoder, self.task.excerpts(features), distill.tokens)
             said = TeacherStates(master.checkpoint, read, labels, None, self._in_bf16, depth=distill.depths[0])
         heard, rows = said.batch(range(len(read.lengths))), len(examples)
         settings = DistillationLoss(distill, {language: [said.scale]}).objective_settings(language)

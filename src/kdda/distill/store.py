@@ -69,7 +69,7 @@ class StateStore:
         return written
 
     def read(self, rows: Iterable[int]) -> list[Said]:
-        """The states of some rows, in bfloat16, and their logits."""
+        """The states of some rows, in bfloat16, with their logits and masses."""
         return [self._row(row) for row in rows]
 
     def _row(self, row: int) -> Said:
@@ -79,8 +79,12 @@ class StateStore:
             self._open[k] = blocks.header(self._path(k))
         file, first = self._open[k], self._before(row)
         at = first - self._before(block.start)
-        states = file.read("states", at, int(self.ends[row]) - first)
-        return states, file.read("logits", row - block.start, 1)[0] if "logits" in file.entries else None
+        count = int(self.ends[row]) - first
+        return Said(
+            file.read("states", at, count),
+            file.read("logits", row - block.start, 1)[0] if "logits" in file.entries else None,
+            file.read("masses", at, count)[:, 0] if "masses" in file.entries else None,
+        )
 
     def _block(self, k: int) -> range:
         return range(self.starts[k], self.starts[k + 1] if k + 1 < len(self.starts) else len(self.ends))

@@ -18,7 +18,8 @@ from transformers import Trainer, TrainerControl, TrainingArguments
 from kdda.data import OneLanguageBatches
 from kdda.distill import ranks
 from kdda.distill.cache import TeacherStates
-from kdda.distill.loss import DistillationLoss, hidden_at
+from kdda.distill.layers import attended, hidden_at
+from kdda.distill.loss import DistillationLoss
 from kdda.distill.watch import MetricsLog
 from kdda.errors import KddaError
 from kdda.models import in_bfloat16
@@ -168,13 +169,19 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         terms, total = {"task": outputs.loss.detach()}, outputs.loss
         if loss is not None:
             heard = self.lesson.teachers[language]
-            logits = getattr(outputs, "logits", None)
-            student = [Side(hidden_at(outputs, own.depth), counted, logits) for own in heard]
+            student = [self._own_side(outputs, counted, own.depth) for own in heard]
             found = loss.transport(language, student, [self._side(own, rows) for own in heard], inputs.get("labels"))
             total = loss.total(outputs.loss, found.mean, self.state.global_step / max(1, self.state.max_steps))
             terms |= {"transport": found.mean.detach(), "marginal_error": found.marginal_error}
         self.parts.append(Part(share, terms))
         return (share * total, outputs) if return_outputs else share * total
+
+    def _own_side(self, outputs: Any, counted: torch.Tensor, depth: float) -> Side:
+        """The student's side at a depth, in its own graph."""
+        assert self.lesson.loss is not None
+        weighed = self.lesson.loss.settings.tokens == "attended"
+        masses = attended(self.model, outputs, counted, depth) if weighed else counted
+        return Side(hidden_at(outputs, depth), masses, getattr(outputs, "logits", None))
 
     def _side(self, teacher: TeacherStates, rows: Sequence[int]) -> Side:
         side, device = teacher.batch(rows), self.args.device

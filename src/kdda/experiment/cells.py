@@ -167,10 +167,17 @@ class Workshop:
 
     def shown(self, arm: str, language: str, split: Split) -> Sequence[Example]:
         """The rows of a split as an arm reads them."""
-        rows, chooser = self.data[language][split], self._chooser(arm, language)
+        rows, chooser = self.rows(arm, language, split), self._chooser(arm, language)
         if chooser is None:
             return rows
         return chooser.training_rows(rows) if split == "train" else chooser.rows(rows)
+
+    def rows(self, arm: str, language: str, split: Split) -> Sequence[Example]:
+        """The rows of a split, as many of the training ones as an arm asks for."""
+        wanted = self.recipe.arms[arm].rows.get(language) if split == "train" else None
+        if wanted is None:
+            return self.data[language][split]
+        return read_split(self.recipe, split, language, self.task, wanted, f"arms.{arm}.rows.{language}")
 
     def _predictions(self, student: Student, arm: str, language: str, split: Split) -> Sequence[Prediction]:
         """What a student finds in the whole passages, whatever it was shown of them."""
@@ -212,7 +219,7 @@ class Workshop:
             base=spec.model,
             licence=licence(spec.model),
             teachers={language: f"{model} (licence: {licence(model)})" for language, model in teachers.items()},
-            rows={language: len(self.data[language]["train"]) for language in recipe.languages(cell.arm)},
+            rows={language: len(self.rows(cell.arm, language, "train")) for language in recipe.languages(cell.arm)},
             cautions=[f"{model}: {warning}" for model, warning in warnings.items() if warning],
             note=recipe.note,
         )
@@ -270,7 +277,8 @@ def environment() -> dict[str, Any]:
 def lessons_of(recipe: Recipe, task: Task, splits: Splits, language: str, spec: TeacherSpec) -> Lessons:
     """What a teacher of a language is fine-tuned on: the student's rows of it, or as many as it asks for."""
     labels = recipe.labels if task.labelled else []
-    train = read_split(recipe, "train", language, task, spec.rows) if spec.rows else splits["train"]
+    field = f"teachers.{language}.rows"
+    train = read_split(recipe, "train", language, task, spec.rows, field) if spec.rows else splits["train"]
     return Lessons(language, task, labels, train, splits["dev"], recipe.teacher_training(spec))
 
 

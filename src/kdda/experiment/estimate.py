@@ -115,59 +115,56 @@ class Estimate:
         for language, spec in sorted(made, key=str):
             lessons = lessons_of(self.recipe, self.task, self.data[language], language, spec)
             if not is_ready(spec, lessons, self.out / "teachers"):
-                more = len(lessons.train) / len(self.data[language]["train"])  # a teacher may have rows of its own
-                steps = int(more * self._batches(spec, [language])) * self.recipe.teacher_training(spec).epochs
-                yield Preparation(language, spec), steps, self._fine_tuning(spec, [language], steps)
+                rows = {language: len(lessons.train)}
+                steps = self._batches(spec, rows) * self.recipe.teacher_training(spec).epochs
+                yield Preparation(language, spec), steps, self._fine_tuning(spec, rows, steps)
+
+    def _rows(self, arm: str) -> dict[str, int]:
+        """Training rows of an arm, a language."""
+        own = self.recipe.arms[arm].rows
+        return {name: own.get(name, len(self.data[name]["train"])) for name in self.recipe.languages(arm)}
 
     def _steps(self, arm: str) -> int:
-        return (
-            self._batches(self.recipe.student_of(arm), self.recipe.languages(arm)) * self.recipe.training_of(arm).epochs
-        )
+        return self._batches(self.recipe.student_of(arm), self._rows(arm)) * self.recipe.training_of(arm).epochs
 
     def _seconds(self, arm: str) -> float:
         """One run of an arm."""
-        student, languages = self.recipe.student_of(arm), self.recipe.languages(arm)
-        seconds = self._fine_tuning(student, languages, self._steps(arm))
+        student, rows = self.recipe.student_of(arm), self._rows(arm)
+        seconds = self._fine_tuning(student, rows, self._steps(arm))
         for language, teacher in self.recipe.teachers_of(arm).items():
             heard = self._listening(arm, language, teacher)
-            batches = self._batches(student, [language]) * self.recipe.training_of(arm).epochs
+            batches = self._batches(student, {language: rows[language]}) * self.recipe.training_of(arm).epochs
             seconds += heard.solve * batches + self.measured[teacher].load
         tests = sum(len(splits.get("test", ())) for splits in self.data.values())
         return seconds + tests * self._reading(student, self.recipe.target)
 
-    def _fine_tuning(self, spec: ModelSpec, languages: Sequence[str], steps: int) -> float:
+    def _fine_tuning(self, spec: ModelSpec, rows: Mapping[str, int], steps: int) -> float:
         own, epochs = self.measured[spec], self.recipe.training.epochs
-        rows = {language: len(self.data[language]["train"]) for language in languages}
-        read = sum(len(splits["dev"]) for splits in self.data.values()) + epochs * len(self.data[languages[0]]["dev"])
+        first = next(iter(rows))
+        read = sum(len(splits["dev"]) for splits in self.data.values()) + epochs * len(self.data[first]["dev"])
         written = own.saved + epochs * own.trained
         disk = written / self.disk_speed
-        return (
-            own.load
-            + sum(rows.values()) * own.encode
-            + steps * own.step
-            + read * self._reading(spec, languages[0])
-            + disk
-        )
+        return own.load + sum(rows.values()) * own.encode + steps * own.step + read * self._reading(spec, first) + disk
 
     def _reading(self, spec: ModelSpec, language: str) -> float:
         """Seconds a row that is only read."""
         own = self.measured[spec]
         return own.read * own.windows.get(language, 1.0) + own.encode
 
-    def _batches(self, spec: ModelSpec, languages: Sequence[str]) -> int:
+    def _batches(self, spec: ModelSpec, rows: Mapping[str, int]) -> int:
         own, size = self.measured[spec], self.recipe.training.batch_size
-        return sum(-(-int(own.windows[name] * len(self.data[name]["train"])) // size) for name in languages)
+        return sum(-(-int(own.windows[name] * count) // size) for name, count in rows.items())
 
     def _states(self) -> tuple[float, float]:
         """Bytes of all teachers' stored states, and the seconds that making them takes."""
-        found: dict[tuple[str, TeacherSpec], Listening] = {}
+        found: dict[tuple[str, TeacherSpec, int], Listening] = {}
         for arm in self.arms:
             for language, teacher in self.recipe.teachers_of(arm).items():
-                found[language, teacher] = self._listening(arm, language, teacher)
-        rows = {key: len(self.data[key[0]]["train"]) for key in found}
+                rows = self._rows(arm)[language]
+                found[language, teacher, rows] = self._listening(arm, language, teacher)
         return (
-            sum(own.stored * rows[key] for key, own in found.items()),
-            sum(own.ask * rows[key] for key, own in found.items()),
+            sum((own.stored * rows for (_, _, rows), own in found.items()), 0.0),
+            sum((own.ask * rows for (_, _, rows), own in found.items()), 0.0),
         )
 
     def _disk(self) -> float:

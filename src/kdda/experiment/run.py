@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 from rich.console import Console
 
-from kdda.distill import WIDTHS_MAY_DIFFER, check_distill, ranks
+from kdda.distill import WIDTHS_MAY_DIFFER, check_attended, check_distill, ranks
 from kdda.errors import KddaError, did_you_mean
 from kdda.experiment.cells import Cell, Preparation, Work, Workshop, cells_of, lessons_of, say, task_of
 from kdda.experiment.grid import Grid
@@ -58,6 +58,9 @@ class Experiment:
         self.workshop = Workshop.open(recipe, out, self.say)
         for language, spec in ((own.language, own.spec) for own in self.preparations if own.spec.rows):
             lessons_of(recipe, self.task, self.workshop.data[language], language, spec)  # are there so many?
+        for arm in self.arms:
+            for language in recipe.arms[arm].rows:
+                self.workshop.rows(arm, language, "train")  # and here?
 
     @property
     def task(self) -> Task:
@@ -147,6 +150,9 @@ def check_models(recipe: Recipe, arms: Sequence[str]) -> None:
         if own is None:
             continue
         check_distill(own, task_of(recipe).labelled)
+        if own.tokens == "attended":
+            for spec in (student, *recipe.teachers_of(arm).values()):
+                check_attended(spec.model, load_config(spec.model).model_type)
         for language, teacher in recipe.teachers_of(arm).items():
             if width_of(teacher.model) != width and own.objective not in WIDTHS_MAY_DIFFER:
                 raise KddaError(

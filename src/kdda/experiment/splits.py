@@ -33,8 +33,11 @@ def read_splits(own: Data, language: str, recipe: Recipe, task: Task) -> tuple[S
     return {split: checked.examples for split, checked in found.items()}, _remarks(list(found.values()))
 
 
-def read_split(recipe: Recipe, split: Split, language: str, task: Task, rows: int) -> Sequence[Example]:
+def read_split(recipe: Recipe, split: Split, language: str, task: Task, rows: int, field: str) -> Sequence[Example]:
     """So many rows of a split, whatever the recipe's limit is.
+
+    Args:
+        field: of the recipe, that asks for them.
 
     Raises:
         KddaError: there are fewer.
@@ -43,7 +46,7 @@ def read_split(recipe: Recipe, split: Split, language: str, task: Task, rows: in
     found = _read(own.model_copy(update={"limit": {split: rows}}), split, language, recipe, task)
     there = len(found.examples) + found.left_out.total()  # rows that are left out were drawn, too
     if there < rows:
-        raise KddaError(f"teachers.{language}.rows: found {rows:,}, but {getattr(own, split)} has {there:,}")
+        raise KddaError(f"{field}: found {rows:,}, but {getattr(own, split)} has {there:,}")
     return found.examples
 
 

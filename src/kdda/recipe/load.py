@@ -234,7 +234,8 @@ def _check_systems(recipe: Recipe, path: Path) -> None:
 
 def _check_languages(recipe: Recipe, arm: str, path: Path) -> None:
     languages, changed, spoken = recipe.languages(arm), recipe.arms[arm].teachers, recipe.teachers_of(arm)
-    for field, language in [*(("train", own) for own in languages), *(("teachers", own) for own in changed)]:
+    asked = {"train": languages, "teachers": changed, "rows": recipe.arms[arm].rows}
+    for field, language in ((field, language) for field, own in asked.items() for language in own):
         if language not in recipe.data:
             raise KddaError(f'{path}: arms.{arm}.{field}: language "{language}" has no entry under data')
     if recipe.distillation(arm) is None:

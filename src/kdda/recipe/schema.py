@@ -151,7 +151,8 @@ class Distill(Strict):
     `schedule`: λ from first to last step: ``constant``, ``falling`` to 0, or ``rising`` from 0, in a straight line.
     `depths`: where states are taken, as parts of a model's depth: 1 is its last layer, 0.5 the one half way up. The
     term is the mean over them.
-    `tokens`: ``all`` real tokens, or those of ``text`` alone, special tokens left out.
+    `tokens`: ``all`` real tokens alike; those of ``text`` alone, special tokens left out; or all, each by how much the
+    first one attends to it there (``attended``).
     `gate`: how much a row counts: ``none``, as any other; ``correct``, only where the teacher's own label is the gold
     one; ``confident``, by the probability that the teacher gives to the gold label.
     `logits`: how much of `kd-logits` is added to the objective, at the recipe's `temperature`.
@@ -168,7 +169,7 @@ class Distill(Strict):
     temperature: float = Field(2.0, gt=0)
     schedule: Literal["constant", "falling", "rising"] = "constant"
     depths: list[Annotated[float, Field(ge=0, le=1)]] = Field([1.0], min_length=1)
-    tokens: Literal["all", "text"] = "all"
+    tokens: Literal["all", "text", "attended"] = "all"
     gate: Literal["none", "correct", "confident"] = "none"
     logits: float = Field(0.0, ge=0)
     shuffled: bool = False
@@ -181,6 +182,7 @@ class Arm(Strict):
     `teachers`: what it does differently from the recipe's `teachers`, a language; null silences that language's.
     `student`: instead of the recipe's.
     `training`: what it does differently from the recipe's.
+    `rows`: so many training rows of a language, drawn whatever the recipe's limit is.
     `sentences`: how many of a passage's it reads (reading); all by default.
     """
 
@@ -189,6 +191,7 @@ class Arm(Strict):
     teachers: dict[str, Annotated[dict[str, Any], BeforeValidator(model_shorthand)] | None] = {}
     student: Student | None = None
     training: ArmTraining = ArmTraining()
+    rows: dict[str, Annotated[int, Field(ge=1)]] = {}
     sentences: Annotated[Sentences | None, BeforeValidator(_keep_shorthand)] = None
 
 

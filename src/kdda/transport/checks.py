@@ -29,14 +29,23 @@ def check_clouds(x: Tensor, y: Tensor, *, equal_widths: bool = True) -> None:
 
 
 def check_mask(mask: Tensor | None, cloud: Tensor, name: str) -> Tensor:
-    """The mask `[batch, tokens]` of `cloud`, all true when it is `None`; `ValueError` if it does not fit."""
+    """The mask or masses `[batch, tokens]` of `cloud`, all true when it is `None`; `ValueError` if they do not fit."""
     if mask is None:
         mask = torch.ones(cloud.shape[:2], dtype=torch.bool, device=cloud.device)
     if mask.shape != cloud.shape[:2]:
         raise ValueError(f"{name}_mask is {list(mask.shape)} but {name} is {list(cloud.shape)}: one flag a token.")
-    if mask.dtype != torch.bool:
-        raise ValueError(f"{name}_mask must be boolean, not {mask.dtype}: pass attention_mask.bool().")
-    empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
+    if mask.is_floating_point():
+        bad = (~(mask.isfinite() & (mask >= 0))).nonzero().tolist()
+        if bad:
+            raise ValueError(
+                f"{name}_mask holds masses that are negative or not finite: first at row {bad[0][0]}, "
+                f"token {bad[0][1]}."
+            )
+    elif mask.dtype != torch.bool:
+        raise ValueError(
+            f"{name}_mask must be boolean, or of masses (floating point), not {mask.dtype}: pass attention_mask.bool()."
+        )
+    empty = (~(mask > 0).any(dim=1)).nonzero().flatten().tolist()
     if empty:
         raise ValueError(
             f"{name} has no real token in row {_some(empty)} of {list(cloud.shape)}: drop empty texts from the batch."

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from kdda.transport.cost import half_squared_distances
+from kdda.transport.problem import weights
 from kdda.transport.sides import Clouds, ObjectiveOutput, ObjectiveSettings, Side, clouds, in_full_precision, unsolved
 
 
@@ -31,7 +32,8 @@ def _simplex(ot: ModuleType, a: Tensor, b: Tensor, cost: Tensor) -> Tensor:
     rows, columns = a > 0, b > 0
     plan = torch.zeros_like(cost, dtype=torch.float64)
     real = cost[rows][:, columns].double().cpu().numpy()
-    solved = torch.from_numpy(ot.emd([], [], real, numItermax=1_000_000)).to(plan)
+    masses = (weights(own[kept][None], torch.float64)[0].cpu().numpy() for own, kept in ((a, rows), (b, columns)))
+    solved = torch.from_numpy(ot.emd(*masses, real, numItermax=1_000_000)).to(plan)
     plan[rows[:, None] & columns[None, :]] = solved.flatten()
     return plan.to(cost)
 
@@ -52,6 +54,11 @@ def sliced(student: Side, teacher: Side, settings: ObjectiveSettings) -> Objecti
     Source: Bonneel, Rabin, Peyré, Pfister, "Sliced and Radon Wasserstein Barycenters of Measures", JMIV 51, 2015.
     """
     measured = clouds(student, teacher, settings.scale)
+    for name, side in (("student", student), ("teacher", teacher)):
+        if side.mask is not None and side.mask.is_floating_point():
+            raise ValueError(
+                f"'sliced' takes all tokens of a text alike, and the {name}'s have masses: pass a boolean mask."
+            )
     width = measured.x.shape[2]
     generator = torch.Generator().manual_seed(settings.seed)
     directions = torch.randn(width, settings.projections, generator=generator, dtype=torch.float64)

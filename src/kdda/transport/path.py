@@ -59,12 +59,16 @@ class Path:
 
 
 def start(cost: Tensor, a: Tensor, b: Tensor, epsilon: float) -> Path:
-    """Begin at g = the column means, which solve ε → ∞, and at an ε from the spread of what they leave of the cost."""
+    """Begin at an ε from the spread of what its column means leave of the cost, and at the g that solves ε → ∞: these
+    means, and what makes the columns of a⊗softmax(g/ε) have the masses b.
+    """
     g = column_sums(cost, a)
     g = torch.where(b > 0, g - (g * b).sum(dim=1, keepdim=True), 0)
     residual = cost.sub_(g[:, None, :])
     centred = (residual - row_sums(residual, b)[:, :, None]).square_()
     first = (START * (column_sums(centred, a) * b).sum(dim=1).sqrt()).clamp(min=epsilon)
+    masses = first[:, None] * relative_log(b)
+    g, residual = g + masses, residual.sub_(masses[:, None, :])
     if bool((b == 0).any()):
         residual.masked_fill_((b == 0)[:, None, :], float(3 * residual.amax() + 100 * first.amax()))
     none, nothing, inverse_a = torch.zeros_like(first), torch.zeros_like(b), torch.where(a > 0, 1 / a, 0)
@@ -88,10 +92,15 @@ def evaluate(path: Path) -> Point:
 
 
 def potentials(path: Path, point: Point) -> tuple[Tensor, Tensor]:
-    """f and g with P = exp((f ⊕ g − C)/ε)·(a ⊗ b), 0 at padding; b is uniform over real points."""
-    weight = path.b.amax(dim=1, keepdim=True)
-    f = path.f - path.epsilon[:, None] * (point.mass * weight).log()
-    return torch.where(path.a > 0, f, 0), torch.where(path.b > 0, path.g, 0)
+    """f and g with P = exp((f ⊕ g − C)/ε)·(a ⊗ b), 0 at padding."""
+    epsilon, weight = path.epsilon[:, None], path.b.amax(dim=1, keepdim=True)
+    f, g = path.f - epsilon * (point.mass * weight).log(), path.g - epsilon * relative_log(path.b)
+    return torch.where(path.a > 0, f, 0), torch.where(path.b > 0, g, 0)
+
+
+def relative_log(weight: Tensor) -> Tensor:
+    """log of each mass over the largest of its text: 0 for uniform ones, and at padding."""
+    return torch.where(weight > 0, (weight / weight.amax(dim=1, keepdim=True)).log(), 0)
 
 
 def move(path: Path, point: Point, newton: Tensor, tangent: Tensor, fall: Tensor, target: float) -> None:

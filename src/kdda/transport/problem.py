@@ -34,7 +34,7 @@ class Problem(NamedTuple):
 
     Attributes:
         x, y: `[batch, n, d]` and `[batch, m, d]`, no longer than the longest real text; padding finite.
-        a, b: their uniform weights, 0 at padding, in the precision to solve in.
+        a, b: their weights, 0 at padding, in the precision to solve in.
     """
 
     x: Tensor
@@ -48,7 +48,7 @@ class Problem(NamedTuple):
 
     def double(self) -> "Problem":
         """The same, to be solved in float64."""
-        return Problem(self.x, self.y, _reweighted(self.a), _reweighted(self.b), self.unit)
+        return Problem(self.x, self.y, weights(self.a, torch.float64), weights(self.b, torch.float64), self.unit)
 
     def clouds(self) -> tuple[Tensor, Tensor]:
         """Copies of both, in units of the cost, around the mean of `y`, 0 at padding."""
@@ -70,28 +70,25 @@ def make_problem(
     dtype = torch.promote_types(at_least_float32(x).dtype, at_least_float32(y).dtype)
     (x, x_mask), (y, y_mask) = cleaned(x, x_mask, "x"), cleaned(y, y_mask, "y")
     with full_precision(x.device):
-        x, y, divisor = apply_scale(x, y, y_mask, scale)
-        problem = Problem(x.detach(), y.detach(), uniform(x_mask, dtype), uniform(y_mask, dtype), divisor**-0.5)
+        x, y, divisor = apply_scale(x, y, y_mask > 0, scale)
+        problem = Problem(x.detach(), y.detach(), weights(x_mask, dtype), weights(y_mask, dtype), divisor**-0.5)
     return problem, x, y
 
 
 def cleaned(cloud: Tensor, mask: Tensor, name: str) -> tuple[Tensor, Tensor]:
     """Without the columns that are padding in every text, and with finite numbers at what padding is left."""
-    length = int(mask.any(dim=0).nonzero().max()) + 1
+    length = int((mask > 0).any(dim=0).nonzero().max()) + 1
     cloud, mask = cloud[:, :length], mask[:, :length]
     if not bool(cloud.detach().sum().isfinite()):
-        cloud = torch.where(mask[..., None], cloud, 0)
+        cloud = torch.where(mask[..., None] > 0, cloud, 0)
         check_finite(cloud, name)
     return cloud, mask
 
 
-def uniform(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """1/n at the n real tokens of each text, 0 at padding."""
-    return mask.to(dtype) / mask.sum(dim=1, keepdim=True)
-
-
-def _reweighted(weight: Tensor) -> Tensor:
-    return uniform(weight > 0, torch.float64)
+def weights(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Masses that are 1 together: 1/n at the n real tokens of each text, or in the ratio of those given."""
+    mass = mask.to(dtype)
+    return mass / mass.sum(dim=1, keepdim=True)
 
 
 def _measured(cloud: Tensor, centre: Tensor, unit: float, weight: Tensor) -> Tensor:

@@ -6,13 +6,13 @@ from functools import wraps
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from kdda.transport.checks import check_clouds, check_mask
 from kdda.transport.cost import apply_scale
 from kdda.transport.numerics import at_least_float32, full_precision
-from kdda.transport.problem import cleaned, uniform
+from kdda.transport.problem import cleaned, weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,13 +21,13 @@ class Side:
 
     Attributes:
         states: last hidden states; the widths of the two sides must agree unless an objective says otherwise.
-        mask: true at real tokens; all of them if `None`.
+        mask: true at real tokens, or the mass of each; all of them alike if `None`.
         logits: the task head's output for each text, for objectives that compare predictions.
         self_term: a teacher's OT_ε(β, β) at the settings' ε and scale, where it is known (`sinkhorn`).
     """
 
     states: Float[Tensor, "batch tokens width"]
-    mask: Bool[Tensor, "batch tokens"] | None = None
+    mask: Shaped[Tensor, "batch tokens"] | None = None
     logits: Float[Tensor, "batch classes"] | None = None
     self_term: Float[Tensor, " batch"] | None = None
 
@@ -91,10 +91,10 @@ def clouds(
     x_mask, y_mask = check_mask(student.mask, x, "student"), check_mask(teacher.mask, y, "teacher")
     dtype = torch.promote_types(at_least_float32(x).dtype, at_least_float32(y).dtype)
     (x, x_mask), (y, y_mask) = cleaned(x, x_mask, "student"), cleaned(y, y_mask, "teacher")
-    a, b = uniform(x_mask, dtype), uniform(y_mask, dtype)
-    x, y, divisor = apply_scale(x.to(dtype), y.to(dtype), y_mask, scale)
+    a, b = weights(x_mask, dtype), weights(y_mask, dtype)
+    x, y, divisor = apply_scale(x.to(dtype), y.to(dtype), y_mask > 0, scale)
     centre = torch.bmm(b[:, None, :], y).detach() if centred else 0
-    x, y = (x - centre) * x_mask[..., None], (y - centre) * y_mask[..., None]
+    x, y = (x - centre) * (a > 0)[..., None], (y - centre) * (b > 0)[..., None]
     return Clouds(x * divisor**-0.5, y * divisor**-0.5, a, b)
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from kdda.transport.cost import centred_cost
 from kdda.transport.danskin import self_transport, transport
 from kdda.transport.numerics import full_precision
+from kdda.transport.path import relative_log
 from kdda.transport.problem import Problem, Settings, make_problem
 
 EPSILON = 0.005
@@ -47,12 +48,13 @@ class SinkhornOutput:
     _epsilon: float
 
     def plan(self) -> Float[Tensor, "batch n m"]:
-        """The plan of the cross term, rebuilt from the potentials: rows sum to 1/n, columns to 1/m, 0 at padding."""
+        """The plan of the cross term, rebuilt from the potentials: rows and columns sum to their masses."""
         a, b = self._problem.a, self._problem.b
         n, m = a.shape[1], b.shape[1]
         with torch.no_grad(), full_precision(a.device):
             x, y = self._problem.clouds()
             exponent = centred_cost(x, y).neg_().add_(self.g[:, None, :m]).div_(self._epsilon)
+            exponent += relative_log(b)[:, None, :]
             plan = exponent.masked_fill_((b == 0)[:, None, :], -torch.inf).softmax(dim=2).mul_(a[:, :, None])
             for _ in range(3):  # float32 rounds the exponents: restore the marginals that the solver certified
                 plan.mul_(_ratio(b, plan.sum(dim=1))[:, None, :]).mul_(_ratio(a, plan.sum(dim=2))[:, :, None])
@@ -88,22 +90,23 @@ def sinkhorn_divergence(
     x: Float[Tensor, "batch n d"],
     y: Float[Tensor, "batch m d"],
     *,
-    x_mask: Bool[Tensor, "batch n"] | None = None,
-    y_mask: Bool[Tensor, "batch m"] | None = None,
+    x_mask: Shaped[Tensor, "batch n"] | None = None,
+    y_mask: Shaped[Tensor, "batch m"] | None = None,
     epsilon: float = EPSILON,
     scale: float | str = 1.0,
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
     y_term: Float[Tensor, " batch"] | None = None,
 ) -> SinkhornOutput:
-    """S_ε(α, β) = OT_ε(α, β) − ½ OT_ε(α, α) − ½ OT_ε(β, β), for α and β uniform over the real tokens of each text.
+    """S_ε(α, β) = OT_ε(α, β) − ½ OT_ε(α, α) − ½ OT_ε(β, β), for α and β over the real tokens of each text.
 
     Never negative, and 0 only where α = β. It lies between exact transport (ε → 0) and ½‖mean α − mean β‖² (ε → ∞), the
     MMD whose kernel is −C.
 
     Args:
         x, y: clouds, e.g. student and teacher hidden states. Padding may hold anything, even NaN.
-        x_mask, y_mask: true at real tokens; all of them if `None`. Each text needs one at least.
+        x_mask, y_mask: true at real tokens, which then have the same mass; or the mass of each, 0 at padding, in any
+            unit, since a text's are divided by their sum. All alike if `None`. Each text needs one token at least.
         epsilon: strength of the entropy, in units of the scaled cost: `blur²` in geomloss.
         scale: a number divides the cost ½‖x − y‖²; or a name in `SCALES`.
         tolerance: marginal error (L1) at which a text counts as solved. Below about 1e-6 use float64 clouds.
@@ -129,8 +132,8 @@ def entropic_transport(
     x: Float[Tensor, "batch n d"],
     y: Float[Tensor, "batch m d"],
     *,
-    x_mask: Bool[Tensor, "batch n"] | None = None,
-    y_mask: Bool[Tensor, "batch m"] | None = None,
+    x_mask: Shaped[Tensor, "batch n"] | None = None,
+    y_mask: Shaped[Tensor, "batch m"] | None = None,
     epsilon: float = EPSILON,
     scale: float | str = 1.0,
     tolerance: float = TOLERANCE,
@@ -152,7 +155,7 @@ def entropic_transport(
 def self_term(
     y: Float[Tensor, "batch m d"],
     *,
-    y_mask: Bool[Tensor, "batch m"] | None = None,
+    y_mask: Shaped[Tensor, "batch m"] | None = None,
     epsilon: float = EPSILON,
     scale: float | str = 1.0,
     tolerance: float = TOLERANCE,
@@ -193,8 +196,8 @@ class SinkhornDivergence(nn.Module):
         self,
         x: Float[Tensor, "batch n d"],
         y: Float[Tensor, "batch m d"],
-        x_mask: Bool[Tensor, "batch n"] | None = None,
-        y_mask: Bool[Tensor, "batch m"] | None = None,
+        x_mask: Shaped[Tensor, "batch n"] | None = None,
+        y_mask: Shaped[Tensor, "batch m"] | None = None,
     ) -> Float[Tensor, " batch"]:
         return _Call(x, y, x_mask, y_mask, self.scale, self.settings).solve(debiased=True).value
 

@@ -57,7 +57,7 @@ def solve(
 
     Args:
         cost: non-negative and finite, padding included.
-        a, b: uniform over real points, 0 at padding.
+        a, b: masses of the points, 1 together; 0 at padding.
     """
     out = Solution(torch.zeros_like(a), torch.zeros_like(b), torch.empty_like(cost), torch.zeros_like(a[:, 0]), 0)
     path, goal = start(cost, a, b, epsilon), stopping_error(tolerance, cost.dtype)
