@@ -50,6 +50,13 @@ def write_run(
     return folder
 
 
+def change_arm(folder: Path, changes: dict[str, Any]) -> None:
+    """Make a finished run's arm another than the recipe's others."""
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    next(iter(recipe["arms"].values())).update(changes)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+
+
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     for seed in (1, 2, 3):
@@ -139,6 +146,27 @@ def test_arms_are_held_against_those_that_hear_no_teacher_whatever_they_are_call
     assert "| vs xlmr-da |" in write_report([tmp_path], None)
 
 
+def test_arms_are_held_against_those_that_are_made_alike(tmp_path: Path) -> None:
+    for arm, weight in (("da", None), ("da-few", None), ("kdda", 0.3), ("kdda-few", 0.3), ("kdda-deep", 0.3)):
+        change_arm(write_run(tmp_path, arm, 1, 0.6, weight=weight), {"rows": {"vi": 50}} if "few" in arm else {})
+    change_arm(write_run(tmp_path, "kdda-long", 1, 0.6, weight=0.3), {"training": {"epochs": 9}})
+    pairs = {(own.arm, own.baseline) for own in differences(find_runs(tmp_path), "vi")}
+    alone = {("kdda-long", "da"), ("kdda-long", "da-few")}  # nothing is made as it is
+    assert pairs == {("da-few", "da"), ("kdda-few", "da-few"), ("kdda", "da"), ("kdda-deep", "da"), *alone}
+    table = next(line for line in write_report([tmp_path], None).splitlines() if line.startswith("| kdda-few "))
+    assert [cell.strip() for cell in table.split("|")[4:6]] == ["", "+0.0"]
+
+
+def test_all_arms_can_be_held_against_one(runs: Path) -> None:
+    text = write_report([runs], None, against="student-kdda")
+    pairs = re.findall(r"^\| ([\w-]+ − [\w-]+)", text, re.MULTILINE)
+    assert pairs == ["student − student-kdda", "student-da − student-kdda"]
+    assert "| vs student-kdda |" in text and "vs student-da" not in text
+    assert "| vs student-kdda |" not in write_report([runs], None, dev=True)
+    with pytest.raises(KddaError, match='--against: no run of "student-kd" — did you mean "student-kdda"'):
+        write_report([runs], None, against="student-kd")
+
+
 def test_a_teacher_is_shown_beside_the_arms_that_heard_none_and_warned_of(runs: Path) -> None:
     for metrics in runs.rglob("metrics.jsonl"):
         arm = metrics.parents[1].name
@@ -202,10 +230,8 @@ def test_gains_are_drawn_of_students_that_are_made_alike(tmp_path: Path) -> None
     heard(tmp_path, "weak", 1, 0.6, 50.0)
     heard(tmp_path, "strong", 1, 0.8, 70.0, rows=4000)
     heard(tmp_path, "strong-long", 1, 0.8, 70.0, rows=4000)
-    for path in tmp_path.rglob("*-long/**/recipe.yaml"):
-        recipe = yaml.safe_load(path.read_text())
-        next(iter(recipe["arms"].values()))["training"] = {"epochs": 4}
-        path.write_text(yaml.safe_dump(recipe))
+    for path in tmp_path.rglob("*-long/*"):
+        change_arm(path, {"training": {"epochs": 4}})
     paths = plot_all([tmp_path], tmp_path / "plots", "svg")
     drawn = next(path for path in paths if "gain-over-student-da-against" in path.name).read_text()
     assert "strong<" in drawn and "weak<" in drawn and "-long" not in drawn

@@ -129,11 +129,12 @@ def report(
     arms: Annotated[str, typer.Option(help="Some of the arms: a,b. All by default.")] = "",
     seeds: Annotated[str, typer.Option(help="Some of the seeds: 1,2. All by default.")] = "",
     dev: Annotated[bool, typer.Option("--dev", help="Development rows alone: what choices are made on.")] = False,
+    against: Annotated[str, typer.Option(help="The arm that all others are held against.")] = "",
 ) -> None:
     """Tables, paired differences with intervals, costs and curves, from run folders alone."""
     from kdda.report import write_report
 
-    text = write_report(runs, out, names(arms) or None, numbers_of(seeds) or None, dev)
+    text = write_report(runs, out, names(arms) or None, numbers_of(seeds) or None, dev, against or None)
     print(f"written: {out}" if out else text)
 
 

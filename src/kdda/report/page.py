@@ -37,12 +37,14 @@ def write_report(
     arms: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
     dev: bool = False,
+    against: str | None = None,
 ) -> str:
     """The report of all finished runs below some folders; written in the form that the file's suffix names.
 
     Args:
         arms, seeds: leave the others out.
         dev: nothing of the test rows: what a choice between arms is made on.
+        against: the arm that all others are held against; by default those that hear no teacher and are made alike.
 
     Raises:
         KddaError: no run, runs of two recipes, or a form that is not there.
@@ -50,14 +52,18 @@ def write_report(
     form = FORMS.get(out.suffix.lower()) if out else FORMS[".md"]
     if form is None:
         raise KddaError(f'--out {out}: no form for "{out and out.suffix}"; there are {", ".join(FORMS)}')
-    text = form(report(folders, arms, seeds, dev))
+    text = form(report(folders, arms, seeds, dev, against))
     if out:
         out.write_text(text, encoding="utf-8")
     return text
 
 
 def report(
-    folders: Sequence[Path], arms: Sequence[str] | None = None, seeds: Sequence[int] | None = None, dev: bool = False
+    folders: Sequence[Path],
+    arms: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    dev: bool = False,
+    against: str | None = None,
 ) -> Document:
     """The report as tables and figures."""
     for folder in folders:
@@ -68,6 +74,8 @@ def report(
     if not runs:
         raise KddaError(f"no finished run in {', '.join(map(str, folders))}" + _unfinished(unfinished))
     runs = in_order(_chosen(runs, arms, seeds))
+    if against is not None:
+        _chosen(runs, [against], None, "--against")
     _check_one_experiment(runs)
     recipe, scored = runs[0].recipe, _scored(runs)
     target = str(recipe["target"])
@@ -77,17 +85,18 @@ def report(
     lines += [_unfinished(unfinished).strip("; ")] if unfinished else []
     note, worth = str(recipe.get("note") or ""), listening(runs, scored.metric)
     if dev:
-        table = comparison([replace(run, test=run.dev) for run in runs], target, scored, shown, note, "development")
-        return Document(title, lines, [table, *([worth] if worth else []), _data(runs), _cost(runs, shown, [])])
-    found = differences(runs, target)
+        scores = [replace(run, test=run.dev) for run in runs]
+        table = comparison(scores, target, scored, shown, note, "development", against)
+        return Document(title, lines, [table, *([worth] if worth else []), _data(runs), _cost(runs, shown, [], None)])
+    found = differences(runs, target, against)
     parts: list[Table | Figure] = [
-        comparison(runs, target, scored, shown, note),
+        comparison(runs, target, scored, shown, note, against=against),
         *([difference_table(found, scored.metric.replace("_", "-"))] if found else []),
         *([worth] if worth else []),
         *systems_tables([own for folder in folders for own in find_systems(folder)]),
         _breakdown(runs, shown, target),
         _data(runs),
-        _cost(runs, shown, found),
+        _cost(runs, shown, found, against),
         scores_by_arm(runs, target, scored.metric),
         *([teachers_by_arm(worth)] if worth else []),
         *gains_by_lead(runs, found, target, scored.metric),
@@ -97,11 +106,13 @@ def report(
     return Document(title, lines, parts)
 
 
-def _chosen(runs: Sequence[Run], arms: Sequence[str] | None, seeds: Sequence[int] | None) -> list[Run]:
+def _chosen(
+    runs: Sequence[Run], arms: Sequence[str] | None, seeds: Sequence[int] | None, option: str = "--arms"
+) -> list[Run]:
     there, numbers = list(dict.fromkeys(run.arm for run in runs)), {run.seed for run in runs}
     for arm in arms or ():
         if arm not in there:
-            raise KddaError(f'--arms: no run of "{arm}"{did_you_mean(arm, there)}; there are {", ".join(there)}')
+            raise KddaError(f'{option}: no run of "{arm}"{did_you_mean(arm, there)}; there are {", ".join(there)}')
     for seed in seeds or ():
         if seed not in numbers:
             raise KddaError(f"--seeds: no run at seed {seed}; there are {', '.join(map(str, sorted(numbers)))}")
@@ -177,10 +188,10 @@ def _data(runs: Sequence[Run]) -> Table:
     return Table("Data", header, rows)
 
 
-def _cost(runs: Sequence[Run], arms: Sequence[str], found: Sequence[Difference]) -> Table:
-    """Seconds and memory; and what a minute more than that of the arm on most rows that hears no teacher has given."""
+def _cost(runs: Sequence[Run], arms: Sequence[str], found: Sequence[Difference], against: str | None) -> Table:
+    """Seconds and memory; and what a minute more than that of the `baseline` has given."""
     by_arm, rows = _by_arm(runs), []
-    plain = baseline(runs) or ""
+    plain = against or baseline(runs) or ""
     gains = {own.arm: own for own in found if own.baseline == plain}
     for arm in arms:
         own = by_arm[arm]

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from kdda.evaluate import Interval, holm, over_examples, over_seeds
 from kdda.report.document import Table
-from kdda.report.runs import Run, plain_arms, row_scores
+from kdda.report.runs import Run, held_against, row_scores
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,19 @@ class Difference:
         return "no evidence of a difference"
 
 
-def differences(runs: Sequence[Run], language: str) -> list[Difference]:
-    """Every arm against every one that hears no teacher, over the seeds that both have run."""
+def differences(runs: Sequence[Run], language: str, against: str | None = None) -> list[Difference]:
+    """Every arm against those that `held_against` finds for it, over the seeds that both have run."""
     by_arm: dict[str, dict[int, Run]] = defaultdict(dict)
     for run in runs:
         by_arm[run.arm][run.seed] = run
-    found: list[Difference] = []
-    for baseline in plain_arms(runs):
-        for arm in by_arm:
+    held = held_against(runs, against)
+    pairs: dict[tuple[str, str], list[int]] = {}
+    for baseline in (own for own in by_arm if any(own in others for others in held.values())):
+        for arm in (arm for arm in by_arm if baseline in held[arm]):
             common = sorted(set(by_arm[arm]) & set(by_arm[baseline]))
-            if common and arm != baseline and (baseline, arm) not in {(d.arm, d.baseline) for d in found}:
-                found.append(_difference(by_arm[arm], by_arm[baseline], common, language))
-    return found
+            if common and (baseline, arm) not in pairs:
+                pairs[arm, baseline] = common
+    return [_difference(by_arm[a], by_arm[b], common, language) for (a, b), common in pairs.items()]
 
 
 def _difference(ours: dict[int, Run], theirs: dict[int, Run], seeds: list[int], language: str) -> Difference:

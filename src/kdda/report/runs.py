@@ -51,10 +51,10 @@ class Run:
         return self.recipe.get("arms", {}).get(self.arm, {}).get("distill", False) is not False
 
     @property
-    def made_as(self) -> tuple[Any, Any]:
-        """What sets its student and training apart from other arms'."""
+    def made_as(self) -> tuple[Any, Any, Any]:
+        """What sets its student, training and rows apart from other arms'."""
         own = self.recipe.get("arms", {}).get(self.arm, {})
-        return own.get("student"), own.get("training")
+        return own.get("student"), own.get("training"), own.get("rows") or None
 
     @property
     def teachers(self) -> dict[str, dict[str, Any]]:
@@ -94,9 +94,31 @@ def plain_arms(runs: Sequence[Run]) -> list[str]:
 
 
 def baseline(runs: Sequence[Run]) -> str | None:
-    """The arm that a gain by listening is told against: it hears none and trains on most rows; the first of equals."""
-    plain = [run for run in runs if not run.listens]
-    return min(plain, key=lambda run: (-_size(run), run.arm)).arm if plain else None
+    """The arm that a gain by listening is told against: it hears none, is made as most of those are that do, and trains
+    on most rows; the first of equals.
+    """
+    plain, heard = [run for run in runs if not run.listens], [run.made_as for run in runs if run.listens]
+    return min(plain, key=lambda run: (-heard.count(run.made_as), -_size(run), run.arm)).arm if plain else None
+
+
+def held_against(runs: Sequence[Run], against: str | None = None) -> dict[str, list[str]]:
+    """The arms that each one is held against.
+
+    They hear no teacher and are made as it is. Where no such arm is there, one that listens is held against all that
+    hear none, and one that hears none against the `baseline`.
+
+    Args:
+        against: this one alone instead.
+    """
+    made = {run.arm: run.made_as for run in runs}
+    listening, plain, first = {run.arm for run in runs if run.listens}, plain_arms(runs), baseline(runs)
+    found = {}
+    for arm in made:
+        others = [other for other in plain if other != arm]
+        alike = [other for other in others if made[other] == made[arm]]
+        rest = others if arm in listening or first is None else [other for other in others if other == first]
+        found[arm] = alike or rest if against is None else [against] * (arm != against)
+    return found
 
 
 class RowScore(NamedTuple):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from kdda.evaluate import mean_sd
 from kdda.report.document import Table
-from kdda.report.runs import Run, plain_arms
+from kdda.report.runs import Run, held_against
 
 
 @runtime_checkable
@@ -22,7 +22,13 @@ class Scored(Protocol):
 
 
 def comparison(
-    runs: Sequence[Run], language: str, task: Scored, arms: Sequence[str], note: str = "", split: str = "test"
+    runs: Sequence[Run],
+    language: str,
+    task: Scored,
+    arms: Sequence[str],
+    note: str = "",
+    split: str = "test",
+    against: str | None = None,
 ) -> Table:
     """Arms against each other on one language's test rows; differences are paired by seed.
 
@@ -30,31 +36,38 @@ def comparison(
         task: its scores are shown, its metric is compared.
         arms: their order.
         split: which rows the scores of `runs` are of, where they are not the test rows.
+        against: the one arm that all are held against, instead of those that `held_against` finds.
     """
     by_arm = {arm: {run.seed: run for run in runs if run.arm == arm and language in run.test} for arm in arms}
     shown = [arm for arm in arms if by_arm[arm]]
-    baselines = [arm for arm in plain_arms(runs) if arm in shown and len(shown) > 1]
+    held = held_against(runs, against)
+    baselines = [arm for arm in dict.fromkeys(run.arm for run in runs) if any(arm in held[other] for other in shown)]
     header = [
         "arm",
         *(score.replace("_", "-") for score in task.scores),
         *(f"vs {b}" for b in baselines),
         "seconds",
     ]
-    rows = [_row(by_arm, arm, baselines, language, task) for arm in shown]
+    rows = [_row(by_arm, arm, {b: b in held[arm] for b in baselines}, language, task) for arm in shown]
     return Table(f"{language}, {split} rows", header, rows, _notes(by_arm, shown, language, task.metric, note, split))
 
 
 def _row(
-    by_arm: dict[str, dict[int, Run]], arm: str, baselines: Sequence[str], language: str, task: Scored
+    by_arm: dict[str, dict[int, Run]], arm: str, baselines: Mapping[str, bool], language: str, task: Scored
 ) -> list[str]:
+    """An arm's line.
+
+    Args:
+        baselines: whether it is held against each.
+    """
     runs = by_arm[arm]
     cells = [spread([run.test[language][score] for run in runs.values()]) for score in task.scores]
-    for baseline in baselines:
+    for baseline, held in baselines.items():
         common = sorted(set(runs) & set(by_arm[baseline]))
         gaps = [
             _score(runs[s], language, task.metric) - _score(by_arm[baseline][s], language, task.metric) for s in common
         ]
-        cells.append("" if arm == baseline else spread(gaps, signed=True) if gaps else "no common seed")
+        cells.append("" if not held else spread(gaps, signed=True) if gaps else "no common seed")
     return [arm, *cells, spread([run.seconds for run in runs.values()], digits=0)]
 
 
