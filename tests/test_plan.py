@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kdda.models.load import LICENCES, warning_of
+from kdda.models.licences import LICENCES, warning_of
 from kdda.recipe import built_in, load_recipe
 from tests.conftest import Bench, make_model
 

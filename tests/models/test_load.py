@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from kdda.errors import KddaError
 from kdda.models import load, mini, standardize_head
-from kdda.models.load import evenly_spaced
+from kdda.models.depth import evenly_spaced
 from kdda.models.vietnamese import words
 from tests.conftest import LABELS, make_model
 from tests.text.phobert import make_phobert

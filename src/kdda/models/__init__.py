@@ -1,18 +1,17 @@
 """Checkpoints: loading them from anywhere, the mini models, and vocabularies that fit the data."""
 
 from kdda.models.head import standardize_head
+from kdda.models.licences import licence, warning_of
 from kdda.models.load import (
     GRAPH,
     HEADS,
     Checkpoint,
     check_weights,
     is_exported,
-    licence,
     load,
     load_config,
     load_tokenizer,
     quietly,
-    warning_of,
 )
 from kdda.models.precision import PRECISIONS, in_bfloat16
 from kdda.models.smoothing import smooth_linears

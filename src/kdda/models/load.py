@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,11 +25,13 @@ from transformers.utils import logging as transformers_logging
 
 from kdda.errors import KddaError, did_you_mean
 from kdda.hub import try_hub
+from kdda.models.depth import keep_layers
+from kdda.models.licences import licence
 from kdda.models.mini import MiniWeights, english_folder, multilingual
 from kdda.models.vietnamese import vietnamese
 from kdda.text import Encoder, position_limit
 
-# Models made here of package files, and the licences of what they are made of.
+# Models made here of package files.
 MADE: dict[str, Callable[[], MiniWeights]] = {"mini/multilingual": multilingual, "mini/vietnamese": vietnamese}
 MINI = ("mini/multilingual", "mini/english", "mini/vietnamese")
 HEADS: dict[str, Any] = {
@@ -46,21 +47,6 @@ MADE_AS = {
 GRAPH = "model.onnx"  # the file of an exported model
 LABEL_FIELDS = ("id2label", "label2id")
 HEAD_WEIGHTS = ("classifier", "score", "qa_outputs")  # where transformers' architectures keep a head's output
-# What the models of the built-in recipes say of themselves; a Hub model's card is not fetched for its licence alone.
-LICENCES = {
-    "mini/multilingual": "mit",
-    "mini/english": "apache-2.0",
-    "mini/vietnamese": "mit",
-    "FacebookAI/xlm-roberta-base": "mit",
-    "FacebookAI/xlm-roberta-large": "mit",
-    "FacebookAI/roberta-base": "mit",
-    "FacebookAI/roberta-large": "mit",
-    "vinai/phobert-base": "mit",
-    "vinai/phobert-large": "mit",
-    "vinai/phobert-base-v2": "agpl-3.0",
-    "uitnlp/CafeBERT": "apache-2.0",
-    "uitnlp/visobert": "for research only",
-}
 
 
 @dataclass(frozen=True)
@@ -161,38 +147,6 @@ def load_tokenizer(name: str) -> tuple[Any, str]:
     return tokenizer, getattr(config, "kdda_segmenter", None) or _segmenter_of(tokenizer)
 
 
-def licence(name: str) -> str:
-    """The licence that a model names for itself: one that is known here, or the metadata of a local model card."""
-    if name in LICENCES:
-        return LICENCES[name]
-    card = Path(name) / "README.md"
-    if not card.is_file():
-        return "unknown"
-    from huggingface_hub import ModelCard
-
-    return str(ModelCard.load(card).data.get("license") or "unknown")
-
-
-def warning_of(licence: str) -> str:
-    """What a licence asks of whoever passes a model on, where that is much; models inherit it from what they learnt of.
-
-    >>> warning_of("agpl-3.0")
-    'licence agpl-3.0: whoever serves a model made of it must offer its source under the same licence'
-    >>> warning_of("mit")
-    ''
-    """
-    said = licence.lower()
-    if "agpl" in said:
-        return f"licence {licence}: whoever serves a model made of it must offer its source under the same licence"
-    if re.search(r"\bnc\b|non-?commercial|research", said):
-        return f"licence {licence}: a model made of it is not for commercial use"
-    return (
-        "its licence is not known; ask its makers before you pass a model on that is made of it"
-        if (said == "unknown")
-        else ""
-    )
-
-
 def resolve(name: str) -> str | None:
     """What transformers can open: a folder or a Hub id; None for the models that are made here."""
     if name in MADE:
@@ -207,31 +161,6 @@ def resolve(name: str) -> str | None:
         raise KddaError(f'no folder "{name}"')
     try_hub()
     return name
-
-
-def evenly_spaced(kept: int, total: int) -> list[int]:
-    """Which layers a shallower model keeps: evenly spaced, the first and the last among them.
-
-    Neighbouring layers do like work, so a model loses least by dropping every other one.
-
-    >>> evenly_spaced(6, 12)
-    [0, 2, 4, 7, 9, 11]
-    """
-    if not 1 <= kept <= total:
-        raise KddaError(f"layers: found {kept}, expected 1 to {total}")
-    if kept == 1:
-        return [total - 1]
-    return [int(i * (total - 1) / (kept - 1) + 0.5) for i in range(kept)]
-
-
-def keep_layers(model: Any, kept: int) -> None:
-    """Make a model shallower in place."""
-    layers = getattr(getattr(model.base_model, "encoder", None), "layer", None)
-    if layers is None:
-        raise KddaError(f"layers: a model of type {model.config.model_type} has no encoder.layer to choose from")
-    chosen = evenly_spaced(kept, len(layers))
-    model.base_model.encoder.layer = type(layers)(layers[i] for i in chosen)
-    model.config.num_hidden_layers = kept
 
 
 def _make(weights: MiniWeights, head: str, changes: Mapping[str, Any]) -> tuple[Any, Any, bool]:
