@@ -12,7 +12,7 @@ import yaml
 from kdda.errors import KddaError
 from kdda.evaluate import holm, over_examples, over_seeds
 from kdda.look import plot_all
-from kdda.report import report, write_report
+from kdda.report import Table, report, write_report
 from kdda.report.paired import differences
 from kdda.report.runs import find_runs
 
@@ -157,6 +157,24 @@ def test_arms_are_held_against_those_that_are_made_alike(tmp_path: Path) -> None
     assert [cell.strip() for cell in table.split("|")[4:6]] == ["", "+0.0"]
 
 
+def test_a_teacher_stands_beside_the_students_it_might_have_taught(tmp_path: Path) -> None:
+    for name, teacher in (("da", None), ("kdda", 70.0), ("da-large", None), ("kdda-large", 90.0)):
+        folder = heard(tmp_path, name, 1, 0.6, teacher, dev=80.0 if "large" in name else 55.0, rows=int(teacher or 1))
+        change_arm(folder, {"student": {"model": "large"}} if "large" in name else {})
+    worth = next(part for part in report([tmp_path]).parts if part.title.startswith("Worth"))
+    assert isinstance(worth, Table)
+    assert worth.header == ["teacher", "its own", "da", "da-large"]
+    assert [[bool(cell) for cell in row[2:]] for row in worth.rows] == [[True, False], [False, True]]
+    assert not worth.notes  # 70 is less than da-large has, whom it does not teach
+
+
+def test_many_arms_leave_their_drawing_room(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    for number in range(24):
+        write_run(tmp_path, f"an-arm-of-a-long-name-{number}", 1, 0.6, weight=0.3)
+    report([tmp_path])
+    assert not [own for own in recwarn if "constrained_layout" in str(own.message)]
+
+
 def test_all_arms_can_be_held_against_one(runs: Path) -> None:
     text = write_report([runs], None, against="student-kdda")
     pairs = re.findall(r"^\| ([\w-]+ − [\w-]+)", text, re.MULTILINE)
@@ -182,18 +200,21 @@ def test_a_teacher_is_shown_beside_the_arms_that_heard_none_and_warned_of(runs: 
     assert "Teachers and the students" in write_report([runs], runs / "page.html")
 
 
-def heard(root: Path, arm: str, seed: int, share: float, teacher: float | None = None, **spec: Any) -> None:
+def heard(
+    root: Path, arm: str, seed: int, share: float, teacher: float | None = None, dev: float = 55.0, **spec: Any
+) -> Path:
     """A run with its score on development rows, and its teacher's."""
     distill = {} if teacher is None else {"weight": 0.3}
     folder = write_run(root, arm, seed, share, **distill, teachers={"vi": {"model": "t", **spec}})
     events = [
-        {"event": "final-dev", "language": "vi", "rows": 90, "accuracy": 55.0, "standard_error": 5.0, "seconds": 9.0}
+        {"event": "final-dev", "language": "vi", "rows": 90, "accuracy": dev, "standard_error": 5.0, "seconds": 9.0}
     ]
     events[0]["macro_f1"] = 54.0
     if teacher is not None:
         events.append({"event": "final-teacher", "language": "vi", "model": "t", "accuracy": teacher, "seconds": 9.0})
     with (folder / "metrics.jsonl").open("a") as file:
         file.write("".join(json.dumps(event) + "\n" for event in events))
+    return folder
 
 
 def test_one_model_that_read_more_rows_is_another_teacher(tmp_path: Path) -> None:

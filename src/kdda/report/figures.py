@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from statistics import fmean
@@ -14,6 +15,7 @@ from kdda.report.document import Figure, Table
 from kdda.report.paired import Difference
 from kdda.report.runs import Run, baseline
 
+FEW = 8  # names that a drawing has room for
 TERMS = ("task", "transport")
 
 
@@ -29,11 +31,11 @@ def curves(runs: Sequence[Run]) -> list[Figure]:
                     found[term, event["language"]][run.arm][event["step"]].append(event[term])
     figures = []
     for (term, language), arms in sorted(found.items()):
-        figure, axes = _canvas("step", f"{term}, {language}")
+        figure, axes = _canvas("step", f"{term}, {language}", height=3.0 + 0.25 * (len(arms) if len(arms) > FEW else 0))
         for arm, points in arms.items():
             steps = sorted(points)
             axes.plot(steps, [fmean(points[step]) for step in steps], label=arm, linewidth=1.2)
-        axes.legend(fontsize="small")
+        _legend(figure, axes, len(arms))
         figures.append(drawn(f"Training: {term}, {language}", figure))
     return figures
 
@@ -56,7 +58,7 @@ def teachers_by_arm(worth: Table) -> Figure:
     """What teachers score on their development rows, beside the arms that heard none (`listening`)."""
     figure, axes = _canvas(worth.title.removeprefix("Worth listening to? "), "", height=0.6 + 0.4 * len(worth.rows))
     for column, name in enumerate(worth.header[1:], 1):
-        scores = [float(row[column]) for row in reversed(worth.rows)]
+        scores = [float(row[column]) if row[column] else math.nan for row in reversed(worth.rows)]
         axes.plot(scores, range(len(scores)), "o" if column == 1 else "|", label=name, markersize=8 * min(column, 2))
     axes.set_yticks(range(len(worth.rows)), [row[0] for row in reversed(worth.rows)], parse_math=False)
     axes.legend(fontsize="small")
@@ -106,6 +108,14 @@ def scores_by_weight(runs: Sequence[Run], language: str, metric: str) -> list[Fi
     spreads = [mean_sd(by_weight[weight]) for weight in weights]
     axes.errorbar(weights, [mean for mean, _ in spreads], yerr=[sd or 0 for _, sd in spreads], fmt="o-", capsize=3)
     return [drawn("Score against λ", figure)]
+
+
+def _legend(figure: Any, axes: Any, names: int) -> None:
+    """Names in the drawing where they are few, else below it."""
+    if names <= FEW:
+        axes.legend(fontsize="small")
+    else:
+        figure.legend(loc="outside lower center", fontsize="small", ncols=3)
 
 
 def _canvas(x: str, y: str, height: float = 3.0) -> tuple[Any, Any]:

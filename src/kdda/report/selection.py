@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from kdda.report.document import Table
-from kdda.report.runs import Run
+from kdda.report.runs import Run, held_against
 
 
 def select_rates(runs: Sequence[Run], language: str, metric: str) -> tuple[list[Run], list[str]]:
@@ -36,17 +36,27 @@ def select_rates(runs: Sequence[Run], language: str, metric: str) -> tuple[list[
 
 
 def listening(runs: Sequence[Run], metric: str) -> Table | None:
-    """Each teacher beside the arms that heard none, on its language's development rows; None where no teacher spoke."""
+    """Each teacher beside the arms that heard none, on its language's development rows; None where no teacher spoke.
+
+    They are those that its own students are held against.
+    """
     said = {(language, own["name"]): own[metric] for r in runs for language, own in r.teachers.items()}
     if not said:
         return None
-    plain = list(dict.fromkeys(run.arm for run in runs if not run.listens))
+    held, heard = held_against(runs), defaultdict[tuple[str, str], set[str]](set)
+    for run in runs:
+        for language, own in run.teachers.items():
+            heard[language, own["name"]].update(held[run.arm])
+    met = set.union(*heard.values())
+    plain = list(dict.fromkeys(run.arm for run in runs if not run.listens and run.arm in met))
     rows, notes = [], []
     for (language, model), score in sorted(said.items()):
-        means = {arm: fmean([r.dev[language][metric] for r in runs if r.arm == arm]) for arm in plain}
-        rows.append([f"{language}, {model}", f"{score:.1f}", *(f"{means[arm]:.1f}" for arm in plain)])
+        beside = [arm for arm in plain if arm in heard[language, model]]
+        means = {arm: fmean([r.dev[language][metric] for r in runs if r.arm == arm]) for arm in beside}
+        cells = [f"{means[arm]:.1f}" if arm in means else "" for arm in plain]
+        rows.append([f"{language}, {model}", f"{score:.1f}", *cells])
         if means and score <= (most := max(means.values())):
-            arm = next(arm for arm in plain if means[arm] == most)
+            arm = next(arm for arm in beside if means[arm] == most)
             notes.append(
                 f"WARNING: this teacher is no better than the student it teaches: {language}, {model} {score:.1f}, "
                 f"{arm} {most:.1f}."
