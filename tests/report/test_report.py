@@ -306,6 +306,14 @@ def test_a_grid_of_weights_is_drawn(tmp_path: Path) -> None:
     assert "Score against λ" in [part.title for part in report([tmp_path]).parts]
 
 
+def test_weights_are_drawn_of_arms_that_differ_in_nothing_else(tmp_path: Path) -> None:
+    for arm, weight in (("soft", 0.1), ("plain", 0.3), ("loud", 1.0)):
+        folder = write_run(tmp_path, arm, 1, 0.6, weight=weight)
+    assert "Score against λ" in [part.title for part in report([tmp_path]).parts]
+    change_arm(folder, {"teachers": {"vi": {"random": True}}})
+    assert "Score against λ" not in [part.title for part in report([tmp_path]).parts]
+
+
 def test_bootstrap_intervals_are_those_of_the_normal_case() -> None:
     chance = random.Random(0)
     values = [chance.gauss(1.0, 10.0) for _ in range(2000)]

@@ -16,6 +16,8 @@ from kdda.report.paired import Difference
 from kdda.report.runs import Run, baseline
 
 FEW = 8  # names that a drawing has room for
+LABEL = 0.25  # inches that a name takes
+LEADER = {"arrowstyle": "-", "color": "0.8", "relpos": (0, 0.5), "shrinkA": 1}  # from a name to its point
 TERMS = ("task", "transport")
 
 
@@ -32,9 +34,9 @@ def curves(runs: Sequence[Run]) -> list[Figure]:
     figures = []
     for (term, language), arms in sorted(found.items()):
         figure, axes = _canvas("step", f"{term}, {language}", height=3.0 + 0.25 * (len(arms) if len(arms) > FEW else 0))
-        for arm, points in arms.items():
-            steps = sorted(points)
-            axes.plot(steps, [fmean(points[step]) for step in steps], label=arm, linewidth=1.2)
+        for number, (arm, points) in enumerate(arms.items()):
+            steps, style = sorted(points), ("-", "--", ":")[number // 10 % 3]  # there are ten colours
+            axes.plot(steps, [fmean(points[step]) for step in steps], style, label=arm, linewidth=1.2)
         _legend(figure, axes, len(arms))
         figures.append(drawn(f"Training: {term}, {language}", figure))
     return figures
@@ -80,34 +82,70 @@ def gains_by_lead(runs: Sequence[Run], found: Sequence[Difference], language: st
     points = [own for own in found if own.baseline == plain and own.arm in spoken]
     if not dev or len({spoken[own.arm] for own in points}) < 2:
         return []
+    by_lead: dict[float, list[Difference]] = defaultdict(list)
+    for own in sorted(points, key=lambda own: own.by_example.mean):
+        by_lead[spoken[own.arm] - fmean(dev)].append(own)
+    height = max(4.0, 1.0 + LABEL * max(map(len, by_lead.values())))
     what = metric.replace("_", " ")
-    figure, axes = _canvas(
-        f"the {language} teacher's lead over {plain}: {what}, development rows", "gain, test rows", 4.0
-    )
+    x, y = f"the {language} teacher's lead over {plain}: {what}, development rows", "gain, test rows"
+    figure, axes = _canvas(x, y, height)
     axes.axhline(0, color="0.6", linewidth=0.8)
-    axes.margins(x=0.2)  # names stand beside their points
-    for own in points:
-        lead, gain = spoken[own.arm] - fmean(dev), own.by_example
-        axes.errorbar(lead, gain.mean, yerr=[[gain.mean - gain.low], [gain.high - gain.mean]], fmt="o", color="C0")
-        axes.annotate(own.arm, (lead, gain.mean), textcoords="offset points", xytext=(5, 4), fontsize="small")
+    axes.margins(x=0.3)  # names stand beside their points
+    for lead, group in by_lead.items():
+        for gain in (own.by_example for own in group):
+            axes.errorbar(lead, gain.mean, yerr=[[gain.mean - gain.low], [gain.high - gain.mean]], fmt="o", color="C0")
+    (low, high), (left, right) = axes.get_ylim(), axes.get_xlim()
+    beside: dict[str, Any] = {"fontsize": "small", "va": "center", "arrowprops": LEADER}
+    for lead, group in by_lead.items():
+        gains = [own.by_example.mean for own in group]
+        places = _apart(gains, LABEL * (high - low) / height)
+        axes.plot([lead] * len(places), places, color="none")  # the drawing grows where names need it
+        for own, mean, place in zip(group, gains, places, strict=True):
+            axes.annotate(own.arm, (lead, mean), (lead + 0.03 * (right - left), place), **beside)
     return [drawn(f"Gain over {plain} against the teacher's lead", figure)]
 
 
 def scores_by_weight(runs: Sequence[Run], language: str, metric: str) -> list[Figure]:
-    """The score against λ, where three arms or more differ in nothing else that matters to the drawing."""
-    by_weight: dict[float, list[float]] = defaultdict(list)
-    for run in runs:
-        own = run.recipe["arms"][run.arm].get("distill")
-        if own:
-            changes = own if isinstance(own, dict) else {}
-            by_weight[float(changes.get("lambda", run.recipe["distill"]["lambda"]))].append(run.test[language][metric])
-    if len(by_weight) < 3:
+    """The score against λ, a line for each three arms or more that differ in nothing else, over their common seeds."""
+    lines: dict[str, dict[float, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    names: dict[str, str] = {}
+    for run in (run for run in runs if run.listens):
+        own = dict(run.recipe["arms"][run.arm])
+        changes = dict(own.pop("distill")) if isinstance(own["distill"], dict) else {}
+        weight = float(changes.pop("lambda", run.recipe["distill"]["lambda"]))
+        own["distill"] = changes or True
+        alike = repr(sorted(own.items()))
+        names.setdefault(alike, run.arm)
+        lines[alike][weight][run.seed] = run.test[language][metric]
+    drawn_lines = {}
+    for alike, weights in lines.items():
+        common = set.intersection(*(set(scores) for scores in weights.values()))
+        if len(weights) >= 3 and common:
+            drawn_lines[names[alike]] = {w: mean_sd([weights[w][seed] for seed in common]) for w in sorted(weights)}
+    if not drawn_lines:
         return []
     figure, axes = _canvas("λ", f"{metric.replace('_', ' ')}, {language} test rows")
-    weights = sorted(by_weight)
-    spreads = [mean_sd(by_weight[weight]) for weight in weights]
-    axes.errorbar(weights, [mean for mean, _ in spreads], yerr=[sd or 0 for _, sd in spreads], fmt="o-", capsize=3)
+    for name, line in drawn_lines.items():
+        means, errors = [mean for mean, _ in line.values()], [sd or 0 for _, sd in line.values()]
+        axes.errorbar(list(line), means, yerr=errors, fmt="o-", capsize=3, label=f"as {name}")
+    if len(drawn_lines) > 1:
+        axes.legend(fontsize="small")
     return [drawn("Score against λ", figure)]
+
+
+def _apart(values: Sequence[float], gap: float) -> list[float]:
+    """Places of labels for values that rise: no two nearer than `gap`.
+
+    >>> _apart([0.0, 0.1, 5.0], 1.0)
+    [-0.45, 0.55, 5.0]
+    """
+    places: list[list[float]] = []  # clusters of values whose labels touch
+    for value in values:
+        places.append([value])
+        while len(places) > 1 and fmean(places[-1]) - fmean(places[-2]) < gap * len(places[-2] + places[-1]) / 2:
+            last = places.pop()
+            places[-1] += last
+    return [fmean(own) + gap * (k - (len(own) - 1) / 2) for own in places for k in range(len(own))]
 
 
 def _legend(figure: Any, axes: Any, names: int) -> None:
