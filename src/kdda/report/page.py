@@ -75,7 +75,7 @@ def report(
         raise KddaError(f"no finished run in {', '.join(map(str, folders))}" + _unfinished(unfinished))
     runs = in_order(_chosen(runs, arms, seeds))
     if against is not None:
-        _chosen(runs, [against], None, "--against")
+        _check_arm(against, runs, "--against")
     _check_one_experiment(runs)
     recipe, scored = runs[0].recipe, _scored(runs)
     target = str(recipe["target"])
@@ -106,13 +106,16 @@ def report(
     return Document(title, lines, parts)
 
 
-def _chosen(
-    runs: Sequence[Run], arms: Sequence[str] | None, seeds: Sequence[int] | None, option: str = "--arms"
-) -> list[Run]:
-    there, numbers = list(dict.fromkeys(run.arm for run in runs)), {run.seed for run in runs}
+def _check_arm(arm: str, runs: Sequence[Run], option: str) -> None:
+    there = list(dict.fromkeys(run.arm for run in runs))
+    if arm not in there:
+        raise KddaError(f'{option}: no run of "{arm}"{did_you_mean(arm, there)}; there are {", ".join(there)}')
+
+
+def _chosen(runs: Sequence[Run], arms: Sequence[str] | None, seeds: Sequence[int] | None) -> list[Run]:
+    numbers = {run.seed for run in runs}
     for arm in arms or ():
-        if arm not in there:
-            raise KddaError(f'{option}: no run of "{arm}"{did_you_mean(arm, there)}; there are {", ".join(there)}')
+        _check_arm(arm, runs, "--arms")
     for seed in seeds or ():
         if seed not in numbers:
             raise KddaError(f"--seeds: no run at seed {seed}; there are {', '.join(map(str, sorted(numbers)))}")
