@@ -29,15 +29,15 @@ from typing import Any
 
 import yaml
 from page import machine, replace, table
-from plain import Settings, encoder_of, plain_trainer
+from plain import SolverSettings, encoder_of, plain_trainer
 
-from kdda.data import Example
-from kdda.distill.finetune import load_for
-from kdda.experiment.cells import Workshop
-from kdda.models import load
-from kdda.recipe import load_recipe
-from kdda.report.runs import MODEL, PREDICTIONS
-from kdda.tasks import predict
+from kdda.data.examples import Example
+from kdda.experiment.context import RunContext
+from kdda.models.load import load_checkpoint
+from kdda.recipe.load import load_recipe
+from kdda.runs.folder import MODEL_FOLDER, PREDICTIONS
+from kdda.tasks.base import predict
+from kdda.training.fine_tune import load_for
 
 OBJECTIVES, WEIGHTS, SEEDS = ("sinkhorn", "energy"), (0.03, 0.1, 0.3, 1.0, 3.0), (1, 2, 3)
 TO_REACH = 2.5
@@ -74,7 +74,7 @@ def timed(out: Path, *command: object) -> float:
     while process.poll() is None:
         time.sleep(0.2)
         for scored in out.rglob(PREDICTIONS):  # written last
-            shutil.rmtree(scored.parent / MODEL, ignore_errors=True)
+            shutil.rmtree(scored.parent / MODEL_FOLDER, ignore_errors=True)
     if process.returncode:
         sys.exit(f"{' '.join(map(str, command))} ended with code {process.returncode}")
     return time.perf_counter() - began
@@ -86,25 +86,25 @@ def timed(out: Path, *command: object) -> float:
 def separate(order: Mapping[str, Any]) -> None:
     """Train, score and save one cell, or a teacher: a program that knows of no other."""
     recipe = load_recipe(order["recipe"], order["sets"])
-    workshop = Workshop.open(recipe, Path(order["out"]), lambda _: None)
-    settings, out = Settings(**order["settings"]), Path(order["out"])
-    trainer = plain_trainer(workshop, settings, order["languages"], order["seed"], out)
+    context = RunContext.open(recipe, Path(order["out"]), lambda _: None)
+    settings, out = SolverSettings(**order["settings"]), Path(order["out"])
+    trainer = plain_trainer(context, settings, order["languages"], order["seed"], out)
     trainer.train()
     encoder = encoder_of(settings.student, recipe)
     scores = {}
     for language in order["languages"]:
         for split in ("dev", "test"):
-            rows: Sequence[Example] = workshop.data[language].get(split, [])
+            rows: Sequence[Example] = context.data[language].get(split, [])
             if rows:
-                features = workshop.task.encode(rows, encoder)
-                found = predict(trainer.model, workshop.task, features, encoder, workshop.labels, language)
-                scores[language, split] = workshop.task.score(found, workshop.labels)["accuracy"]
+                features = context.task.encode(rows, encoder)
+                found = predict(trainer.model, context.task, features, encoder, context.labels, language)
+                scores[language, split] = context.task.score(found, context.labels)["accuracy"]
     trainer.save_model(str(out))
     encoder.tokenizer.save_pretrained(out)
     print(scores)
 
 
-def run_separately(settings: Settings, languages: list[str], out: Path, **order: Any) -> float:
+def run_separately(settings: SolverSettings, languages: list[str], out: Path, **order: Any) -> float:
     """Seconds of one."""
     whole = {"settings": asdict(settings), "languages": languages, "out": str(out), "seed": 1, "sets": [], **order}
     return timed(out, __file__, "--one", json.dumps(whole))
@@ -116,10 +116,10 @@ def teachers_of_their_own(recipe: Path, folder: Path) -> tuple[dict[str, str], f
     own = load_recipe(str(recipe))
     for language, spec in own.teachers.items():
         start, out = folder / f"start-{language}", folder / f"teacher-{language}"
-        checkpoint = load(spec.model, head="classification", labels=own.labels)
+        checkpoint = load_checkpoint(spec.model, head="classification", labels=own.labels)
         checkpoint.model.save_pretrained(start)
         checkpoint.tokenizer.save_pretrained(start)
-        settings = Settings(str(start), {}, {})
+        settings = SolverSettings(str(start), {}, {})
         seconds += run_separately(settings, [language], out, recipe=str(recipe))
         made[language] = str(out)
     return made, seconds
@@ -135,7 +135,7 @@ def sampled(cells: list[Any], count: int) -> list[Any]:
 def compare(own: argparse.Namespace, folder: Path) -> list[str]:
     recipe = recipe_file(own.rows, folder)
     read = load_recipe("mini-nli")
-    start = load_for(Workshop.open(read, folder, print).task, read.student, read.labels)
+    start = load_for(RunContext.open(read, folder, print).task, read.student, read.labels)
     start.model.save_pretrained(folder / "start")
     start.tokenizer.save_pretrained(folder / "start")
     teachers, making = teachers_of_their_own(recipe, folder)
@@ -143,7 +143,7 @@ def compare(own: argparse.Namespace, folder: Path) -> list[str]:
     seconds = []
     for objective, weight, seed in sampled(list(product(OBJECTIVES, WEIGHTS, SEEDS)), own.sample):
         sets = [f"distill.objective={objective}", f"distill.lambda={weight}"]
-        settings = Settings(str(folder / "start"), teachers, scales)
+        settings = SolverSettings(str(folder / "start"), teachers, scales)
         out = folder / f"separate-{arm(objective, weight)}-{seed}"
         seconds.append(run_separately(settings, list(teachers), out, recipe=str(recipe), sets=sets, seed=seed))
         print(f"{out.name}: {seconds[-1]:.1f} s", flush=True)

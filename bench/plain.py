@@ -22,18 +22,18 @@ from transformers import (
     TrainingArguments,
 )
 
-from kdda.data import OneLanguageBatches
-from kdda.experiment.cells import Workshop
-from kdda.models import load_tokenizer
-from kdda.recipe import Recipe
-from kdda.text import Encoder
-from kdda.transport import sinkhorn_divergence
+from kdda.experiment.context import RunContext
+from kdda.models.load import load_tokenizer
+from kdda.recipe.schema import Recipe
+from kdda.text.encode import Encoder
+from kdda.training.sampler import LanguageBatchSampler
+from kdda.transport.sinkhorn import sinkhorn_divergence
 
 HEADS = {"qa": AutoModelForQuestionAnswering, "nli": AutoModelForSequenceClassification}
 
 
 @dataclass(frozen=True)
-class Settings:
+class SolverSettings:
     """What the program is told.
 
     Args:
@@ -50,15 +50,15 @@ class Settings:
     exact: bool = False
 
 
-def tokenized(workshop: Workshop, settings: Settings, languages: Sequence[str]) -> list[dict[str, Any]]:
+def tokenized(context: RunContext, settings: SolverSettings, languages: Sequence[str]) -> list[dict[str, Any]]:
     """Every window of the training rows, as the student and the teacher read it, the languages one after another."""
-    recipe, task = workshop.recipe, workshop.task
+    recipe, task = context.recipe, context.task
     encoder = encoder_of(settings.student, recipe)
     rows: list[dict[str, Any]] = []
     for language in languages:
-        features = task.encode(workshop.data[language]["train"], encoder)
-        targets = task.targets(features, workshop.labels)
-        heard = _heard(recipe, settings, language, task.excerpts(features))
+        features = task.encode(context.data[language]["train"], encoder)
+        targets = task.targets(features, context.labels)
+        heard = _heard(recipe, settings, language, task.text_spans(features))
         for i, window in enumerate(features.windows):
             own = {
                 "input_ids": list(window.ids),
@@ -75,12 +75,14 @@ def encoder_of(name: str, recipe: Recipe) -> Encoder:
     return Encoder(*load_tokenizer(name), recipe.training.max_length, recipe.training.stride)
 
 
-def _heard(recipe: Recipe, settings: Settings, language: str, excerpts: Sequence[Any]) -> list[dict[str, list[int]]]:
+def _heard(
+    recipe: Recipe, settings: SolverSettings, language: str, text_spans: Sequence[Any]
+) -> list[dict[str, list[int]]]:
     if language not in settings.teachers:
         return []
     encoder = encoder_of(settings.teachers[language], recipe)
     found = []
-    for excerpt in excerpts:
+    for excerpt in text_spans:
         one = (
             encoder.encode(*([t] for t in excerpt.texts))
             if excerpt.span is None
@@ -121,7 +123,7 @@ def exact(objective: str, epsilon: float) -> Divergence:
 class PlainTrainer(Trainer):  # type: ignore[misc]
     """Fine-tunes with L_task + λ·mean S_ε, or without teachers."""
 
-    def __init__(self, recipe: Recipe, settings: Settings, rows: list[dict[str, Any]], seed: int, **options: Any):
+    def __init__(self, recipe: Recipe, settings: SolverSettings, rows: list[dict[str, Any]], seed: int, **options: Any):
         super().__init__(train_dataset=rows, data_collator=self.collate, **options)
         self.model_accepts_loss_kwargs = False
         self.recipe, self.settings, self.seed = recipe, settings, seed
@@ -132,7 +134,7 @@ class PlainTrainer(Trainer):  # type: ignore[misc]
         lengths: dict[str, list[int]] = {}
         for row in self.train_dataset:
             lengths.setdefault(row["language"], []).append(len(row["inputs"]["input_ids"]))
-        batches = OneLanguageBatches(lengths, self.recipe.training.batch_size, self.seed)
+        batches = LanguageBatchSampler(lengths, self.recipe.training.batch_size, self.seed)
         return DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.collate)  # type: ignore[arg-type]
 
     def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -157,15 +159,15 @@ class PlainTrainer(Trainer):  # type: ignore[misc]
 
 
 def plain_trainer(
-    workshop: Workshop, settings: Settings, languages: Sequence[str], seed: int, out: Path, **more: Any
+    context: RunContext, settings: SolverSettings, languages: Sequence[str], seed: int, out: Path, **more: Any
 ) -> PlainTrainer:
     """The program, ready to train as the recipe says; what the recipe leaves open is transformers' default."""
-    recipe, task = workshop.recipe, workshop.task
+    recipe, task = context.recipe, context.task
     model = HEADS[task.name].from_pretrained(settings.student)
     own = recipe.training
-    rows = tokenized(workshop, settings, languages)
+    rows = tokenized(context, settings, languages)
     lengths = {name: [0] * sum(row["language"] == name for row in rows) for name in languages}
-    steps = own.epochs * len(OneLanguageBatches(lengths, own.batch_size, seed))
+    steps = own.epochs * len(LanguageBatchSampler(lengths, own.batch_size, seed))
     options = {
         "num_train_epochs": own.epochs,
         "learning_rate": own.learning_rate,

@@ -2,7 +2,7 @@
 
     python bench/reading.py            # writes the table of docs/reading.md; about half a minute
 
-The texts are the embedded reading corpus, six questions a passage. Tokens are cached by content within an encoder, so
+The texts are the embedded reading corpus, six questions a passage. TokenizerAdapter are cached by content within an encoder, so
 every repeat starts from a new one, with the segmenter's cache emptied. PhoBERT's tokenizer is learned from the corpus
 (the real one needs a download); its path is otherwise the same.
 """
@@ -25,11 +25,14 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from kdda.data import Example, Schema, Source, check_rows, questions, read_rows  # noqa: E402
-from kdda.models import load  # noqa: E402
-from kdda.tasks import QA, Features  # noqa: E402
-from kdda.text import Encoder, joined  # noqa: E402
-from kdda.text.segment import _segment  # noqa: E402
+from kdda.data.examples import Example, Schema, check_rows  # noqa: E402
+from kdda.data.questions import questions  # noqa: E402
+from kdda.data.sources import Source, read_rows  # noqa: E402
+from kdda.models.load import load_checkpoint  # noqa: E402
+from kdda.tasks.base import Features  # noqa: E402
+from kdda.tasks.qa import QA  # noqa: E402
+from kdda.text.encode import Encoder  # noqa: E402
+from kdda.text.segment import _segment, joined  # noqa: E402
 from tests.text.phobert import make_phobert_tokenizer  # noqa: E402
 
 MARKERS = ("<!-- bench:start -->", "<!-- bench:end -->")
@@ -80,7 +83,7 @@ def decoding(features: Features) -> Callable[[], int]:
 
 def measure() -> list[tuple[str, float]]:
     vi, en = corpus("vi"), corpus("en")
-    multilingual, english = load("mini/multilingual", layers=1), load("mini/english")
+    multilingual, english = load_checkpoint("mini/multilingual", layers=1), load_checkpoint("mini/english")
     with tempfile.TemporaryDirectory() as folder:
         sentences = [joined(context, "vi").text for context in {example.group for example in vi}]
         phobert = make_phobert_tokenizer(Path(folder), sentences)

@@ -24,9 +24,10 @@ import yaml
 from page import machine, replace, table
 from turns import Program, in_turns, start, take_turns
 
-from kdda.data import Source, read_rows
-from kdda.experiment.cells import Cell, Workshop
-from kdda.recipe import load_recipe
+from kdda.data.sources import Source, read_rows
+from kdda.experiment.context import RunContext
+from kdda.experiment.specs import StudentRun
+from kdda.recipe.load import load_recipe
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -113,8 +114,8 @@ def against_steps(kind: str, sizes: Sequence[int], folder: Path) -> Iterator[Mea
 
 def child(arm: str, path: str) -> None:
     take_turns(STEPS)
-    workshop = Workshop.open(load_recipe(path), Path(path).parent / arm, lambda _: None)
-    workshop.do(Cell(arm, 1))
+    context = RunContext.open(load_recipe(path), Path(path).parent / arm, lambda _: None)
+    context.do(StudentRun(arm, 1))
 
 
 # Processes ------------------------------------------------------------------------------------------------------------

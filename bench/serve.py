@@ -26,8 +26,8 @@ from page import replace
 from use import DATA
 
 import kdda
-from kdda.data import Source, read_rows
-from kdda.predict import FIELDS
+from kdda.data.sources import Source, read_rows
+from kdda.inference.files import FIELDS
 
 PATHS = {"qa": "/answer", "nli": "/entails"}
 

@@ -22,17 +22,20 @@ from typing import Any
 import torch
 from page import machine, table
 from page import replace as write_table
-from plain import Settings, encoder_of, padded, plain_trainer, tokenized
+from plain import SolverSettings, encoder_of, padded, plain_trainer, tokenized
 from transformers import AutoModel
 from transport import SOLVERS as DIVERGENCES
 from transport import Clouds, errors, marginal_error, reference, value_and_gradient
 from turns import Program, Turns, disagreement, in_turns, ratio, say, start, take_turns
 
-from kdda.data import OneLanguageBatches
-from kdda.distill.cache import TeacherStates, TeacherWindows
-from kdda.experiment.cells import Cell, Preparation, Workshop
-from kdda.models import load
-from kdda.recipe import Recipe, load_recipe
+from kdda.experiment.context import RunContext
+from kdda.experiment.specs import StudentRun, TeacherRun
+from kdda.models.load import load_checkpoint
+from kdda.recipe.load import load_recipe
+from kdda.recipe.schema import Recipe
+from kdda.teachers.cache import TeacherCache
+from kdda.teachers.inputs import TeacherInputs
+from kdda.training.sampler import LanguageBatchSampler
 
 WARM = 3  # steps that are not counted
 SEED = 1
@@ -75,7 +78,7 @@ def recipe_of(name: str, steps: int, batch_size: int | None, student: str = "", 
 def student_without_dropout(recipe: Recipe, task: Any, labels: list[str], folder: Path) -> str:
     """A checkpoint with a head, so that both sides begin with the same weights."""
     torch.manual_seed(SEED)
-    made = load(recipe.student.model, head=task.head, labels=labels if task.labelled else None)
+    made = load_checkpoint(recipe.student.model, head=task.head, labels=labels if task.labelled else None)
     made.model.config.update({"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0})
     made.model.save_pretrained(folder)
     made.tokenizer.save_pretrained(folder)
@@ -86,23 +89,23 @@ def quiet(_: str) -> None:
     pass
 
 
-def prepared(recipe: Recipe, out: Path) -> tuple[Workshop, Settings, float]:
+def prepared(recipe: Recipe, out: Path) -> tuple[RunContext, SolverSettings, float]:
     """Teachers, their stored states and scales, and the seconds that storing took."""
-    workshop = Workshop.open(recipe, out, print)
-    student = student_without_dropout(recipe, workshop.task, workshop.labels, out / "start")
+    context = RunContext.open(recipe, out, print)
+    student = student_without_dropout(recipe, context.task, context.labels, out / "start")
     teachers, scales, seconds = {}, {}, 0.0
-    encoder = load(student).encoder(recipe.training.max_length, recipe.training.stride)
+    encoder = load_checkpoint(student).encoder(recipe.training.max_length, recipe.training.stride)
     for language, spec in recipe.teachers.items():
-        workshop.do(Preparation(language, spec))
-        made = workshop.teacher(language, spec).checkpoint
-        features = workshop.task.encode(workshop.data[language]["train"], encoder)
+        context.do(TeacherRun(language, spec))
+        made = context.teacher(language, spec).checkpoint
+        features = context.task.encode(context.data[language]["train"], encoder)
         own = made.encoder(recipe.training.max_length, recipe.training.stride)
         began = time.perf_counter()
         states = out / "teachers" / "states"
-        found = TeacherStates(made, TeacherWindows(own, workshop.task.excerpts(features)), workshop.labels, states)
+        found = TeacherCache(made, TeacherInputs(own, context.task.text_spans(features)), context.labels, states)
         seconds += time.perf_counter() - began
         teachers[language], scales[language] = made.name, found.scale
-    return workshop, Settings(student, teachers, scales), seconds
+    return context, SolverSettings(student, teachers, scales), seconds
 
 
 # Children -------------------------------------------------------------------------------------------------------------
@@ -112,29 +115,29 @@ def child(order: Mapping[str, Any]) -> None:
     """Be one of the programs."""
     name, out = order["name"], Path(order["out"])
     steps = order["steps"] + (0 if name in PLAIN else order["more"])
-    settings = Settings(**order["settings"])
+    settings = SolverSettings(**order["settings"])
     recipe = recipe_of(
         order["recipe"], order["steps"] + order["more"], order["batch_size"], settings.student, more_of(name, settings)
     )
     own = out / name.replace(" ", "-")
     arm, _ = OWN.get(name, ("", ()))
-    workshop = Workshop.open(recipe, out, quiet)
+    context = RunContext.open(recipe, out, quiet)
     languages = list(recipe.data)
     if name == FORWARD:
-        ask_teachers(workshop, settings, languages, Turns(steps))
+        ask_teachers(context, settings, languages, Turns(steps))
     take_turns(steps)
     if name in PLAIN:
         longest = {LONGEST: recipe.training.max_length, DEFAULT: SCRIPTS[recipe.task][1]}.get(name)
         teachers = {} if name == "plain, DA" else settings.teachers
         told = replace(settings, teachers=teachers, longest=longest, exact=name == EXACT)
-        plain_trainer(workshop, told, languages, SEED, own).train()
+        plain_trainer(context, told, languages, SEED, own).train()
     else:
         (own / "teachers").mkdir(parents=True)
         (own / "teachers" / "states").symlink_to(out / "teachers" / "states")
-        Workshop(recipe, own, workshop.task, workshop.data, {}, quiet).do(Cell(arm, SEED))
+        RunContext(recipe, own, context.task, context.data, {}, quiet).do(StudentRun(arm, SEED))
 
 
-def more_of(name: str, settings: Settings) -> tuple[str, ...]:
+def more_of(name: str, settings: SolverSettings) -> tuple[str, ...]:
     """What a program's recipe says otherwise."""
     finished = [
         f"teachers.{language}={{model: {folder}, finetuned: true}}" for language, folder in settings.teachers.items()
@@ -143,12 +146,12 @@ def more_of(name: str, settings: Settings) -> tuple[str, ...]:
 
 
 @torch.inference_mode()
-def ask_teachers(workshop: Workshop, settings: Settings, languages: list[str], turns: Turns) -> None:
+def ask_teachers(context: RunContext, settings: SolverSettings, languages: list[str], turns: Turns) -> None:
     """Teachers' forward passes alone, on each batch in its turn."""
     models = {name: AutoModel.from_pretrained(folder).eval() for name, folder in settings.teachers.items()}
-    rows = tokenized(workshop, settings, languages)
+    rows = tokenized(context, settings, languages)
     lengths = {name: [len(row["inputs"]["input_ids"]) for row in rows if row["language"] == name] for name in languages}
-    batches = iter(OneLanguageBatches(lengths, workshop.recipe.training.batch_size, SEED))
+    batches = iter(LanguageBatchSampler(lengths, context.recipe.training.batch_size, SEED))
     say(ready=True)
     turns.wait()
     for batch in batches:
@@ -212,16 +215,16 @@ def against_bf16(task: str, found: Mapping[str, Program]) -> list[str]:
     return [f"Against kdda's step in bfloat16, its own choice here: {ratios}."]
 
 
-def accuracy(workshop: Workshop, settings: Settings, rows: int) -> list[list[str]]:
+def accuracy(context: RunContext, settings: SolverSettings, rows: int) -> list[list[str]]:
     """How near to the truth each divergence comes that the loss curves were made with, on a language's first rows."""
-    recipe, task = workshop.recipe, workshop.task
+    recipe, task = context.recipe, context.task
     encoder, epsilon = encoder_of(settings.student, recipe), recipe.distill.epsilon
     student = AutoModel.from_pretrained(settings.student).eval()
     lines = []
     for language, folder in settings.teachers.items():
-        features = task.encode(workshop.data[language]["train"], encoder)
-        teacher, own = workshop.teacher(language, recipe.teachers[language]).checkpoint, encoder_of(folder, recipe)
-        said = TeacherStates(teacher, TeacherWindows(own, task.excerpts(features)[:rows]), workshop.labels)
+        features = task.encode(context.data[language]["train"], encoder)
+        teacher, own = context.teacher(language, recipe.teachers[language]).checkpoint, encoder_of(folder, recipe)
+        said = TeacherCache(teacher, TeacherInputs(own, task.text_spans(features)[:rows]), context.labels)
         inputs, heard, unit = (
             encoder.pad(features.windows[:rows]),
             said.batch(range(rows)),
@@ -244,14 +247,14 @@ def measured(name: str, own: argparse.Namespace) -> list[str]:
     recipe = recipe_of(name, own.steps + own.more, own.batch_size)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        workshop, settings, seconds = prepared(recipe, out)
+        context, settings, seconds = prepared(recipe, out)
         order = {"recipe": name, "steps": own.steps, "more": own.more, "batch_size": own.batch_size, "out": folder}
         bf16 = bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
         found = programs({**order, "settings": asdict(settings)}, bf16)
         start(list(found.values()))
         in_turns(list(found.values()), own.steps)
         in_turns([program for program in found.values() if program.name not in PLAIN], own.more)
-        exact = accuracy(workshop, settings, recipe.training.batch_size)
+        exact = accuracy(context, settings, recipe.training.batch_size)
     size, length = recipe.training.batch_size, recipe.training.max_length
     counted = f"medians of {own.steps - WARM} steps, of kdda's own programs {own.steps + own.more - WARM}"
     head = f"**{name}**, batches of {size}, windows of at most {length} tokens; {counted}."

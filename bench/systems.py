@@ -26,10 +26,14 @@ from page import replace
 from turns import peak_megabytes
 
 import kdda
-from kdda.data import Question, Schema, Source, check_rows, questions, read_rows
-from kdda.predict import Embedder
-from kdda.systems import Corpus, Document, Index, Settings, Writer, make_retriever
-from kdda.systems.pool import cores
+from kdda.data.examples import Question, Schema, check_rows
+from kdda.data.questions import questions
+from kdda.data.sources import Source, read_rows
+from kdda.embeddings.encoder import MeanPoolingModel
+from kdda.retrieval.index import Index, IndexSettings, Writer
+from kdda.retrieval.passages import Document
+from kdda.retrieval.pipeline import Corpus, make_retriever
+from kdda.retrieval.pool import cores
 
 EMBEDDED = [f"embedded:reading/vi/{split}" for split in ("train", "dev", "test")]
 NOISE = 0.2  # of a repeated passage's words
@@ -69,7 +73,7 @@ def indexing(texts: Sequence[str], folder: Path, counts: dict[str, int]) -> list
     for name, segmenter, target in ((PLAIN, "none", "2,000"), (SEGMENTED, "vi", "150")):
         documents = list(repeated(texts, counts[segmenter]))
         started = time.perf_counter()
-        Writer(folder / segmenter, Settings(segmenter=segmenter, size=5000)).build(documents)
+        Writer(folder / segmenter, IndexSettings(segmenter=segmenter, size=5000)).build(documents)
         rate = len(documents) / (time.perf_counter() - started)
         rows.append(Found(f"index {len(documents):,} passages, {name}, passages/s", f"{rate:,.0f}", f"≥ {target}"))
     return rows
@@ -78,7 +82,7 @@ def indexing(texts: Sequence[str], folder: Path, counts: dict[str, int]) -> list
 def large(texts: Sequence[str], folder: Path, count: int, rounds: int) -> list[Found]:
     """Queries of a large index, in a process of its own, whose memory is its own."""
     started = time.perf_counter()
-    Writer(folder / f"large-{count}", Settings(segmenter="none", size=5000)).build(repeated(texts, count))
+    Writer(folder / f"large-{count}", IndexSettings(segmenter="none", size=5000)).build(repeated(texts, count))
     made = time.perf_counter() - started
     command = [sys.executable, __file__, "--measure", str(folder / f"large-{count}"), "--rounds", str(rounds)]
     said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -118,15 +122,15 @@ def seconds_of(work: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def recalls(name: str, rows: Sequence[Question], folder: Path, embedder: Embedder) -> list[str]:
+def recalls(name: str, rows: Sequence[Question], folder: Path, embedding_model: MeanPoolingModel) -> list[str]:
     """Lines of the table of recall: questions whose passage is among the first k."""
     documents = {text: str(i) for i, text in enumerate(dict.fromkeys(row.texts[1] for row in rows))}
     lines = []
     for label, segmenter in ((PLAIN, "none"), (SEGMENTED, "vi")):
         out = folder / f"recall-{len(documents)}-{segmenter}"
         shutil.rmtree(out, ignore_errors=True)
-        settings = Settings(segmenter=segmenter, dense=embedder.name)
-        Writer(out, settings, embed=lambda _: embedder).build(Document(n, text) for text, n in documents.items())
+        settings = IndexSettings(segmenter=segmenter, dense=embedding_model.name)
+        Writer(out, settings, embed=lambda _: embedding_model).build(Document(n, text) for text, n in documents.items())
         index = Index.open(out)
         kinds = {"bm25": f"BM25, {label}"} if segmenter == "none" else {"bm25": f"BM25, {label}", "dense": "vectors"}
         kinds |= {"fusion": "both, reciprocal ranks"} if segmenter == "vi" else {}
@@ -194,10 +198,10 @@ def tables(own: argparse.Namespace, folder: Path) -> list[str]:
         found += asking(own.reader, texts, folder, min(20, own.rounds))
     lines = [f"{platform.machine()}, {cores()} cores, Python {platform.python_version()}.", ""]
     lines += ["| what | measured | aim |", "|---|--:|--:|", *(f"| {' | '.join(row)} |" for row in found), ""]
-    embedder = Embedder.load("mini/multilingual")
+    embedding_model = MeanPoolingModel.load("mini/multilingual")
     lines += ["| corpus | retriever | R@1 | R@5 | R@10 |", "|---|---|--:|--:|--:|"]
     for name, sources in (("embedded", EMBEDDED), *((Path(path).stem, [path]) for path in own.squad)):
-        lines += recalls(name, rows_of(sources), folder, embedder)
+        lines += recalls(name, rows_of(sources), folder, embedding_model)
     return lines
 
 

@@ -29,8 +29,9 @@ import ot
 import torch
 from torch import Tensor
 
-from kdda.models import load
-from kdda.transport import entropic_transport, half_squared_distances, mean_pairwise_cost, sinkhorn_divergence
+from kdda.models.load import load_checkpoint
+from kdda.transport.cost import half_squared_distances, mean_pairwise_cost
+from kdda.transport.sinkhorn import entropic_transport, sinkhorn_divergence
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -92,7 +93,7 @@ def windows(text: str, count: int, words: int) -> list[str]:
 @torch.no_grad()
 def states(name: str, texts: list[str], length: int, width: int) -> tuple[Tensor, Tensor]:
     """The last layer's states, the last two layers' side by side if the width asks for it, and the mask."""
-    checkpoint = load(name)
+    checkpoint = load_checkpoint(name)
     tokenizer, model = checkpoint.tokenizer, checkpoint.model
     batch = tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
     layers = width // model.config.hidden_size

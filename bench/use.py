@@ -23,10 +23,11 @@ from page import replace
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
 
 import kdda
-from kdda.data import Example, Schema, Source, check_rows, read_rows
-from kdda.export import export
-from kdda.predict import Predictor
-from kdda.text import position_limit
+from kdda.data.examples import Example, Schema, check_rows
+from kdda.data.sources import Source, read_rows
+from kdda.inference.onnx import export
+from kdda.inference.predictor import Predictor
+from kdda.text.encode import position_limit
 
 ROOT = Path(__file__).parents[1]
 TARGETS = {"transformers, one by one": 3.0, "transformers, padded batches of 32": 1.5}

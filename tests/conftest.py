@@ -16,7 +16,7 @@ import yaml
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from kdda.cli import main
+from kdda.cli.shared import main
 
 LABELS = ["entailment", "neutral", "contradiction"]
 NOUNS = {"aa": ["mèo", "chó", "gà", "cá"], "bb": ["cat", "dog", "hen", "fish"]}

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import kdda
-from kdda.cli import main
+from kdda.cli.shared import main
 from kdda.errors import KddaError
-from kdda.export import export
+from kdda.inference.onnx import export
 from tests.conftest import make_questions, make_rows, write_rows
 from tests.heads import make_judge, make_phobert_head, make_reader
 

@@ -17,8 +17,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from kdda.recipe import load_recipe
-from kdda.report import read_metrics
+from kdda.recipe.load import load_recipe
+from kdda.runs.folder import read_metrics
 from tests.conftest import Bench, make_model, start
 
 
@@ -142,7 +142,7 @@ def test_a_run_that_fails_is_named_and_the_others_finish(
 ) -> None:
     out, recipe = bench.folder / "runs", bench.write()
     bench.values["arms"] = {"fine": {}, "broken": {"distill": {"objective": "energy"}}}
-    from kdda.transport import OBJECTIVES
+    from kdda.losses.registry import OBJECTIVES
 
     def broken(*_: Any) -> Any:
         raise RuntimeError("numbers went astray")

@@ -8,12 +8,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "kdda"
 FLOORS = {
-    0: ["errors", "hub", "startup"],
-    1: ["recipe", "data", "transport", "text", "evaluate"],
-    2: ["models", "tasks", "report"],
-    3: ["distill", "look", "predict"],
-    4: ["experiment", "export", "serve", "systems"],
-    5: ["cli", "__main__"],
+    0: ["errors"],
+    1: ["runtime", "transport", "metrics", "recipe"],
+    2: ["text", "data", "runs", "losses"],
+    3: ["models", "tasks", "hub", "report"],
+    4: ["teachers", "inference", "embeddings", "visualize"],
+    5: ["training", "retrieval", "baselines"],
+    6: ["experiment", "serve"],
+    7: ["cli", "__main__"],
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import kdda
-from kdda.cli import app
-from kdda.serve import Limits
+from kdda.cli.shared import app
+from kdda.serve.limits import Limits
 from tests.heads import make_judge, make_reader
 from tests.serve.live import serving
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from kdda.errors import KddaError
-from kdda.recipe import built_in, load_recipe
+from kdda.recipe.load import built_in, load_recipe
 
 TEXT = """\
 task: nli

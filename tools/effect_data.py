@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kdda.data import Source, read_rows
+from kdda.data.sources import Source, read_rows
 
 Row = dict[str, Any]
 NLI_LABELS = ("entailment", "neutral", "contradiction")

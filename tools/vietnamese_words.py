@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-from kdda.data import EMBEDDED
-from kdda.models.vietnamese import WORDS
-from kdda.text import joined
+from kdda.data.sources import EMBEDDED
+from kdda.models.mini.vietnamese import WORDS
+from kdda.text.segment import joined
 
 
 def main() -> None:

@@ -7,14 +7,14 @@ Rooms are imported by name (`kdda.transport`, `kdda.models`, …), so that one o
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdda.predict import load as load
+    from kdda.inference.predictor import load as load
 
 __all__ = ["load"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "load":
-        from kdda.predict import load
+        from kdda.inference.predictor import load
 
         return load
     raise AttributeError(f"module 'kdda' has no attribute {name!r}")

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from kdda.data import EMBEDDED
+from kdda.data.sources import EMBEDDED
 
 LEAST = {"vi": {"train": 600, "dev": 150, "test": 300}, "en": {"train": 600, "dev": 150}}
 LABELS = ("entailment", "neutral", "contradiction")

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdda.data import OneLanguageBatches
+from kdda.training.sampler import LanguageBatchSampler
 
 lengths = st.dictionaries(
     st.sampled_from(["vi", "en", "km"]), st.lists(st.integers(1, 60), min_size=1, max_size=90), min_size=1
@@ -15,7 +15,7 @@ lengths = st.dictionaries(
 def test_every_row_comes_once_an_epoch_and_no_batch_mixes_languages(
     rows: dict[str, list[int]], size: int, seed: int, epoch: int
 ) -> None:
-    batches = OneLanguageBatches(rows, size, seed)
+    batches = LanguageBatchSampler(rows, size, seed)
     batches.set_epoch(epoch)
     found = list(batches)
     assert len(found) == len(batches)
@@ -26,7 +26,7 @@ def test_every_row_comes_once_an_epoch_and_no_batch_mixes_languages(
 
 def test_the_order_is_a_function_of_seed_and_epoch() -> None:
     def order(seed: int, epoch: int) -> list[list[int]]:
-        batches = OneLanguageBatches({"vi": list(range(40)), "en": list(range(30))}, 4, seed)
+        batches = LanguageBatchSampler({"vi": list(range(40)), "en": list(range(30))}, 4, seed)
         batches.set_epoch(epoch)
         return list(batches)
 
@@ -35,7 +35,7 @@ def test_the_order_is_a_function_of_seed_and_epoch() -> None:
 
 
 def test_languages_are_interleaved_in_proportion() -> None:
-    batches = list(OneLanguageBatches({"vi": [1] * 30, "en": [1] * 60}, 1, seed=3))
+    batches = list(LanguageBatchSampler({"vi": [1] * 30, "en": [1] * 60}, 1, seed=3))
     for start in range(0, 90, 30):
         assert 9 <= sum(batch[0] < 30 for batch in batches[start : start + 30]) <= 11
 
@@ -43,6 +43,6 @@ def test_languages_are_interleaved_in_proportion() -> None:
 def test_a_batch_holds_rows_of_like_length() -> None:
     chaotic = [(i * 37) % 100 for i in range(400)]
     spread = [
-        max(chaotic[i] for i in b) - min(chaotic[i] for i in b) for b in OneLanguageBatches({"vi": chaotic}, 8, 0)
+        max(chaotic[i] for i in b) - min(chaotic[i] for i in b) for b in LanguageBatchSampler({"vi": chaotic}, 8, 0)
     ]
     assert sum(spread) / len(spread) < 10

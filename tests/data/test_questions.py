@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from kdda.data import Answer, Checked, Question, Schema, Source, check_rows, questions, read_rows
+from kdda.data.examples import Checked, GoldAnswer, Question, Schema, check_rows
+from kdda.data.questions import questions
+from kdda.data.sources import Source, read_rows
 from kdda.errors import KddaError
 
 CONTEXT = "Sông Hồng chảy qua Hà Nội. Hà Nội là thủ đô."
@@ -23,7 +25,7 @@ def row(text: str = "Hà Nội", start: int | None = 19, **changes: Any) -> dict
     return {"id": "q", "question": "Ở đâu?", "context": CONTEXT, "answers": [answer], **changes}
 
 
-def golds(found: Checked) -> tuple[Answer, ...]:
+def golds(found: Checked) -> tuple[GoldAnswer, ...]:
     example = found.examples[0]
     assert isinstance(example, Question)
     return example.answers
@@ -45,7 +47,7 @@ def squad(*qas: dict[str, Any]) -> dict[str, Any]:
 )
 def test_every_usual_form_is_read(tmp_path: Path, form: dict[str, Any]) -> None:
     found = read(tmp_path, [{"id": "q", "question": "Ở đâu?", "context": CONTEXT, **form}])
-    assert golds(found) == (Answer("Hà Nội", 19),)
+    assert golds(found) == (GoldAnswer("Hà Nội", 19),)
 
 
 def test_squads_files_are_read_one_row_a_question(tmp_path: Path) -> None:
@@ -61,30 +63,30 @@ def test_squads_files_are_read_one_row_a_question(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("start", "meant"), [(18, 19), (26, 27), (10_000, 27), (-5, 19)])
 def test_a_misplaced_answer_is_moved_to_the_nearest_match_and_counted(tmp_path: Path, start: int, meant: int) -> None:
     found = read(tmp_path, [row(start=start)])
-    assert golds(found) == (Answer("Hà Nội", meant),)
-    assert found.mended["answers misplaced, moved to the nearest match"] == 1
+    assert golds(found) == (GoldAnswer("Hà Nội", meant),)
+    assert found.repaired["answers misplaced, moved to the nearest match"] == 1
 
 
 def test_golds_that_differ_only_in_spaces_become_what_the_context_has(tmp_path: Path) -> None:
     answers = [{"text": text, "answer_start": 19} for text in ("Hà  Nội", " Hà Nội ", "Hà\nNội")]
-    assert golds(read(tmp_path, [row(answers=answers)])) == (Answer("Hà Nội", 19),) * 3
+    assert golds(read(tmp_path, [row(answers=answers)])) == (GoldAnswer("Hà Nội", 19),) * 3
 
 
 def test_an_answer_that_is_nowhere_is_left_out_and_counted(tmp_path: Path) -> None:
     found = read(tmp_path, [row(), row(text="Huế")])
-    assert len(found.examples) == 1 and found.left_out["answer not in its context"] == 1
+    assert len(found.examples) == 1 and found.skipped["answer not in its context"] == 1
 
 
 def test_one_good_gold_is_enough(tmp_path: Path) -> None:
     answers = [{"text": "Huế", "answer_start": 0}, {"text": "Hà Nội", "answer_start": 27}]
     found = read(tmp_path, [row(answers=answers)])
-    assert golds(found) == (Answer("Hà Nội", 27),) and found.mended["gold answers not in their context"] == 1
+    assert golds(found) == (GoldAnswer("Hà Nội", 27),) and found.repaired["gold answers not in their context"] == 1
 
 
 def test_ids_that_repeat_are_numbered(tmp_path: Path) -> None:
     found = read(tmp_path, [row(), row(), row()])
     assert [e.id for e in found.examples] == ["q", "q#2", "q#3"]
-    assert found.mended["ids repeated, numbered"] == 2
+    assert found.repaired["ids repeated, numbered"] == 2
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_a_missing_field_is_answered_with_the_ones_found(tmp_path: Path) -> None
 def test_columns_of_another_name_are_mapped(tmp_path: Path) -> None:
     schema = Schema((), {"context": "passage", "answer": "a"})
     found = read(tmp_path, [{"question": "Ở đâu?", "passage": CONTEXT, "a": "Hà Nội"}], schema)
-    assert golds(found) == (Answer("Hà Nội", 19),)
+    assert golds(found) == (GoldAnswer("Hà Nội", 19),)
 
 
 def test_a_squad_file_cut_in_the_middle_is_refused_with_its_line(tmp_path: Path) -> None:

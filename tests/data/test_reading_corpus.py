@@ -6,8 +6,10 @@ from typing import cast
 
 import pytest
 
-from kdda.data import Question, Schema, Source, check_rows, questions, read_rows
-from kdda.evaluate import answer_f1, best_over_golds, human_score
+from kdda.data.examples import Question, Schema, check_rows
+from kdda.data.questions import questions
+from kdda.data.sources import Source, read_rows
+from kdda.metrics.answers import answer_f1, best_over_golds, human_score
 
 SPLITS = ("train", "dev", "test")
 PASSAGES, QUESTIONS = {"vi": 90, "en": 60}, {"vi": 360, "en": 240}
@@ -18,7 +20,7 @@ FUNCTION_WORDS = frozenset(FUNCTION.split())
 
 def rows(language: str, split: str) -> list[Question]:
     found = check_rows(read_rows(Source(f"embedded:reading/{language}/{split}")), questions(Schema()))
-    assert not found.left_out and not found.mended
+    assert not found.skipped and not found.repaired
     return [cast(Question, example) for example in found.examples]
 
 

@@ -5,8 +5,9 @@ from typing import Literal
 
 import pytest
 
-from kdda.data import Checked, Row, Schema, Source, labelled, read_rows, sample
-from kdda.data import check_rows as check
+from kdda.data.examples import Checked, Schema, labelled
+from kdda.data.examples import check_rows as check
+from kdda.data.sources import Row, Source, read_rows, sample
 from kdda.errors import KddaError
 
 LABELS = ("entailment", "neutral", "contradiction")
@@ -49,9 +50,9 @@ def test_a_file_without_a_line_of_names_takes_them_from_the_recipe(tmp_path: Pat
 def test_columns_and_label_names_are_mapped(tmp_path: Path) -> None:
     schema = Schema(LABELS, {"premise": "p", "label": "gold"}, {"0": "entailment", "-": None})
     text = '{"p": "a", "hypothesis": "b", "gold": 0}\n{"p": "c", "hypothesis": "d", "gold": "-"}\n'
-    examples, left_out, _ = check_rows(read_rows(file(tmp_path, "a.jsonl", text)), schema)
+    examples, skipped, _ = check_rows(read_rows(file(tmp_path, "a.jsonl", text)), schema)
     assert [e.label for e in examples] == ["entailment"]
-    assert dict(left_out) == {'label "-" dropped': 1}
+    assert dict(skipped) == {'label "-" dropped': 1}
 
 
 def test_a_label_that_no_map_knows_is_refused_with_its_place(tmp_path: Path) -> None:
@@ -75,8 +76,8 @@ def test_a_missing_field_is_answered_with_the_ones_found(tmp_path: Path) -> None
 
 def test_bad_rows_are_skipped_and_counted_when_asked(tmp_path: Path) -> None:
     rows = read_rows(file(tmp_path, "a.jsonl", GOOD + GOOD.replace('"a"', '""')))
-    examples, left_out, _ = check_rows(rows, SCHEMA, on_bad_row="skip")
-    assert len(examples) == 1 and left_out["bad row"] == 1
+    examples, skipped, _ = check_rows(rows, SCHEMA, on_bad_row="skip")
+    assert len(examples) == 1 and skipped["bad row"] == 1
 
 
 def test_a_file_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> None:

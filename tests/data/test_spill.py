@@ -8,15 +8,16 @@ from zlib import crc32
 
 import pytest
 
-from kdda.data import Row, Schema, Source, Spilled, check_rows, labelled, read_rows, sample
-from kdda.data.spill import BYTES, KEPT, ROWS
+from kdda.data.examples import Schema, check_rows, labelled
+from kdda.data.sources import Row, Source, read_rows, sample
 from kdda.errors import KddaError
+from kdda.runtime.disk_sequence import BYTES, KEPT, ROWS, DiskSequence
 
 
 @pytest.mark.parametrize("count", [0, 1, ROWS - 1, ROWS, ROWS + 1, 10 * ROWS + 7])
 def test_items_come_back_in_their_order_and_by_number(count: int) -> None:
     items = [(i, "x" * (i % 7), "\ud800") for i in range(count)]
-    found = Spilled(iter(items))
+    found = DiskSequence(iter(items))
     assert list(found) == items == found[:] and found == items and len(found) == count
     assert found[1::3] == items[1::3] and found[::-1] == items[::-1]
     for i in random.Random(0).choices(range(-count, count), k=50 * bool(count)):
@@ -27,19 +28,19 @@ def test_items_come_back_in_their_order_and_by_number(count: int) -> None:
 
 def test_large_items_fill_a_batch_sooner() -> None:
     items = [bytes([i]) * (BYTES // 3) for i in range(20)]
-    found = Spilled(items)
+    found = DiskSequence(items)
     assert list(found) == items and found[17] == items[17]
     assert len(found._starts) > 5
 
 
 def test_no_more_batches_stay_in_memory_than_are_said() -> None:
-    found = Spilled(range(ROWS * (KEPT + 20)))
+    found = DiskSequence(range(ROWS * (KEPT + 20)))
     assert sum(found) == sum(range(len(found))) and len(found._batches) == KEPT
 
 
 def test_a_spilled_sequence_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    found = Spilled(range(1000))
+    found = DiskSequence(range(1000))
     assert found[500] == 500 and not list(tmp_path.iterdir())
     file = weakref.ref(found._file)
     del found
@@ -53,7 +54,7 @@ def test_a_full_disk_is_answered_with_what_to_do(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("pyarrow.record_batch", full)
     with pytest.raises(KddaError, match="TMPDIR"):
-        Spilled(range(1000))
+        DiskSequence(range(1000))
 
 
 def test_a_sample_is_what_random_sample_draws_of_a_list(tmp_path: Path) -> None:
@@ -73,4 +74,4 @@ def test_repeated_ids_are_numbered_in_their_order_however_many_there_are() -> No
         times[name] = times.get(name, 0) + 1
         want.append(name if times[name] == 1 else f"{name}#{times[name]}")
     assert [own.id for own in found.examples] == want
-    assert found.mended["ids repeated, numbered"] == 700
+    assert found.repaired["ids repeated, numbered"] == 700

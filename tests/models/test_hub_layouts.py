@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kdda.models import load
 from tests.conftest import Bench
 from tests.models.hub import HUB
 
@@ -16,7 +15,7 @@ TEXT = "Thủ đô của Việt Nam là Hà Nội, không phải Huế."
 
 @pytest.mark.parametrize("kind", HUB)
 def test_its_tokens_are_slices_of_the_raw_text_with_their_tones(kind: str, tmp_path: Path) -> None:
-    checkpoint = load(str(HUB[kind](tmp_path / kind)))
+    checkpoint = load_checkpoint(str(HUB[kind](tmp_path / kind)))
     assert checkpoint.model.dtype == torch.float32
     (window,) = checkpoint.encoder(60).windows(["Huế ?", TEXT])
     part = window.parts[-1]

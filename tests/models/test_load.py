@@ -9,15 +9,17 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from kdda.errors import KddaError
-from kdda.models import load, mini, standardize_head
 from kdda.models.depth import evenly_spaced
-from kdda.models.vietnamese import words
+from kdda.models.heads import standardize_head
+from kdda.models.load import load_checkpoint
+from kdda.models.mini import weights as mini
+from kdda.models.mini.vietnamese import words
 from tests.conftest import LABELS, make_model
 from tests.text.phobert import make_phobert
 
 
 def embeddings(name: str, texts: list[str], layers: int | None = None) -> torch.Tensor:
-    checkpoint = load(name, layers=layers)
+    checkpoint = load_checkpoint(name, layers=layers)
     encoder = checkpoint.encoder(64)
     batch = encoder.pad(encoder.encode(texts))
     with torch.no_grad():
@@ -34,7 +36,7 @@ def test_the_multilingual_mini_model_knows_translations() -> None:
 
 
 def test_the_multilingual_tokenizer_is_xlm_rs() -> None:
-    tokenizer = load("mini/multilingual", layers=1).tokenizer
+    tokenizer = load_checkpoint("mini/multilingual", layers=1).tokenizer
     encoded = tokenizer("query: Hà Nội", return_offsets_mapping=True)
     assert encoded["input_ids"] == [0, 41, 1294, 12, 8548, 9435, 2]
     assert encoded["offset_mapping"][-3:-1] == [(6, 9), (9, 13)]  # a piece owns the space before it
@@ -42,7 +44,7 @@ def test_the_multilingual_tokenizer_is_xlm_rs() -> None:
 
 
 def test_the_vietnamese_mini_model_reads_words_and_stays_close_to_its_source() -> None:
-    checkpoint = load("mini/vietnamese", layers=1)
+    checkpoint = load_checkpoint("mini/vietnamese", layers=1)
     assert checkpoint.segmenter == "vi"
     ids = checkpoint.encoder(64).encode(["Ông Trương Vĩnh Ký ghé bảo tàng."])[0].ids
     tokens = checkpoint.tokenizer.convert_ids_to_tokens(ids)
@@ -59,19 +61,19 @@ def test_the_vietnamese_word_list_has_no_word_twice() -> None:
 
 
 def test_the_english_mini_model_has_the_students_width() -> None:
-    assert load("mini/english").width == load("mini/multilingual", layers=1).width == 384
+    assert load_checkpoint("mini/english").width == load_checkpoint("mini/multilingual", layers=1).width == 384
 
 
 def test_layers_are_evenly_spaced() -> None:
     assert evenly_spaced(12, 12) == list(range(12))
-    assert load("mini/multilingual", layers=4).model.config.num_hidden_layers == 4
+    assert load_checkpoint("mini/multilingual", layers=4).model.config.num_hidden_layers == 4
     with pytest.raises(KddaError, match="expected 1 to 12"):
-        load("mini/multilingual", layers=13)
+        load_checkpoint("mini/multilingual", layers=13)
 
 
 def test_an_unknown_mini_model_is_answered_with_the_nearest() -> None:
     with pytest.raises(KddaError, match="mini/multilingual"):
-        load("mini/multilingal")
+        load_checkpoint("mini/multilingal")
 
 
 def test_a_missing_package_says_which_extra_to_install() -> None:
@@ -91,7 +93,7 @@ def test_a_corrupted_weight_file_is_refused_in_a_line(tmp_path: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(KddaError, match="damaged or not a checkpoint"):
-        load(str(folder))
+        load_checkpoint(str(folder))
 
 
 def test_weights_that_lack_tensors_are_refused(tmp_path: Path) -> None:
@@ -99,12 +101,12 @@ def test_weights_that_lack_tensors_are_refused(tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
     with pytest.raises(KddaError, match="its weights lack"):
-        load(str(folder))
+        load_checkpoint(str(folder))
 
 
 def test_a_tokenizer_that_does_not_fit_its_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(KddaError, match="does not fit the model"):
-        load(make_model(tmp_path / "model", rows=7))
+        load_checkpoint(make_model(tmp_path / "model", rows=7))
 
 
 def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
@@ -112,16 +114,16 @@ def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
     (folder / "model.safetensors").unlink()
     torch.save({}, folder / "pytorch_model.bin")
     with pytest.raises(KddaError, match="damaged or not a checkpoint"):
-        load(str(folder))
+        load_checkpoint(str(folder))
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(KddaError, match="no folder"):
-        load(str(tmp_path / "none"))
+        load_checkpoint(str(tmp_path / "none"))
 
 
 def test_label_names_are_kept_in_order(tmp_path: Path) -> None:
-    checkpoint = load(make_model(tmp_path / "model"), head="classification", labels=LABELS)
+    checkpoint = load_checkpoint(make_model(tmp_path / "model"), head="classification", labels=LABELS)
     checkpoint.model.save_pretrained(tmp_path / "saved")
     shutil.copy(tmp_path / "model" / "tokenizer.json", tmp_path / "saved")
     again = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved")
@@ -130,7 +132,7 @@ def test_label_names_are_kept_in_order(tmp_path: Path) -> None:
 
 
 def test_a_phobert_folder_is_read_with_its_own_tokenizer_and_limit(tmp_path: Path) -> None:
-    checkpoint = load(str(make_phobert(tmp_path / "phobert")), head="question-answering")
+    checkpoint = load_checkpoint(str(make_phobert(tmp_path / "phobert")), head="question-answering")
     encoder = checkpoint.encoder(384)
     assert checkpoint.segmenter == "vi" and encoder.max_length == 256
     windows = encoder.windows(("Sông Hồng chảy qua đâu?", "Hà Nội là thủ đô của Việt Nam. " * 60))
@@ -143,17 +145,17 @@ def test_a_phobert_that_opens_with_a_fast_tokenizer_is_refused(tmp_path: Path) -
     folder = Path(make_model(tmp_path / "model"))
     (folder / "bpe.codes").write_text("a b 1\n")
     with pytest.raises(KddaError, match="gives wrong ids"):
-        load(str(folder))
+        load_checkpoint(str(folder))
 
 
 def test_attention_dropout_can_be_taken_out(tmp_path: Path) -> None:
-    model = load(make_model(tmp_path / "model"), attention_dropout=0.0).model
+    model = load_checkpoint(make_model(tmp_path / "model"), attention_dropout=0.0).model
     assert model.config.attention_probs_dropout_prob == 0 and model.encoder.layer[0].attention.self.dropout.p == 0
-    assert load(str(tmp_path / "model")).model.encoder.layer[0].attention.self.dropout.p == 0.1
+    assert load_checkpoint(str(tmp_path / "model")).model.encoder.layer[0].attention.self.dropout.p == 0.1
 
 
 def test_a_standardized_head_reads_states_of_unit_spread(tmp_path: Path) -> None:
-    model = load(make_model(tmp_path / "model"), head="classification", labels=LABELS).model
+    model = load_checkpoint(make_model(tmp_path / "model"), head="classification", labels=LABELS).model
     states = 3 + 0.01 * torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
     assert standardize_head(model, states)
     seen = model.bert.pooler.dense(states)
@@ -162,7 +164,7 @@ def test_a_standardized_head_reads_states_of_unit_spread(tmp_path: Path) -> None
 
 
 def test_a_standardized_head_of_tokens_tells_them_apart_however_alike_their_states_are(tmp_path: Path) -> None:
-    own = load(make_model(tmp_path / "model"), head="question-answering")
+    own = load_checkpoint(make_model(tmp_path / "model"), head="question-answering")
     drawn = own.model.qa_outputs.weight.detach().clone()
     spread = torch.linspace(0.01, 0.1, 16)
     states = 3 + spread * torch.randn(200, 16, generator=torch.Generator().manual_seed(0))

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from kdda.models import smooth_linears
+from kdda.models.smoothing import smooth_linears
 
 
 def in_8_bits(values: torch.Tensor) -> torch.Tensor:

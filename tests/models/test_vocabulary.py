@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM
 
-from kdda.models import TrimmedVocabulary, decay_of_unused, load
+from kdda.models.load import load_checkpoint
+from kdda.models.vocabulary import TrimmedVocabulary, decay_of_unused
 from tests.conftest import LABELS, make_model
 
 STEPS, DECAY = 50, 0.1
@@ -31,7 +32,7 @@ def test_trimmed_training_equals_full_training_to_rounding(tmp_path: Path, decay
     states = []
     for trim in (False, True):
         torch.manual_seed(0)
-        model = load(name, head="classification", labels=LABELS).model.train()
+        model = load_checkpoint(name, head="classification", labels=LABELS).model.train()
         vocabulary = TrimmedVocabulary(model, [5, 6, 7, 8, 2, 3]) if trim else None
         trained(model, rates, decay)
         if vocabulary:
@@ -43,7 +44,7 @@ def test_trimmed_training_equals_full_training_to_rounding(tmp_path: Path, decay
 
 
 def test_an_id_that_is_not_in_use_is_an_error_and_never_another_row(tmp_path: Path) -> None:
-    model = load(make_model(tmp_path / "model"), head="classification", labels=LABELS).model
+    model = load_checkpoint(make_model(tmp_path / "model"), head="classification", labels=LABELS).model
     TrimmedVocabulary(model, [2, 3, 5])
     with pytest.raises(IndexError):
         model(input_ids=torch.tensor([[2, 9, 3]]))
@@ -56,7 +57,7 @@ def test_tied_output_embeddings_are_refused() -> None:
 
 
 def test_rows_whose_memory_was_let_go_come_back_as_they_were(tmp_path: Path) -> None:
-    model = load(make_model(tmp_path / "model", rows=4000), head="classification", labels=LABELS).model
+    model = load_checkpoint(make_model(tmp_path / "model", rows=4000), head="classification", labels=LABELS).model
     before = model.get_input_embeddings().weight.detach().clone()  # many pages of memory
     TrimmedVocabulary(model, [2, 3, 3000]).graft()
     assert torch.equal(model.get_input_embeddings().weight, before)

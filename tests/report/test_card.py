@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi, ModelCard
 
-from kdda.evaluate import Interval
-from kdda.report.card import Made, write_card
+from kdda.hub.card import Made, write_card
+from kdda.metrics.significance import Interval
 from tests.conftest import Bench, make_model
 
 MADE = Made(

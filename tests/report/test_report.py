@@ -10,11 +10,12 @@ import pytest
 import yaml
 
 from kdda.errors import KddaError
-from kdda.evaluate import holm, over_examples, over_seeds
-from kdda.look import plot_all
-from kdda.report import Table, report, write_report
-from kdda.report.paired import differences
-from kdda.report.runs import find_runs
+from kdda.metrics.significance import holm, over_examples, over_seeds
+from kdda.report.build import report, write_report
+from kdda.report.differences import differences
+from kdda.report.render import Table
+from kdda.runs.folder import find_runs
+from kdda.visualize.files import plot_all
 
 LABELS = ["a", "b"]
 

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
-from kdda.report import Run, comparison, read_metrics, to_markdown
-from kdda.report.tables import Table
+from kdda.report.render import Table, to_markdown
+from kdda.report.tables import (
+    comparison,
+)
+from kdda.runs.folder import Run, read_metrics
 
 
 class Nli:

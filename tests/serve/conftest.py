@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("fastapi", reason='needs pip install "kdda[serve]"')
 
 import kdda
-from kdda.predict import Predictor
-from kdda.serve import Limits
+from kdda.inference.predictor import Predictor
+from kdda.serve.limits import Limits
 from tests.heads import make_judge, make_reader
 from tests.serve.live import Held, Live, serving
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from typing import Any
 
-from kdda.predict import Predictor
-from kdda.serve import Limits, Site
-from kdda.serve.site import listen, make_gate, make_server
+from kdda.inference.predictor import Predictor
+from kdda.serve.limits import Limits
+from kdda.serve.site import Site, listen, make_application, make_server
 
 PAIR = {"question": "cat", "context": "cat sleeps dog runs"}
 CLAIM = {"premise": "cat sleeps", "hypothesis": "dog runs"}
@@ -61,7 +61,7 @@ class Live:
 def serving(predictors: Sequence[Predictor], limits: Limits, token: str = "", **site: Any) -> Iterator[Live]:
     """A server for as long as the block lasts."""
     own = Site([predictor.name for predictor in predictors], limits, **{"page": False, **site})
-    server = make_server(make_gate(own, predictors, token), limits)
+    server = make_server(make_application(own, predictors, token), limits)
     listening = listen("127.0.0.1", 0)
     port = listening.getsockname()[1]
     thread = threading.Thread(target=lambda: server.run(sockets=[listening]), daemon=True)

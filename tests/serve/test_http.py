@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 
 from kdda.errors import KddaError
-from kdda.predict import Predictor
-from kdda.serve import Limits, Site
-from kdda.serve.site import make_gate
+from kdda.inference.predictor import Predictor
+from kdda.serve.limits import Limits
+from kdda.serve.site import Site, make_application
 from tests.serve.live import CLAIM, PAIR, Live, serving
 
 
@@ -96,7 +96,7 @@ def test_a_server_of_one_model_says_what_it_has(judge: Predictor) -> None:
 
 def test_two_models_for_one_task_are_refused(judge: Predictor) -> None:
     with pytest.raises(KddaError, match="do the same"):
-        make_gate(Site(["a"], Limits(), page=False), [judge, judge])
+        make_application(Site(["a"], Limits(), page=False), [judge, judge])
 
 
 def test_requests_of_many_clients_are_read_together_and_answered_each_its_own(live: Live, reader: Predictor) -> None:

@@ -15,11 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kdda.cli import main
+from kdda.cli.shared import main
 from kdda.errors import KddaError
-from kdda.predict import Predictor
-from kdda.serve import Limits, Site
-from kdda.serve.site import is_loopback
+from kdda.inference.predictor import Predictor
+from kdda.serve.limits import Limits
+from kdda.serve.site import Site, is_loopback
 from tests.heads import make_reader
 from tests.serve.live import PAIR, Held, Live, serving, until
 

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from kdda.errors import KddaError
-from kdda.predict import FoundAnswer, Predictor
-from kdda.serve import Limits, Site
+from kdda.inference.predictor import AnswerResult, Predictor
+from kdda.retrieval.pipeline import Corpus
+from kdda.serve.limits import Limits
 from kdda.serve.page.markup import answer_html, passage_html, plain
 from kdda.serve.page.words import ENGLISH, VIETNAMESE, WORDS
-from kdda.serve.site import make_gate
-from kdda.systems import Corpus
+from kdda.serve.site import Site, make_application
 from tests.conftest import make_model
 from tests.report.test_report import write_run
+from tests.retrieval.corpus import TEXTS, make_index
 from tests.serve.live import Live, serving
-from tests.systems.corpus import TEXTS, make_index
 
 CHROMIUM = "/usr/bin/chromium"
 QUIET = "background-networking component-update sync"  # or it looks up hosts that are not there
@@ -251,7 +251,7 @@ def test_markup_shows_the_passage_to_the_character(text: str) -> None:
     start = len(text)
     own = {"text": "answer", "start": start, "end": start + 6, "probability": 0.5}
     candidates = [own, {**own, "text": text + "answer", "start": 0}, {**own, "text": "swer", "start": start + 2}]
-    html = answer_html(FoundAnswer("answer", start, start + 6, 0.5, candidates, None), context, WORDS[ENGLISH])
+    html = answer_html(AnswerResult("answer", start, start + 6, 0.5, candidates, None), context, WORDS[ENGLISH])
     passage = re.search(r'<p class="passage">(.*?)</p><p class="hint">', html, re.S)
     assert passage and re.sub(r"</?(mark|span)[^>]*>", "", passage[1]) == plain(context)
     assert "<script" not in html and "${" not in html and "{{" not in html
@@ -271,7 +271,7 @@ def test_a_corpus_needs_a_model_that_answers(judge: Predictor, tmp_path: Path) -
     make_index(tmp_path / "index")
     site = Site([judge.name], Limits(), corpus=partial(Corpus.open, tmp_path / "index"))
     with pytest.raises(KddaError, match="--index needs a model that answers"):
-        make_gate(site, [judge])
+        make_application(site, [judge])
 
 
 def test_both_languages_say_everything_and_no_more() -> None:

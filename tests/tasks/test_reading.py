@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from kdda.data import Answer, Question
-from kdda.models import load
-from kdda.tasks import QA, Features
-from kdda.tasks.reading import Candidate, Reading, oracle, token_span
-from kdda.text import Encoder
+from kdda.data.examples import GoldAnswer, Question
+from kdda.models.load import load_checkpoint
+from kdda.tasks.base import Features
+from kdda.tasks.qa import QA, AnswerSpan, Reading, oracle, token_span
+from kdda.text.encode import Encoder
 from tests.conftest import make_tokenizer
 
 TEXT = "cat runs very dog sleeps not hen fish runs"
 
 
 def question(answer: str = "dog sleeps", context: str = TEXT, text: str = "hen") -> Question:
-    golds = (Answer(answer, context.index(answer)),) if answer else ()
+    golds = (GoldAnswer(answer, context.index(answer)),) if answer else ()
     return Question("q", (text, context), context, golds)
 
 
@@ -52,7 +52,7 @@ def test_targets_point_at_the_answers_tokens_and_read_back_to_the_character() ->
 def test_a_window_without_the_whole_answer_points_at_the_first_token() -> None:
     features = encoded(question("dog sleeps"), max_length=8, overlap=1)
     targets = QA.targets(features, [])
-    held = [token_span(window, Answer("dog sleeps", TEXT.index("dog"))) for window in features.windows]
+    held = [token_span(window, GoldAnswer("dog sleeps", TEXT.index("dog"))) for window in features.windows]
     assert len(held) > 1 and None in held
     assert targets["start_positions"].tolist() == [span[0] if span else 0 for span in held]
 
@@ -65,7 +65,7 @@ def test_answers_that_no_window_holds_are_counted() -> None:
 
 def test_the_surest_window_gives_the_answer() -> None:
     features = encoded(question(), max_length=8, overlap=0)
-    first = features.windows[0].last_at
+    first = features.windows[0].context_start
     spans = [(first, first, float(k)) for k in range(1, len(features.windows) + 1)]
     part, (begin, _) = features.windows[-1].parts[-1], features.windows[-1].ranges[-1]
     assert answers(features, spans) == [TEXT[part.starts[begin] : part.ends[begin]]]
@@ -73,7 +73,7 @@ def test_the_surest_window_gives_the_answer() -> None:
 
 def test_an_answer_never_ends_before_it_begins_nor_leaves_the_context() -> None:
     features = encoded(question())
-    first = features.windows[0].last_at
+    first = features.windows[0].context_start
     (found,) = QA.candidates(logits_for(features, [(first + 4, first + 1, 9.0)]), features.windows)
     assert all(0 <= own.start < own.end <= len(TEXT) for own in found[:-1])
     (outside,) = QA.candidates(logits_for(features, [(1, len(features.windows[0]) - 1, 9.0)]), features.windows)
@@ -85,7 +85,7 @@ def test_the_length_limit_fits_the_data() -> None:
     task = QA.fitted([question("cat"), question(long)])
     assert task.longest == len(long) * 3 // 2 + 1 and not task.no_answer
     features = encoded(question())
-    first = features.windows[0].last_at
+    first = features.windows[0].context_start
     assert len(answers(features, [(first, first + 8, 9.0)], replace(QA, longest=5))[0]) <= 5
 
 
@@ -103,9 +103,9 @@ def test_what_a_task_decides_is_remembered_by_a_models_config() -> None:
 
 
 def test_scores_are_the_best_over_the_golds_and_have_an_oracle_beside() -> None:
-    example = replace(question(), answers=(Answer("cat", 0), Answer("dog sleeps", TEXT.index("dog"))))
+    example = replace(question(), answers=(GoldAnswer("cat", 0), GoldAnswer("dog sleeps", TEXT.index("dog"))))
     features = encoded(example)
-    first = features.windows[0].last_at
+    first = features.windows[0].context_start
     found = QA.decode(
         features, QA.candidates(logits_for(features, [(first + 3, first + 3, 5.0)]), features.windows), [], "vi"
     )
@@ -129,24 +129,24 @@ def test_candidates_are_the_best_of_all_pairs() -> None:
     starts, ends = (torch.tensor(rng.normal(size=(1, width)).astype(np.float32)) for _ in range(2))
     (found,) = QA.candidates(SimpleNamespace(start_logits=starts, end_logits=ends), features.windows)
     window = features.windows[0]
-    at, part = window.last_at, window.parts[-1]
+    at, part = window.context_start, window.parts[-1]
     every = [
-        Candidate(int(part.starts[i]), int(part.ends[j]), float(starts[0, at + i] + ends[0, at + j]))
-        for i in range(window.last_count)
-        for j in range(i, window.last_count)
+        AnswerSpan(int(part.starts[i]), int(part.ends[j]), float(starts[0, at + i] + ends[0, at + j]))
+        for i in range(window.context_length)
+        for j in range(i, window.context_length)
     ]
     best = sorted(every, key=lambda own: -own.score)[: len(found) - 1]
     assert [own[:2] for own in found[:-1]] == [own[:2] for own in best]
 
 
 def test_ten_thousand_syllables_are_read_to_the_end() -> None:
-    encoder = load("mini/multilingual", layers=1).encoder(256, overlap=64)
+    encoder = load_checkpoint("mini/multilingual", layers=1).encoder(256, overlap=64)
     context = "Con đường dài qua làng. " * 2000 + "Kho báu ở gốc đa."
     features = QA.encode([question("gốc đa", context, "Kho báu ở đâu?")], encoder)
     assert len(features.windows) > 50 and max(map(len, features.windows)) == 256
     assert encoder.counts["answers cut"] == 0
-    assert features.windows[-1].last_span[1] == len(context)
-    covered = [window.last_span for window in features.windows]
+    assert features.windows[-1].context_span[1] == len(context)
+    covered = [window.context_span for window in features.windows]
     assert all(a[1] > b[0] for a, b in pairwise(covered))
 
 
@@ -159,7 +159,7 @@ def test_ten_thousand_syllables_are_read_to_the_end() -> None:
     ],
 )
 def test_right_to_left_and_cjk_answers_lie_within_the_oracles_reach(context: str, answer: str) -> None:
-    encoder = load("mini/multilingual", layers=1).encoder(64)
+    encoder = load_checkpoint("mini/multilingual", layers=1).encoder(64)
     example = question(answer, context, "Hanoi?")
     features = QA.encode([example], encoder)
     assert answer in oracle(example, features.windows)

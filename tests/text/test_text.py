@@ -8,10 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, PhobertTokenizer, RobertaConfig
 
-from kdda.data import Source, read_rows
+from kdda.data.sources import Source, read_rows
 from kdda.errors import KddaError
-from kdda.models import load
-from kdda.text import Encoder, joined, position_limit, segment, used_ids
+from kdda.models.load import load_checkpoint
+from kdda.text.encode import Encoder, position_limit, used_ids
+from kdda.text.segment import joined, segment
 from tests.conftest import make_tokenizer
 from tests.text.phobert import make_phobert_tokenizer
 
@@ -73,7 +74,7 @@ def test_phoberts_pieces_stand_for_slices_of_the_raw_text(phobert: PhobertTokeni
 
 @pytest.mark.parametrize("name", ["mini/multilingual", "mini/english", "mini/vietnamese"])
 def test_fast_tokenizers_give_the_ids_of_their_own_call(name: str) -> None:
-    checkpoint = load(name, layers=1)
+    checkpoint = load_checkpoint(name, layers=1)
     encoder = checkpoint.encoder(64)
     pairs = [("Ông Kiên ghé bảo tàng hôm qua.", "Bảo tàng mở cửa."), ("The well-known café", "isn't 1,000 km off")]
     for first, second in pairs:
@@ -85,16 +86,16 @@ def test_fast_tokenizers_give_the_ids_of_their_own_call(name: str) -> None:
 
 
 def test_tokens_of_a_fast_tokenizer_stand_for_slices_without_outer_space() -> None:
-    pieces = spans(load("mini/multilingual", layers=1).encoder(64), "Sông Hồng  chảy qua Hà Nội.")
+    pieces = spans(load_checkpoint("mini/multilingual", layers=1).encoder(64), "Sông Hồng  chảy qua Hà Nội.")
     assert pieces[:4] == ["S", "ông", "Hồng", "chảy"] and all(piece == piece.strip() for piece in pieces)
-    words = spans(load("mini/vietnamese", layers=1).encoder(64), "Ông ấy ghé bảo tàng.")
+    words = spans(load_checkpoint("mini/vietnamese", layers=1).encoder(64), "Ông ấy ghé bảo tàng.")
     assert "bảo tàng" in words
 
 
 @pytest.mark.parametrize("text", ["שלום עולם, זה טקסט.", "東京は日本の首都です。", "مرحبا بالعالم", "  \u200b x"])
 def test_other_scripts_keep_their_places(text: str) -> None:
     for name in ("mini/multilingual", "mini/vietnamese"):
-        (window,) = load(name, layers=1).encoder(64).encode([text])
+        (window,) = load_checkpoint(name, layers=1).encoder(64).encode([text])
         part = window.parts[0]
         assert (part.starts[1:] >= part.starts[:-1]).all() and (part.starts <= part.ends).all()
         read = {i for a, b in zip(part.starts, part.ends, strict=True) for i in range(a, b)}
@@ -128,8 +129,8 @@ def test_windows_cover_a_long_context_and_share_their_overlap() -> None:
 def test_windows_of_a_span_read_that_span_alone() -> None:
     text = "cat dog hen fish runs very"
     (window,) = Encoder(make_tokenizer()).windows(("not", text), span=(4, 11))
-    assert text[slice(*window.last_span)] == "dog hen"
-    assert window.ids[window.last_at : window.last_at + window.last_count] == window.ids[3:5]
+    assert text[slice(*window.context_span)] == "dog hen"
+    assert window.ids[window.context_start : window.context_start + window.context_length] == window.ids[3:5]
 
 
 def test_a_question_longer_than_half_a_window_is_cut_and_counted() -> None:

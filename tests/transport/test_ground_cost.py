@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from kdda.transport import SCALES, half_squared_distances, mean_pairwise_cost, sinkhorn_divergence
+from kdda.transport.cost import SCALES, half_squared_distances, mean_pairwise_cost
+from kdda.transport.sinkhorn import sinkhorn_divergence
 
 
 def test_costs_are_half_squared_distances(clouds):

@@ -7,14 +7,10 @@ import ot
 import pytest
 import torch
 
-from kdda.transport import (
-    OBJECTIVES,
-    ObjectiveSettings,
-    Side,
-    entropic_transport,
-    half_squared_distances,
-    sinkhorn_divergence,
-)
+from kdda.losses.registry import OBJECTIVES
+from kdda.losses.representations import ObjectiveSettings, Representations
+from kdda.transport.cost import half_squared_distances
+from kdda.transport.sinkhorn import entropic_transport, sinkhorn_divergence
 
 RAW = ObjectiveSettings(epsilon=0.05, scale="none", projections=500)
 FREE_WIDTHS = ("gromov", "cka")
@@ -22,12 +18,12 @@ FREE_WIDTHS = ("gromov", "cka")
 
 def sides(dtype=torch.float64, batch=3):
     generator = torch.Generator().manual_seed(0)
-    student = Side(
+    student = Representations(
         torch.randn(batch, 7, 4, generator=generator, dtype=dtype),
         torch.arange(7) < torch.tensor([7, 4, 1])[:batch, None],
         torch.randn(batch, 3, generator=generator, dtype=dtype),
     )
-    teacher = Side(
+    teacher = Representations(
         torch.randn(batch, 5, 4, generator=generator, dtype=dtype) + 0.5,
         torch.arange(5) < torch.tensor([5, 2, 3])[:batch, None],
         torch.randn(batch, 3, generator=generator, dtype=dtype),
@@ -58,7 +54,7 @@ def test_a_token_of_twice_the_mass_is_two_tokens(name):
     masses = 0.1 * student.mask * torch.tensor([1.0, 2.0, 1.0, 3.0, 1.0, 1.0, 1.0], dtype=torch.float64)
     copies = torch.tensor([0, 1, 1, 2, 3, 3, 3, 4, 5, 6])
     heavy = OBJECTIVES[name](replace(student, mask=masses), teacher, RAW).value
-    many = OBJECTIVES[name](Side(student.states[:, copies], student.mask[:, copies]), teacher, RAW).value
+    many = OBJECTIVES[name](Representations(student.states[:, copies], student.mask[:, copies]), teacher, RAW).value
     assert torch.allclose(heavy, many, rtol=1e-3, atol=1e-4)
     assert not torch.allclose(heavy[:2], OBJECTIVES[name](student, teacher, RAW).value[:2], rtol=1e-2)
 
@@ -74,7 +70,7 @@ def test_padding_has_no_mass(name):
     student, teacher = sides()
     dirty = student.states.masked_fill(~student.mask[..., None], torch.nan).requires_grad_()
     want = OBJECTIVES[name](student, teacher, RAW).value
-    out = OBJECTIVES[name](Side(dirty, student.mask), teacher, RAW)
+    out = OBJECTIVES[name](Representations(dirty, student.mask), teacher, RAW)
     assert torch.equal(out.value, want)
     out.value.sum().backward()
     assert dirty.grad[~student.mask].eq(0).all()
@@ -85,7 +81,9 @@ def test_a_text_has_the_value_it_has_alone(name):
     student, teacher = sides()
     out = OBJECTIVES[name](student, teacher, RAW).value
     for row in range(3):
-        alone = OBJECTIVES[name](Side(real(student, row)[None]), Side(real(teacher, row)[None]), RAW)
+        alone = OBJECTIVES[name](
+            Representations(real(student, row)[None]), Representations(real(teacher, row)[None]), RAW
+        )
         assert torch.allclose(alone.value[0], out[row], rtol=2e-3, atol=1e-6)
 
 
@@ -97,7 +95,7 @@ def test_gradcheck_holds(name):
     settings = ObjectiveSettings(epsilon=1.0, scale=2.0, tolerance=1e-10, projections=9)
 
     def value(states):
-        return OBJECTIVES[name](Side(states, student.mask), teacher, settings).value
+        return OBJECTIVES[name](Representations(states, student.mask), teacher, settings).value
 
     if name == "gromov":  # its plan is a local minimum only to `SETTLED`, so its gradient is checked by direction
         states = student.states.clone().requires_grad_()
@@ -110,7 +108,7 @@ def test_gradcheck_holds(name):
 @pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"entropic", "kd-logits", "gromov", "sinkhorn-aaai22"}))
 def test_the_same_states_on_both_sides_cost_nothing(name):
     student, _ = sides()
-    out = OBJECTIVES[name](student, Side(student.states.clone(), student.mask), RAW)
+    out = OBJECTIVES[name](student, Representations(student.states.clone(), student.mask), RAW)
     assert out.value.abs().max() < 1e-6
 
 
@@ -148,15 +146,15 @@ def test_emd_without_pot_says_what_to_install(monkeypatch):
 
 def test_sliced_is_exact_in_one_dimension():
     student, teacher = sides()
-    student = Side(student.states[..., :1].contiguous(), student.mask)
-    teacher = Side(teacher.states[..., :1].contiguous(), teacher.mask)
+    student = Representations(student.states[..., :1].contiguous(), student.mask)
+    teacher = Representations(teacher.states[..., :1].contiguous(), teacher.mask)
     want = OBJECTIVES["emd"](student, teacher, RAW).value
     assert torch.allclose(OBJECTIVES["sliced"](student, teacher, RAW).value, want)
 
 
 def test_sliced_gives_single_points_their_cost_and_the_same_directions_at_every_call():
     settings = ObjectiveSettings(scale="none", projections=20_000)
-    x, y = Side(torch.zeros(1, 1, 3)), Side(torch.tensor([[[1.0, 2.0, 2.0]]]))
+    x, y = Representations(torch.zeros(1, 1, 3)), Representations(torch.tensor([[[1.0, 2.0, 2.0]]]))
     out = OBJECTIVES["sliced"](x, y, settings).value
     assert out.item() == pytest.approx(4.5, rel=0.02)
     assert torch.equal(OBJECTIVES["sliced"](x, y, settings).value, out)
@@ -203,7 +201,7 @@ def test_cka_of_one_text_has_nothing_to_compare():
 @pytest.mark.usefixtures("without_type_checker")
 def test_widths_may_differ_where_no_common_space_is_needed(name):
     student, teacher = sides()
-    wide = Side(torch.cat([teacher.states, teacher.states], dim=2), teacher.mask)
+    wide = Representations(torch.cat([teacher.states, teacher.states], dim=2), teacher.mask)
     assert OBJECTIVES[name](student, wide, RAW).value.isfinite().all()
     with pytest.raises(ValueError, match="widths differ: 4 for x, 8 for y"):
         OBJECTIVES["sinkhorn"](student, wide, RAW)
@@ -212,7 +210,9 @@ def test_widths_may_differ_where_no_common_space_is_needed(name):
 def test_gromov_does_not_see_rotations_and_finds_the_same_cloud():
     x = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0)).double()
     turned = x.flip(1) @ torch.linalg.qr(torch.randn(3, 3, dtype=x.dtype)).Q + 5
-    out = OBJECTIVES["gromov"](Side(x), Side(turned), ObjectiveSettings(epsilon=0.01, scale="teacher"))
+    out = OBJECTIVES["gromov"](
+        Representations(x), Representations(turned), ObjectiveSettings(epsilon=0.01, scale="teacher")
+    )
     assert out.value.max() < 1e-2
 
 

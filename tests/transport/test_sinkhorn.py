@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdda.transport import SinkhornDivergence, entropic_transport, sinkhorn_divergence
+from kdda.transport.sinkhorn import SinkhornDivergence, entropic_transport, sinkhorn_divergence
 
 from .conftest import plain_divergence, plain_sinkhorn
 

@@ -2,7 +2,8 @@
 
 import torch
 
-from kdda.transport import entropic_transport, mean_pairwise_cost, sinkhorn_divergence
+from kdda.transport.cost import mean_pairwise_cost
+from kdda.transport.sinkhorn import entropic_transport, sinkhorn_divergence
 
 ROWS = torch.tensor([[True] * 4, [True, True, False, True]])
 

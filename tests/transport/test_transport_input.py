@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from kdda.transport import OBJECTIVES, ObjectiveSettings, Side, entropic_transport, sinkhorn_divergence
+from kdda.losses.registry import OBJECTIVES
+from kdda.losses.representations import ObjectiveSettings, Representations
+from kdda.transport.sinkhorn import entropic_transport, sinkhorn_divergence
 
 pytestmark = pytest.mark.usefixtures("without_type_checker")
 
@@ -116,14 +118,18 @@ def test_every_objective_refuses_a_nan(name):
     x[0, 0, 0] = torch.nan
     logits = torch.full((2, 3), torch.nan)
     with pytest.raises(ValueError, match="NaN"):
-        OBJECTIVES[name](Side(x, logits=logits), Side(batch(), logits=torch.zeros(2, 3)), ObjectiveSettings())
+        OBJECTIVES[name](
+            Representations(x, logits=logits), Representations(batch(), logits=torch.zeros(2, 3)), ObjectiveSettings()
+        )
 
 
 def test_logits_that_are_missing_or_of_other_classes_are_named():
     settings = ObjectiveSettings()
     with pytest.raises(ValueError, match="needs the teacher's logits"):
-        OBJECTIVES["kd-logits"](Side(batch(), logits=torch.zeros(2, 3)), Side(batch()), settings)
+        OBJECTIVES["kd-logits"](Representations(batch(), logits=torch.zeros(2, 3)), Representations(batch()), settings)
     with pytest.raises(ValueError, match=r"student \[2, 3\] and teacher \[2, 4\]"):
         OBJECTIVES["kd-logits"](
-            Side(batch(), logits=torch.zeros(2, 3)), Side(batch(), logits=torch.zeros(2, 4)), settings
+            Representations(batch(), logits=torch.zeros(2, 3)),
+            Representations(batch(), logits=torch.zeros(2, 4)),
+            settings,
         )

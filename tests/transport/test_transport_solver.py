@@ -3,16 +3,9 @@
 import pytest
 import torch
 
-from kdda.transport import (
-    entropic_transport,
-    mean_pairwise_cost,
-    newton,
-    path,
-    self_term,
-    sinkhorn_divergence,
-    solver,
-    symmetric,
-)
+from kdda.transport import newton, path, solver, symmetric
+from kdda.transport.cost import mean_pairwise_cost
+from kdda.transport.sinkhorn import entropic_transport, self_term, sinkhorn_divergence
 
 from .conftest import plain_self_term, plain_sinkhorn
 

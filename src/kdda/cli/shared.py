@@ -7,7 +7,7 @@ import sys
 import typer
 
 from kdda.errors import Interrupted, KddaError
-from kdda.startup import collect_less
+from kdda.runtime.memory import tune_garbage_collection
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -39,7 +39,7 @@ def numbers_of(text: str) -> list[int]:
 
 def main() -> None:
     """The console script: a user's mistake is one message and exit code 2, Ctrl-C is 130."""
-    collect_less()
+    tune_garbage_collection()
     try:
         app()
     except Interrupted as stopped:

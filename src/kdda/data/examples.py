@@ -14,8 +14,8 @@ from jaxtyping import Int32, UInt64
 from numpy import ndarray
 
 from kdda.data.sources import Row
-from kdda.data.spill import Spilled
 from kdda.errors import KddaError, did_you_mean
+from kdda.runtime.disk_sequence import DiskSequence
 
 SHOWN = 5  # bad rows named in a message before "and … more"
 
@@ -36,7 +36,7 @@ class Labelled(Example):
     label: str
 
 
-class Answer(NamedTuple):
+class GoldAnswer(NamedTuple):
     """A gold answer: a slice of the context, and where it begins."""
 
     text: str
@@ -47,7 +47,7 @@ class Answer(NamedTuple):
 class Question(Example):
     """An example of reading: texts are the question and its context; without answers it cannot be answered."""
 
-    answers: tuple[Answer, ...]
+    answers: tuple[GoldAnswer, ...]
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,11 @@ class Schema:
 
 
 class Checked(NamedTuple):
-    """The examples of the good rows, and how many rows were left out or mended, by reason."""
+    """The examples of the good rows, and how many rows were left out or repaired, by reason."""
 
     examples: Sequence[Example]
-    left_out: Counter[str]
-    mended: Counter[str]
+    skipped: Counter[str]
+    repaired: Counter[str]
 
 
 class BadRowError(Exception):
@@ -91,18 +91,18 @@ def check_rows(rows: Iterable[Row], convert: Convert, on_bad_row: Literal["raise
     """Examples of all good rows, kept on disk where they are many.
 
     Args:
-        convert: makes an example of a row, counts what it mended, and raises `BadRowError` or `DroppedError`.
+        convert: makes an example of a row, counts what it repaired, and raises `BadRowError` or `DroppedError`.
 
     Raises:
         KddaError: a bad row under ``raise``, or no good row at all; names the first places.
     """
     check = _Check(convert)
-    examples: Sequence[Example] = Spilled(check.examples(rows))
+    examples: Sequence[Example] = DiskSequence(check.examples(rows))
     if check.bad and (on_bad_row == "raise" or not examples):
         raise KddaError(check.summary())
     if not examples:
-        raise KddaError(f"no rows left: {dict(check.left_out)}" if check.rows else "no rows: the source is empty")
-    return Checked(check.numbered(examples), check.left_out, check.mended)
+        raise KddaError(f"no rows left: {dict(check.skipped)}" if check.rows else "no rows: the source is empty")
+    return Checked(check.numbered(examples), check.skipped, check.repaired)
 
 
 class _Check:
@@ -110,8 +110,8 @@ class _Check:
 
     def __init__(self, convert: Convert):
         self.convert = convert
-        self.left_out: Counter[str] = Counter()
-        self.mended: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
+        self.repaired: Counter[str] = Counter()
         self.rows = 0
         self.bad: list[str] = []
         self.ids = array("Q")
@@ -120,11 +120,11 @@ class _Check:
         for row in rows:
             self.rows += 1
             try:
-                example = self.convert(row, self.mended)
+                example = self.convert(row, self.repaired)
             except DroppedError as dropped:
-                self.left_out[str(dropped)] += 1
+                self.skipped[str(dropped)] += 1
             except BadRowError as error:
-                self.left_out["bad row"] += 1
+                self.skipped["bad row"] += 1
                 if len(self.bad) < SHOWN:
                     self.bad.append(f"{row.where}: {error}")
             else:
@@ -132,7 +132,7 @@ class _Check:
                 yield example
 
     def summary(self) -> str:
-        count = self.left_out["bad row"]
+        count = self.skipped["bad row"]
         more = f"\n  … and {count - SHOWN} more" if count > SHOWN else ""
         shown = "\n  ".join(self.bad)
         return f"{count} of {self.rows} rows are bad (on_bad_row: skip leaves them out):\n  {shown}{more}"
@@ -142,8 +142,8 @@ class _Check:
         times = _times(np.frombuffer(self.ids, np.uint64))
         if times is None:
             return examples
-        self.mended["ids repeated, numbered"] += int((times > 1).sum())
-        return Spilled(
+        self.repaired["ids repeated, numbered"] += int((times > 1).sum())
+        return DiskSequence(
             own if k == 1 else replace(own, id=f"{own.id}#{k}") for own, k in zip(examples, times, strict=True)
         )
 
@@ -173,7 +173,7 @@ def _times(names: UInt64[ndarray, "_"]) -> Int32[ndarray, "_"] | None:
 def labelled(fields: Sequence[str], schema: Schema) -> Convert:
     """Rows of a classification task over these text fields."""
 
-    def convert(row: Row, mended: Counter[str]) -> Labelled:
+    def convert(row: Row, repaired: Counter[str]) -> Labelled:
         label = _label(row, schema)
         texts = tuple(text_of(row, schema.column(name)) for name in fields)
         return Labelled(str(row.values.get("id", row.where)), texts, texts[0], label)

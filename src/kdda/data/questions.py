@@ -7,10 +7,21 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from kdda.data.examples import Answer, BadRowError, Convert, DroppedError, Question, Schema, raw_text, text_of, value_of
+from kdda.data.examples import (
+    BadRowError,
+    Convert,
+    DroppedError,
+    GoldAnswer,
+    Question,
+    Schema,
+    raw_text,
+    text_of,
+    value_of,
+)
 from kdda.data.sources import Row
 
 UNPLACED = -1  # a row that does not say where its answer is
+
 Claim = tuple[str, int]  # an answer's text, and where the row says it begins
 
 
@@ -22,11 +33,11 @@ def questions(schema: Schema) -> Convert:
     cannot be answered.
     """
 
-    def convert(row: Row, mended: Counter[str]) -> Question:
+    def convert(row: Row, repaired: Counter[str]) -> Question:
         question = text_of(row, schema.column("question"))
         context = raw_text(row, schema.column("context"))
         claims = _claims(row, schema)
-        answers = [found for text, start in claims if (found := place(text, start, context, mended))]
+        answers = [found for text, start in claims if (found := place(text, start, context, repaired))]
         if claims and not answers:
             raise DroppedError("answer not in its context")
         return Question(str(row.values.get("id", row.where)), (question, context), context, tuple(answers))
@@ -34,7 +45,7 @@ def questions(schema: Schema) -> Convert:
     return convert
 
 
-def place(text: str, start: int, context: str, mended: Counter[str]) -> Answer | None:
+def place(text: str, start: int, context: str, repaired: Counter[str]) -> GoldAnswer | None:
     """The answer as a slice of its context; where it is not at `start`, the nearest place that reads the same.
 
     White space may differ; then the answer is what the context has. None if it is nowhere.
@@ -43,15 +54,15 @@ def place(text: str, start: int, context: str, mended: Counter[str]) -> Answer |
     if not text:
         return None
     if start >= 0 and context.startswith(text, start):
-        return Answer(text, start)
+        return GoldAnswer(text, start)
     pattern = r"\s+".join(map(re.escape, text.split()))
     places = [match.span() for match in re.finditer(pattern, context)]
     if not places:
-        mended["gold answers not in their context"] += 1
+        repaired["gold answers not in their context"] += 1
         return None
     begin, end = min(places, key=lambda found: abs(found[0] - max(start, 0)))
-    mended["answers placed by search" if start == UNPLACED else "answers misplaced, moved to the nearest match"] += 1
-    return Answer(context[begin:end], begin)
+    repaired["answers placed by search" if start == UNPLACED else "answers misplaced, moved to the nearest match"] += 1
+    return GoldAnswer(context[begin:end], begin)
 
 
 def _claims(row: Row, schema: Schema) -> list[Claim]:

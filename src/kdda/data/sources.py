@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 from zlib import crc32
 
-from kdda.data.spill import Spilled
 from kdda.errors import KddaError, did_you_mean
-from kdda.hub import try_hub
+from kdda.runtime.disk_sequence import DiskSequence
+from kdda.runtime.network import hub_is_reachable
 
 PARQUET_ROWS = 1024  # decoded at once
+
 EMBEDDED = Path(__file__).parent / "corpora"
 
 
@@ -29,7 +30,7 @@ class Row:
     values: dict[str, Any]
 
 
-class _Rows(Spilled[Row]):
+class _Rows(DiskSequence[Row]):
     def pack(self, item: Row) -> bytes:
         return pickle.dumps((item.where, item.values))
 
@@ -186,7 +187,7 @@ def _hub_rows(name: str) -> Iterator[Row]:
     parts = dataset.split("/")
     if len(parts) not in (2, 3) or not split:
         raise KddaError(f'"{name}": a Hub source is written hub:owner/dataset[/config]:split')
-    try_hub()
+    hub_is_reachable()
     from datasets import load_dataset
 
     try:

@@ -9,11 +9,11 @@ from importlib.metadata import PackageNotFoundError, requires, version
 import torch
 from packaging.requirements import Requirement
 
-from kdda.models import in_bfloat16
-from kdda.report import Table
+from kdda.models.device import in_bfloat16
+from kdda.report.render import Table
 
 
-def doctor() -> list[Table]:
+def installation() -> list[Table]:
     """Versions, devices, and which extras are installed whole."""
     return [_versions(), _devices(), _extras()]
 

@@ -9,11 +9,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from kdda.distill import Listening, Probe, bytes_a_second, free_bytes, is_ready
-from kdda.experiment.cells import Cell, Preparation, lessons_of, peak_megabytes, task_of
+from kdda.experiment.context import lessons_of, task_of
+from kdda.experiment.profile import Profiler, TeacherCost, bytes_a_second
+from kdda.experiment.specs import StudentRun, TeacherRun
 from kdda.experiment.splits import Splits
-from kdda.recipe import ModelSpec, Recipe, TeacherSpec
-from kdda.report import Table
+from kdda.recipe.schema import ModelSpec, Recipe, TeacherSpec
+from kdda.report.render import Table
+from kdda.runtime.memory import free_bytes, peak_megabytes
+from kdda.training.prepare import is_ready
 
 GB = 2**30
 
@@ -32,8 +35,8 @@ class Estimate:
         self,
         recipe: Recipe,
         data: Mapping[str, Splits],
-        cells: Sequence[Cell],
-        left: Sequence[Cell],
+        cells: Sequence[StudentRun],
+        left: Sequence[StudentRun],
         out: Path,
         workers: int = 1,
     ):
@@ -44,9 +47,9 @@ class Estimate:
         labels = self.recipe.labels if task.labelled else []
         rows = {language: splits["train"] for language, splits in data.items()}
         started = time.perf_counter()
-        self.probe = Probe(task, labels, self.recipe.training, rows)
+        self.probe = Profiler(task, labels, self.recipe.training, rows)
         self.measured = {spec: self.probe.model(spec, sorted(own)) for spec, own in self._wanted().items()}
-        self.heard: dict[tuple[Any, ...], Listening] = {}
+        self.heard: dict[tuple[Any, ...], TeacherCost] = {}
         for arm in self.arms:
             for language, teacher in self.recipe.teachers_of(arm).items():
                 self._listening(arm, language, teacher)
@@ -62,12 +65,12 @@ class Estimate:
                 found.setdefault(teacher, set()).add(language)
         return found
 
-    def _listening(self, arm: str, language: str, teacher: TeacherSpec) -> Listening:
+    def _listening(self, arm: str, language: str, teacher: TeacherSpec) -> TeacherCost:
         distill, student = self.recipe.distillation(arm), self.recipe.student_of(arm)
         assert distill is not None
         key = (student, teacher, language, distill.objective)
         if key not in self.heard:
-            self.heard[key] = self.probe.listening(student, teacher, language, distill)
+            self.heard[key] = self.probe.teacher_check(student, teacher, language, distill)
         return self.heard[key]
 
     def models_table(self) -> Table:
@@ -88,7 +91,7 @@ class Estimate:
         rows = [[str(work), "1", f"{steps:,}", _time(seconds)] for work, steps, seconds in self._teachers()]
         counts = Counter(cell.arm for cell in self.cells)
         rows += [[arm, str(counts[arm]), f"{self._steps(arm):,}", _time(self._seconds(arm))] for arm in counts]
-        return Table("Work", ["teacher or arm", "runs", "steps each", "time each"], rows)
+        return Table("RunSpec", ["teacher or arm", "runs", "steps each", "time each"], rows)
 
     def lines(self) -> list[str]:
         """Time, memory and disk of everything that is not finished."""
@@ -109,7 +112,7 @@ class Estimate:
             [f"{self.out} has room for {free / GB:.1f} GB, and {needed / GB:.1f} are needed"] if needed > free else []
         )
 
-    def _teachers(self) -> Iterator[tuple[Preparation, int, float]]:
+    def _teachers(self) -> Iterator[tuple[TeacherRun, int, float]]:
         """Those that are not ready, their steps and seconds."""
         made = {(lang, spec) for arm in self.arms for lang, spec in self.recipe.teachers_of(arm).items()}
         for language, spec in sorted(made, key=str):
@@ -117,7 +120,7 @@ class Estimate:
             if not is_ready(spec, lessons, self.out / "teachers"):
                 rows = {language: len(lessons.train)}
                 steps = self._batches(spec, rows) * self.recipe.teacher_training(spec).epochs
-                yield Preparation(language, spec), steps, self._fine_tuning(spec, rows, steps)
+                yield TeacherRun(language, spec), steps, self._fine_tuning(spec, rows, steps)
 
     def _rows(self, arm: str) -> dict[str, int]:
         """Training rows of an arm, a language."""
@@ -157,7 +160,7 @@ class Estimate:
 
     def _states(self) -> tuple[float, float]:
         """Bytes of all teachers' stored states, and the seconds that making them takes."""
-        found: dict[tuple[str, TeacherSpec, int], Listening] = {}
+        found: dict[tuple[str, TeacherSpec, int], TeacherCost] = {}
         for arm in self.arms:
             for language, teacher in self.recipe.teachers_of(arm).items():
                 rows = self._rows(arm)[language]

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from kdda.errors import KddaError
-from kdda.experiment.cells import cells_of, task_of
+from kdda.experiment.context import task_of
 from kdda.experiment.estimate import Estimate
 from kdda.experiment.run import check_models, chosen_arms, roles, width_of
+from kdda.experiment.specs import student_runs
 from kdda.experiment.splits import Splits, read_splits
-from kdda.models import check_weights, licence, load_config, warning_of
-from kdda.recipe import Recipe
-from kdda.report import Document, Table, find_runs, listening
-from kdda.report.runs import is_complete
+from kdda.hub.licences import licence, warning_of
+from kdda.models.load import check_weights, load_config
+from kdda.recipe.schema import Recipe
+from kdda.report.render import Report, Table
+from kdda.report.selection import teacher_check
+from kdda.runs.folder import find_runs, is_complete
 
 
 @dataclass
@@ -41,9 +44,9 @@ class Plan:
     def __post_init__(self) -> None:
         self.task = task_of(self.recipe)
         self.arms = chosen_arms(self.recipe, self.arms)
-        self.cells = cells_of(self.recipe, self.arms, self.seeds)
+        self.cells = student_runs(self.recipe, self.arms, self.seeds)
 
-    def document(self) -> Document:
+    def document(self) -> Report:
         """What can be known now, and what it will cost where nothing is missing."""
         models, data = self._models(), self._data()
         parts = [models, *([_data_table(data)] if data else [])]
@@ -58,7 +61,7 @@ class Plan:
         self._warn_of_teachers()
         lines += [f"WARNING: {warning}" for warning in self.warnings]
         lines += [f"MISSING: {what}" for what in self.missing]
-        return Document(f"{self.recipe.name}: task {self.recipe.task}, target {self.recipe.target}", lines, parts)
+        return Report(f"{self.recipe.name}: task {self.recipe.task}, target {self.recipe.target}", lines, parts)
 
     def _models(self) -> Table:
         rows = []
@@ -84,7 +87,7 @@ class Plan:
     def _warn_of_teachers(self) -> None:
         """Teachers that earlier runs here have found wanting."""
         runs = find_runs(self.out / self.task.name) if self.out.is_dir() else []
-        worth = listening([run for run in runs if run.arm in (self.arms or ())], self.task.metric)
+        worth = teacher_check([run for run in runs if run.arm in (self.arms or ())], self.task.metric)
         self.warnings += [note.removeprefix("WARNING: ") for note in worth.notes] if worth else []
 
 

@@ -12,16 +12,22 @@ import yaml
 from pydantic import ValidationError
 from rich.console import Console
 
-from kdda.distill import WIDTHS_MAY_DIFFER, check_attended, check_distill, ranks
 from kdda.errors import KddaError, did_you_mean
-from kdda.experiment.cells import Cell, Preparation, Work, Workshop, cells_of, lessons_of, say, task_of
-from kdda.experiment.grid import Grid
+from kdda.experiment.context import RunContext, lessons_of, say, task_of
+from kdda.experiment.executors import Grid
+from kdda.experiment.specs import RunSpec, StudentRun, TeacherRun, student_runs
 from kdda.experiment.splits import Splits, read_splits
-from kdda.models import check_weights, licence, load_config
-from kdda.recipe import ModelSpec, Recipe
-from kdda.report import Run, comparison, find_runs, listening, select_rates, to_markdown
-from kdda.report.runs import RECIPE
-from kdda.tasks import Task
+from kdda.hub.licences import licence
+from kdda.losses.distillation import WIDTHS_MAY_DIFFER, check_distill
+from kdda.models.hidden_states import check_attention_is_readable
+from kdda.models.load import check_weights, load_config
+from kdda.recipe.schema import ModelSpec, Recipe
+from kdda.report.render import to_markdown
+from kdda.report.selection import select_rates, teacher_check
+from kdda.report.tables import comparison
+from kdda.runs.folder import RECIPE, Run, find_runs
+from kdda.runtime import distributed
+from kdda.tasks.base import Task
 
 # fields that change nothing that a run finds
 NO_RESULT = ("name", "note", "store_gb", "training.gradient_checkpointing")
@@ -52,24 +58,24 @@ class Experiment:
         self.recipe, self.out = recipe, out
         self.console = console or Console()
         self.arms = chosen_arms(recipe, arms)
-        self.cells = cells_of(recipe, self.arms, seeds)
+        self.cells = student_runs(recipe, self.arms, seeds)
         self._check_folders(task_of(recipe).name)
         check_models(recipe, self.arms)
-        self.workshop = Workshop.open(recipe, out, self.say)
-        for language, spec in ((own.language, own.spec) for own in self.preparations if own.spec.rows):
-            lessons_of(recipe, self.task, self.workshop.data[language], language, spec)  # are there so many?
+        self.context = RunContext.open(recipe, out, self.say)
+        for language, spec in ((own.language, own.spec) for own in self.teacher_runs if own.spec.rows):
+            lessons_of(recipe, self.task, self.context.data[language], language, spec)  # are there so many?
         for arm in self.arms:
             for language in recipe.arms[arm].rows:
-                self.workshop.rows(arm, language, "train")  # and here?
+                self.context.rows(arm, language, "train")  # and here?
 
     @property
     def task(self) -> Task:
-        return self.workshop.task
+        return self.context.task
 
     @property
-    def preparations(self) -> list[Preparation]:
-        """Every teacher that some arm listens to, once."""
-        found = [Preparation(*pair) for arm in self.arms for pair in self.recipe.teachers_of(arm).items()]
+    def teacher_runs(self) -> list[TeacherRun]:
+        """Every teacher that some arm is_distilled to, once."""
+        found = [TeacherRun(*pair) for arm in self.arms for pair in self.recipe.teachers_of(arm).items()]
         return list(dict.fromkeys(found))
 
     def run(self, grid: Grid | None = None) -> dict[str, str]:
@@ -78,17 +84,17 @@ class Experiment:
         Args:
             grid: where work is done; in this process, one after another, by default.
         """
-        ranks.join()
+        distributed.init()
         self._say_plan()
-        does = (grid or Grid()).of(self.workshop)
-        failed: dict[Work, str] = does(self.preparations)
+        does = (grid or Grid()).of(self.context)
+        failed: dict[RunSpec, str] = does(self.teacher_runs)
         waiting = {cell: self._missing(cell, failed) for cell in self.cells}
         failed |= {cell: f"needs {lost}, which failed" for cell, lost in waiting.items() if lost}
         failed |= does([cell for cell, lost in waiting.items() if not lost])
         return {str(work): why for work, why in failed.items()}
 
-    def _missing(self, cell: Cell, failed: dict[Work, str]) -> Preparation | None:
-        wanted = (Preparation(*pair) for pair in self.recipe.teachers_of(cell.arm).items())
+    def _missing(self, cell: StudentRun, failed: dict[RunSpec, str]) -> TeacherRun | None:
+        wanted = (TeacherRun(*pair) for pair in self.recipe.teachers_of(cell.arm).items())
         return next((own for own in wanted if own in failed), None)
 
     def chosen(self) -> tuple[list[Run], list[str]]:
@@ -104,14 +110,14 @@ class Experiment:
 
     def table(self) -> str:
         """The comparison on the target language's test rows, of this recipe's arms that have run."""
-        chosen, remarks = self.chosen()
-        worth = listening(chosen, self.task.metric)
+        chosen, warnings = self.chosen()
+        worth = teacher_check(chosen, self.task.metric)
         table = to_markdown(comparison(chosen, self.recipe.target, self.task, self.arms, self.recipe.note))
         before = [f"{worth.title}\n", to_markdown(worth), ""] if worth else []
-        return "\n".join([*before, table, *remarks])
+        return "\n".join([*before, table, *warnings])
 
     def say(self, text: str) -> None:
-        if ranks.first():
+        if distributed.is_main_process():
             say(self.console, text)
 
     def _check_folders(self, task: str) -> None:
@@ -125,9 +131,9 @@ class Experiment:
         self.say(f"{recipe.name}: task {recipe.task}, target {recipe.target}, {len(self.cells)} runs in {self.out}")
         for role, spec in roles(recipe, self.arms):
             self.say(f"  {role}: {_describe(spec)}")
-        for language, splits in self.workshop.data.items():
+        for language, splits in self.context.data.items():
             counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
-            self.say(f"  data {language}: {counts} rows" + self.workshop.remarks[language])
+            self.say(f"  data {language}: {counts} rows" + self.context.warnings[language])
         if recipe.note:
             self.say(f"  note: {recipe.note}")
 
@@ -152,7 +158,7 @@ def check_models(recipe: Recipe, arms: Sequence[str]) -> None:
         check_distill(own, task_of(recipe).labelled)
         if own.tokens == "attended":
             for spec in (student, *recipe.teachers_of(arm).values()):
-                check_attended(spec.model, load_config(spec.model).model_type)
+                check_attention_is_readable(spec.model, load_config(spec.model).model_type)
         for language, teacher in recipe.teachers_of(arm).items():
             if width_of(teacher.model) != width and own.objective not in WIDTHS_MAY_DIFFER:
                 raise KddaError(

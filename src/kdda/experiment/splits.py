@@ -6,29 +6,32 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from kdda.data import Checked, Example, Schema, Source, check_rows, read_rows, sample
+from kdda.data.examples import Checked, Example, Schema, check_rows
+from kdda.data.sources import Source, read_rows, sample
 from kdda.errors import KddaError
-from kdda.recipe import Data, Recipe
-from kdda.tasks import Task
+from kdda.recipe.schema import Data, Recipe
+from kdda.tasks.base import Task
 
 Split = Literal["train", "dev", "test"]
+
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+
 Splits = dict[str, Sequence[Example]]
 
 
 def read_all(recipe: Recipe, task: Task) -> tuple[dict[str, Splits], dict[str, str]]:
-    """Every language's splits, and in words what was left out or mended on the way."""
+    """Every language's splits, and in words what was left out or repaired on the way."""
     data: dict[str, Splits] = {}
-    remarks: dict[str, str] = {}
+    warnings: dict[str, str] = {}
     for language, own in recipe.data.items():
-        data[language], remarks[language] = read_splits(own, language, recipe, task)
+        data[language], warnings[language] = read_splits(own, language, recipe, task)
     if "test" not in data[recipe.target]:
         raise KddaError(f"data.{recipe.target}.test is missing: the target language's test rows make the table")
-    return data, remarks
+    return data, warnings
 
 
 def read_splits(own: Data, language: str, recipe: Recipe, task: Task) -> tuple[Splits, str]:
-    """One language's splits, and in words what was left out or mended on the way."""
+    """One language's splits, and in words what was left out or repaired on the way."""
     found = {split: _read(own, split, language, recipe, task) for split in SPLITS if getattr(own, split) is not None}
     return {split: checked.examples for split, checked in found.items()}, _remarks(list(found.values()))
 
@@ -44,7 +47,7 @@ def read_split(recipe: Recipe, split: Split, language: str, task: Task, rows: in
     """
     own = recipe.data[language]
     found = _read(own.model_copy(update={"limit": {split: rows}}), split, language, recipe, task)
-    there = len(found.examples) + found.left_out.total()  # rows that are left out were drawn, too
+    there = len(found.examples) + found.skipped.total()  # rows that are left out were drawn, too
     if there < rows:
         raise KddaError(f"{field}: found {rows:,}, but {getattr(own, split)} has {there:,}")
     return found.examples
@@ -61,9 +64,9 @@ def _read(own: Data, split: Split, language: str, recipe: Recipe, task: Task) ->
 
 
 def _remarks(found: list[Checked]) -> str:
-    left_out = sum((checked.left_out for checked in found), Counter[str]())
-    mended = sum((checked.mended for checked in found), Counter[str]())
-    parts = [(name, counts) for name, counts in (("left out", left_out), ("mended", mended)) if counts]
+    skipped = sum((checked.skipped for checked in found), Counter[str]())
+    repaired = sum((checked.repaired for checked in found), Counter[str]())
+    parts = [(name, counts) for name, counts in (("left out", skipped), ("repaired", repaired)) if counts]
     return "".join(
         f"; {name}: " + ", ".join(f"{count} × {why}" for why, count in counts.items()) for name, counts in parts
     )

@@ -15,30 +15,33 @@ from typing import Any
 
 from rich.console import Console
 
-from kdda.distill import free_bytes, ranks
 from kdda.errors import Interrupted, KddaError
-from kdda.experiment.cells import Cell, Preparation, Work, Workshop, say
-from kdda.recipe import Recipe, TeacherSpec
-from kdda.report.runs import FAILURE
+from kdda.experiment.context import RunContext, say
+from kdda.experiment.specs import RunSpec, StudentRun, TeacherRun
+from kdda.recipe.schema import Recipe, TeacherSpec
+from kdda.runs.folder import FAILURE
+from kdda.runtime import distributed
+from kdda.runtime.memory import free_bytes
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 LITTLE = 16 * 2**20  # bytes free, at which a failed write is put down to a full disk
 
 
-def attempt(workshop: Workshop, work: Work) -> str | None:
+def run_one(context: RunContext, work: RunSpec) -> str | None:
     """Do a piece of work; why it failed, in a line, if it did. What it left is continued the next time."""
     try:
-        workshop.do(work)
+        context.do(work)
     except (Interrupted, KeyboardInterrupt):
         raise
     except Exception as error:  # whatever it is, other work goes on
-        if ranks.size() > 1:  # unless ranks would wait for the one that failed: their launcher ends them all
+        if distributed.size() > 1:  # unless ranks would wait for the one that failed: their launcher ends them all
             raise
-        why = _reason(error, workshop.out)
-        workshop.say(f"  {work}: FAILED: {why}")
-        if isinstance(work, Cell):
+        why = _reason(error, context.out)
+        context.say(f"  {work}: FAILED: {why}")
+        if isinstance(work, StudentRun):
             with suppress(OSError):
-                folder = work.folder(workshop.out, workshop.task.name)
+                folder = work.folder(context.out, context.task.name)
                 (folder / FAILURE).write_text(f"{why}\n\n{traceback.format_exc()}", encoding="utf-8")
         return why
     return None
@@ -55,28 +58,28 @@ def _reason(error: Exception, out: Path) -> str:
     return said
 
 
-def order_of(workshop: Workshop, work: Work) -> dict[str, Any]:
+def to_json(context: RunContext, work: RunSpec) -> dict[str, Any]:
     """A piece of work and all that it needs, as JSON."""
-    own = {"language": work.language, "spec": work.spec.model_dump()} if isinstance(work, Preparation) else vars(work)
-    recipe = workshop.recipe.model_dump(by_alias=True)
-    return {"recipe": recipe, "out": str(workshop.out.absolute()), "work": own}
+    own = {"language": work.language, "spec": work.spec.model_dump()} if isinstance(work, TeacherRun) else vars(work)
+    recipe = context.recipe.model_dump(by_alias=True)
+    return {"recipe": recipe, "out": str(context.out.absolute()), "work": own}
 
 
-def work_ordered(order: dict[str, Any]) -> tuple[Workshop, Work]:
+def from_json(order: dict[str, Any]) -> tuple[RunContext, RunSpec]:
     """The same piece of work in another process, with its rows read there."""
     recipe, own = Recipe.model_validate(order["recipe"]), order["work"]
     console = Console(stderr=True)
-    workshop = Workshop.open(recipe, Path(order["out"]), lambda text: say(console, text))
+    context = RunContext.open(recipe, Path(order["out"]), lambda text: say(console, text))
     if "spec" in own:
-        return workshop, Preparation(own["language"], TeacherSpec.model_validate(own["spec"]))
-    return workshop, Cell(**own)
+        return context, TeacherRun(own["language"], TeacherSpec.model_validate(own["spec"]))
+    return context, StudentRun(**own)
 
 
 def main() -> None:
     order = json.loads(sys.stdin.readline())
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     try:
-        why = attempt(*work_ordered(order))
+        why = run_one(*from_json(order))
     except (Interrupted, KeyboardInterrupt) as stopped:
         why = str(stopped) or "stopped"
     print(json.dumps({"failed": why}))

@@ -24,28 +24,33 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from kdda.errors import KddaError, did_you_mean
-from kdda.hub import try_hub
 from kdda.models.depth import keep_layers
-from kdda.models.licences import licence
-from kdda.models.mini import MiniWeights, english_folder, multilingual
-from kdda.models.vietnamese import vietnamese
-from kdda.text import Encoder, position_limit
+from kdda.models.mini.vietnamese import vietnamese
+from kdda.models.mini.weights import MiniWeights, english_folder, multilingual
+from kdda.runtime.network import hub_is_reachable
+from kdda.text.encode import Encoder, position_limit
 
 # Models made here of package files.
 MADE: dict[str, Callable[[], MiniWeights]] = {"mini/multilingual": multilingual, "mini/vietnamese": vietnamese}
+
 MINI = ("mini/multilingual", "mini/english", "mini/vietnamese")
+
 HEADS: dict[str, Any] = {
     "none": AutoModel,
     "classification": AutoModelForSequenceClassification,
     "question-answering": AutoModelForQuestionAnswering,
 }
+
 MADE_AS = {
     "none": BertModel,
     "classification": BertForSequenceClassification,
     "question-answering": BertForQuestionAnswering,
 }
+
 GRAPH = "model.onnx"  # the file of an exported model
+
 LABEL_FIELDS = ("id2label", "label2id")
+
 HEAD_WEIGHTS = ("classifier", "score", "qa_outputs")  # where transformers' architectures keep a head's output
 
 
@@ -57,7 +62,6 @@ class Checkpoint:
     model: Any
     tokenizer: Any
     segmenter: str
-    licence: str
     new_head: bool = False  # drawn at random, since the checkpoint had none
 
     @property
@@ -69,7 +73,7 @@ class Checkpoint:
         return Encoder(self.tokenizer, self.segmenter, min(max_length, position_limit(self.model.config)), overlap)
 
 
-def load(
+def load_checkpoint(
     name: str,
     *,
     head: str = "none",
@@ -104,7 +108,7 @@ def load(
     _check_fit(name, model, tokenizer)
     segmenter = segmenter or getattr(model.config, "kdda_segmenter", None) or _segmenter_of(tokenizer)
     model.config.kdda_segmenter = segmenter
-    return Checkpoint(name, model.eval(), tokenizer, segmenter, licence(name), new_head)
+    return Checkpoint(name, model.eval(), tokenizer, segmenter, new_head)
 
 
 def load_config(name: str) -> Any:
@@ -159,7 +163,7 @@ def resolve(name: str) -> str | None:
         return name
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise KddaError(f'no folder "{name}"')
-    try_hub()
+    hub_is_reachable()
     return name
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 STRENGTH = 0.75  # how much of the inputs' range moves into the weights; 0.5 shares it evenly
+
 LEAST = 1e-5
 
 

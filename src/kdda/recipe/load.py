@@ -27,6 +27,7 @@ from kdda.recipe.schema import (
 )
 
 BUILT_IN = Path(__file__).parents[1] / "recipes"
+
 SpecT = TypeVar("SpecT", bound=ModelSpec)
 
 

@@ -118,6 +118,7 @@ class TeacherSpec(ModelSpec):
 
 
 Student = Annotated[ModelSpec, BeforeValidator(model_shorthand)]
+
 Teacher = Annotated[TeacherSpec, BeforeValidator(model_shorthand)]
 
 

@@ -10,14 +10,18 @@ from statistics import fmean
 from typing import Any
 
 from kdda.errors import KddaError
-from kdda.evaluate import mean_sd
-from kdda.report.document import Figure, Table
-from kdda.report.paired import Difference
-from kdda.report.runs import Run, baseline
+from kdda.metrics.significance import mean_sd
+from kdda.report.comparison import baseline
+from kdda.report.differences import Difference
+from kdda.report.render import Figure, Table
+from kdda.runs.folder import Run
 
 FEW = 8  # names that a drawing has room for
+
 LABEL = 0.25  # inches that a name takes
+
 LEADER = {"arrowstyle": "-", "color": "0.8", "relpos": (0, 0.5), "shrinkA": 1}  # from a name to its point
+
 TERMS = ("task", "transport")
 
 
@@ -75,7 +79,9 @@ def gains_by_lead(runs: Sequence[Run], found: Sequence[Difference], language: st
     """
     plain = baseline(runs)
     like = (
-        [run for run in runs if run.made_as == next(own.made_as for own in runs if own.arm == plain)] if plain else []
+        [run for run in runs if run.configuration == next(own.configuration for own in runs if own.arm == plain)]
+        if plain
+        else []
     )
     dev = [run.dev[language][metric] for run in like if run.arm == plain and language in run.dev]
     spoken = {run.arm: run.teachers[language][metric] for run in like if language in run.teachers}
@@ -109,7 +115,7 @@ def scores_by_weight(runs: Sequence[Run], language: str, metric: str) -> list[Fi
     """The score against λ, a line for each three arms or more that differ in nothing else, over their common seeds."""
     lines: dict[str, dict[float, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     names: dict[str, str] = {}
-    for run in (run for run in runs if run.listens):
+    for run in (run for run in runs if run.is_distilled):
         own = dict(run.recipe["arms"][run.arm])
         changes = dict(own.pop("distill")) if isinstance(own["distill"], dict) else {}
         weight = float(changes.pop("lambda", run.recipe["distill"]["lambda"]))

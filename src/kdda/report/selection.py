@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from statistics import fmean
 
-from kdda.report.document import Table
-from kdda.report.runs import Run, held_against
+from kdda.report.comparison import comparison_baselines
+from kdda.report.render import Table
+from kdda.runs.folder import Run
 
 
 def select_rates(runs: Sequence[Run], language: str, metric: str) -> tuple[list[Run], list[str]]:
@@ -19,7 +20,7 @@ def select_rates(runs: Sequence[Run], language: str, metric: str) -> tuple[list[
     for run in runs:
         by_arm[run.arm][run.learning_rate][run.seed] = run
     chosen: list[Run] = []
-    remarks = []
+    warnings = []
     for arm, rates in by_arm.items():
         seeds = set.intersection(*(set(own) for own in rates.values())) or {s for own in rates.values() for s in own}
         scores = {
@@ -31,11 +32,11 @@ def select_rates(runs: Sequence[Run], language: str, metric: str) -> tuple[list[
         chosen += rates[best].values()
         if scores:
             found = ", ".join(f"{rate:g} {score:.1f}" for rate, score in scores.items())
-            remarks.append(f"Learning rate of {arm}: {best:g}, by development {metric.replace('_', ' ')} ({found}).")
-    return chosen, remarks
+            warnings.append(f"Learning rate of {arm}: {best:g}, by development {metric.replace('_', ' ')} ({found}).")
+    return chosen, warnings
 
 
-def listening(runs: Sequence[Run], metric: str) -> Table | None:
+def teacher_check(runs: Sequence[Run], metric: str) -> Table | None:
     """Each teacher beside the arms that heard none, on its language's development rows; None where no teacher spoke.
 
     They are those that its own students are held against.
@@ -43,12 +44,12 @@ def listening(runs: Sequence[Run], metric: str) -> Table | None:
     said = {(language, own["name"]): own[metric] for r in runs for language, own in r.teachers.items()}
     if not said:
         return None
-    held, heard = held_against(runs), defaultdict[tuple[str, str], set[str]](set)
+    held, heard = comparison_baselines(runs), defaultdict[tuple[str, str], set[str]](set)
     for run in runs:
         for language, own in run.teachers.items():
             heard[language, own["name"]].update(held[run.arm])
     met = set.union(*heard.values())
-    plain = list(dict.fromkeys(run.arm for run in runs if not run.listens and run.arm in met))
+    plain = list(dict.fromkeys(run.arm for run in runs if not run.is_distilled and run.arm in met))
     rows, notes = [], []
     for (language, model), score in sorted(said.items()):
         beside = [arm for arm in plain if arm in heard[language, model]]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from kdda.evaluate import mean_sd
-from kdda.report.document import Table
-from kdda.report.runs import Run, held_against
+from kdda.metrics.significance import mean_sd
+from kdda.report.comparison import comparison_baselines
+from kdda.report.render import Table
+from kdda.runs.folder import Run
 
 
 @runtime_checkable
@@ -36,11 +37,11 @@ def comparison(
         task: its scores are shown, its metric is compared.
         arms: their order.
         split: which rows the scores of `runs` are of, where they are not the test rows.
-        against: the one arm that all are held against, instead of those that `held_against` finds.
+        against: the one arm that all are held against, instead of those that `comparison_baselines` finds.
     """
     by_arm = {arm: {run.seed: run for run in runs if run.arm == arm and language in run.test} for arm in arms}
     shown = [arm for arm in arms if by_arm[arm]]
-    held = held_against(runs, against)
+    held = comparison_baselines(runs, against)
     baselines = [arm for arm in dict.fromkeys(run.arm for run in runs) if any(arm in held[other] for other in shown)]
     header = [
         "arm",

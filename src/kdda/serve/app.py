@@ -13,16 +13,20 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from starlette.routing import Route
 
 from kdda.errors import KddaError
-from kdda.predict import FoundAnswer, FoundLabel, Predictor
-from kdda.serve.batching import Batcher, Found, unless_gone
+from kdda.inference.predictor import AnswerResult, LabelResult, Predictor
+from kdda.serve.batching import Batcher, Found, cancel_on_disconnect
 from kdda.serve.docs import docs_page
-from kdda.serve.limits import Limits, Refused
+from kdda.serve.limits import HTTPError, Limits
 from kdda.serve.metrics import Metrics
 
 SOLID = r"[^\s\x1c-\x1f]"  # something that is not white space, as Python counts it
+
 ROUTES = {"qa": "/answer", "nli": "/entails"}
+
 METHODS = {"/answer": "POST", "/entails": "POST", "/health": "GET", "/metrics": "GET", "/docs": "GET"}
+
 ABOUT = "Answers questions on a passage, and says what a premise means for a hypothesis."
+
 HELP = {
     400: "The body is no JSON that can be read.",
     401: "A token is needed.",
@@ -35,13 +39,13 @@ HELP = {
 }
 
 
-class Problem(BaseModel):
+class ErrorBody(BaseModel):
     """Why there is no answer."""
 
     detail: str
 
 
-class Mistake(BaseModel):
+class FieldError(BaseModel):
     """What of a request is wrong, and where."""
 
     loc: list[str | int]
@@ -49,13 +53,13 @@ class Mistake(BaseModel):
     type: str
 
 
-class Mistakes(BaseModel):
+class FieldErrors(BaseModel):
     """All that is wrong with a request."""
 
-    detail: list[Mistake] | str
+    detail: list[FieldError] | str
 
 
-class Candidate(BaseModel):
+class CandidateBody(BaseModel):
     """A slice of the context."""
 
     text: str
@@ -71,7 +75,7 @@ class Answered(BaseModel):
     start: int
     end: int
     score: float
-    candidates: list[Candidate]
+    candidates: list[CandidateBody]
     no_answer: float | None = Field(
         description="The probability that there is none; null of models that always answer."
     )
@@ -119,12 +123,12 @@ class Service:
         """What the model of a task says of two texts.
 
         Raises:
-            Refused: no such model, too many waiting, or time up.
+            HTTPError: no such model, too many waiting, or time up.
             KddaError: texts that cannot be read.
         """
         if task not in self.batchers:
             does = ", ".join(ROUTES[own] for own in self.batchers)
-            raise Refused(404, f"no model here does this; there is {does}")
+            raise HTTPError(404, f"no model here does this; there is {does}")
         return await self.batchers[task].submit((first, second))
 
 
@@ -141,7 +145,7 @@ def make_app(service: Service, token: bool = False) -> FastAPI:
     )
     app.add_exception_handler(RequestValidationError, _mistaken)
     app.add_exception_handler(KddaError, _mistaken)
-    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(HTTPError, _refused)
     _add_tasks(app, service)
     _add_others(app, service)
     for path, method in METHODS.items():  # or else the page, which takes every path, would get them
@@ -157,29 +161,29 @@ def _add_tasks(app: FastAPI, service: Service) -> None:
     asked: Any = create_model("Asked", __config__=strict, question=(question, ...), context=(text, ...))
     claimed: Any = create_model("Claimed", __config__=strict, premise=(text, ...), hypothesis=(text, ...))
     problems: dict[int | str, dict[str, Any]] = {
-        code: {"model": Problem, "description": say} for code, say in HELP.items()
+        code: {"model": ErrorBody, "description": say} for code, say in HELP.items()
     }
-    problems[422]["model"] = Mistakes
+    problems[422]["model"] = FieldErrors
 
     @app.post("/answer", response_model=Answered, responses=problems, summary="Answer a question on a passage")
     async def answer(body: asked, request: Request) -> Any:  # type: ignore[valid-type]
         own: Any = body
         found = await _found(service, "qa", own.question, own.context, request)
-        return _answered(found) if isinstance(found, FoundAnswer) else Response(status_code=499)
+        return _answered(found) if isinstance(found, AnswerResult) else Response(status_code=499)
 
     @app.post("/entails", response_model=Entailed, responses=problems, summary="Label a premise and a hypothesis")
     async def entails(body: claimed, request: Request) -> Any:  # type: ignore[valid-type]
         own: Any = body
         found = await _found(service, "nli", own.premise, own.hypothesis, request)
-        return found.as_dict() if isinstance(found, FoundLabel) else Response(status_code=499)
+        return found.as_dict() if isinstance(found, LabelResult) else Response(status_code=499)
 
 
 async def _found(service: Service, task: str, first: str, second: str, request: Request) -> Found | None:
     work = asyncio.ensure_future(service.find(task, first, second))
-    return await unless_gone(request.receive, work)
+    return await cancel_on_disconnect(request.receive, work)
 
 
-def _answered(found: FoundAnswer) -> dict[str, Any]:
+def _answered(found: AnswerResult) -> dict[str, Any]:
     own = found.as_dict()
     return {"answer": own.pop("text"), **own}
 
@@ -221,7 +225,7 @@ async def _mistaken(request: Request, error: Exception) -> Response:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
+    assert isinstance(error, HTTPError)
     return _json({"detail": error.detail}, error.status, error.headers)
 
 

@@ -11,14 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from kdda.errors import KddaError
-from kdda.predict import FoundAnswer, FoundLabel, Predictor
-from kdda.serve.limits import Limits, Refused
+from kdda.inference.predictor import AnswerResult, LabelResult, Predictor
+from kdda.serve.limits import HTTPError, Limits
 from kdda.serve.metrics import Metrics
 
 CHARACTERS = 200_000  # of one batch's texts, so that a few long ones do not hold up the rest
 
 Pair = tuple[str, str]
-Found = FoundAnswer | FoundLabel
+
+Found = AnswerResult | LabelResult
 
 
 class Waiting(NamedTuple):
@@ -51,21 +52,21 @@ class Batcher:
         """What the model finds.
 
         Raises:
-            Refused: 429 where too many wait, 504 where time is up.
+            HTTPError: 429 where too many wait, 504 where time is up.
             KddaError: texts that cannot be read.
         """
         if len(self.queue) >= self.limits.queue:
             self._forget_gone()
         if len(self.queue) >= self.limits.queue:
             wait = max(1, math.ceil(len(self.queue) * self.each))
-            raise Refused(429, f"{len(self.queue)} requests wait already", {"Retry-After": str(wait)})
+            raise HTTPError(429, f"{len(self.queue)} requests wait already", {"Retry-After": str(wait)})
         waiting = Waiting(pair, asyncio.get_running_loop().create_future())
         self.queue.append(waiting)
         self.something.set()
         try:
             return await asyncio.wait_for(waiting.future, self.limits.seconds)
         except TimeoutError:
-            raise Refused(504, f"no answer within {self.limits.seconds:g} seconds") from None
+            raise HTTPError(504, f"no answer within {self.limits.seconds:g} seconds") from None
 
     async def run(self) -> None:
         """Read batches for as long as the server runs."""
@@ -128,7 +129,7 @@ class Batcher:
             return [outcome for pair in pairs for outcome in self._outcomes([pair])]
 
 
-async def unless_gone(receive: Any, work: asyncio.Task[Found]) -> Found | None:
+async def cancel_on_disconnect(receive: Any, work: asyncio.Task[Found]) -> Found | None:
     """What a task finds, or None, with the task cancelled, once the client has gone."""
     gone = asyncio.ensure_future(_disconnected(receive))
     try:

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 GRACE = 2.0  # seconds beyond the request's own time-out, in which the gate says 408
 
 
-def patient(seconds: float) -> type[H11Protocol]:
+def timeout_protocol(seconds: float) -> type[H11Protocol]:
     """uvicorn's protocol, with a time within which a request must have arrived whole, from its first byte on."""
 
     class Patient(H11Protocol):

@@ -15,6 +15,7 @@ table { border-collapse: collapse; display: block; overflow-x: auto }
 td, th { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #8883; vertical-align: top }
 h2 { margin-top: 2.5rem } :root { color-scheme: light dark }
 """
+
 SAMPLES = {
     "question": "Thủ đô của Việt Nam là gì?",
     "context": "Hà Nội là thủ đô của Việt Nam.",

@@ -15,13 +15,19 @@ from typing import Any
 from kdda.serve.metrics import Metrics
 
 Scope = MutableMapping[str, Any]
+
 Message = MutableMapping[str, Any]
+
 Receive = Callable[[], Awaitable[Message]]
+
 Send = Callable[[Message], Awaitable[None]]
+
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/health",)  # what a load balancer asks, who has no token
+
 CLOSED = ("/gradio_api/upload",)  # the page takes no files, so no one fills the disk
+
 STREAMS = "/gradio_api/heartbeat/"  # an open page holds one for as long as it is open
 
 
@@ -49,7 +55,7 @@ class Limits:
         return 12 * 2 * self.characters + 65_536
 
 
-class Refused(Exception):
+class HTTPError(Exception):
     """A request that is answered by its status alone."""
 
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None):
@@ -57,7 +63,7 @@ class Refused(Exception):
         self.status, self.detail, self.headers = status, detail, headers or {}
 
 
-class Gate:
+class LimitsMiddleware:
     """Lets in who holds the token, with a body that is small enough and arrives in time; counts everyone.
 
     The body is read here, before the application sees the request: a client that hangs holds this one task and nothing
@@ -100,9 +106,9 @@ class Gate:
         try:
             self._check_token(scope)
             if scope["path"].startswith(CLOSED):
-                raise Refused(404, "files are not taken here")
+                raise HTTPError(404, "files are not taken here")
             body = await self._body(scope, receive)
-        except Refused as refused:
+        except HTTPError as refused:
             await _answer(send, refused)
             return
         if body is not None:
@@ -115,24 +121,24 @@ class Gate:
         if not _holds(headers.get(b"authorization", b""), self.token):
             browser = b"text/html" in headers.get(b"accept", b"")
             challenge = 'Basic realm="kdda", charset="UTF-8"' if browser else "Bearer"
-            raise Refused(401, "a token is needed: Authorization: Bearer TOKEN", {"WWW-Authenticate": challenge})
+            raise HTTPError(401, "a token is needed: Authorization: Bearer TOKEN", {"WWW-Authenticate": challenge})
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         """All of a body, or None of a client that has gone."""
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if not announced.isdigit() or int(announced[:20]) > self.limits.body:
-            raise Refused(413, f"the body is larger than {self.limits.body:,} bytes")
+            raise HTTPError(413, f"the body is larger than {self.limits.body:,} bytes")
         body, deadline = bytearray(), time.monotonic() + self.limits.seconds
         while True:
             try:
                 message = await asyncio.wait_for(receive(), deadline - time.monotonic())
             except TimeoutError:
-                raise Refused(408, "the body did not arrive in time", {"Connection": "close"}) from None
+                raise HTTPError(408, "the body did not arrive in time", {"Connection": "close"}) from None
             if message["type"] == "http.disconnect":
                 return None
             body += message.get("body", b"")
             if len(body) > self.limits.body:
-                raise Refused(413, f"the body is larger than {self.limits.body:,} bytes")
+                raise HTTPError(413, f"the body is larger than {self.limits.body:,} bytes")
             if not message.get("more_body", False):
                 return bytes(body)
 
@@ -140,7 +146,7 @@ class Gate:
         """A response without end, which a stopping server ends."""
         try:
             self._check_token(scope)
-        except Refused as refused:
+        except HTTPError as refused:
             await _answer(send, refused)
             return
         task = asyncio.ensure_future(self.app(scope, receive, send))
@@ -179,7 +185,7 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-async def _answer(send: Send, refused: Refused) -> None:
+async def _answer(send: Send, refused: HTTPError) -> None:
     body = json.dumps({"detail": refused.detail}).encode()
     headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **refused.headers}
     pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]

@@ -8,7 +8,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 PATHS = ("/answer", "/entails", "/health", "/metrics", "/docs", "/openapi.json", "/")  # all others are one
+
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 

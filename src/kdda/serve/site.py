@@ -1,4 +1,4 @@
-"""From folders to a server that listens, and stops as it should."""
+"""From folders to a server that is_distilled, and stops as it should."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from kdda.errors import KddaError
-from kdda.predict import Predictor, load
-from kdda.serve.limits import Gate, Limits
+from kdda.inference.predictor import Predictor, load
+from kdda.serve.limits import Limits, LimitsMiddleware
 
 SHORTEST_TOKEN = 16  # characters: shorter ones can be guessed
+
 CONNECTIONS = 1000
 
 
@@ -56,7 +57,7 @@ class Site:
 
     @property
     def token(self) -> str:
-        """The token that clients must show; empty where the server listens to this machine alone.
+        """The token that clients must show; empty where the server is_distilled to this machine alone.
 
         Raises:
             KddaError: a host that others reach without a token, or a token that is missing, short or unsendable.
@@ -96,7 +97,7 @@ def run_site(site: Site) -> None:
     _check_tools()
     listening = listen(site.host, site.port)
     predictors = [load(name, precision=site.precision) for name in dict.fromkeys(site.models)]
-    gate = make_gate(site, predictors, token)
+    gate = make_application(site, predictors, token)
     host = f"[{site.host}]" if ":" in site.host else site.host
     does = " and ".join(f"{own.name} ({own.task.name})" for own in predictors)
     print(f"{does} at http://{host}:{listening.getsockname()[1]}/  (docs: /docs; Ctrl-C stops)", flush=True)
@@ -104,7 +105,7 @@ def run_site(site: Site) -> None:
     print("stopped; what was taken is finished", file=sys.stderr)
 
 
-def make_gate(site: Site, predictors: Sequence[Predictor], token: str = "") -> Gate:
+def make_application(site: Site, predictors: Sequence[Predictor], token: str = "") -> LimitsMiddleware:
     """The whole application: limits around the interface and the page."""
     from kdda.serve.app import Service, make_app
 
@@ -114,7 +115,7 @@ def make_gate(site: Site, predictors: Sequence[Predictor], token: str = "") -> G
         from kdda.serve.page import add_page
 
         add_page(app, service, site.runs, [*site.models, *site.compare], _open_corpus(site, predictors))
-    return Gate(app, site.limits, service.metrics, token)
+    return LimitsMiddleware(app, site.limits, service.metrics, token)
 
 
 def _open_corpus(site: Site, predictors: Sequence[Predictor]) -> Asked | None:
@@ -147,11 +148,11 @@ def listen(host: str, port: int) -> socket.socket:
     return own
 
 
-def make_server(gate: Gate, limits: Limits) -> Any:
+def make_server(gate: LimitsMiddleware, limits: Limits) -> Any:
     """uvicorn around the application: `run(sockets=[…])` serves, `should_exit = True` stops."""
     import uvicorn
 
-    from kdda.serve.connections import patient
+    from kdda.serve.connections import timeout_protocol
 
     class Server(uvicorn.Server):
         """Ends the streams of open pages when it stops, which would not end by themselves."""
@@ -162,7 +163,7 @@ def make_server(gate: Gate, limits: Limits) -> Any:
 
     config = uvicorn.Config(
         gate,  # type: ignore[arg-type]
-        http=patient(limits.seconds),
+        http=timeout_protocol(limits.seconds),
         ws="none",
         lifespan="on",
         access_log=False,
@@ -175,7 +176,7 @@ def make_server(gate: Gate, limits: Limits) -> Any:
     return Server(config)
 
 
-def _serve(gate: Gate, listening: socket.socket, limits: Limits) -> None:
+def _serve(gate: LimitsMiddleware, listening: socket.socket, limits: Limits) -> None:
     before: dict[signal.Signals, Any] = {}
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it has stopped
         before[number] = signal.signal(number, lambda *_: None)

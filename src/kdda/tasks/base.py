@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Int32
 from numpy import ndarray
 
-from kdda.data import Convert, Example, Schema
+from kdda.data.examples import Convert, Example, Schema
 from kdda.tasks.windows import Windows
-from kdda.text import Encoder, Span, Window
+from kdda.text.encode import Encoder, Window
+from kdda.text.segment import Span
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Prediction:
     group: str
 
 
-class Excerpt(NamedTuple):
+class TextSpan(NamedTuple):
     """What a student's window reads: texts, and the characters of the last one, or None for as much as fits."""
 
     texts: tuple[str, ...]
@@ -49,7 +50,7 @@ class Features:
 
     @property
     def lengths(self) -> Int32[ndarray, " windows"]:
-        """Tokens of each window."""
+        """TokenizerAdapter of each window."""
         return self.windows.lengths
 
 
@@ -98,7 +99,7 @@ class Task(Protocol):
 
     def encode(self, examples: Sequence[Example], encoder: Encoder) -> Features: ...
 
-    def excerpts(self, features: Features) -> Sequence[Excerpt]:
+    def text_spans(self, features: Features) -> Sequence[TextSpan]:
         """What each window reads, for another model to read the same."""
         ...
 

@@ -13,16 +13,18 @@ import numpy as np
 from jaxtyping import Int32
 from numpy import ndarray
 
-from kdda.data import Items, Spilled
-from kdda.text import Pieces, Window, used_ids
-from kdda.text.pieces import Template
+from kdda.runtime.disk_sequence import DiskSequence, SequenceBase
+from kdda.text.encode import Window, used_ids
+from kdda.text.tokenize import Template, TokenizedText
 
 T = TypeVar("T")
+
 RowWindows = Sequence[Window]  # of one row, over the same texts
+
 CHUNK = 1024  # rows that are cut into tokens together
 
 
-class ByRow(Spilled[RowWindows]):
+class ByRow(DiskSequence[RowWindows]):
     """Rows as one model reads them; each a window, or as many as it takes.
 
     A row's windows share its parts, and all rows one template.
@@ -39,11 +41,11 @@ class ByRow(Spilled[RowWindows]):
     def unpack(self, packed: bytes) -> RowWindows:
         assert self.template is not None
         parts, ranges = pickle.loads(packed)
-        pieces = tuple(Pieces(text, *np.frombuffer(numbers, np.int32).reshape(3, -1)) for text, numbers in parts)
+        pieces = tuple(TokenizedText(text, *np.frombuffer(numbers, np.int32).reshape(3, -1)) for text, numbers in parts)
         return [Window(pieces, own, self.template) for own in ranges]
 
 
-class Windows(Items[Window]):
+class Windows(SequenceBase[Window]):
     """The windows of all rows, numbered through.
 
     Attributes:

@@ -15,14 +15,18 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from kdda.text.pieces import Pieces, Template, Tokens
 from kdda.text.segment import Span, forget_words
+from kdda.text.tokenize import Template, TokenizedText, TokenizerAdapter
 
 # Their position ids begin after the padding id, so two of the rows of their table are never used.
 OFFSET_POSITIONS = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "xmod"}
+
 AT_ONCE = 1024  # windows whose ids are looked at together
+
 KNOWN = 2**20  # tokens that an encoder remembers, each text counting for `OVERHEAD` more
+
 OVERHEAD = 64
+
 QUESTION_SHARE = 2  # a question that would take more than one half of a window is cut to it
 
 
@@ -46,7 +50,7 @@ class Window:
         template: the specials around the parts.
     """
 
-    parts: tuple[Pieces, ...]
+    parts: tuple[TokenizedText, ...]
     ranges: tuple[tuple[int, int], ...]
     template: Template
 
@@ -78,19 +82,19 @@ class Window:
         return out
 
     @property
-    def last_count(self) -> int:
+    def context_length(self) -> int:
         """How many tokens of the last part are read."""
         start, stop = self.ranges[-1]
         return stop - start
 
     @property
-    def last_at(self) -> int:
+    def context_start(self) -> int:
         """Where the last part's tokens begin among the window's."""
         before = sum(stop - start for start, stop in self.ranges[:-1])
         return before + self.template.extra - len(self.template.specials[-1])
 
     @property
-    def last_span(self) -> Span:
+    def context_span(self) -> Span:
         """The characters of the last text that the window reads."""
         part, (start, stop) = self.parts[-1], self.ranges[-1]
         return (int(part.starts[start]), int(part.ends[start:stop].max())) if stop > start else (0, 0)
@@ -179,18 +183,18 @@ class Encoder:
         forget_words()
 
     @cached_property
-    def _tokens(self) -> Tokens:
-        return Tokens(self.tokenizer, self.segmenter)
+    def _tokens(self) -> TokenizerAdapter:
+        return TokenizerAdapter(self.tokenizer, self.segmenter)
 
     @cached_property
     def _templates(self) -> tuple[Template, Template]:
         return self._tokens.template(1), self._tokens.template(2)
 
     @cached_property
-    def _known(self) -> dict[str, Pieces]:
+    def _known(self) -> dict[str, TokenizedText]:
         return {}
 
-    def _pieces(self, texts: Sequence[str]) -> list[Pieces]:
+    def _pieces(self, texts: Sequence[str]) -> list[TokenizedText]:
         """Each text once, however often it is asked for: questions share their context, pairs their premise."""
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         if new and self._remembered > KNOWN:
@@ -203,7 +207,7 @@ class Encoder:
             self._remembered += sum(len(pieces) + OVERHEAD for pieces in read)
         return [self._known[text] for text in texts]
 
-    def _cut(self, parts: tuple[Pieces, ...], template: Template) -> Window:
+    def _cut(self, parts: tuple[TokenizedText, ...], template: Template) -> Window:
         lengths = [len(part) for part in parts]
         room = self.max_length - template.extra
         if sum(lengths) > room:

@@ -15,6 +15,7 @@ from numpy import ndarray
 from kdda.errors import KddaError
 
 Span = tuple[int, int]
+
 _SPACE_OR_LETTER = re.compile(r"\s+|\S")
 
 

@@ -1,8 +1,6 @@
 """Optimal transport between batches of small point clouds: masked, certified, differentiable. Needs torch alone."""
 
 from kdda.transport.cost import SCALES, half_squared_distances, mean_pairwise_cost
-from kdda.transport.objectives import OBJECTIVES
-from kdda.transport.sides import Objective, ObjectiveOutput, ObjectiveSettings, Side
 from kdda.transport.sinkhorn import (
     SinkhornDivergence,
     SinkhornOutput,
@@ -12,12 +10,7 @@ from kdda.transport.sinkhorn import (
 )
 
 __all__ = [
-    "OBJECTIVES",
     "SCALES",
-    "Objective",
-    "ObjectiveOutput",
-    "ObjectiveSettings",
-    "Side",
     "SinkhornDivergence",
     "SinkhornOutput",
     "entropic_transport",

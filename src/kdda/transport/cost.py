@@ -24,6 +24,7 @@ class Scaled(NamedTuple):
 
 
 ScaleFn = Callable[[Tensor, Tensor, Tensor], Scaled]
+
 """`(x [batch, n, d], y [batch, m, d], y_mask [batch, m]) -> Scaled`."""
 
 
@@ -117,6 +118,7 @@ SCALES: dict[str, ScaleFn] = {
     "cosine": _cosine,
     "layernorm": _layernorm,
 }
+
 """Yardsticks by name. `teacher`: ÷ the mean pairwise cost of `y`'s own real tokens. `none`: the raw cost. `cosine`: 1
 − cos. `layernorm`: vectors standardised, cost a coordinate."""
 

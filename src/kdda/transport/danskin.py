@@ -14,12 +14,14 @@ from torch.autograd.function import once_differentiable
 
 from kdda.transport.cost import centred_cost
 from kdda.transport.numerics import full_precision
-from kdda.transport.problem import Problem, Settings
+from kdda.transport.problem import Problem, SolverSettings
 from kdda.transport.solver import Solution, solve
 from kdda.transport.symmetric import solve_self
 
 CHUNK = {"cpu": 2**20}  # entries of the cost matrices that are solved together: about what a core's cache holds
+
 CHUNK_ELSEWHERE = 2**26
+
 CANCELLED = 2e-3  # of the mean ½-squared radius: below, float32 has lost too many digits
 
 
@@ -35,13 +37,13 @@ class Outcome(NamedTuple):
 
 
 def transport(
-    problem: Problem, x: Tensor, y: Tensor, settings: Settings, *, debiased: bool, y_term: Tensor | None = None
+    problem: Problem, x: Tensor, y: Tensor, settings: SolverSettings, *, debiased: bool, y_term: Tensor | None = None
 ) -> Outcome:
     """OT_ε of each text, or S_ε. `value` is differentiable in `x` and `y`, the clouds behind `problem`."""
-    return Outcome(*_Transport.apply(x, y, problem, settings, debiased, y_term))  # type: ignore[no-untyped-call]
+    return Outcome(*_TransportFunction.apply(x, y, problem, settings, debiased, y_term))  # type: ignore[no-untyped-call]
 
 
-def self_transport(problem: Problem, settings: Settings) -> Tensor:
+def self_transport(problem: Problem, settings: SolverSettings) -> Tensor:
     """OT_ε(β, β) of the second cloud of each text, without a gradient."""
     parts = []
     with torch.no_grad(), full_precision(problem.y.device):
@@ -51,10 +53,16 @@ def self_transport(problem: Problem, settings: Settings) -> Tensor:
     return torch.cat(parts)
 
 
-class _Transport(torch.autograd.Function):
+class _TransportFunction(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, y: Tensor, problem: Problem, settings: Settings, debiased: bool, y_term: Tensor | None
+        ctx: Any,
+        x: Tensor,
+        y: Tensor,
+        problem: Problem,
+        settings: SolverSettings,
+        debiased: bool,
+        y_term: Tensor | None,
     ) -> Outcome:
         wanted = ctx.needs_input_grad
         grads = [_room_for(x, problem) if wanted[0] else None, _room_for(y, problem) if wanted[1] else None]
@@ -77,7 +85,7 @@ def _room_for(cloud: Tensor, problem: Problem) -> Tensor:
 
 
 def _solve_all(
-    problem: Problem, settings: Settings, debiased: bool, y_term: Tensor | None, grads: list[Tensor | None]
+    problem: Problem, settings: SolverSettings, debiased: bool, y_term: Tensor | None, grads: list[Tensor | None]
 ) -> Outcome:
     parts = [
         _solve_part(problem.part(rows), settings, debiased, *(None if t is None else t[rows] for t in (y_term, *grads)))
@@ -94,7 +102,7 @@ def _chunks(problem: Problem) -> list[slice]:
 
 def _solve_part(
     problem: Problem,
-    settings: Settings,
+    settings: SolverSettings,
     debiased: bool,
     y_term: Tensor | None,
     grad_x: Tensor | None,
@@ -121,7 +129,7 @@ def _solve_part(
 
 def _solve_once(
     problem: Problem,
-    settings: Settings,
+    settings: SolverSettings,
     debiased: bool,
     y_term: Tensor | None,
     grad_x: Tensor | None,
@@ -146,7 +154,7 @@ def _solve_once(
     return outcome._replace(value=value - 0.5 * (x_term + y_term), error=error, y_term=y_term), radius
 
 
-def _cross(x: Tensor, y: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Solution:
+def _cross(x: Tensor, y: Tensor, a: Tensor, b: Tensor, settings: SolverSettings) -> Solution:
     """The cross term. The larger side is the one that the solver eliminates."""
     if y.shape[1] <= x.shape[1]:
         return solve(_finite(centred_cost(x, y)), a, b, **vars(settings))
@@ -167,7 +175,7 @@ def _pull(x: Tensor, y: Tensor, plan: Tensor, grad: Tensor | None) -> None:
         grad.baddbmm_(plan, y, alpha=-1)
 
 
-def _debias(cloud: Tensor, weight: Tensor, settings: Settings, grad: Tensor | None) -> tuple[Tensor, Tensor]:
+def _debias(cloud: Tensor, weight: Tensor, settings: SolverSettings, grad: Tensor | None) -> tuple[Tensor, Tensor]:
     """OT_ε(α, α) and its marginal error. Its half, which depends on α twice, is taken out of `grad`."""
     cost = centred_cost(cloud, cloud)
     cost.diagonal(dim1=1, dim2=2).zero_()

@@ -5,8 +5,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 FACTOR_UP_TO = 384  # columns; above, a factorisation costs more than the products that it saves early on the path
+
 CG_STEPS = 40
+
 CG_ACCURACY = 0.1  # of the right-hand side: a Newton step needs no more, since the next one corrects it
+
 DAMPING = {torch.float32: 1e-5, torch.float64: 1e-11}  # about 100 roundings, relative to the diagonal
 
 

@@ -10,8 +10,11 @@ from torch import Tensor
 from kdda.transport.newton import column_sums, row_sums
 
 START = 2.0  # first ε, in standard deviations of the doubly centred cost
+
 LANDING = 1.2  # an ε within this factor of the target becomes the target
+
 REJECT = 0.5  # marginal error above which a step that made things worse is undone
+
 UNDERFLOW = -60.0  # exponents below count as this one: no denormal numbers, which are slow, and no mass either
 
 

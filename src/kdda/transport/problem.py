@@ -12,7 +12,7 @@ from kdda.transport.numerics import at_least_float32, full_precision
 
 
 @dataclass(frozen=True)
-class Settings:
+class SolverSettings:
     """What the solvers are asked for.
 
     Attributes:

@@ -16,10 +16,12 @@ from kdda.transport.cost import centred_cost
 from kdda.transport.danskin import self_transport, transport
 from kdda.transport.numerics import full_precision
 from kdda.transport.path import relative_log
-from kdda.transport.problem import Problem, Settings, make_problem
+from kdda.transport.problem import Problem, SolverSettings, make_problem
 
 EPSILON = 0.005
+
 TOLERANCE = 1e-4
+
 MAX_ITERATIONS = 500
 
 
@@ -73,7 +75,7 @@ class _Call(NamedTuple):
     x_mask: Tensor | None
     y_mask: Tensor | None
     scale: float | str
-    settings: Settings
+    settings: SolverSettings
 
     def solve(self, *, debiased: bool, y_term: Tensor | None = None) -> SinkhornOutput:
         problem, x, y = make_problem(self.x, self.y, self.x_mask, self.y_mask, self.scale)
@@ -124,7 +126,7 @@ def sinkhorn_divergence(
     >>> x.grad.flatten().round(decimals=3)
     tensor([-1., -1.])
     """
-    call = _Call(x, y, x_mask, y_mask, scale, Settings(epsilon, tolerance, max_iterations))
+    call = _Call(x, y, x_mask, y_mask, scale, SolverSettings(epsilon, tolerance, max_iterations))
     return call.solve(debiased=True, y_term=y_term)
 
 
@@ -148,7 +150,7 @@ def entropic_transport(
     >>> entropic_transport(x, y).value
     tensor([2.5000])
     """
-    call = _Call(x, y, x_mask, y_mask, scale, Settings(epsilon, tolerance, max_iterations))
+    call = _Call(x, y, x_mask, y_mask, scale, SolverSettings(epsilon, tolerance, max_iterations))
     return call.solve(debiased=False)
 
 
@@ -170,7 +172,7 @@ def self_term(
     True
     """
     problem, *_ = make_problem(y, y, y_mask, y_mask, scale)
-    return self_transport(problem, Settings(epsilon, tolerance, max_iterations))
+    return self_transport(problem, SolverSettings(epsilon, tolerance, max_iterations))
 
 
 class SinkhornDivergence(nn.Module):
@@ -189,7 +191,7 @@ class SinkhornDivergence(nn.Module):
         max_iterations: int = MAX_ITERATIONS,
     ) -> None:
         super().__init__()
-        self.settings = Settings(epsilon, tolerance, max_iterations)
+        self.settings = SolverSettings(epsilon, tolerance, max_iterations)
         self.scale = scale
 
     def forward(

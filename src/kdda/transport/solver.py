@@ -28,9 +28,13 @@ from kdda.transport.numerics import stopping_error
 from kdda.transport.path import Path, Point, evaluate, log_ratio, move, potentials, sinkhorn_pass, start
 
 DRIFT = 0.5  # standard deviation, under the plan, of the change of log P that one fall of ε may bring
+
 STRIDE = 1.0  # largest fall of log ε
+
 LOOSE = 0.2  # marginal error below which ε may fall
+
 TRUST = 3.0  # widest Newton step, as max − min of the change of g, in ε
+
 NEWTON_STEPS = 100
 
 

@@ -1,4 +1,4 @@
-"""The page at /: Ask, Compare, Ask the corpus, Transport, Training. It loads nothing from elsewhere."""
+"""The page at /: Ask, Compare, Ask the corpus, TransportView, Training. It loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 from fastapi import FastAPI
 
 from kdda.errors import KddaError
-from kdda.look.plan import names_of
-from kdda.predict import FoundAnswer, FoundLabel
+from kdda.inference.predictor import AnswerResult, LabelResult
 from kdda.serve.app import Service
-from kdda.serve.limits import Refused
+from kdda.serve.limits import HTTPError
 from kdda.serve.page.markup import STYLE, answer_html, label_html, message, passage_html
-from kdda.serve.page.pictures import Transport, training_html
+from kdda.serve.page.pictures import TransportView, training_html
 from kdda.serve.page.words import VIETNAMESE, WORDS, Words, preferred
+from kdda.visualize.transport_plan import names_of
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported
 
@@ -40,7 +40,7 @@ class Page:
     def __init__(self, service: Service, runs: Sequence[Path], models: Sequence[str], corpus: Any = None):
         self.service, self.runs, self.corpus = service, runs, corpus
         mini = [name for name, package in MINI.items() if find_spec(package)]
-        self.transport = Transport([*names_of(models), *mini])
+        self.transport = TransportView([*names_of(models), *mini])
         self.said: list[tuple[Any, str, Say]] = []  # component, property, its text
 
     def blocks(self) -> Any:
@@ -132,13 +132,13 @@ class Page:
         """The passage with its answer."""
         words = WORDS.get(language, WORDS[VIETNAMESE])
         found = await self._found("qa", question or "", passage or "", words, words.no_reader)
-        return answer_html(found, passage or "", words) if isinstance(found, FoundAnswer) else str(found)
+        return answer_html(found, passage or "", words) if isinstance(found, AnswerResult) else str(found)
 
     async def label(self, premise: str | None, hypothesis: str | None, language: str) -> str:
         """Bars by label."""
         words = WORDS.get(language, WORDS[VIETNAMESE])
         found = await self._found("nli", premise or "", hypothesis or "", words, words.no_judge)
-        return label_html(found, words) if isinstance(found, FoundLabel) else str(found)
+        return label_html(found, words) if isinstance(found, LabelResult) else str(found)
 
     def answers(self, question: str | None, language: str) -> str:
         """What the corpus answers, with its passages."""
@@ -177,7 +177,7 @@ class Page:
             return message(words.too_long.format(limit=f"{limit:,}"))
         try:
             return await self.service.find(task, first, second)
-        except Refused as refused:
+        except HTTPError as refused:
             return message(words.busy if refused.status == 429 else words.late)
         except KddaError as mistake:
             return message(str(mistake))

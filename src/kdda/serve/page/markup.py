@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from kdda.predict import FoundAnswer, FoundLabel
+from kdda.inference.predictor import AnswerResult, LabelResult
 from kdda.serve.page.words import Words
 
 # The page's component reads its content as a template, too: what a template would take for its own is spelt out.
@@ -27,7 +27,7 @@ def message(text: str) -> str:
     return f'<p class="message" role="status">{plain(text)}</p>'
 
 
-def answer_html(found: FoundAnswer, context: str, words: Words) -> str:
+def answer_html(found: AnswerResult, context: str, words: Words) -> str:
     """The passage with the answer marked; the others show themselves in it when they are pointed at or focused."""
     others = [own for own in found.candidates[1:] if own["text"]]
     said = plain(found.text) if found.text else plain(words.nothing)
@@ -54,7 +54,7 @@ def passage_html(found: Mapping[str, Any], words: Words) -> str:
     )
 
 
-def _passage(context: str, found: FoundAnswer, others: Sequence[dict[str, Any]]) -> str:
+def _passage(context: str, found: AnswerResult, others: Sequence[dict[str, Any]]) -> str:
     spans = [(found.start, found.end), *((own["start"], own["end"]) for own in others)]
     hints = ["", *(f"{own['probability']:.1%} {own['text']}" for own in others)]
     edges = sorted({0, len(context), *(edge for span in spans for edge in span)})
@@ -74,7 +74,7 @@ def _part(text: str, covering: Sequence[int], hints: Sequence[str]) -> str:
     return f"<mark>{shown}</mark>" if 0 in covering else shown
 
 
-def label_html(found: FoundLabel, words: Words) -> str:
+def label_html(found: LabelResult, words: Words) -> str:
     """A bar a label."""
     rows = "".join(_bar(name, share, name == found.label, words) for name, share in found.probabilities.items())
     return f'<div class="bars" role="status">{rows}</div>'

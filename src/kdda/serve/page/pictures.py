@@ -1,4 +1,4 @@
-"""The page's Transport and Training: drawings of plans and of run folders."""
+"""The page's TransportView and Training: drawings of plans and of run folders."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdda.errors import KddaError
-from kdda.look import Plan, Reader, plan_between
-from kdda.look.plan import States
-from kdda.report import report
-from kdda.report.document import Figure, html_parts
+from kdda.report.build import report
 from kdda.report.figures import curves
-from kdda.report.plans import plan_figures
-from kdda.report.runs import RECIPE, is_complete, read_run
+from kdda.report.render import Figure, html_parts
+from kdda.runs.folder import RECIPE, is_complete, read_run
 from kdda.serve.page.markup import message, plain, svg_html
 from kdda.serve.page.words import Words
+from kdda.visualize.plan_figures import plan_figures
+from kdda.visualize.transport_plan import SentenceStates, StateReader, TransportPlan, plan_between
 
 SENTENCES = 32  # whose states are kept, so that the slider solves alone
+
 LONGEST = 400  # characters of a sentence
 
 
-class Transport:
+class TransportView:
     """Models that are opened when they are first looked at, and the sentences they have read last."""
 
     def __init__(self, models: Sequence[str]):
         self.models = list(dict.fromkeys(models))
-        self._readers: dict[str, Reader] = {}
-        self._read: OrderedDict[tuple[str, str], States] = OrderedDict()
+        self._readers: dict[str, StateReader] = {}
+        self._read: OrderedDict[tuple[str, str], SentenceStates] = OrderedDict()
         self._one_at_a_time = threading.Lock()
 
     def html(self, first: str, second: str, sentence: str, epsilon: float, words: Words) -> str:
@@ -46,14 +46,14 @@ class Transport:
             return message(str(mistake))
         return _facts(plan, words) + "".join(svg_html(own.svg) for own in _figures(plan))
 
-    def _states(self, name: str, sentence: str) -> States:
+    def _states(self, name: str, sentence: str) -> SentenceStates:
         if name not in self.models:  # only those that the server was started with
             raise KddaError(f'"{name}" is not served here; there is {", ".join(self.models)}')
         with self._one_at_a_time:
             key = (name, sentence)
             if key not in self._read:
                 if name not in self._readers:
-                    self._readers[name] = Reader.open(name)
+                    self._readers[name] = StateReader.open(name)
                 self._read[key] = self._readers[name].read(sentence)
             self._read.move_to_end(key)
             while len(self._read) > SENTENCES:
@@ -61,14 +61,14 @@ class Transport:
             return self._read[key]
 
 
-def _figures(plan: Plan) -> list[Figure]:
+def _figures(plan: TransportPlan) -> list[Figure]:
     first, second = plan.first, plan.second
     return [
         *plan_figures(first.tokens, second.tokens, plan.shares, (first.name, second.name), float(f"{plan.epsilon:.3g}"))
     ]
 
 
-def _facts(plan: Plan, words: Words) -> str:
+def _facts(plan: TransportPlan, words: Words) -> str:
     said = [words.reads.format(name=own.name, count=len(own.tokens)) for own in (plan.first, plan.second)]
     return f'<p class="hint" role="status">{plain("; ".join(said))}; OT = {plan.cost:.4f}, ε = {plan.epsilon:.3g}</p>'
 

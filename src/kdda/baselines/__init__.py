@@ -1,0 +1,1 @@
+"""Systems that KDDA is compared with: ViReader."""

@@ -1,0 +1,236 @@
+"""What an experiment is made of: teachers to prepare and cells to run, each in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from kdda.baselines.vireader import SENTENCE_MODEL, SENTENCES_KEPT, SentenceSelector
+from kdda.data.examples import Example
+from kdda.embeddings.encoder import MeanPoolingModel
+from kdda.errors import KddaError, did_you_mean
+from kdda.experiment.specs import RunSpec, StudentRun, TeacherRun
+from kdda.experiment.splits import Split, Splits, read_all, read_split
+from kdda.hub.card import Made, write_card
+from kdda.hub.licences import licence, warning_of
+from kdda.metrics.significance import Interval, over_examples
+from kdda.recipe.schema import Recipe, TeacherSpec
+from kdda.runs.folder import ENVIRONMENT, FAILURE, PREDICTIONS, RECIPE, is_complete, row_score
+from kdda.runtime import distributed
+from kdda.runtime.files import write_whole
+from kdda.runtime.locks import alone, in_turn
+from kdda.runtime.memory import peak_megabytes
+from kdda.runtime.progress import Say
+from kdda.tasks.base import Prediction, Task
+from kdda.tasks.registry import TASKS
+from kdda.training.fine_tune import Job, Store, Student, fine_tune
+from kdda.training.prepare import Lessons, Teacher, prepare_teacher
+
+LIBRARIES = ("kdda", "torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What all work of a recipe shares: its rows, read and checked once, and its output folder."""
+
+    recipe: Recipe
+    out: Path
+    task: Task
+    data: Mapping[str, Splits]
+    warnings: Mapping[str, str]
+    say: Say
+
+    @classmethod
+    def open(cls, recipe: Recipe, out: Path, say: Say) -> RunContext:
+        """Read and check all rows.
+
+        Raises:
+            KddaError: no such task, or rows that it cannot take.
+        """
+        task = task_of(recipe)
+        data, warnings = read_all(recipe, task)
+        task = task.fitted(chain.from_iterable(splits["train"] for splits in data.values()))
+        return cls(recipe, out, task, data, warnings, say)
+
+    @property
+    def labels(self) -> list[str]:
+        return self.recipe.labels if self.task.labelled else []
+
+    def do(self, work: RunSpec) -> None:
+        """Do a piece of work, or find that it was done; whatever was begun is continued.
+
+        Raises:
+            KddaError: also when another process is at it.
+        """
+        if isinstance(work, TeacherRun):
+            teacher = self.teacher(work.language, work.spec, self.say)
+            score = teacher.dev[self.task.metric]
+            self.say(f"  teacher {work.language}: {self.task.metric} {score:.1f} on its development rows")
+            return
+        folder = work.folder(self.out, self.task.name)
+        if distributed.broadcast(is_complete(folder)):
+            self.say(f"  {work}: finished already, in {folder}")
+            return
+        with alone(folder):
+            self._run(work, folder)
+
+    def teacher(self, language: str, spec: TeacherSpec, say: Say = lambda _: None) -> Teacher:
+        """A teacher, ready to be asked; made now if it was not, unless another process is just making it."""
+        store = self.out / "teachers"
+        lessons = lessons_of(self.recipe, self.task, self.data[language], language, spec)
+        with in_turn(store / language, self.say):
+            return prepare_teacher(spec, lessons, store, say)
+
+    def _run(self, cell: StudentRun, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if distributed.is_main_process():
+            (folder / FAILURE).unlink(missing_ok=True)
+            write_whole(folder / RECIPE, self.recipe.cell(cell.arm, cell.seed, cell.learning_rate).to_yaml())
+            write_whole(folder / ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
+        teachers = {name: self.teacher(name, spec) for name, spec in self.recipe.teachers_of(cell.arm).items()}
+        student = fine_tune(self._job(cell, folder, teachers), self.say)
+        for language, teacher in teachers.items():
+            student.log.write("final-teacher", language=language, model=teacher.name, **teacher.dev)
+        if distributed.is_main_process():
+            self._finish(student, cell, folder)
+        distributed.barrier()
+
+    def _job(self, cell: StudentRun, folder: Path, teachers: Mapping[str, Teacher]) -> Job:
+        return Job(
+            name=str(cell),
+            task=self.task,
+            labels=self.labels,
+            model=self.recipe.student_of(cell.arm),
+            train={name: self.shown(cell.arm, name, "train") for name in self.recipe.languages(cell.arm)},
+            dev={name: self.shown(cell.arm, name, "dev") for name in self.data},
+            target=self.recipe.target,
+            training=self.recipe.training_of(cell.arm, cell.learning_rate),
+            seed=cell.seed,
+            folder=folder,
+            distill=self.recipe.distillation(cell.arm),
+            teachers={language: teacher.checkpoint for language, teacher in teachers.items()},
+            store=Store(self.out / "teachers" / "states", self.recipe.store_gb * 2**30),
+            memories={SENTENCES_KEPT: own.keep, SENTENCE_MODEL: own.model}
+            if (own := self.recipe.sentences_of(cell.arm))
+            else {},
+        )
+
+    def shown(self, arm: str, language: str, split: Split) -> Sequence[Example]:
+        """The rows of a split as an arm reads them."""
+        rows, chooser = self.rows(arm, language, split), self._chooser(arm, language)
+        if chooser is None:
+            return rows
+        return chooser.training_rows(rows) if split == "train" else chooser.rows(rows)
+
+    def rows(self, arm: str, language: str, split: Split) -> Sequence[Example]:
+        """The rows of a split, as many of the training ones as an arm asks for."""
+        wanted = self.recipe.arms[arm].rows.get(language) if split == "train" else None
+        if wanted is None:
+            return self.data[language][split]
+        return read_split(self.recipe, split, language, self.task, wanted, f"arms.{arm}.rows.{language}")
+
+    def _predictions(self, student: Student, arm: str, language: str, split: Split) -> Sequence[Prediction]:
+        """What a student finds in the whole passages, whatever it was shown of them."""
+        found, chooser = student.predict(self.shown(arm, language, split), language), self._chooser(arm, language)
+        return found if chooser is None else chooser.map_to_passage(found, self.data[language][split], language)
+
+    def _chooser(self, arm: str, language: str) -> SentenceSelector | None:
+        own = self.recipe.sentences_of(arm)
+        return chooser_of(str(own.model), own.keep, language) if own else None
+
+    def _finish(self, student: Student, cell: StudentRun, folder: Path) -> None:
+        """Score, save, and last of all write the predictions that mark a folder as complete."""
+        for language in self.data:
+            scores = self.task.score(self._predictions(student, cell.arm, language, "dev"), self.labels)
+            student.log.write("final-dev", language=language, **scores)
+        tests = [language for language, splits in self.data.items() if "test" in splits]
+        lines, found, intervals = [], {}, {}
+        for language in tests:
+            predictions = self._predictions(student, cell.arm, language, "test")
+            found[language] = self.task.score(predictions, self.labels)
+            student.log.write("final-test", language=language, **found[language])
+            intervals[language] = interval_of(predictions)
+            lines += [json.dumps({"language": language, **asdict(p)}, ensure_ascii=False) + "\n" for p in predictions]
+        student.log.write("final-cost", peak_mb=round(peak_megabytes()))
+        write_card(student.save(), self._made(cell), self.task.metric, intervals)
+        write_whole(folder / PREDICTIONS, "".join(lines))
+        target = found[self.recipe.target][self.task.metric]
+        self.say(f"  {cell}: {self.task.metric} {target:.1f} on {self.recipe.target} test rows")
+
+    def _made(self, cell: StudentRun) -> Made:
+        recipe, spec = self.recipe, self.recipe.student_of(cell.arm)
+        teachers = {language: own.model for language, own in recipe.teachers_of(cell.arm).items()}
+        warnings = {model: warning_of(licence(model)) for model in (spec.model, *teachers.values())}
+        return Made(
+            title=f"{recipe.name}: {cell}",
+            task=self.task.name,
+            head=self.task.head,
+            languages=recipe.languages(cell.arm),
+            base=spec.model,
+            licence=licence(spec.model),
+            teachers={language: f"{model} (licence: {licence(model)})" for language, model in teachers.items()},
+            rows={language: len(self.rows(cell.arm, language, "train")) for language in recipe.languages(cell.arm)},
+            cautions=[f"{model}: {warning}" for model, warning in warnings.items() if warning],
+            note=recipe.note,
+        )
+
+
+@lru_cache(maxsize=8)
+def chooser_of(model: str, keep: int, language: str) -> SentenceSelector:
+    """What chooses sentences, with one encoder for all languages; every run and split asks for it."""
+    return SentenceSelector(_embedder(model), keep, language)
+
+
+@lru_cache(maxsize=1)
+def _embedder(model: str) -> MeanPoolingModel:
+    return MeanPoolingModel.load(model)
+
+
+def interval_of(predictions: Sequence[Prediction]) -> Interval:
+    """The mean score of some test rows, in per cent, with its interval."""
+    rows = [asdict(own) for own in predictions]
+    return over_examples([row_score(row) for row in rows], [row["group"] for row in rows])
+
+
+def task_of(recipe: Recipe) -> Task:
+    """The task that a recipe names."""
+    name = recipe.task
+    if name not in TASKS:
+        raise KddaError(f'task: found "{name}"{did_you_mean(name, TASKS)}; there are {", ".join(TASKS)}')
+    return TASKS[name]
+
+
+def say(console: Console, text: str) -> None:
+    """A line as it is, wherever it is wide enough."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+@lru_cache(maxsize=1)
+def environment() -> dict[str, Any]:
+    """What a run was made with, for its folder."""
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "processes": distributed.size(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        **{name: version(name) for name in LIBRARIES},
+    }
+
+
+def lessons_of(recipe: Recipe, task: Task, splits: Splits, language: str, spec: TeacherSpec) -> Lessons:
+    """What a teacher of a language is fine-tuned on: the student's rows of it, or as many as it asks for."""
+    labels = recipe.labels if task.labelled else []
+    field = f"teachers.{language}.rows"
+    train = read_split(recipe, "train", language, task, spec.rows, field) if spec.rows else splits["train"]
+    return Lessons(language, task, labels, train, splits["dev"], recipe.teacher_training(spec))

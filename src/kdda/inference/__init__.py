@@ -1,0 +1,1 @@
+"""Checkpoints at work: predictions for texts and files, scores, exports."""

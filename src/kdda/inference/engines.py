@@ -1,0 +1,79 @@
+"""What turns token ids into logits: a model in torch, or a folder that `kdda export` wrote, in onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from kdda.errors import KddaError
+from kdda.models.load import GRAPH
+
+RECORD = "export.json"  # written last: an exported folder that has it is complete
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A model that is ready to run."""
+
+    @property
+    def config(self) -> Any: ...
+
+    def __call__(self, inputs: Mapping[str, Tensor]) -> Any:
+        """Outputs with the logits that a task's `candidates` reads, for inputs `[batch, tokens]`."""
+        ...
+
+
+class TorchEngine:
+    """A transformers model with its head, on the best device there is.
+
+    Args:
+        bf16: whether the forward pass computes in bfloat16; weights stay float32.
+    """
+
+    def __init__(self, model: Any, bf16: bool = False):
+        self.bf16 = bf16
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = model.eval().to(self.device)
+
+    @property
+    def config(self) -> Any:
+        return self.model.config
+
+    def __call__(self, inputs: Mapping[str, Tensor]) -> Any:
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.model(**{name: ids.to(self.device) for name, ids in inputs.items()})
+
+
+class OnnxEngine:
+    """An exported graph, on the CPU."""
+
+    def __init__(self, folder: Path, config: Any):
+        self.config = config
+        options = runtime().SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        try:
+            path, providers = str(folder / GRAPH), ["CPUExecutionProvider"]
+            self.session = runtime().InferenceSession(path, options, providers=providers)
+        except Exception as error:  # onnxruntime raises kinds of its own for a cut file, a wrong version, a lost one
+            reason = " ".join(str(error).split())[:300]
+            raise KddaError(f"{folder / GRAPH} cannot be run ({reason}); export it again") from error
+        self.inputs = [own.name for own in self.session.get_inputs()]
+        self.outputs = [own.name for own in self.session.get_outputs()]
+
+    def __call__(self, inputs: Mapping[str, Tensor]) -> Any:
+        found = self.session.run(self.outputs, {name: inputs[name].numpy() for name in self.inputs})
+        return SimpleNamespace(**dict(zip(self.outputs, map(torch.from_numpy, found), strict=True)))
+
+
+def runtime() -> Any:
+    """onnxruntime, which only those need who export or run what was exported."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise KddaError('exported models need onnxruntime: pip install "kdda[export]"') from None
+    return onnxruntime

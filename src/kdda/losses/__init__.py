@@ -1,0 +1,1 @@
+"""Distillation objectives and the loss that adds them to a task."""

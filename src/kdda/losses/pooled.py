@@ -1,0 +1,58 @@
+"""Objectives that compare one vector a text, or its prediction, and no tokens."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from kdda.losses.representations import (
+    ObjectiveOutput,
+    ObjectiveSettings,
+    Representations,
+    clouds,
+    in_full_precision,
+    unsolved,
+)
+
+
+@in_full_precision
+def mse_pooled(student: Representations, teacher: Representations, settings: ObjectiveSettings) -> ObjectiveOutput:
+    """½‖mean(H) − mean(K)‖² over the scale: also the limit of the Sinkhorn divergence as ε → ∞. Reads `scale`.
+
+    Source: Reimers, Gurevych, "Making Monolingual Sentence Embeddings Multilingual using Knowledge Distillation",
+    EMNLP 2020.
+    """
+    x, y = _means(student, teacher, settings)
+    return unsolved(0.5 * (x - y).square().sum(dim=1))
+
+
+@in_full_precision
+def cosine_pooled(student: Representations, teacher: Representations, settings: ObjectiveSettings) -> ObjectiveOutput:
+    """1 − cos(mean(H), mean(K)). Reads `scale` only where it changes vectors (`cosine`, `layernorm`).
+
+    Source: the hidden-state loss of Sanh, Debut, Chaumond, Wolf, "DistilBERT", 2019, on pooled states.
+    """
+    x, y = _means(student, teacher, settings)
+    return unsolved(1 - cosine_similarity(x, y, dim=1))
+
+
+@in_full_precision
+def cka(student: Representations, teacher: Representations, settings: ObjectiveSettings) -> ObjectiveOutput:
+    """1 − ‖XᵀY‖²_F / (‖XᵀX‖_F ‖YᵀY‖_F) over a batch's pooled states X, Y, centred: linear CKA between the two models.
+
+    One number for the batch, given to each of its texts. Widths may differ. A batch of one text has nothing to
+    compare: 1, with no gradient. Source: Kornblith, Norouzi, Lee, Hinton, "Similarity of Neural Network
+    Representations Revisited", ICML 2019, eq. (4). Reads nothing but named scales that change vectors.
+    """
+    x, y = _means(student, teacher, settings, equal_widths=False)
+    x, y = x - x.mean(dim=0), y - y.mean(dim=0)
+    gram_x, gram_y = x @ x.T, y @ y.T
+    norms = gram_x.norm() * gram_y.norm()
+    similarity = (gram_x * gram_y).sum() / norms if float(norms.detach()) > 0 else 0 * gram_x.sum()
+    return unsolved((1 - similarity).expand(len(x)))
+
+
+def _means(
+    student: Representations, teacher: Representations, settings: ObjectiveSettings, *, equal_widths: bool = True
+) -> tuple[Tensor, Tensor]:
+    x, y, a, b = clouds(student, teacher, settings.scale, equal_widths=equal_widths, centred=False)
+    return torch.einsum("bi,bid->bd", a, x), torch.einsum("bi,bid->bd", b, y)

@@ -1,0 +1,1 @@
+"""Small models out of PyPI packages, for runs that need no download from a hub."""

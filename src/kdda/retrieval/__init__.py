@@ -1,0 +1,1 @@
+"""Passages, an index of them, retrievers, and answers out of many passages."""

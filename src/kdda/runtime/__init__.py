@@ -1,0 +1,1 @@
+"""What every process needs: distributed work, files, locks, progress, memory, the network."""

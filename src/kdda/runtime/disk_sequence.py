@@ -1,0 +1,177 @@
+"""Sequences that are on disk, so that a million rows take no more memory than a thousand."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from abc import abstractmethod
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar, overload
+
+from kdda.errors import KddaError
+
+T = TypeVar("T")
+
+ROWS, BYTES = 256, 256 * 2**10  # of a batch of rows, whichever is reached first
+
+KEPT = 64  # batches that stay in memory, so that small data is read once
+
+
+class SequenceBase(Sequence[T]):
+    """A sequence whose items come from `item`; its slices are lists."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def item(self, index: int) -> T:
+        """The one at 0 ≤ index < length."""
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: int | slice) -> T | list[T]:
+        if isinstance(index, slice):
+            return [self.item(i) for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{index} of {len(self)}")
+        return self.item(index % len(self))
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self.item, range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or len(self) != len(other):
+            return False
+        return all(mine == its for mine, its in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class LazySequence(SequenceBase[T]):
+    """So many items, each made when it is asked for.
+
+    >>> LazySequence(3, str)[1:]
+    ['1', '2']
+    """
+
+    def __init__(self, count: int, make: Callable[[int], T]):
+        self._count, self._make = count, make
+
+    def __len__(self) -> int:
+        return self._count
+
+    def item(self, index: int) -> T:
+        return self._make(index)
+
+
+class DiskSequence(SequenceBase[T]):
+    """SequenceBase that were written once to a temporary Arrow file and are read back by the batch, in any order.
+
+    The file has no name (`TMPDIR` says on which disk it is), so it goes with the process, however that ends. It is read
+    through a handle and not mapped: mapped pages would count as this process' memory. The last items, fewer than a
+    batch, are kept as they are; nothing is written for a few.
+
+    An item is written as bytes and not in Arrow's own types, since rows of JSON differ in their fields, and may hold
+    strings that are no UTF-8. What knows a shorter form than pickle's overrides `pack` and `unpack`.
+
+    Args:
+        items: read once.
+
+    >>> squares = DiskSequence(i * i for i in range(1000))
+    >>> len(squares), squares[30], squares[-1], squares[2:4]
+    (1000, 900, 998001, [4, 9])
+    """
+
+    def __init__(self, items: Iterable[T]):
+        self._starts: list[int] = []  # of each batch on disk
+        self._written = 0
+        self._file: Any = None
+        self._reader: Any = None
+        self._batches: OrderedDict[int, Any] = OrderedDict()
+        self._tail = self._write(items)
+
+    def pack(self, item: T) -> bytes:
+        return pickle.dumps(item)
+
+    def unpack(self, packed: bytes) -> T:
+        found: T = pickle.loads(packed)
+        return found
+
+    def __len__(self) -> int:
+        return self._written + len(self._tail)
+
+    def item(self, index: int) -> T:
+        if index >= self._written:
+            return self._tail[index - self._written]
+        k = bisect_right(self._starts, index) - 1
+        return self.unpack(self._batch(k)[index - self._starts[k]].as_py())
+
+    def __iter__(self) -> Iterator[T]:
+        for k in range(len(self._starts)):
+            yield from map(self.unpack, self._batch(k).to_pylist())
+        yield from self._tail
+
+    def _write(self, items: Iterable[T]) -> list[T]:
+        """Write whole batches; what is left over."""
+        left: list[T] = []
+        packed: list[bytes] = []
+        size, writer = 0, None
+        for item in items:
+            left.append(item)
+            packed.append(self.pack(item))
+            size += len(packed[-1])
+            if len(packed) == ROWS or size >= BYTES:
+                writer = writer or self._opened()
+                _write_batch(writer, packed)
+                self._starts.append(self._written)
+                self._written += len(packed)
+                left, packed, size = [], [], 0
+        if writer is not None:
+            writer.close()
+            self._reader = _reader(self._file)
+        return left
+
+    def _opened(self) -> Any:
+        import pyarrow
+
+        self._file = tempfile.TemporaryFile(prefix="kdda-")  # noqa: SIM115 - it is closed when nothing refers to it
+        return pyarrow.ipc.new_file(self._file, _schema())
+
+    def _batch(self, k: int) -> Any:
+        found = self._batches.get(k)
+        if found is None:
+            found = self._batches[k] = self._reader.get_batch(k).column(0)
+            if len(self._batches) > KEPT:
+                self._batches.popitem(last=False)
+        else:
+            self._batches.move_to_end(k)
+        return found
+
+
+def _schema() -> Any:
+    import pyarrow
+
+    return pyarrow.schema([("row", pyarrow.binary())])
+
+
+def _reader(file: Any) -> Any:
+    import pyarrow
+
+    file.flush()
+    return pyarrow.ipc.open_file(file)
+
+
+def _write_batch(writer: Any, packed: list[bytes]) -> None:
+    import pyarrow
+
+    try:
+        writer.write_batch(pyarrow.record_batch([pyarrow.array(packed, pyarrow.binary())], schema=_schema()))
+    except OSError as error:
+        raise KddaError(
+            f"rows could not be kept in {tempfile.gettempdir()} ({error}); make room there, or name a folder on a "
+            "larger disk in the environment variable TMPDIR"
+        ) from None

@@ -1,0 +1,1 @@
+"""Teachers' hidden states: computed once, stored, and read back by row."""

@@ -1,0 +1,77 @@
+"""EpochDataLoader of one language each, so that only that language's teacher is asked (docs/method.md, 2)."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+
+import numpy as np
+from jaxtyping import Int, Int32, Int64
+from numpy import ndarray
+
+Lengths = Sequence[int] | Int[ndarray, " rows"]
+
+BUCKET = 50  # batches sorted by length together: little padding, still random
+
+
+class LanguageBatchSampler:
+    """Yields lists of row numbers, every row once an epoch, all rows of a list in one language.
+
+    Rows are numbered through the languages in the order given. Lengths are bucketed, languages are interleaved in
+    proportion to their batches, and the order is a function of the seed and the epoch alone.
+
+    Args:
+        lengths: language → tokens of each of its rows.
+        batch_size: rows a batch; a language's last batch may be smaller.
+        seed: with the epoch, decides the order.
+
+    >>> batches = LanguageBatchSampler({"vi": [3, 5, 4], "en": [7, 8]}, batch_size=2, seed=1)
+    >>> sorted(i for batch in batches for i in batch)
+    [0, 1, 2, 3, 4]
+    >>> all(max(batch) < 3 or min(batch) >= 3 for batch in batches)
+    True
+    """
+
+    def __init__(self, lengths: Mapping[str, Lengths], batch_size: int, seed: int):
+        self.lengths = {language: np.asarray(row, np.int32) for language, row in lengths.items() if len(row)}
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return sum(-(-len(row) // self.batch_size) for row in self.lengths.values())
+
+    def __iter__(self) -> Iterator[list[int]]:
+        starts = accumulate(map(len, self.lengths.values()), initial=0)
+        placed = [self._placed(language, start) for language, start in zip(self.lengths, starts, strict=False)]
+        yield from (batch for _, _, batch in heapq.merge(*placed))
+
+    def _placed(self, language: str, start: int) -> Iterator[tuple[float, str, list[int]]]:
+        """A language's batches, each with its place in the epoch."""
+        chance = random.Random(f"{self.seed}/{self.epoch}/{language}")
+        order = self._order(self.lengths[language], chance)
+        count = -(-len(order) // self.batch_size)
+        numbers = array("q", range(count))
+        chance.shuffle(numbers)
+        offset = chance.random()
+        for k, number in enumerate(numbers):
+            rows = order[number * self.batch_size : (number + 1) * self.batch_size]
+            # the k-th of a language's n batches falls near the fraction k/n of the epoch
+            yield (k + offset) / count, language, (rows + start).tolist()
+
+    def _order(self, lengths: Int32[ndarray, " rows"], chance: random.Random) -> Int64[ndarray, " rows"]:
+        """Rows shuffled, and then sorted by length within the rows of `BUCKET` batches."""
+        shuffled = array("q", range(len(lengths)))  # a list of a million numbers would take 36 MB
+        chance.shuffle(shuffled)
+        order = np.frombuffer(shuffled, np.int64)
+        pool = BUCKET * self.batch_size
+        for at in range(0, len(order), pool):
+            bucket = order[at : at + pool]
+            bucket[:] = bucket[np.argsort(lengths[bucket], kind="stable")]
+        return order

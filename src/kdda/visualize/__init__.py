@@ -1,0 +1,1 @@
+"""Figures of what was learned: transport plans, and files of figures from run folders."""

@@ -1,0 +1,195 @@
+"""Files: answered row by row, in bounded memory, resumable after any kill, with bad rows named."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kdda
+from kdda.cli.shared import main
+from kdda.errors import Interrupted, KddaError
+from kdda.inference import files
+from kdda.inference.files import FileJob, predict_file
+from kdda.inference.predictor import Predictor
+from tests.conftest import make_questions, make_rows, write_rows
+from tests.heads import make_judge, make_reader
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    return kdda.load(make_reader(tmp_path_factory.mktemp("qa"), sharp=20))
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    return kdda.load(make_judge(tmp_path_factory.mktemp("nli")))
+
+
+def asked(folder: Path, count: int = 60) -> Path:
+    return Path(write_rows(folder / "in.jsonl", make_questions("bb", count, 0)))
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_rows_are_answered_in_their_order(reader: Predictor, tmp_path: Path) -> None:
+    source, out = asked(tmp_path), tmp_path / "out.jsonl"
+    said = predict_file(reader, FileJob(source, out))
+    rows = read(source)
+    found = read(out)
+    assert [row["id"] for row in found] == [row["id"] for row in rows]
+    assert all(f["answer"] == r["context"][f["start"] : f["end"]] for f, r in zip(found, rows, strict=True))
+    assert set(found[0]) == {"id", "answer", "start", "end", "score"} and "60 rows" in said and "rows/s" in said
+
+
+def test_pairs_are_labelled_and_rows_without_an_id_get_their_line(judge: Predictor, tmp_path: Path) -> None:
+    source, out = Path(write_rows(tmp_path / "in.jsonl", make_rows("bb", 9, 0))), tmp_path / "out.jsonl"
+    predict_file(judge, FileJob(source, out))
+    found = read(out)
+    assert [row["id"] for row in found] == list(range(1, 10))
+    assert all(max(row["probabilities"], key=row["probabilities"].get) == row["label"] for row in found)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 333, 1000, -1])
+def test_a_stopped_job_goes_on_and_ends_with_the_same_file(
+    reader: Predictor, tmp_path: Path, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "ROWS", 7)
+    source, out = asked(tmp_path), tmp_path / "out.jsonl"
+    predict_file(reader, FileJob(source, out))
+    whole = out.read_bytes()
+    out.write_bytes(whole[:kept] if kept >= 0 else whole)  # killed at any byte
+    said = predict_file(reader, FileJob(source, out))
+    assert read(out) == [json.loads(line) for line in whole.splitlines()]
+    assert ("there already" in said) == (kept > 333 or kept < 0 or b"\n" in whole[:kept])
+
+
+def test_ctrl_c_leaves_whole_rows(reader: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "ROWS", 10)
+    source, out = asked(tmp_path), tmp_path / "out.jsonl"
+    read_pairs, calls = reader.read, []
+
+    def stops(pairs: Any) -> Any:
+        calls.append(pairs)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return read_pairs(pairs)
+
+    monkeypatch.setattr(reader, "read", stops)
+    with pytest.raises(Interrupted, match="goes on after them"):
+        predict_file(reader, FileJob(source, out))
+    assert len(read(out)) == 20
+    predict_file(reader, FileJob(source, out))
+    assert len(read(out)) == 60 and sum(map(len, calls)) == 70
+
+
+BAD = [
+    (b"not json", "not JSON: Expecting value at column 1"),
+    (b"[1]", "found list, expected an object"),
+    (b"\xff\xfe", "not UTF-8"),
+    (b'{"question": "cat", "contxt": "dog"}', 'no field "context" — did you mean "contxt"'),
+    (b'{"question": "cat", "context": 5}', '"context": found 5, expected text'),
+    (b'{"question": "  ", "context": "dog"}', '"question" is empty'),
+    (b'{"question": "\\ud800", "context": "dog"}', "half a character"),
+    (b"[" * 100_000, "not a row"),
+    (b'{"id": ' + b"9" * 5000 + b', "question": "cat", "context": "dog"}', "not a row"),
+]
+
+
+@pytest.mark.parametrize(("line", "said"), BAD)
+def test_a_bad_row_is_named_before_any_is_answered(reader: Predictor, tmp_path: Path, line: bytes, said: str) -> None:
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(b'{"question": "cat", "context": "dog"}\n\n' + line + b"\n")
+    with pytest.raises(KddaError) as caught:
+        predict_file(reader, FileJob(source, out))
+    assert f"{source}:3: " in str(caught.value) and said in str(caught.value) and not out.exists()
+    assert "1 bad rows left out" in predict_file(reader, FileJob(source, out, "skip"))
+    assert [row["id"] for row in read(out)] == [1]
+
+
+def test_a_skipped_row_does_not_shift_those_that_a_resumed_job_answers(reader: Predictor, tmp_path: Path) -> None:
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    good = b'{"question": "cat", "context": "dog runs"}\r\n'
+    source.write_bytes(b"\xef\xbb\xbf" + good + b"nonsense\n" + good + b"\xc2\x85\n" + good.strip())
+    predict_file(reader, FileJob(source, out, "skip"))
+    first = out.read_bytes()
+    assert [row["id"] for row in read(out)] == [1, 3, 5]
+    out.write_bytes(b"".join(first.splitlines(True)[:2]) + b'{"id": 5, "ans')
+    predict_file(reader, FileJob(source, out, "skip"))
+    assert out.read_bytes() == first
+
+
+def test_anothers_output_is_not_written_into(reader: Predictor, judge: Predictor, tmp_path: Path) -> None:
+    source, out = asked(tmp_path, 5), tmp_path / "out.jsonl"
+    out.write_text('{"id": "other", "answer": "x"}\n')
+    with pytest.raises(KddaError, match=r"out\.jsonl:1: expected the id 'bb0'"):
+        predict_file(reader, FileJob(source, out))
+    out.write_text('{"id": "bb0", "label": "neutral"}\n')
+    with pytest.raises(KddaError, match="another file or of another model"):
+        predict_file(reader, FileJob(source, out))
+    out.unlink()
+    predict_file(reader, FileJob(source, out))
+    shorter = Path(write_rows(tmp_path / "short.jsonl", read(source)[:3]))
+    with pytest.raises(KddaError, match="no more rows than"):
+        predict_file(reader, FileJob(shorter, out))
+
+
+def test_paths_that_cannot_be_meant_are_refused(reader: Predictor, tmp_path: Path) -> None:
+    source = asked(tmp_path, 3)
+    for job, said in (
+        (FileJob(tmp_path / "no.jsonl", tmp_path / "out"), "no file"),
+        (FileJob(source, source), "is the input"),
+        (FileJob(source, tmp_path / "no" / "out"), "no folder"),
+        (FileJob(source, tmp_path), "cannot be written"),
+    ):
+        with pytest.raises(KddaError, match=said):
+            predict_file(reader, job)
+    source.write_text("\n")
+    with pytest.raises(KddaError, match="no row to answer"):
+        predict_file(reader, FileJob(source, tmp_path / "out"))
+
+
+def test_two_processes_do_not_write_one_output(reader: Predictor, tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    source, out = asked(tmp_path, 3), tmp_path / "out.jsonl"
+    with FileLock(tmp_path / ".out.jsonl.lock"), pytest.raises(KddaError, match="another process"):
+        predict_file(reader, FileJob(source, out))
+
+
+def test_memory_does_not_grow_with_the_file(reader: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "ROWS", 16)
+    at_once = []
+    read_pairs = reader.read
+    monkeypatch.setattr(reader, "read", lambda pairs: at_once.append(len(pairs)) or read_pairs(pairs))
+    predict_file(reader, FileJob(asked(tmp_path, 100), tmp_path / "out.jsonl"))
+    assert max(at_once) == 16 and sum(at_once) == 100
+
+
+def test_the_command_line_predicts_and_names_mistakes_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_reader(tmp_path / "qa", sharp=20)
+    capsys.readouterr()
+
+    def run(*options: str) -> tuple[str, str]:
+        monkeypatch.setattr("sys.argv", ["kdda", "predict", model, *options])
+        try:
+            main()
+        except SystemExit as ended:
+            assert ended.code in (0, 2)
+        out = capsys.readouterr()
+        return out.out, out.err
+
+    assert json.loads(run("--question", "cat", "--context", "cat sleeps", "--json")[0])["text"] in "cat sleeps"
+    assert "%" in run("--question", "cat", "--context", "cat sleeps")[0]
+    assert run("--premise", "cat", "--hypothesis", "dog") == (
+        "",
+        f'kdda: "{model}" answers questions: answer(question, context)\n',
+    )
+    for wrong in (("--question", "cat"), (), ("--input", "x"), ("--question", "a", "--context", "b", "--premise", "c")):
+        assert run(*wrong)[1].startswith("kdda: ")
+    source, out = asked(tmp_path, 3), tmp_path / "out.jsonl"
+    assert "3 rows" in run("--input", str(source), "--output", str(out))[0]

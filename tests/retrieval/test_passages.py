@@ -1,0 +1,79 @@
+"""Documents become passages that keep their place, whatever they are made of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdda.errors import KddaError
+from kdda.retrieval.passages import Document, read_documents, split
+from kdda.text.sentences import sentences
+
+TEXT = "Đoạn một nói về Hà Nội. Câu hai dài hơn một chút! Còn câu ba?\n\nĐoạn hai mở đầu ở đây. Rồi nó kết thúc."
+
+
+@given(st.text(alphabet="aà ́.\n?", max_size=300), st.integers(20, 60), st.integers(0, 19))
+def test_passages_are_slices_that_leave_out_nothing_but_white_space(text: str, size: int, overlap: int) -> None:
+    covered = set[int]()
+    for own in split(Document("d", text), size, overlap):
+        assert own.text == text[own.start : own.end] and 0 < len(own.text) <= size
+        covered |= set(range(own.start, own.end))
+    assert all(text[i].isspace() for i in range(len(text)) if i not in covered)
+
+
+def test_a_passage_shares_whole_sentences_with_the_next_and_ends_with_its_paragraph() -> None:
+    first, second, third = split(Document("d", TEXT), 60, 30)
+    assert first.text == "Đoạn một nói về Hà Nội. Câu hai dài hơn một chút!"
+    assert second.text == "Câu hai dài hơn một chút! Còn câu ba?"
+    assert third.text == "Đoạn hai mở đầu ở đây. Rồi nó kết thúc."
+
+
+@pytest.mark.parametrize("language", ["", "vi"])
+def test_sentences_are_spans_of_the_raw_text(language: str) -> None:
+    text = "  Ông sinh ở TP. Hồ Chí Minh… Năm 1945?\n Đúng vậy. "
+    found = sentences(text, language)
+    assert "".join(text[a:b] for a, b in found).replace(" ", "") == "".join(text.split())
+    assert all(text[a:b] == text[a:b].strip() for a, b in found)
+
+
+def test_a_folder_is_read_in_the_order_of_names_and_a_heading_is_a_title(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/hue.md").write_text("# Huế\n\nHuế từng là kinh đô.", encoding="utf-8")
+    (tmp_path / "a.txt").write_text("\ufeffHà Nội là thủ đô.", encoding="utf-8")
+    rows = [{"id": "x", "text": "Đà Nẵng.", "title": "Biển", "source": "https://example.org"}, {"text": "Cần Thơ."}]
+    (tmp_path / "c.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    (tmp_path / "notes.bin").write_bytes(b"\x00")
+    found = list(read_documents(tmp_path))
+    assert [own.id for own in found] == ["a.txt", "b/hue.md", "x", "c.jsonl:2"]
+    assert [own.title for own in found] == ["", "Huế", "Biển", ""]
+    assert found[0].text == "Hà Nội là thủ đô." and found[2].source == "https://example.org"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.jsonl", b'{"text": "x"}\n{"txt": "y"}', "a.jsonl:2: found no text"),
+        ("a.jsonl", b'{"text": "x"}\n{"text": 3}', "a.jsonl:2: found text 3"),
+        ("a.jsonl", b"[1]", "a.jsonl:1: found list"),
+        ("a.jsonl", b"{", "a.jsonl:1: not JSON"),
+        ("a.jsonl", b'{"text": "\xff"}', "a.jsonl:1: not UTF-8"),
+        ("a.txt", b"\xe0 la", "iconv"),
+        ("a.pdf", b"", 'no reader for ".pdf"'),
+        ("folder/a.pdf", b"", "holds no .txt, .md, .jsonl file"),
+    ],
+)
+def test_what_cannot_be_read_is_said_with_its_place(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    with pytest.raises(KddaError, match=said.replace("(", r"\(")):
+        list(read_documents(path if "/" not in name else path.parent))
+
+
+def test_a_corpus_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(KddaError, match="no file or folder"):
+        list(read_documents(tmp_path / "nowhere"))
