@@ -2,7 +2,7 @@
 
     python bench/reading.py            # writes the table of docs/reading.md; about half a minute
 
-The texts are the embedded reading corpus, six questions a passage. TokenizerAdapter are cached by content within an encoder, so
+The texts are the embedded reading corpus, six questions a passage. Tokens are cached by content within an encoder, so
 every repeat starts from a new one, with the segmenter's cache emptied. PhoBERT's tokenizer is learned from the corpus
 (the real one needs a download); its path is otherwise the same.
 """

@@ -67,7 +67,7 @@ def recipe(folder: Path, rows: int, live: bool) -> Path:
             for language in WORDS
         },
         "training": {"epochs": 1, "batch_size": BATCH, "max_length": 32, "learning_rate": 1e-3, "precision": "fp32"},
-        "store_gb": 0 if live else 20,
+        "teacher_cache_gb": 0 if live else 20,
     }
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(values), encoding="utf-8")

@@ -39,7 +39,7 @@ from kdda.training.sampler import LanguageBatchSampler
 
 WARM = 3  # steps that are not counted
 SEED = 1
-LIVE, IN_BF16 = ("store_gb=0",), ("training.precision=bf16",)
+LIVE, IN_BF16 = ("teacher_cache_gb=0",), ("training.precision=bf16",)
 OWN: dict[str, tuple[str, tuple[str, ...]]] = {  # an arm, and what its recipe says otherwise
     "kdda": ("student-kdda", ()),
     "kdda, live teacher": ("student-kdda", LIVE),

@@ -100,7 +100,7 @@ def test_a_phobert_teaches_reading_with_its_own_words_and_limit(bench: Bench, co
     [
         ("objective=kd-logits", "distill.objective: kd-logits"),
         ("logits=1", "distill.logits"),
-        ("gate=correct", "distill.gate"),
+        ("example_weighting=teacher_correct", "distill.example_weighting"),
     ],
 )
 def test_what_needs_a_teachers_labels_is_refused_for_reading(
@@ -264,7 +264,7 @@ def test_a_run_made_before_a_field_was_known_is_continued(bench: Bench, command:
     assert command(*arguments)[0] == 0
     path = bench.folder / "runs/nli/student/seed-1/recipe.yaml"
     recipe = yaml.safe_load(path.read_text())
-    del recipe["training"]["micro_batch"], recipe["learning_rates"]
+    del recipe["training"]["micro_batch_size"], recipe["learning_rates"]
     path.write_text(yaml.safe_dump(recipe))
     code, text, _ = command(*arguments)
     assert code == 0 and "finished already" in text

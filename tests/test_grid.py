@@ -42,7 +42,7 @@ def test_arms_may_change_teachers_silence_them_and_hear_controls(bench: Bench, c
         "only-aa": {"distill": True, "teachers": {"bb": None}},
         "self": {"distill": True, "teachers": dict.fromkeys(("aa", "bb"), bench.values["student"])},
         "random": {"distill": True, "teachers": {"aa": {"random": True}, "bb": {"random": True}}},
-        "shuffled": {"distill": {"shuffled": True}},
+        "shuffled": {"distill": {"shuffle_teacher": True}},
     }
     out = bench.folder / "runs"
     code, text, _ = command("run", bench.write(), "--out", out)
@@ -109,7 +109,7 @@ def test_a_batch_in_parts_gives_the_gradient_of_the_whole(bench: Bench, command:
     for size in ("null", "3", "1"):
         out = bench.folder / f"of-{size}"
         run = ("run", bench.write(), "--out", out, "--arms", "student-kdda")
-        assert command(*run, "--set", f"training.micro_batch={size}")[0] == 0
+        assert command(*run, "--set", f"training.micro_batch_size={size}")[0] == 0
         found[size] = weights(out, "student-kdda")
     for size in ("3", "1"):
         assert all(torch.allclose(found[size][key], found["null"][key], atol=2e-5) for key in found["null"])
@@ -130,7 +130,7 @@ def test_when_memory_does_not_suffice_a_batch_is_halved_and_nothing_is_lost(
         return whole(self, input_ids=input_ids, **options)
 
     arguments = ("run", bench.write(), "--arms", "student", "--out")
-    command(*arguments, bench.folder / "twos", "--set", "training.micro_batch=2")
+    command(*arguments, bench.folder / "twos", "--set", "training.micro_batch_size=2")
     monkeypatch.setattr(BertForSequenceClassification, "forward", forward)
     assert command(*arguments, bench.folder / "short")[0] == 0
     assert seen[:3] == [8, 4, 2]

@@ -49,6 +49,32 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     assert len(message.splitlines()) == 3 and '"task" is missing' in message
 
 
+@pytest.mark.parametrize(
+    ("field", "old", "new"),
+    [
+        ("distill", "{form: convex}", '"distill.form" is now "distill.combine", and "convex" is "interpolate"'),
+        ("distill", "{logits: 1}", '"distill.logits" is now "distill.logit_weight"'),
+        ("distill", "{depths: [1.0]}", '"distill.depths" is now "distill.layers"'),
+        ("distill", "{shuffled: true}", '"distill.shuffled" is now "distill.shuffle_teacher"'),
+        ("distill", "{gate: correct}", 'now "distill.example_weighting", and "correct" is "teacher_correct"'),
+        ("distill", "{schedule: falling}", 'distill.schedule: "falling" is now "linear_decay"'),
+        ("training", "{micro_batch: 4}", '"training.micro_batch" is now "training.micro_batch_size"'),
+        ("store_gb", "3", '"store_gb" is now "teacher_cache_gb"'),
+        ("arms", "{a: {distill: {form: sum}}}", '"arms.a.distill.form" is now "arms.a.distill.combine"'),
+    ],
+)
+def test_an_old_field_is_refused_with_its_new_name_and_its_line(tmp_path: Path, field: str, old: str, new: str) -> None:
+    text = TEXT.partition("training:")[0] + f"{field}: {old}\n"
+    message = refused(tmp_path, text)
+    assert "own.yaml:8: " in message and new in message
+
+
+def test_an_old_field_on_the_command_line_is_refused_with_its_new_name(tmp_path: Path) -> None:
+    text = TEXT.partition("training:")[0]
+    message = refused(tmp_path, text, "distill.gate=confident")
+    assert message.startswith("--set distill.gate: ") and "teacher_confidence" in message
+
+
 def test_text_that_is_not_yaml_is_named_with_its_line(tmp_path: Path) -> None:
     assert "own.yaml:2: not YAML" in refused(tmp_path, "task: nli\n target: vi\n")
 

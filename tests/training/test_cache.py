@@ -109,7 +109,7 @@ def test_a_full_disk_is_said_in_a_line(teacher: Checkpoint, tmp_path: Path, monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("kdda.teachers.store.save_file", full)
-    with pytest.raises(KddaError, match=r"No space left on device.*store_gb=0"):
+    with pytest.raises(KddaError, match=r"No space left on device.*teacher_cache_gb=0"):
         states(teacher, tmp_path)
 
 

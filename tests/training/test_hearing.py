@@ -65,7 +65,7 @@ def test_layers_are_stored_apart(teacher: Checkpoint, tmp_path: Path) -> None:
 def test_the_term_of_several_layers_is_the_mean_of_theirs() -> None:
     students, teachers = [side(6, 0), side(6, 1)], [side(5, 2), side(5, 3)]
     alone = [term(Distill(), [x], [y]) for x, y in zip(students, teachers, strict=True)]
-    assert term(Distill(depths=[0.5, 1.0]), students, teachers) == pytest.approx(sum(alone) / 2, rel=1e-5)
+    assert term(Distill(layers=[0.5, 1.0]), students, teachers) == pytest.approx(sum(alone) / 2, rel=1e-5)
 
 
 def test_special_tokens_can_be_left_out_on_both_sides(teacher: Checkpoint) -> None:
@@ -114,8 +114,8 @@ def test_masses_are_refused_where_they_would_not_be_heard() -> None:
 def test_a_gate_hears_a_teacher_where_it_is_right_and_not_where_it_is_wrong() -> None:
     right, wrong = 20 * torch.eye(3), 20 * torch.eye(3)[[1, 2, 0]]
     student, one = [side(6, 0)], torch.cat([right[:1], wrong[1:]])
-    for gate in ("correct", "confident"):
-        settings = Distill(gate=gate)  # type: ignore[arg-type]
+    for gate in ("teacher_correct", "teacher_confidence"):
+        settings = Distill(example_weighting=gate)  # type: ignore[arg-type]
         plain = term(Distill(), student, [side(5, 1)])
         assert term(settings, student, [side(5, 1, right)], GOLDS) == pytest.approx(plain, rel=1e-5)
         assert term(settings, student, [side(5, 1, wrong)], GOLDS) == pytest.approx(0, abs=1e-6)
@@ -128,19 +128,19 @@ def test_a_gate_hears_a_teacher_where_it_is_right_and_not_where_it_is_wrong() ->
 def test_a_teacher_that_is_half_sure_counts_half() -> None:
     unsure = torch.tensor([[0.0, 0.0, -50.0], [-50.0, 0.0, 0.0], [0.0, -50.0, 0.0]])
     student, plain = [side(6, 0)], term(Distill(), [side(6, 0)], [side(5, 1)])
-    found = term(Distill(gate="confident"), student, [side(5, 1, unsure)], GOLDS)
+    found = term(Distill(example_weighting="teacher_confidence"), student, [side(5, 1, unsure)], GOLDS)
     assert found == pytest.approx(plain / 2, rel=1e-5)
 
 
 def test_labels_of_the_teacher_are_added_to_its_states() -> None:
     student, teacher = [side(6, 0)], [side(5, 1)]
-    both = term(Distill(logits=0.5), student, teacher)
+    both = term(Distill(logit_weight=0.5), student, teacher)
     labels = term(Distill(objective="kd-logits"), student, teacher)
     assert both == pytest.approx(term(Distill(), student, teacher) + 0.5 * labels, rel=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("schedule", "loud"), [("constant", (1, 1, 1)), ("falling", (1, 0.5, 0)), ("rising", (0, 0.5, 1))]
+    ("schedule", "loud"), [("constant", (1, 1, 1)), ("linear_decay", (1, 0.5, 0)), ("linear_warmup", (0, 0.5, 1))]
 )
 def test_how_loud_a_teacher_is_may_change_over_the_steps(schedule: Any, loud: tuple[float, ...]) -> None:
     loss = DistillationLoss(Distill(weight=0.4, schedule=schedule), {})
@@ -151,8 +151,12 @@ def test_how_loud_a_teacher_is_may_change_over_the_steps(schedule: Any, loud: tu
 
 def test_a_recipe_asks_for_all_of_it_and_the_run_says_what_it_heard(bench: Bench, command: Any) -> None:
     bench.values["distill"] = {
-        "depths": [0.5, 1.0], "tokens": "text", "gate": "confident", "logits": 0.5, "schedule": "falling",
-    }  # fmt: skip
+        "layers": [0.5, 1.0],
+        "tokens": "text",
+        "example_weighting": "teacher_confidence",
+        "logit_weight": 0.5,
+        "schedule": "linear_decay",
+    }
     code, text, _ = command("run", bench.write(), "--out", bench.folder / "runs", "--arms", "student-kdda")
     assert code == 0 and "its scale s = " in text and text.split("its scale s = ")[1].splitlines()[0].count(",") == 1
     events = read_metrics(bench.folder / "runs" / "nli" / "student-kdda" / "seed-1" / "metrics.jsonl")
@@ -162,13 +166,13 @@ def test_a_recipe_asks_for_all_of_it_and_the_run_says_what_it_heard(bench: Bench
 @pytest.mark.parametrize(
     "change",
     [
-        "depths=[0.5, 1.0]",
+        "layers=[0.5, 1.0]",
         "tokens=text",
         "tokens=attended",
-        "gate=correct",
-        "gate=confident",
-        "logits=1.0",
-        "schedule=falling",
+        "example_weighting=teacher_correct",
+        "example_weighting=teacher_confidence",
+        "logit_weight=1.0",
+        "schedule=linear_decay",
     ],
 )
 def test_each_choice_changes_what_is_learnt(bench: Bench, command: Any, change: str) -> None:

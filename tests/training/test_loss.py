@@ -47,10 +47,10 @@ def test_the_marginal_error_is_reported_and_small() -> None:
     assert 0 <= float(found.marginal_error) <= 1e-4
 
 
-def test_additive_and_convex_forms() -> None:
+def test_the_terms_are_summed_or_interpolated() -> None:
     task, transport = torch.tensor(4.0), torch.tensor(8.0)
     assert DistillationLoss(Distill(weight=0.25), {}).total(task, transport) == 6.0
-    assert DistillationLoss(Distill(weight=0.25, form="convex"), {}).total(task, transport) == 5.0
+    assert DistillationLoss(Distill(weight=0.25, combine="interpolate"), {}).total(task, transport) == 5.0
 
 
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))

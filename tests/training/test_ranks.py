@@ -35,7 +35,7 @@ def test_two_processes_find_the_losses_and_weights_of_one(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     without_dropout(bench)
-    more = ("--arms", "student-kdda", "--set", f"training.micro_batch={micro}", "--out")
+    more = ("--arms", "student-kdda", "--set", f"training.micro_batch_size={micro}", "--out")
     done = launched("run", bench.write(), *more, bench.folder / "two")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("| student-kdda |") == 1  # one of them speaks

@@ -21,7 +21,8 @@ class TranslationRetrieval:
     """How well translations find each other among all texts of the other side, in per cent.
 
     Attributes:
-        src_to_tgt, tgt_to_src: texts of the first side whose nearest text of the second is their translation, and the reverse.
+        src_to_tgt: share of the first side's texts whose nearest text of the second is their translation.
+        tgt_to_src: the reverse.
         similarity: the mean cosine of translations.
         others: the mean cosine of texts that are none; what is above it tells meanings apart.
     """

@@ -119,7 +119,7 @@ class RunContext:
             folder=folder,
             distill=self.recipe.distillation(cell.arm),
             teachers={language: teacher.checkpoint for language, teacher in teachers.items()},
-            store=Store(self.out / "teachers" / "states", self.recipe.store_gb * 2**30),
+            store=Store(self.out / "teachers" / "states", self.recipe.teacher_cache_gb * 2**30),
             memories={SENTENCES_KEPT: own.keep, SENTENCE_MODEL: own.model}
             if (own := self.recipe.sentences_of(cell.arm))
             else {},

@@ -131,7 +131,9 @@ class Comparison:
         if not is_complete(folder):
             return False
         here, there = (yaml.safe_load(own) for own in (self._said(name, run), (folder / RECIPE).read_text("utf-8")))
-        changed = [key for key in here if here[key] != there.get(key) and key not in ("name", "note", "store_gb")]
+        changed = [
+            key for key in here if here[key] != there.get(key) and key not in ("name", "note", "teacher_cache_gb")
+        ]
         if changed:
             raise KddaError(f"{folder} holds a system of another recipe ({', '.join(changed)}); choose another --out")
         (done,) = [own for own in find_systems(folder) if own.folder == folder]

@@ -134,11 +134,11 @@ class Profiler:
         states = last_hidden(outputs).float().requires_grad_()
         side, depths = (
             Representations(states, inputs["attention_mask"].bool(), outputs.get("logits")),
-            len(distill.depths),
+            len(distill.layers),
         )
         with self._clock() as asked:
             read = TeacherInputs(read_teacher.encoder, self.task.text_spans(features), distill.tokens)
-            said = TeacherCache(read_teacher.checkpoint, read, labels, None, self._in_bf16, depth=distill.depths[0])
+            said = TeacherCache(read_teacher.checkpoint, read, labels, None, self._in_bf16, depth=distill.layers[0])
         heard, rows = said.batch(range(len(read.lengths))), len(examples)
         settings = DistillationLoss(distill, {language: [said.scale]}).objective_settings(language)
         for _ in range(2):  # the first warms up

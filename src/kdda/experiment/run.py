@@ -25,12 +25,12 @@ from kdda.recipe.schema import ModelSpec, Recipe
 from kdda.report.render import to_markdown
 from kdda.report.selection import select_rates, teacher_check
 from kdda.report.tables import comparison
-from kdda.runs.folder import RECIPE, Run, find_runs
+from kdda.runs.folder import RECIPE, Run, find_runs, read_recipe
 from kdda.runtime import distributed
 from kdda.tasks.base import Task
 
 # fields that change nothing that a run finds
-NO_RESULT = ("name", "note", "store_gb", "training.gradient_checkpointing")
+NO_RESULT = ("name", "note", "teacher_cache_gb", "training.gradient_checkpointing")
 
 
 class Experiment:
@@ -192,7 +192,7 @@ def chosen_arms(recipe: Recipe, arms: Sequence[str] | None) -> list[str]:
 def _check_same(path: Path, recipe: Recipe) -> None:
     """Refuse a folder that holds a run of another recipe: mixing them would make a table of nothing."""
     here = yaml.safe_load(recipe.to_yaml())
-    there = yaml.safe_load(path.read_text(encoding="utf-8"))
+    there = read_recipe(path.parent)
     with suppress(ValidationError):  # fields that a newer kdda has come to know have their defaults
         there = yaml.safe_load(Recipe.model_validate(there).to_yaml())
     differences = [found for found in _differences(there, here) if found[0] not in NO_RESULT]

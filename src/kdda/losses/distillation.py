@@ -33,8 +33,8 @@ def check_distill(settings: Distill, labelled: bool = True) -> None:
     if not labelled:
         wanted = {
             "objective: kd-logits": name == "kd-logits",
-            "logits": settings.logits,
-            "gate": settings.gate != "none",
+            "logit_weight": settings.logit_weight,
+            "example_weighting": settings.example_weighting != "none",
         }
         for field in (field for field, asked in wanted.items() if asked):
             raise KddaError(
@@ -93,47 +93,47 @@ class DistillationLoss:
             for at, (x, y) in enumerate(zip(student, teacher, strict=True))
         ]
         rows = torch.stack([part.value for part in found]).mean(dim=0)
-        if own.logits:
+        if own.logit_weight:
             said = OBJECTIVES["kd-logits"](student[0], teacher[0], self.objective_settings(language))
-            rows = rows + own.logits * said.value
-        if own.gate != "none" and golds is not None:
-            rows = rows * heard(own.gate, teacher[0], golds)
+            rows = rows + own.logit_weight * said.value
+        if own.example_weighting != "none" and golds is not None:
+            rows = rows * example_weights(own.example_weighting, teacher[0], golds)
         return TransportTerm(rows.mean(), torch.stack([part.marginal_error.max() for part in found]).max())
 
     def weight(self, done: float) -> float:
         """λ when a part of all steps is done.
 
-        >>> DistillationLoss(Distill(weight=0.5, schedule="falling"), {}).weight(0.25)
+        >>> DistillationLoss(Distill(weight=0.5, schedule="linear_decay"), {}).weight(0.25)
         0.375
         """
-        parts = {"constant": 1.0, "falling": 1 - done, "rising": done}
+        parts = {"constant": 1.0, "linear_decay": 1 - done, "linear_warmup": done}
         return self.settings.weight * parts[self.settings.schedule]
 
     def total(self, task: Float[Tensor, ""], transport: Float[Tensor, ""], done: float = 0.0) -> Float[Tensor, ""]:
-        """``additive``: L_task + λ·S.  ``convex``: (1 − λ)·L_task + λ·S.
+        """``sum``: L_task + λ·S.  ``interpolate``: (1 − λ)·L_task + λ·S.
 
         Args:
             done: the part of all steps that is done, for a λ with a schedule.
 
         >>> import torch
         >>> from kdda.recipe.schema import Distill
-        >>> loss = DistillationLoss(Distill(weight=0.25, form="convex"), {})
+        >>> loss = DistillationLoss(Distill(weight=0.25, combine="interpolate"), {})
         >>> loss.total(torch.tensor(4.0), torch.tensor(8.0))
         tensor(5.)
         """
         weight = self.weight(done)
-        share = 1 - weight if self.settings.form == "convex" else 1.0
+        share = 1 - weight if self.settings.combine == "interpolate" else 1.0
         return share * task + weight * transport
 
 
-def heard(gate: str, teacher: Representations, golds: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+def example_weights(weighting: str, teacher: Representations, golds: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
     """How much each row counts: 1 where the teacher is right and 0 where it is not, or how sure it is of the gold.
 
     >>> said = Representations(torch.zeros(2, 1, 1), logits=torch.tensor([[2.0, 0.0], [2.0, 0.0]]))
-    >>> heard("correct", said, torch.tensor([0, 1]))
+    >>> example_weights("teacher_correct", said, torch.tensor([0, 1]))
     tensor([1., 0.])
     """
     assert teacher.logits is not None
-    if gate == "correct":
+    if weighting == "teacher_correct":
         return (teacher.logits.argmax(dim=1) == golds).float()
     return teacher.logits.softmax(dim=1).gather(1, golds[:, None].long()).squeeze(1)

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from kdda.errors import KddaError, did_you_mean
+from kdda.recipe.renamed import old_names
 from kdda.recipe.schema import (
     Arm,
     ArmTraining,
@@ -130,7 +131,19 @@ def _set(values: dict[str, Any], override: str) -> None:
         raise KddaError(f"--set {override}: the value is not YAML") from None
 
 
+def _refuse_old_names(values: Any, path: Path, tree: yaml.Node | None, overrides: Sequence[str]) -> None:
+    lines = []
+    for old in old_names(values):
+        field = ".".join(old.path)
+        is_override = any(override.partition("=")[0] == field for override in overrides)
+        where = f"--set {field}" if is_override else f"{path}:{_line(tree, old.path)}"
+        lines.append(f"{where}: {old.message}")
+    if lines:
+        raise KddaError("\n".join(lines))
+
+
 def _validate(values: dict[str, Any], path: Path, tree: yaml.Node | None, overrides: Sequence[str]) -> Recipe:
+    _refuse_old_names(values, path, tree, overrides)
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:

@@ -26,8 +26,8 @@ class ModelSpec(Strict):
 class Training(Strict):
     """How a model is fine-tuned. The paper: AdamW, linear decay after 10 % warm-up, 2 epochs, batch 32.
 
-    `micro_batch`: rows of a batch that are in memory at once; the gradient is the whole batch's whatever it is. All of
-    them by default, and half as many whenever a device's memory does not suffice.
+    `micro_batch_size`: rows of a batch that are in memory at once; the gradient is the whole batch's whatever it is.
+    All of them by default, and half as many whenever a device's memory does not suffice.
     `stride`: tokens that two windows of one long context share (reading).
     `warmup`: a part of all steps, or from 1 on so many steps.
     `attention_dropout`: instead of the model's own; at 0 attention is one fused kernel on a CPU, and steps are faster.
@@ -35,13 +35,14 @@ class Training(Strict):
     `precision`: of the forward pass; ``auto`` is bfloat16 where the device computes in it. Weights stay float32.
     `gradient_checkpointing`: layers are computed again in the backward pass instead of kept: the same weights, in less
     memory and more time.
+    `arguments`: further fields of transformers' `TrainingArguments`, such as ``{report_to: tensorboard}``.
     `compile`: the model's forward and backward become compiled kernels (torch.compile).
     """
 
     learning_rate: float = Field(2e-5, gt=0)
     epochs: int = Field(2, ge=1)
     batch_size: int = Field(32, ge=1)
-    micro_batch: int | None = Field(None, ge=1)
+    micro_batch_size: int | None = Field(None, ge=1)
     max_length: int = Field(128, ge=8)
     stride: int = Field(128, ge=0)
     warmup: float = Field(0.1, ge=0)
@@ -53,6 +54,7 @@ class Training(Strict):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     gradient_checkpointing: bool = False
     compile: bool = False
+    arguments: dict[str, Any] = {}
 
 
 class TrainingChanges(Strict):
@@ -149,31 +151,33 @@ class Data(Strict):
 class Distill(Strict):
     """The transport term of docs/method.md, 5–7.
 
-    `schedule`: λ from first to last step: ``constant``, ``falling`` to 0, or ``rising`` from 0, in a straight line.
-    `depths`: where states are taken, as parts of a model's depth: 1 is its last layer, 0.5 the one half way up. The
+    `options`: settings of the objective itself, such as ``bandwidth`` of ``mmd-gaussian``.
+    `schedule`: λ from first to last step: ``constant``, ``linear_decay`` to 0, or ``linear_warmup`` from 0.
+    `layers`: where states are taken, as parts of a model's depth: 1 is its last layer, 0.5 the one half way up. The
     term is the mean over them.
     `tokens`: ``all`` real tokens alike; those of ``text`` alone, special tokens left out; or all, each by how much the
     first one attends to it there (``attended``).
-    `gate`: how much a row counts: ``none``, as any other; ``correct``, only where the teacher's own label is the gold
-    one; ``confident``, by the probability that the teacher gives to the gold label.
-    `logits`: how much of `kd-logits` is added to the objective, at the recipe's `temperature`.
-    `shuffled`: a control: each row is shown what the teacher says of another row.
+    `example_weighting`: the weight of a row: ``none``, all alike; ``teacher_correct``, 1 where the teacher predicts the
+    gold label and 0 elsewhere; ``teacher_confidence``, the probability that the teacher gives the gold label.
+    `logit_weight`: how much of `kd-logits` is added to the objective, at the recipe's `temperature`.
+    `shuffle_teacher`: a control: each row gets the teacher states of another row.
     """
 
     objective: str = "sinkhorn"
+    options: dict[str, Any] = {}
     weight: float = Field(0.3, alias="lambda", ge=0)
     epsilon: float = Field(0.005, gt=0)
     scale: Literal["teacher", "none", "cosine", "layernorm"] | float = "teacher"
-    form: Literal["additive", "convex"] = "additive"
+    combine: Literal["sum", "interpolate"] = "sum"
     tolerance: float = Field(1e-4, gt=0)
     max_iterations: int = Field(500, ge=1)
     temperature: float = Field(2.0, gt=0)
-    schedule: Literal["constant", "falling", "rising"] = "constant"
-    depths: list[Annotated[float, Field(ge=0, le=1)]] = Field([1.0], min_length=1)
+    schedule: Literal["constant", "linear_decay", "linear_warmup"] = "constant"
+    layers: list[Annotated[float, Field(ge=0, le=1)]] = Field([1.0], min_length=1)
     tokens: Literal["all", "text", "attended"] = "all"
-    gate: Literal["none", "correct", "confident"] = "none"
-    logits: float = Field(0.0, ge=0)
-    shuffled: bool = False
+    example_weighting: Literal["none", "teacher_correct", "teacher_confidence"] = "none"
+    logit_weight: float = Field(0.0, ge=0)
+    shuffle_teacher: bool = False
 
 
 class Arm(Strict):
@@ -207,7 +211,8 @@ class Recipe(Strict):
     """An experiment: a student, a teacher a language, data a language, and the arms to compare.
 
     `learning_rates`: instead of the training's; each arm's is the one that does best on the development rows.
-    `store_gb`: teacher states that take no more are computed once and kept on disk for all runs; 0 keeps none.
+    `teacher_cache_gb`: teacher states that take no more are computed once and kept on disk for all runs; 0 keeps none.
+    `plugins`: modules to import first, which register tasks, objectives or retrievers of the user's.
     `systems`: arms as readers of the whole corpus (reading); their table comes after that of the arms.
     """
 
@@ -224,7 +229,8 @@ class Recipe(Strict):
     arms: dict[str, Arm] = ARMS
     systems: dict[str, System] = {}
     seeds: list[int] = Field([1], min_length=1)
-    store_gb: float = Field(20.0, ge=0)
+    teacher_cache_gb: float = Field(20.0, ge=0)
+    plugins: list[str] = []
     note: str = ""
 
     def languages(self, arm: str) -> list[str]:

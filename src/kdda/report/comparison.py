@@ -38,7 +38,7 @@ def baseline(runs: Sequence[Run]) -> str | None:
 def comparison_baselines(runs: Sequence[Run], against: str | None = None) -> dict[str, list[str]]:
     """The arms that each one is held against.
 
-    They hear no teacher and are made as it is. Where no such arm is there, one that is_distilled is held against all that
+    They hear no teacher and are made as it is. Where no such arm is there, a distilled arm is compared with all that
     hear none, and one that hears none against the `baseline`.
 
     Args:

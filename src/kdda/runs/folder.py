@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 import yaml
 
+from kdda.errors import KddaError
+from kdda.recipe.renamed import old_names
+
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where libyaml is there
 
 RECIPE = "recipe.yaml"
@@ -102,11 +105,26 @@ def read_run(folder: Path) -> Run:
     final = {kind: {e["language"]: e for e in events if e["event"] == f"final-{kind}"} for kind in ("test", "dev")}
     seconds = float(max((e["seconds"] for e in events if not e["event"].startswith("final")), default=0))
     seed = int(folder.name.removeprefix("seed-"))
-    recipe = yaml.load(_text(folder / RECIPE), Loader=LOADER) or {}
+    recipe = read_recipe(folder)
     arm = next(iter(recipe.get("arms", {})), folder.parent.name)
     rate = next(iter(recipe.get("learning_rates") or []), None)
     environment = json.loads(_text(folder / ENVIRONMENT) or "{}")
     return Run(folder, arm, seed, final["test"], final["dev"], seconds, rate, recipe, environment, events)
+
+def read_recipe(folder: Path) -> dict[str, Any]:
+    """A run folder's recipe; empty where there is none.
+
+    Raises:
+        KddaError: a field that has another name now.
+    """
+    path = folder / RECIPE
+    recipe: dict[str, Any] = yaml.load(_text(path), Loader=LOADER) or {}
+    old = list(old_names(recipe))
+    if old:
+        messages = "; ".join(name.message for name in old)
+        raise KddaError(f"{path} was written by an older kdda: {messages}; rename these fields there, or run it again")
+    return recipe
+
 
 def row_score(row: Mapping[str, Any]) -> float:
     """A prediction's own score, in per cent: F1 of an answer, or whether a label is right."""

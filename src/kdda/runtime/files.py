@@ -28,5 +28,5 @@ def whole_or_not(path: Path) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
         raise KddaError(
-            f"{path} could not be written ({error}); make room, or ask the teachers in each step: --set store_gb=0"
+            f"{path} could not be written ({error}); make room, or set teacher_cache_gb=0 to run teachers in each step"
         ) from None

@@ -215,13 +215,13 @@ def _states(job: Job, language: str, own: Features, say: Say) -> list[TeacherCac
     teacher = job.teachers[language]
     encoder = teacher.encoder(job.training.max_length, job.training.stride)
     read = TeacherInputs(encoder, job.task.text_spans(own), job.distill.tokens)
-    labels, depths = job.labels if job.task.labelled else (), job.distill.depths
+    labels, depths = job.labels if job.task.labelled else (), job.distill.layers
     needed = len(depths) * read.stored_bytes(teacher.width)
     fits = job.store is not None and needed <= job.store.budget and needed <= 0.9 * free_bytes(job.store.folder)
     plan = f"stored in {job.store.folder}" if fits and job.store else "too large to store, asked in each step"
     say(f"  {job.name}: {language} teacher's states {needed / 2**20:,.0f} MB, {plan}")
     folder = job.store.folder if fits and job.store else None
-    bf16, shuffled = in_bfloat16(job.training.precision), job.distill.shuffled
+    bf16, shuffled = in_bfloat16(job.training.precision), job.distill.shuffle_teacher
     found = [TeacherCache(teacher, read, labels, folder, bf16, shuffled, depth) for depth in depths]
     if folder:
         teacher.model.to("meta")  # nobody asks it any more: its memory is the training's
@@ -246,7 +246,7 @@ def _train(job: Job, checkpoint: Checkpoint, lesson: Lesson) -> DistillationTrai
         lesson,
         MetricsLog(job.folder / METRICS, resume_step),
         batches,
-        job.training.micro_batch,
+        job.training.micro_batch_size,
         model=checkpoint.model,
         args=arguments(job.training, folder, job.seed, job.task.metric, _steps(job, batches)),
         callbacks=[*([ProgressBar(job.name)] if distributed.is_main_process() else []), stop],

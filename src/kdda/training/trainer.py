@@ -86,7 +86,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         lesson: Lesson,
         log: MetricsLog,
         batches: LanguageBatchSampler,
-        micro_batch: int | None = None,
+        micro_batch_size: int | None = None,
         **options: Any,
     ):
         # Trainer wants an evaluation set to be given; `evaluate` reads the lesson's own.
@@ -95,7 +95,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self.lesson, self.metrics_log, self.batches = lesson, log, batches
         self.targets = {name: lesson.task.targets(own, lesson.labels) for name, own in lesson.train.items()}
         self.model_accepts_loss_kwargs = False  # each batch's loss is its own mean
-        self.micro_batch = micro_batch or batches.batch_size
+        self.micro_batch_size = micro_batch_size or batches.batch_size
         self.terms: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
         self.parts: list[Part] = []
 
@@ -117,13 +117,13 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
                 found = self._step(model, language, rows)
             except torch.OutOfMemoryError:
                 if (
-                    self.micro_batch == 1 or distributed.size() > 1
+                    self.micro_batch_size == 1 or distributed.size() > 1
                 ):  # the other ranks would wait for this one's first try
                     raise KddaError(
-                        f"{self.micro_batch} of a batch's rows do not fit into the memory at hand; lower "
-                        "training.micro_batch or max_length"
+                        f"{self.micro_batch_size} of a batch's rows do not fit into the memory at hand; lower "
+                        "training.micro_batch_size or max_length"
                     ) from None
-                self.micro_batch = -(-min(self.micro_batch, len(rows)) // 2)
+                self.micro_batch_size = -(-min(self.micro_batch_size, len(rows)) // 2)
                 model.zero_grad(set_to_none=True)
                 torch.set_rng_state(random)
                 continue
@@ -135,7 +135,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         weight = (
             distributed.size() / len(rows) if own else 0.0
         )  # gradients of ranks are averaged; one without rows adds nothing
-        *most, last = _parts(own or rows[:1], self.micro_batch)
+        *most, last = _parts(own or rows[:1], self.micro_batch_size)
         found = []
         for part in most:
             with self.accelerator.no_sync(model):
