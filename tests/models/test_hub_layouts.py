@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from kdda.models.load import load_checkpoint
 from tests.conftest import Bench
 from tests.models.hub import HUB
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdda.baselines.vireader import SentenceSelector, ShortenedContext, ViReader
-from kdda.data.examples import CorpusAnswer, Question
+from kdda.data.examples import GoldAnswer, Question
 from kdda.inference.reader import Reader
 from kdda.tasks.qa import AnswerSpan
 from tests.retrieval.corpus import Letters
@@ -70,13 +70,13 @@ def test_a_slice_across_a_join_becomes_its_longer_part() -> None:
 
 
 def question(asked: str, *golds: str) -> Question:
-    return Question(asked, (asked, RAW), RAW, tuple(CorpusAnswer(gold, RAW.index(gold)) for gold in golds))
+    return Question(asked, (asked, RAW), RAW, tuple(GoldAnswer(gold, RAW.index(gold)) for gold in golds))
 
 
 def test_training_rows_move_with_their_sentences_and_are_dropped_with_them() -> None:
     rows = [question("ccc", "three"), question("ccc", "six"), question("fff")]
     kept, unanswerable = chooser(1).training_rows(rows)
-    assert isinstance(kept, Question) and kept.texts[1] == "ccc three." and kept.answers == (CorpusAnswer("three", 4),)
+    assert isinstance(kept, Question) and kept.texts[1] == "ccc three." and kept.answers == (GoldAnswer("three", 4),)
     assert unanswerable.id == "fff"
 
 

@@ -15,7 +15,8 @@ import pytest
 from kdda.data.examples import Schema, check_rows
 from kdda.data.sources import Source, read_rows
 from kdda.runtime import disk_sequence as spill
-from kdda.tasks.registry import TASKS, windows
+from kdda.tasks import windows
+from kdda.tasks.registry import TASKS
 from kdda.teachers.inputs import TeacherInputs
 from kdda.text import encode
 from kdda.text.encode import Encoder

@@ -71,7 +71,7 @@ def test_the_command_line_draws_runs_and_plans(
         assert not ended.value.code
     said = capsys.readouterr().out
     names = [re.sub(r"^\d\d-", "", path.name) for path in sorted(tmp_path.glob("plots*/*"))]
-    assert [name.split("-")[0] for name in names] == ["training", "score", "teachers", "plan", "plan"]
+    assert [name.split("-")[0] for name in names] == ["training", "score", "teachers", "transport", "transport"]
     drawn = sorted(tmp_path.glob("plots*/*"))
     assert all(str(path) in said and path.stat().st_size > 2000 for path in drawn)
     if form == "svg":

@@ -54,7 +54,7 @@ def _heat(
     axes.set_xlabel(short(names[1]), parse_math=False)
     axes.set_ylabel(short(names[0]), parse_math=False)
     figure.colorbar(image, ax=axes, label="share of a token's mass", shrink=0.7)
-    return drawn(f"TransportPlan, ε = {epsilon:g}: heat map", figure)
+    return drawn(f"Transport plan, ε = {epsilon:g}: heat map", figure)
 
 
 def _lines(
@@ -73,7 +73,7 @@ def _lines(
         axes.plot([0, 1], ends, color=INK, alpha=0.15 + 0.8 * share, linewidth=0.3 + 3 * share, solid_capstyle="round")
     for side, (tokens, at, name) in enumerate(zip((first, second), heights, names, strict=True)):
         _column(axes, side, tokens, at, name)
-    return drawn(f"TransportPlan, ε = {epsilon:g}: lines", figure)
+    return drawn(f"Transport plan, ε = {epsilon:g}: lines", figure)
 
 
 def _column(axes: Any, side: int, tokens: Sequence[str], heights: Float[ndarray, "_"], name: str) -> None:

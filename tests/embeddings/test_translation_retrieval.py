@@ -10,7 +10,7 @@ import pytest
 from jaxtyping import Float32
 from numpy import ndarray
 
-from kdda.embeddings.translation_retrieval import translations
+from kdda.embeddings.translation_retrieval import translation_retrieval
 from tests.conftest import make_model, write_rows
 
 
@@ -22,27 +22,27 @@ class Given:
     def __init__(self, **vectors: tuple[float, float]):
         self.known = vectors
 
-    def vectors(self, texts: Sequence[str]) -> Float32[ndarray, "texts width"]:
+    def encode(self, texts: Sequence[str]) -> Float32[ndarray, "texts width"]:
         found = np.array([self.known[text] for text in texts], np.float32)
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
 def test_a_model_that_maps_both_languages_alike_finds_every_translation() -> None:
     own = Given(a=(1, 0), b=(0, 1), c=(-1, 0), x=(1, 0.1), y=(0.1, 1), z=(-1, -0.1))
-    found = translations(own, ["a", "b", "c"], ["x", "y", "z"])
+    found = translation_retrieval(own, ["a", "b", "c"], ["x", "y", "z"])
     assert (found.pairs, found.src_to_tgt, found.tgt_to_src) == (3, 100.0, 100.0) and found.margin > 100
 
 
 def test_the_two_ways_are_counted_apart() -> None:
     own = Given(a=(1, 0), b=(0.9, 0.5), x=(1, 0.02), y=(1, -0.5))
-    found = translations(own, ["a", "b"], ["x", "y"])
+    found = translation_retrieval(own, ["a", "b"], ["x", "y"])
     assert (found.src_to_tgt, found.tgt_to_src) == (50.0, 50.0)
-    other = translations(Given(a=(1, 0), b=(0, 1), x=(1, 0.1), y=(1, 0.2)), ["a", "b"], ["x", "y"])
+    other = translation_retrieval(Given(a=(1, 0), b=(0, 1), x=(1, 0.1), y=(1, 0.2)), ["a", "b"], ["x", "y"])
     assert (other.src_to_tgt, other.tgt_to_src) == (100.0, 50.0)
 
 
 def test_cosines_are_those_of_pairs_and_of_all_others() -> None:
-    found = translations(Given(a=(1, 0), b=(0, 1), x=(1, 1), y=(-1, 1)), ["a", "b"], ["x", "y"])
+    found = translation_retrieval(Given(a=(1, 0), b=(0, 1), x=(1, 1), y=(-1, 1)), ["a", "b"], ["x", "y"])
     half = 100 * 2**-0.5
     assert found.similarity == pytest.approx(half) and found.others == pytest.approx(0, abs=1e-5)
     assert found.margin == pytest.approx(half)
