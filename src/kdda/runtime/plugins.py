@@ -1,0 +1,35 @@
+"""Modules of the user's own that register tasks, objectives or retrievers when they are imported."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from kdda.errors import KddaError
+
+
+def import_plugins(names: Sequence[str]) -> None:
+    """Import modules by their import paths; the working folder is searched as well.
+
+    Args:
+        names: import paths such as ``my_package.my_task``.
+
+    Raises:
+        KddaError: a module that is not there, or that fails while it is imported.
+    """
+    here = str(Path.cwd())
+    if names and here not in sys.path:
+        sys.path.append(here)
+    for name in names:
+        try:
+            import_module(name)
+        except KddaError:
+            raise
+        except Exception as error:  # whatever a user's module raises while it is imported
+            reason = f"{type(error).__name__}: {error}"
+            raise KddaError(
+                f'plugin "{name}" could not be imported ({reason}); give an import path such as my_package.my_task, '
+                f"of a module that is installed, on PYTHONPATH, or in {here}"
+            ) from error
