@@ -1,4 +1,4 @@
-"""The ground floor: the one exception for everything a user can put right."""
+"""The ground floor: the one exception for everything that a user can correct."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from difflib import get_close_matches
 class KddaError(Exception):
     """A user's mistake or an unmet condition. The command line prints its message and exits with code 2.
 
-    The message says what was found, where, and what would do.
+    The message names the value that was read, the place it was read from, and what is accepted there.
     """
 
 
@@ -18,10 +18,27 @@ class Interrupted(KddaError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint for a misspelt word, empty when nothing is near.
+    """A hint for a misspelt word, empty when no known word is similar.
 
     >>> did_you_mean("epoch", ["epochs", "batch_size"])
     ' — did you mean "epochs"?'
     """
-    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f' — did you mean "{near[0]}"?' if near else ""
+    similar = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    if not similar:
+        return ""
+    return f' — did you mean "{similar[0]}"?'
+
+
+def unknown_choice(what: str, value: object, known: Iterable[str]) -> str:
+    """The message for a value that is not one of the known choices.
+
+    Args:
+        what: the option, field or kind of thing that takes the value, with its place where it has one.
+        value: what was read.
+        known: the choices, in the order to name them.
+
+    >>> unknown_choice("task", "nlj", ["nli", "qa"])
+    'task: got "nlj", expected one of: nli, qa — did you mean "nli"?'
+    """
+    choices = list(known)
+    return f'{what}: got "{value}", expected one of: {", ".join(choices)}{did_you_mean(str(value), choices)}'
