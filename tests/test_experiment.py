@@ -51,6 +51,7 @@ def test_an_arm_that_listens_logs_its_terms_by_language(bench: Bench, command: A
         "task", "train", "step", "dev", "final-teacher", "final-dev", "final-test", "final-cost",
     }  # fmt: skip
     assert {e["language"] for e in events if e["event"] == "final-test"} == {"aa", "bb"}
+    assert all(e["training_seconds"] > 0 for e in events if e["event"] == "final-teacher")
 
 
 def test_a_saved_student_is_an_ordinary_checkpoint(bench: Bench, command: Any) -> None:

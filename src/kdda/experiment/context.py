@@ -100,7 +100,8 @@ class RunContext:
         teachers = {name: self.teacher(name, spec) for name, spec in self.recipe.teachers_of(cell.arm).items()}
         student = fine_tune(self._job(cell, folder, teachers), self.say)
         for language, teacher in teachers.items():
-            student.log.write("final-teacher", language=language, model=teacher.name, **teacher.dev)
+            facts = {"language": language, "model": teacher.name, "training_seconds": teacher.seconds}
+            student.log.write("final-teacher", **facts, **teacher.dev)
         if distributed.is_main_process():
             self._finish(student, cell, folder)
         distributed.barrier()

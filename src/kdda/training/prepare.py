@@ -28,12 +28,17 @@ SAME_TEACHER = {"gradient_checkpointing", "compile"}  # how it was computed, not
 
 @dataclass(frozen=True)
 class Teacher:
-    """A fine-tuned, frozen teacher and its scores on its own language's development rows."""
+    """A fine-tuned, frozen teacher and its scores on the development rows of its language.
+
+    Attributes:
+        seconds: time of its fine-tuning; None for a teacher that was not fine-tuned here.
+    """
 
     language: str
     name: str
     checkpoint: Checkpoint
     dev: Mapping[str, Any]
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,8 @@ def prepare_teacher(spec: TeacherSpec, lessons: Lessons, store: Path, say: Say =
         _make(spec, lessons, folder, say)
     made = ModelSpec(model=str(folder / MODEL_FOLDER), segmenter=spec.segmenter)
     checkpoint = load_for(lessons.task, made, lessons.labels)
-    return Teacher(lessons.language, spec.model, checkpoint, json.loads(record.read_text(encoding="utf-8"))["dev"])
+    facts = json.loads(record.read_text(encoding="utf-8"))
+    return Teacher(lessons.language, spec.model, checkpoint, facts["dev"], facts.get("seconds"))
 
 
 def _finished(spec: TeacherSpec, lessons: Lessons) -> Teacher:
