@@ -9,13 +9,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "kdda"
 FLOORS = {
     0: ["errors"],
-    1: ["runtime", "transport", "metrics", "recipe"],
-    2: ["text", "data", "runs", "losses"],
-    3: ["models", "tasks", "hub", "report"],
-    4: ["teachers", "inference", "embeddings", "visualize"],
-    5: ["training", "retrieval", "baselines"],
-    6: ["experiment", "serve"],
-    7: ["cli", "__main__"],
+    1: ["runtime", "transport", "metrics"],
+    2: ["recipe"],
+    3: ["text", "data", "runs", "losses"],
+    4: ["models", "tasks", "hub", "report"],
+    5: ["teachers", "inference", "embeddings", "visualize"],
+    6: ["training", "retrieval", "baselines"],
+    7: ["experiment", "serve"],
+    8: ["cli", "__main__"],
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 

@@ -1,5 +1,6 @@
 """Recipes are strict, and say where a mistake is."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,12 @@ def test_teachers_and_transport_do_not_belong_to_an_arm_that_does_not_listen() -
 
 def test_a_recipe_is_plain_yaml() -> None:
     assert yaml.safe_load(load_recipe("mini-nli").to_yaml())["distill"]["lambda"] == 0.3
+
+
+def test_a_recipes_plugins_are_imported_when_it_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plugin_of_a_recipe.py").write_text("LOADED = True\n")
+    text = TEXT.partition("training:")[0]
+    recipe = load_recipe(written(tmp_path, text + "plugins: [plugin_of_a_recipe]\n"))
+    assert recipe.plugins == ["plugin_of_a_recipe"] and sys.modules["plugin_of_a_recipe"].LOADED
+    assert 'plugin "no_such_plugin" could not be imported' in refused(tmp_path, text + "plugins: [no_such_plugin]\n")

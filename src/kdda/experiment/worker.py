@@ -22,6 +22,7 @@ from kdda.recipe.schema import Recipe, TeacherSpec
 from kdda.runs.folder import FAILURE
 from kdda.runtime import distributed
 from kdda.runtime.memory import free_bytes
+from kdda.runtime.plugins import import_plugins
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -62,12 +63,14 @@ def to_json(context: RunContext, work: RunSpec) -> dict[str, Any]:
     """A piece of work and all that it needs, as JSON."""
     own = {"language": work.language, "spec": work.spec.model_dump()} if isinstance(work, TeacherRun) else vars(work)
     recipe = context.recipe.model_dump(by_alias=True)
-    return {"recipe": recipe, "out": str(context.out.absolute()), "work": own}
+    out, folder = str(context.out.absolute()), str(Path.cwd())
+    return {"recipe": recipe, "out": out, "folder": folder, "work": own}
 
 
 def from_json(order: dict[str, Any]) -> tuple[RunContext, RunSpec]:
     """The same piece of work in another process, with its rows read there."""
     recipe, own = Recipe.model_validate(order["recipe"]), order["work"]
+    import_plugins(recipe.plugins, Path(order["folder"]))
     console = Console(stderr=True)
     context = RunContext.open(recipe, Path(order["out"]), lambda text: say(console, text))
     if "spec" in own:

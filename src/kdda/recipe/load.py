@@ -26,6 +26,7 @@ from kdda.recipe.schema import (
     TrainingChanges,
     model_shorthand,
 )
+from kdda.runtime.plugins import import_plugins
 
 BUILT_IN = Path(__file__).parents[1] / "recipes"
 
@@ -49,6 +50,7 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _set(values, override)
     recipe = _validate(values, path, tree, overrides)
+    import_plugins(recipe.plugins)
     _check_names(recipe, path)
     # nobody keeps rows inside the installed package
     return _absolute(recipe, Path.cwd() if path.is_relative_to(BUILT_IN) else path.parent)

@@ -10,16 +10,17 @@ from pathlib import Path
 from kdda.errors import KddaError
 
 
-def import_plugins(names: Sequence[str]) -> None:
-    """Import modules by their import paths; the working folder is searched as well.
+def import_plugins(names: Sequence[str], folder: Path | None = None) -> None:
+    """Import modules by their import paths.
 
     Args:
         names: import paths such as ``my_package.my_task``.
+        folder: searched after Python's own path; the working folder by default.
 
     Raises:
         KddaError: a module that is not there, or that fails while it is imported.
     """
-    here = str(Path.cwd())
+    here = str(folder or Path.cwd())
     if names and here not in sys.path:
         sys.path.append(here)
     for name in names:
