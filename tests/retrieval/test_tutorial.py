@@ -1,4 +1,4 @@
-"""docs/systems.md goes from a folder of texts to answers, as it stands, on a tiny model in the place that it names."""
+"""docs/retrieval.md goes from a folder of texts to answers, as printed, on a tiny model in the place that it names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kdda.cli.shared import app
 from kdda.recipe.load import load_recipe
 from tests.heads import make_reader
 
-DOCS = (Path(__file__).parents[2] / "docs/systems.md").read_text(encoding="utf-8")
+DOCS = (Path(__file__).parents[2] / "docs/retrieval.md").read_text(encoding="utf-8")
 READER = "runs/qa/student-da/seed-1/model"
 
 
@@ -44,7 +44,7 @@ def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comm
     assert "⟦" in marked and "thang-long.txt" in marked
     assert any(own["source"] == "hue.md" for own in json.loads(listed))
     (code,) = [block for block in blocks("python") if "Corpus.open" in block]
-    exec(compile(code, "systems.md", "exec"), {})
+    exec(compile(code, "retrieval.md", "exec"), {})
     assert "hue.md" in capsys.readouterr().out
 
 

@@ -2,7 +2,7 @@
 
 After Nguyen, Do, Nguyen, Huynh and Nguyen, "XLMRQA: Open-domain question answering on Vietnamese Wikipedia-based
 textual knowledge source", ACIIDS 2022, whose internals are not public: hence "-style". What we chose
-stands in docs/systems.md.
+stands in docs/retrieval.md.
 """
 
 from __future__ import annotations

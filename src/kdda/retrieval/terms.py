@@ -17,7 +17,7 @@ def terms_of(text: str, segmenter: str = "vi") -> Terms:
     """A text's terms: lower case, one spelling of each letter (NFC); its syllables, and where there is a segmenter its
     words of several syllables beside them.
 
-    Words alone find less: a question's "thủ đô" and a passage's may be segmented otherwise (docs/systems.md).
+    Words alone find less: a question's "thủ đô" and a passage's may be segmented otherwise (docs/retrieval.md).
 
     >>> terms_of("Hà Nội là thủ đô.", "vi"), terms_of("Hà Nội.", "none")
     (['hà', 'nội', 'là', 'thủ', 'đô', 'hà_nội', 'thủ_đô'], ['hà', 'nội'])
