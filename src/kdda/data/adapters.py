@@ -1,0 +1,62 @@
+"""Datasets as people have them in Python: files, lists of dicts, `datasets.Dataset`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kdda.data.sources import Row, Source, read_rows
+from kdda.errors import KddaError
+from kdda.runtime.disk_sequence import DiskSequence
+
+
+def to_rows(dataset: Any, name: str = "dataset") -> Sequence[Row]:
+    """The rows of a dataset, unchecked.
+
+    Args:
+        dataset: a `datasets.Dataset`, a sequence of dicts, a `Source`, or a file as `Source` names it: a path,
+            ``hub:owner/dataset:split`` or ``embedded:nli/vi/train``. Integer labels of a `datasets.Dataset` that has
+            names for them (`ClassLabel`) become these names.
+        name: what messages call it.
+
+    Raises:
+        KddaError: something else, or a file that cannot be read.
+
+    >>> to_rows([{"premise": "a", "hypothesis": "b", "label": "neutral"}], "train")[0].where
+    'train, row 1'
+    """
+    if isinstance(dataset, Source):
+        return read_rows(dataset)
+    if isinstance(dataset, str | Path):
+        return read_rows(Source(str(dataset)))
+    if isinstance(dataset, Sequence) and not dataset:
+        raise KddaError(f"{name} is empty")
+    if hasattr(dataset, "features") or isinstance(dataset, Sequence):
+        return DiskSequence(_records(dataset, name))
+    kind = type(dataset).__name__
+    raise KddaError(f"{name}: got {kind}, expected a datasets.Dataset, a list of dicts, or a file")
+
+
+def _records(dataset: Any, name: str) -> Iterator[Row]:
+    labels = _class_labels(dataset)
+    for number, values in enumerate(dataset, 1):
+        where = f"{name}, row {number}"
+        if not isinstance(values, Mapping):
+            raise KddaError(f"{where}: got {type(values).__name__}, expected a dict")
+        named = dict(values)
+        for column, label_names in labels.items():
+            index = named.get(column)
+            if isinstance(index, int) and 0 <= index < len(label_names):
+                named[column] = label_names[index]
+        yield Row(where, named)
+
+
+def _class_labels(dataset: Any) -> dict[str, list[str]]:
+    """The columns of a `datasets.Dataset` whose integers have names."""
+    labels = {}
+    for column, feature in (getattr(dataset, "features", None) or {}).items():
+        names = getattr(feature, "names", None)
+        if names:
+            labels[column] = list(names)
+    return labels
