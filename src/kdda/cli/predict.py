@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kdda.cli.shared import app, names, pairs_of
 from kdda.errors import KddaError
+
+if TYPE_CHECKING:
+    from kdda.embeddings.translation_retrieval import TranslationRetrieval
 
 
 @app.command()
@@ -91,38 +95,49 @@ def predict(
 
 
 @app.command()
-def translations(
-    models: Annotated[list[str], typer.Argument(help="Any encoders: folders of students, mini models, Hub ids.")],
+def translation_retrieval(
+    models: Annotated[list[str], typer.Argument(help="Encoders: folders of students, mini models, Hub ids.")],
     data: Annotated[str, typer.Option(help="A file whose rows hold a text and its translation.")],
-    columns: Annotated[str, typer.Option(help="The two columns.")] = "vi,en",
+    columns: Annotated[str, typer.Option(help="The columns of source and target texts.")] = "vi,en",
     layers: Annotated[
-        int | None, typer.Option(help="Keep so many of each model, as a recipe's student does; all by default.")
+        int | None, typer.Option(help="Keep this many layers of each model, evenly spaced; all by default.")
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print a list of objects.")] = False,
 ) -> None:
-    """Say how well models' vectors find the translations of texts, before a fine-tuning and after."""
+    """Score embedding models by translation retrieval: how often a text's nearest neighbour is its translation."""
     from kdda.data.sources import Source, read_rows
     from kdda.embeddings.encoder import MeanPoolingModel
-    from kdda.embeddings.translation_retrieval import translated_texts
-    from kdda.embeddings.translation_retrieval import translation_retrieval as hold
+    from kdda.embeddings.translation_retrieval import evaluate_translation_retrieval, translated_texts
 
-    sides = names(columns)
-    if len(sides) != 2:
+    languages = names(columns)
+    if len(languages) != 2:
         raise KddaError(f'--columns: found "{columns}", expected two names: vi,en')
-    first, second = translated_texts(read_rows(Source(data)), (sides[0], sides[1]))
-    found = {model: hold(MeanPoolingModel.load(model, layers), first, second) for model in models}
+    source, target = translated_texts(read_rows(Source(data)), (languages[0], languages[1]))
+    scores = {}
+    for model in models:
+        scores[model] = evaluate_translation_retrieval(MeanPoolingModel.load(model, layers), source, target)
     if json_:
-        print(json.dumps([{"model": model, **vars(own), "margin": own.margin} for model, own in found.items()]))
+        objects = [{"model": model, **vars(score), "margin": score.margin} for model, score in scores.items()]
+        print(json.dumps(objects))
         return
+    _print_translation_retrieval(scores, languages)
+
+
+def _print_translation_retrieval(scores: Mapping[str, TranslationRetrieval], languages: list[str]) -> None:
     from kdda.report.render import Table, to_markdown
 
-    header = ["model", f"{sides[0]} → {sides[1]}", f"{sides[1]} → {sides[0]}", "translations", "others", "margin"]
-    cells = {
-        model: (own.src_to_tgt, own.tgt_to_src, own.similarity, own.others, own.margin) for model, own in found.items()
-    }
-    rows = [[model, *(f"{value:.1f}" for value in own)] for model, own in cells.items()]
-    notes = ["Nearest texts that are the translation, and mean cosines, of mean last states; all in per cent."]
-    print(to_markdown(Table(f"{len(first):,} translations", header, rows, notes)))
+    src, tgt = languages
+    header = ["model", f"{src} → {tgt}", f"{tgt} → {src}", "translation cosine", "other cosine", "margin"]
+    rows, pairs = [], 0
+    for model, score in scores.items():
+        values = (score.src_to_tgt, score.tgt_to_src, score.translation_cosine, score.other_cosine, score.margin)
+        rows.append([model, *(f"{value:.1f}" for value in values)])
+        pairs = score.pairs
+    notes = [
+        f"{src} → {tgt}: accuracy, the share of {src} texts whose nearest {tgt} text is their translation. Cosines are "
+        "means over translations and over all other pairs. Mean-pooled last hidden states; all in per cent."
+    ]
+    print(to_markdown(Table(f"Translation retrieval, {pairs:,} pairs", header, rows, notes)))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""How near a text's vector is to its translation's: what a representation that two languages share is good for."""
+"""Translation retrieval: whether a text's nearest neighbour in another language is its translation."""
 
 from __future__ import annotations
 
@@ -13,75 +13,96 @@ from kdda.data.sources import Row
 from kdda.embeddings.encoder import EmbeddingModel
 from kdda.errors import KddaError
 
-AT_ONCE = 1024  # texts that are compared with all others together
+BATCH_SIZE = 1024  # source texts that are compared with all target texts together
 
 
 @dataclass(frozen=True)
 class TranslationRetrieval:
-    """How well translations find each other among all texts of the other side, in per cent.
+    """Scores of an embedding model on translation pairs, in per cent.
 
     Attributes:
-        src_to_tgt: share of the first side's texts whose nearest text of the second is their translation.
-        tgt_to_src: the reverse.
-        similarity: the mean cosine of translations.
-        others: the mean cosine of texts that are none; what is above it tells meanings apart.
+        pairs: number of translation pairs.
+        src_to_tgt: accuracy from source to target: the share of source texts whose nearest target text is their
+            translation.
+        tgt_to_src: accuracy from target to source.
+        translation_cosine: mean cosine of the pairs.
+        other_cosine: mean cosine of source and target texts that are not translations of each other.
     """
 
     pairs: int
     src_to_tgt: float
     tgt_to_src: float
-    similarity: float
-    others: float
+    translation_cosine: float
+    other_cosine: float
 
     @property
     def margin(self) -> float:
-        """By how much translations are more alike than other texts."""
-        return self.similarity - self.others
+        """Mean cosine of translations minus that of other texts."""
+        return self.translation_cosine - self.other_cosine
 
 
-def translation_retrieval(
-    embedding_model: EmbeddingModel, first: Sequence[str], second: Sequence[str]
+def evaluate_translation_retrieval(
+    embedding_model: EmbeddingModel, source: Sequence[str], target: Sequence[str]
 ) -> TranslationRetrieval:
-    """Hold each text's vector against those of all texts of the other side; row i of both sides says the same.
+    """Score an embedding model on translation pairs, by cosine and nearest neighbour in both directions.
 
     Source: the task of Artetxe, Schwenk, "Massively Multilingual Sentence Embeddings for Zero-Shot Cross-Lingual
     Transfer and Beyond", TACL 2019, §4.3, with the cosine alone.
+
+    Args:
+        source: texts of one language, each once.
+        target: their translations, in the same order.
     """
-    x, y = embedding_model.encode(first), embedding_model.encode(second)
-    together = float((x * y).sum(axis=1).mean(dtype=np.float64))
+    x = embedding_model.encode(source)
+    y = embedding_model.encode(target)
+    translations = float((x * y).sum(axis=1).mean(dtype=np.float64))
     count = len(x)
     everything = float(np.dot(x.sum(axis=0, dtype=np.float64), y.sum(axis=0, dtype=np.float64)))
-    others = (everything - count * together) / (count * (count - 1))
-    return TranslationRetrieval(count, _found(x, y), _found(y, x), 100 * together, 100 * others)
+    others = (everything - count * translations) / (count * (count - 1))
+    return TranslationRetrieval(
+        pairs=count,
+        src_to_tgt=_accuracy(x, y),
+        tgt_to_src=_accuracy(y, x),
+        translation_cosine=100 * translations,
+        other_cosine=100 * others,
+    )
 
 
 def translated_texts(rows: Sequence[Row], columns: tuple[str, str]) -> tuple[list[str], list[str]]:
-    """Both sides of a file of translations.
+    """The source and the target texts of a file of translation pairs.
+
+    Args:
+        rows: one pair a row.
+        columns: the column of the source texts and that of the target texts.
 
     Raises:
-        KddaError: a column that is missing or empty, a text that stands twice on its side, or fewer than two rows.
+        KddaError: a missing or empty column, a text that occurs twice in its column, or fewer than two rows.
     """
-    sides: tuple[list[str], list[str]] = ([], [])
-    for column, side in zip(columns, sides, strict=True):
-        seen: dict[str, Row] = {}
-        for row in rows:
-            text = row.values.get(column)
-            if not isinstance(text, str) or not text.strip():
-                has = ", ".join(row.values)
-                raise KddaError(f'{row.where}: no text in the column "{column}"; the row has {has}')
-            if text in seen:
-                raise KddaError(f"{row.where}: the same {column} as {seen[text].where}; its translation would be two")
-            seen[text] = row
-            side.append(text)
+    texts = (_column(rows, columns[0]), _column(rows, columns[1]))
     if len(rows) < 2:
-        raise KddaError(f"translations: found {len(rows)} rows, but a text must be told from another")
-    return sides
+        raise KddaError(f"translations: got {len(rows)} rows, expected two or more to compare a text with others")
+    return texts
 
 
-def _found(x: Float32[ndarray, "texts width"], y: Float32[ndarray, "texts width"]) -> float:
-    """Which share of x's texts has its own row of y as the nearest one, in per cent."""
-    hits = 0
-    for start in range(0, len(x), AT_ONCE):
-        nearest = (x[start : start + AT_ONCE] @ y.T).argmax(axis=1)
-        hits += int((nearest == np.arange(start, start + len(nearest))).sum())
-    return 100 * hits / len(x)
+def _column(rows: Sequence[Row], column: str) -> list[str]:
+    first_rows: dict[str, Row] = {}
+    for row in rows:
+        text = row.values.get(column)
+        if not isinstance(text, str) or not text.strip():
+            columns = ", ".join(row.values)
+            raise KddaError(f'{row.where}: no text in the column "{column}"; the row has {columns}')
+        if text in first_rows:
+            where = first_rows[text].where
+            raise KddaError(f"{row.where}: the same {column} as {where}; a text must have one translation")
+        first_rows[text] = row
+    return list(first_rows)
+
+
+def _accuracy(x: Float32[ndarray, "texts width"], y: Float32[ndarray, "texts width"]) -> float:
+    """The share of rows of x whose nearest row of y has the same index, in per cent."""
+    correct = 0
+    for start in range(0, len(x), BATCH_SIZE):
+        nearest = (x[start : start + BATCH_SIZE] @ y.T).argmax(axis=1)
+        expected = np.arange(start, start + len(nearest))
+        correct += int((nearest == expected).sum())
+    return 100 * correct / len(x)
