@@ -90,7 +90,7 @@ def test_no_row_that_is_scored_is_dropped_and_its_golds_stay() -> None:
 class First:
     """Reads the second word of whatever it is shown."""
 
-    def slices(self, pairs: Sequence[tuple[str, str]]) -> list[list[AnswerSpan]]:
+    def answer_spans(self, pairs: Sequence[tuple[str, str]]) -> list[list[AnswerSpan]]:
         found = [re.search(r"\w+ (\w+)", text) for _, text in pairs]
         return [[AnswerSpan(*own.span(1), 1.0)] if own else [] for own in found]
 
@@ -99,5 +99,5 @@ class First:
 def test_the_system_answers_with_slices_of_the_passage(asked: str, answer: str) -> None:
     own = ViReader(First(), chooser(1))
     assert isinstance(own, Reader)
-    ((found,),) = own.slices([(asked, RAW)])
+    ((found,),) = own.answer_spans([(asked, RAW)])
     assert RAW[found.start : found.end] == answer

@@ -1,4 +1,4 @@
-"""Reading: windows, targets, and answers that are slices of the raw text, to the character."""
+"""QuestionAnswering: windows, targets, and answers that are slices of the raw text, to the character."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -12,7 +12,7 @@ import torch
 from kdda.data.examples import GoldAnswer, Question
 from kdda.models.load import load_checkpoint
 from kdda.tasks.base import Features
-from kdda.tasks.qa import QA, AnswerSpan, Reading, oracle, token_span
+from kdda.tasks.qa import QA, AnswerSpan, QuestionAnswering, oracle, token_span
 from kdda.text.encode import Encoder
 from tests.conftest import make_tokenizer
 
@@ -37,7 +37,7 @@ def logits_for(features: Features, spans: list[tuple[int, int, float]]) -> Any:
     return SimpleNamespace(start_logits=starts, end_logits=ends)
 
 
-def answers(features: Features, spans: list[tuple[int, int, float]], task: Reading = QA) -> list[str]:
+def answers(features: Features, spans: list[tuple[int, int, float]], task: QuestionAnswering = QA) -> list[str]:
     found = task.candidates(logits_for(features, spans), features.windows)
     return [p.predicted for p in task.decode(features, found, [], "vi")]
 

@@ -32,9 +32,11 @@ class ViReader:
     predictor: Reader
     chooser: SentenceSelector
 
-    def slices(self, pairs: Sequence[tuple[str, str]]) -> list[list[AnswerSpan]]:
+    def answer_spans(self, pairs: Sequence[tuple[str, str]]) -> list[list[AnswerSpan]]:
         shortened = self.chooser.choose(pairs)
-        read = self.predictor.slices([(asked, own.text) for (asked, _), own in zip(pairs, shortened, strict=True)])
+        read = self.predictor.answer_spans(
+            [(asked, own.text) for (asked, _), own in zip(pairs, shortened, strict=True)]
+        )
         return [map_slices_to_passage(*pair) for pair in zip(read, shortened, strict=True)]
 
 

@@ -18,7 +18,7 @@ from kdda.models.load import load_checkpoint as load_checkpoint
 from kdda.tasks.base import Features, Prediction, Task
 from kdda.tasks.nli import LabelPrediction
 from kdda.tasks.qa import BEST as PAIRED
-from kdda.tasks.qa import AnswerPrediction, AnswerSpan, Reading
+from kdda.tasks.qa import AnswerPrediction, AnswerSpan, QuestionAnswering
 from kdda.tasks.registry import TASKS
 from kdda.text.batching import BATCH_TOKENS, buckets
 from kdda.text.check import check_text
@@ -131,17 +131,17 @@ class Predictor:
             features = self._features(examples)
             return self.task.decode(features, self._candidates(features), self.labels, language)
 
-    def slices(self, pairs: Sequence[tuple[str, str]]) -> list[list[AnswerSpan]]:
+    def answer_spans(self, pairs: Sequence[tuple[str, str]]) -> list[list[AnswerSpan]]:
         """The best slices of each context for its question, with scores that compare over contexts of one question.
 
         Raises:
             KddaError: a model that does not answer.
         """
         self.must_be("qa")
-        assert isinstance(self.task, Reading)
+        assert isinstance(self.task, QuestionAnswering)
         with self._one_at_a_time:
             features = self._features(_examples(pairs))
-            return self.task.slices(features, self._candidates(features))
+            return self.task.answer_spans(features, self._candidates(features))
 
     def _candidates(self, features: Features) -> list[Any]:
         found: list[Any] = [None] * len(features.windows)
@@ -203,11 +203,13 @@ def load(name: str | Path, *, no_answer: bool | None = None, precision: str = "a
     config = load_config(name)
     task = _task_of(config, name).with_settings(config.to_dict())
     check_outputs(config, name, task.name)
-    if no_answer is not None and isinstance(task, Reading):
+    if no_answer is not None and isinstance(task, QuestionAnswering):
         task = replace(task, no_answer=no_answer)
     labels = _labels(config, name) if task.labelled else []
     engine, tokenizer, segmenter = _open(name, task, in_bfloat16(precision))
-    task = replace(task, shown=1 + PAIRED) if isinstance(task, Reading) else task  # all of them, and no answer
+    task = (
+        replace(task, shown=1 + PAIRED) if isinstance(task, QuestionAnswering) else task
+    )  # all of them, and no answer
     return Predictor(name, engine, encoder_of_config(engine.config, tokenizer, segmenter), task, labels)
 
 

@@ -12,6 +12,6 @@ from kdda.tasks.qa import AnswerSpan
 class Reader(Protocol):
     """Finds answers in passages; `kdda.load` gives one."""
 
-    def slices(self, pairs: Sequence[tuple[str, str]]) -> list[list[AnswerSpan]]:
+    def answer_spans(self, pairs: Sequence[tuple[str, str]]) -> list[list[AnswerSpan]]:
         """The best slices of each passage for its question, best first; scores compare over passages of a question."""
         ...

@@ -66,7 +66,7 @@ def read_passages(
     """
     found = [retriever.search(question, max(count, more)) for question in questions]
     pairs = [(asked, hit.passage.text) for asked, hits in zip(questions, found, strict=True) for hit in hits[:count]]
-    read = iter(reader.slices(pairs) if pairs else [])
+    read = iter(reader.answer_spans(pairs) if pairs else [])
     return [[ReadPassage(hit, next(read) if at < count else []) for at, hit in enumerate(hits)] for hits in found]
 
 

@@ -63,7 +63,7 @@ class AnswerPrediction(Prediction):
 
 
 @dataclass(frozen=True)
-class Reading:
+class QuestionAnswering:
     """Questions on contexts.
 
     Args:
@@ -84,7 +84,7 @@ class Reading:
     def convert(self, schema: Schema) -> Convert:
         return questions(schema)
 
-    def fitted(self, examples: Iterable[Example]) -> Reading:
+    def fitted(self, examples: Iterable[Example]) -> QuestionAnswering:
         """Answers may be a half longer than the longest in training; none is an answer if training says so."""
         longest, unanswered = -1, False
         for example in examples:
@@ -97,7 +97,7 @@ class Reading:
     def settings(self) -> dict[str, Any]:
         return {LONGEST: self.longest, NO_ANSWER: self.no_answer}
 
-    def with_settings(self, config: Mapping[str, Any]) -> Reading:
+    def with_settings(self, config: Mapping[str, Any]) -> QuestionAnswering:
         own = int(config.get(LONGEST) or LIMIT), bool(config.get(NO_ANSWER, self.no_answer))
         return replace(self, longest=own[0], no_answer=own[1])
 
@@ -158,7 +158,7 @@ class Reading:
             )
         ]
 
-    def slices(self, features: Features, candidates: Sequence[Sequence[AnswerSpan]]) -> list[list[AnswerSpan]]:
+    def answer_spans(self, features: Features, candidates: Sequence[Sequence[AnswerSpan]]) -> list[list[AnswerSpan]]:
         """Each example's best slices, best first, whose scores compare over examples that ask the same question.
 
         Of a model that may answer with nothing they are what a slice scores above no answer.
@@ -276,4 +276,4 @@ def _softmax(scores: Sequence[float]) -> list[float]:
     return shares
 
 
-QA = Reading("qa")
+QA = QuestionAnswering("qa")
