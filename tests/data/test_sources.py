@@ -5,8 +5,9 @@ from typing import Literal
 
 import pytest
 
-from kdda.data.examples import Checked, Schema, labelled
+from kdda.data.examples import Checked, GoldAnswer, Question, Schema, labelled
 from kdda.data.examples import check_rows as check
+from kdda.data.questions import questions
 from kdda.data.sources import Row, Source, read_rows, sample
 from kdda.errors import KddaError
 
@@ -45,6 +46,36 @@ def test_jsonl_csv_tsv_and_json_give_the_same_rows(tmp_path: Path) -> None:
 def test_a_file_without_a_line_of_names_takes_them_from_the_recipe(tmp_path: Path) -> None:
     source = Source(file(tmp_path, "a.tsv", 'x "y\tb\tneutral\n').name, header=["premise", "hypothesis", "label"])
     assert check_rows(read_rows(source), SCHEMA)[0][0].texts == ('x "y', "b")
+
+
+def test_an_empty_line_inside_a_quoted_cell_is_part_of_the_cell(tmp_path: Path) -> None:
+    source = file(tmp_path, "a.csv", 'id,context,answer\na,"mèo ngủ\n\n  \ngà ngủ\n",ngủ\n')
+    assert read_rows(source)[0].values == {"id": "a", "context": "mèo ngủ\n\n  \ngà ngủ\n", "answer": "ngủ"}
+
+
+def test_line_ends_inside_a_quoted_cell_are_those_of_the_file(tmp_path: Path) -> None:
+    source = file(tmp_path, "a.csv", 'id,context\r\na,"mèo\r\n\r\ngà\nvịt"\r\nb,chó\r\n')
+    assert [row.values["context"] for row in read_rows(source)] == ["mèo\r\n\r\ngà\nvịt", "chó"]
+
+
+def test_an_answer_after_an_empty_line_of_its_context_is_placed_as_in_jsonl(tmp_path: Path) -> None:
+    table = file(tmp_path, "a.csv", 'question,context,answer\nCon gì?,"mèo ngủ\n\ngà ngủ",gà\n')
+    record = '{"question": "Con gì?", "context": "mèo ngủ\\n\\ngà ngủ", "answer": "gà"}\n'
+    for source in (table, file(tmp_path, "a.jsonl", record)):
+        example = check(read_rows(source), questions(Schema())).examples[0]
+        assert isinstance(example, Question) and example.answers == (GoldAnswer("gà", 9),)
+
+
+def test_a_record_is_named_by_the_line_of_the_file_where_it_begins(tmp_path: Path) -> None:
+    source = file(tmp_path, "a.csv", '\nid,context\n\n \na,"mèo\n\nngủ"\nb,gà\r\n\r\nc,vịt')
+    rows = read_rows(source)
+    assert [row.where.rpartition(":")[2] for row in rows] == ["5", "8", "10"]
+    assert [row.values["id"] for row in rows] == ["a", "b", "c"]
+
+
+def test_a_bad_record_after_blank_lines_is_refused_with_its_line(tmp_path: Path) -> None:
+    source = file(tmp_path, "a.csv", 'premise,hypothesis,label\n\n"a\n\nb",c,neutral\n\nd,e\n')
+    assert "a.csv:7: got 2 fields, expected 3 (premise, hypothesis, label)" in refused(source)
 
 
 def test_columns_and_label_names_are_mapped(tmp_path: Path) -> None:
@@ -87,9 +118,7 @@ def test_a_file_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> Non
 
 def test_a_broken_line_is_refused_with_its_number(tmp_path: Path) -> None:
     assert "a.jsonl:2: not JSON" in refused(file(tmp_path, "a.jsonl", GOOD + '{"premise": "a", \n'))
-    assert "a.tsv:2: found 2 fields, expected 3" in refused(
-        file(tmp_path, "a.tsv", "premise\thypothesis\tlabel\na\tb\n")
-    )
+    assert "a.tsv:2: got 2 fields, expected 3" in refused(file(tmp_path, "a.tsv", "premise\thypothesis\tlabel\na\tb\n"))
 
 
 def test_a_missing_file_says_how_sources_are_written(tmp_path: Path) -> None:

@@ -51,6 +51,9 @@ class Source:
     header: Sequence[str] | None = None
 
 
+Reader = Callable[[Path, Source], Iterator[Row]]
+
+
 def read_rows(source: Source) -> Sequence[Row]:
     """All rows of a source, unchecked but for the file's own syntax, kept on disk where they are many.
 
@@ -159,18 +162,51 @@ def _member(value: Any, key: str, where: str) -> list[Any]:
     return found
 
 
-def _delimited(delimiter: str, quoting: Literal[0, 3]) -> Callable[[Path, Source], Iterator[Row]]:
+def _delimited(delimiter: str, quoting: Literal[0, 3]) -> Reader:
     def read(path: Path, source: Source) -> Iterator[Row]:
-        lines = (line.replace("\r\n", "\n").removesuffix("\n") + "\n" for line in _lines(path) if line.strip())
-        reader = csv.reader(lines, delimiter=delimiter, quoting=quoting)
-        names = list(source.header) if source.header else next(reader, [])
-        for cells in reader:
-            where = f"{path}:{reader.line_num}"
+        lines = _RecordLines(_lines(path))
+        records = _records(lines, delimiter, quoting)
+        names = list(source.header) if source.header else next(records, [])
+        for cells in records:
+            where = f"{path}:{lines.begin}"
             if len(cells) != len(names):
-                raise KddaError(f"{where}: found {len(cells)} fields, expected {len(names)} ({', '.join(names)})")
-            yield Row(where, {name: cell.rstrip("\n") for name, cell in zip(names, cells, strict=True)})
+                raise KddaError(f"{where}: got {len(cells)} fields, expected {len(names)} ({', '.join(names)})")
+            yield Row(where, dict(zip(names, cells, strict=True)))
 
     return read
+
+
+def _records(lines: _RecordLines, delimiter: str, quoting: Literal[0, 3]) -> Iterator[list[str]]:
+    for cells in csv.reader(lines, delimiter=delimiter, quoting=quoting):
+        yield cells
+        lines.in_record = False
+
+
+class _RecordLines:
+    """Lines for `csv.reader`: those inside a quoted cell as they are, without the blank ones between records.
+
+    Attributes:
+        begin: number of the file's line in which the current record begins.
+        in_record: whether the reader has begun a record that it has not finished.
+    """
+
+    def __init__(self, lines: Iterator[str]):
+        self._lines = enumerate(lines, 1)
+        self.begin = 0
+        self.in_record = False
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        number, line = next(self._lines)
+        if self.in_record:
+            return line
+        while not line.strip():
+            number, line = next(self._lines)
+        self.begin = number
+        self.in_record = True
+        return line
 
 
 def _parquet(path: Path, source: Source) -> Iterator[Row]:
@@ -198,7 +234,7 @@ def _hub_rows(name: str) -> Iterator[Row]:
         yield Row(f"{name}, row {number}", dict(values))
 
 
-READERS: dict[str, Callable[[Path, Source], Iterator[Row]]] = {
+READERS: dict[str, Reader] = {
     ".jsonl": _jsonl,
     ".json": _json,
     ".csv": _delimited(",", csv.QUOTE_MINIMAL),
