@@ -18,6 +18,7 @@ class Given:
     """Vectors by text."""
 
     name = "given"
+    fingerprint = "given"
 
     def __init__(self, **vectors: tuple[float, float]):
         self.known = vectors

@@ -33,8 +33,8 @@ def make_index(folder: Path, settings: IndexSettings = PLAIN, **options: Any) ->
 class Letters:
     """Vectors of letters: an encoder without weights."""
 
-    def __init__(self, name: str = "letters"):
-        self.name = name
+    def __init__(self, name: str = "letters", fingerprint: str = "a"):
+        self.name, self.fingerprint = name, fingerprint
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         counts = np.array([[text.lower().count(chr(97 + i)) for i in range(26)] for text in texts], np.float32)

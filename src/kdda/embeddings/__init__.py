@@ -1,1 +1,1 @@
-"""Vectors of texts, and what they are good for."""
+"""Sentence embeddings, and their evaluation by translation retrieval."""

@@ -1,8 +1,9 @@
-"""Vectors of texts: the mean of an encoder's last states, of length 1."""
+"""Sentence embeddings: the mean of an encoder's last hidden states, of length 1."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,28 +12,39 @@ import torch
 from jaxtyping import Float32
 from numpy import ndarray
 
+from kdda.models.fingerprint import weights_fingerprint
 from kdda.models.load import Checkpoint, load_checkpoint
 from kdda.text.batching import BATCH_TOKENS, buckets
 from kdda.text.encode import Window, position_limit
 
+UNUSED_WEIGHTS = ("pooler",)  # not read here, and drawn at random where a checkpoint lacks them
+
 
 @runtime_checkable
 class EmbeddingModel(Protocol):
-    """What turns texts into vectors; an index remembers its name."""
+    """A model that turns texts into vectors; an index stores its name and fingerprint."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What the model is opened by: a folder, a Hub id or a mini model."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the weights: vectors of two models compare if it is the same."""
+        ...
 
     def encode(self, texts: Sequence[str]) -> Float32[ndarray, "texts width"]:
-        """A vector of length 1 a text, so that a product of two is their cosine."""
+        """One vector of length 1 for each text, so that the product of two is their cosine."""
         ...
 
 
 class MeanPoolingModel:
-    """A checkpoint's encoder, whatever its head: a student, a mini model, or any sentence encoder.
+    """The encoder of a checkpoint, whatever its head: a student, a mini model, or any sentence encoder.
 
-    The mean is over all tokens but padding, specials included, as sentence encoders take it; no prefix is put before a
-    text, since encoders differ in theirs. Longer texts than the model reads are cut, and counted in `encoder.counts`.
+    The mean is taken over all tokens but padding, special tokens included, as sentence encoders do. No prefix is put
+    before a text, since each encoder has its conventions. Texts longer than the model's limit are truncated, and
+    counted in `encoder.counts`.
     """
 
     def __init__(self, checkpoint: Checkpoint):
@@ -44,29 +56,40 @@ class MeanPoolingModel:
 
     @classmethod
     def load(cls, name: str, layers: int | None = None) -> MeanPoolingModel:
-        """A folder, a Hub id or a mini model; a folder is remembered by its whole path.
+        """Load a model's encoder.
 
         Args:
-            layers: keep this many, evenly spaced; all by default.
+            name: a folder, whose absolute path becomes the model's name; a Hub id; or a mini model.
+            layers: how many layers to keep, evenly spaced; all by default.
 
         Raises:
-            KddaError: no such model, or one of fewer layers.
+            KddaError: no such model, or one with fewer layers.
         """
-        return cls(load_checkpoint(str(Path(name).resolve()) if Path(name).is_dir() else name, layers=layers))
+        if Path(name).is_dir():
+            name = str(Path(name).resolve())
+        return cls(load_checkpoint(name, layers=layers))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of the weights that vectors depend on; computed once, in about a second for 100 million weights."""
+        return weights_fingerprint(self.model, ignore=UNUSED_WEIGHTS)
 
     def encode(self, texts: Sequence[str]) -> Float32[ndarray, "texts width"]:
-        out = np.zeros((len(texts), self.width), np.float32)
+        """One vector of length 1 for each text, in batches of similar length."""
+        vectors = np.zeros((len(texts), self.width), np.float32)
         windows = self.encoder.encode(texts)
         self.encoder.forget()
-        for chosen in buckets([len(window) for window in windows], BATCH_TOKENS):
-            out[chosen] = self._means([windows[i] for i in chosen])
-        return out
+        lengths = list(map(len, windows))
+        for rows in buckets(lengths, BATCH_TOKENS):
+            vectors[rows] = self._mean_states([windows[row] for row in rows])
+        return vectors
 
     @torch.inference_mode()
-    def _means(self, windows: Sequence[Window]) -> Float32[ndarray, "texts width"]:
-        inputs: dict[str, Any] = {name: ids.to(self.device) for name, ids in self.encoder.pad(windows).items()}
+    def _mean_states(self, windows: Sequence[Window]) -> Float32[ndarray, "texts width"]:
+        padded = self.encoder.pad(windows)
+        inputs: dict[str, Any] = {name: ids.to(self.device) for name, ids in padded.items()}
         states = self.model(**inputs).last_hidden_state.float()
-        real = inputs["attention_mask"].unsqueeze(-1)
-        means = (states * real).sum(1) / real.sum(1)
-        found: Float32[ndarray, "texts width"] = torch.nn.functional.normalize(means, dim=-1).cpu().numpy()
-        return found
+        mask = inputs["attention_mask"].unsqueeze(-1)
+        means = (states * mask).sum(1) / mask.sum(1)
+        vectors: Float32[ndarray, "texts width"] = torch.nn.functional.normalize(means, dim=-1).cpu().numpy()
+        return vectors

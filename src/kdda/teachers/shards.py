@@ -21,6 +21,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from kdda.errors import KddaError
+from kdda.models.fingerprint import bytes_of
 from kdda.runtime.files import whole_or_not
 
 AT_ONCE = 2**20  # bytes that are checked together
@@ -141,7 +142,3 @@ def _put(file: Any, tensors: CacheShard, name: str, first: int, rows: Tensor) ->
     own = tensors.entries[name]
     file.seek(tensors.begin + own["data_offsets"][0] + first * rows.shape[1] * rows.element_size())
     file.write(bytes_of(rows))
-
-
-def bytes_of(tensor: Tensor) -> memoryview:
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

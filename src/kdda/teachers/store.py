@@ -6,7 +6,6 @@ carries its checksum and the fingerprint of what made it, and gets its name only
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,9 +20,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from kdda.models.fingerprint import bytes_of, weights_fingerprint
 from kdda.runtime.files import whole_or_not
 from kdda.teachers import shards as blocks
-from kdda.teachers.shards import Answers, CacheShard, TeacherOutput, bytes_of
+from kdda.teachers.shards import Answers, CacheShard, TeacherOutput
 
 BLOCK_BYTES = 64 * 2**20
 
@@ -36,11 +36,7 @@ def cache_fingerprint(model: Any, read: str, order: Sequence[int]) -> str:
     Args:
         read: a digest of every window's tokens.
     """
-    digest = hashlib.sha256(repr((model.config.to_dict().get("model_type"), list(order), read)).encode())
-    for name, weight in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(bytes_of(weight))
-    return digest.hexdigest()[:24]
+    return weights_fingerprint(model, repr((model.config.to_dict().get("model_type"), list(order), read)))
 
 
 class CacheStore:
