@@ -16,7 +16,7 @@ from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
 
-from kdda.runs.folder import read_metrics
+from kdda.runs.events import read_metrics
 from kdda.training.checkpoints import last_whole_checkpoint
 from tests.conftest import LABELS, Bench, make_model, start
 from tests.heads import make_reader

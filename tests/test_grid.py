@@ -18,7 +18,7 @@ import yaml
 from safetensors.torch import load_file
 
 from kdda.recipe.load import load_recipe
-from kdda.runs.folder import read_metrics
+from kdda.runs.events import read_metrics
 from tests.conftest import Bench, make_model, start
 
 

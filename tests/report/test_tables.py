@@ -6,7 +6,8 @@ from kdda.report.render import Table, to_markdown
 from kdda.report.tables import (
     comparison,
 )
-from kdda.runs.folder import Run, read_metrics
+from kdda.runs.events import read_metrics
+from kdda.runs.folder import Run
 
 
 class Nli:

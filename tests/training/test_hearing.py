@@ -13,7 +13,7 @@ from kdda.losses.representations import Representations
 from kdda.models.hidden_states import check_attention_is_readable
 from kdda.models.load import Checkpoint, load_checkpoint
 from kdda.recipe.schema import Distill
-from kdda.runs.folder import read_metrics
+from kdda.runs.events import read_metrics
 from kdda.tasks.base import TextSpan
 from kdda.teachers.cache import TeacherCache
 from kdda.teachers.inputs import TeacherInputs

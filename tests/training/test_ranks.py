@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kdda.runs.folder import read_metrics
+from kdda.runs.events import read_metrics
 from tests.conftest import Bench, start
 
 

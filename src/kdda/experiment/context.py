@@ -25,7 +25,8 @@ from kdda.hub.card import Made, write_card
 from kdda.hub.licences import licence, warning_of
 from kdda.metrics.significance import Interval, over_examples
 from kdda.recipe.schema import Recipe, TeacherSpec
-from kdda.runs.folder import ENVIRONMENT, FAILURE, PREDICTIONS, RECIPE, is_complete, row_score
+from kdda.runs.folder import ENVIRONMENT, FAILURE, PREDICTIONS, RECIPE, is_complete
+from kdda.runs.predictions import prediction_line, row_score
 from kdda.runtime import distributed
 from kdda.runtime.files import write_whole
 from kdda.runtime.locks import alone, in_turn
@@ -161,7 +162,7 @@ class RunContext:
             found[language] = self.task.score(predictions, self.labels)
             student.log.write("final-test", language=language, **found[language])
             intervals[language] = interval_of(predictions)
-            lines += [json.dumps({"language": language, **asdict(p)}, ensure_ascii=False) + "\n" for p in predictions]
+            lines += [prediction_line(language, asdict(p)) for p in predictions]
         student.log.write("final-cost", peak_mb=round(peak_megabytes()))
         write_card(student.save(), self._made(cell), self.task.metric, intervals)
         write_whole(folder / PREDICTIONS, "".join(lines))

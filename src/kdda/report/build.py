@@ -18,7 +18,8 @@ from kdda.report.open_domain import find_systems, systems_tables
 from kdda.report.render import FORMS, Figure, Report, Table
 from kdda.report.selection import select_rates, teacher_check
 from kdda.report.tables import comparison, spread
-from kdda.runs.folder import METRICS, RECIPE, Run, find_runs, is_complete, is_system, row_scores
+from kdda.runs.folder import METRICS, RECIPE, Run, find_runs, is_complete, is_system
+from kdda.runs.predictions import row_scores
 
 SAME = ("task", "target", "labels", "data", "student", "training")  # what makes two runs one experiment
 

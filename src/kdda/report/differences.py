@@ -10,7 +10,8 @@ from statistics import fmean
 from kdda.metrics.significance import Interval, holm, over_examples, over_seeds
 from kdda.report.comparison import comparison_baselines
 from kdda.report.render import Table
-from kdda.runs.folder import Run, row_scores
+from kdda.runs.folder import Run
+from kdda.runs.predictions import row_scores
 
 
 @dataclass(frozen=True)

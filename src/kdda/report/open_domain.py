@@ -10,7 +10,8 @@ from typing import Any
 
 from kdda.report.render import Table
 from kdda.report.tables import spread
-from kdda.runs.folder import METRICS, PREDICTIONS, is_system, read_metrics
+from kdda.runs.events import read_metrics
+from kdda.runs.folder import METRICS, PREDICTIONS, is_system
 
 CLOSED, OPEN = "closed", "open"
 

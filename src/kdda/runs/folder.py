@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
 import yaml
 
 from kdda.errors import KddaError
 from kdda.recipe.renamed import old_names
+from kdda.runs.events import read_metrics
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where libyaml is there
 
@@ -24,9 +26,10 @@ PREDICTIONS = "predictions.jsonl"  # written last: a folder that has it is compl
 
 MODEL_FOLDER = "model"
 
-SYSTEMS = "systems"  # <OUT>/systems/<system>/seed-<n>: an arm's reader among all passages, not a run of training
+SYSTEMS = "systems"  # <OUT>/systems/<system>/seed-<n>: an arm's model in open-domain answering, not a training run
 
 FAILURE = "failure.txt"  # why a run did not finish, where it could still be written
+
 
 @dataclass(frozen=True)
 class Run:
@@ -54,62 +57,102 @@ class Run:
     events: list[dict[str, Any]] = field(default_factory=list)
 
     @property
+    def arm_settings(self) -> dict[str, Any]:
+        """What the recipe says of this run's arm."""
+        settings: dict[str, Any] = self.recipe.get("arms", {}).get(self.arm, {})
+        return settings
+
+    @property
     def is_distilled(self) -> bool:
-        """Whether teachers spoke to it."""
-        return self.recipe.get("arms", {}).get(self.arm, {}).get("distill", False) is not False
+        """Whether its student was distilled from teachers."""
+        return self.arm_settings.get("distill", False) is not False
 
     @property
     def configuration(self) -> tuple[Any, Any, Any]:
-        """What sets its student, training and rows apart from other arms'."""
-        own = self.recipe.get("arms", {}).get(self.arm, {})
-        return own.get("student"), own.get("training"), own.get("rows") or None
+        """The student, training and rows of its arm, where they are not the recipe's."""
+        settings = self.arm_settings
+        return settings.get("student"), settings.get("training"), settings.get("rows") or None
+
+    @property
+    def task_event(self) -> dict[str, Any]:
+        """What the run says of its task and its training data; empty for a run of an older kdda."""
+        for event in self.events:
+            if event["event"] == "task":
+                return event
+        return {}
 
     @property
     def teachers(self) -> dict[str, dict[str, Any]]:
-        """Who spoke to it, by language: scores on development rows, and a name that tells one model's rows apart."""
-        changes = self.recipe.get("arms", {}).get(self.arm, {}).get("teachers") or {}
-        found = {}
+        """The teachers it was distilled from, by language: their `final-teacher` events, and under `name` a name that
+        differs between two teachers made of one model.
+        """
+        teachers = {}
         for event in self.events:
             if event["event"] == "final-teacher":
                 language = event["language"]
-                spec = {**(self.recipe.get("teachers", {}).get(language) or {}), **(changes.get(language) or {})}
-                rows = f", {spec['rows']:,} rows" if spec.get("rows") else ""
-                found[language] = {**event, "name": _from_here(event["model"]) + rows}
-        return found
+                teachers[language] = {**event, "name": _path_from_here(event["model"]) + self._teacher_rows(language)}
+        return teachers
 
-def _from_here(model: str) -> str:
-    """A model's name; a folder below the working directory by its way from there."""
+    def _teacher_rows(self, language: str) -> str:
+        """The number of rows that a teacher was fine-tuned on, where the recipe sets it."""
+        shared = self.recipe.get("teachers", {}).get(language) or {}
+        changes = (self.arm_settings.get("teachers") or {}).get(language) or {}
+        rows = {**shared, **changes}.get("rows")
+        return f", {rows:,} rows" if rows else ""
+
+
+def _path_from_here(model: str) -> str:
+    """A model's name; of a folder below the working directory, its relative path."""
     path = Path(model)
-    below = path.is_absolute() and path.is_relative_to(Path.cwd())
-    return str(path.relative_to(Path.cwd())) if below else model
+    if path.is_absolute() and path.is_relative_to(Path.cwd()):
+        return str(path.relative_to(Path.cwd()))
+    return model
 
-class RowScore(NamedTuple):
-    """A test row's score, in per cent, the group it belongs to, and the row as it was written."""
-
-    score: float
-    group: str
-    row: dict[str, Any]
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The events of a metrics file; a last line cut by a kill is left out."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1] if line.endswith("}")]
 
 def is_complete(folder: Path) -> bool:
+    """Whether a run or system has finished: its predictions, which are written last, are there."""
     return (folder / PREDICTIONS).is_file()
 
+
+def is_system(folder: Path) -> bool:
+    """Whether a folder is that of an open-domain system, whose predictions no training has made."""
+    return folder.parent.parent.name == SYSTEMS
+
+
 def read_run(folder: Path) -> Run:
-    """A finished run from its folder, whose name ends in its seed."""
+    """A run from its folder, ``seed-<n>``, finished or not.
+
+    Raises:
+        KddaError: a recipe with a field that has another name now.
+    """
     events = read_metrics(folder / METRICS)
-    final = {kind: {e["language"]: e for e in events if e["event"] == f"final-{kind}"} for kind in ("test", "dev")}
-    seconds = float(max((e["seconds"] for e in events if not e["event"].startswith("final")), default=0))
-    seed = int(folder.name.removeprefix("seed-"))
     recipe = read_recipe(folder)
-    arm = next(iter(recipe.get("arms", {})), folder.parent.name)
-    rate = next(iter(recipe.get("learning_rates") or []), None)
-    environment = json.loads(_text(folder / ENVIRONMENT) or "{}")
-    return Run(folder, arm, seed, final["test"], final["dev"], seconds, rate, recipe, environment, events)
+    return Run(
+        folder=folder,
+        arm=next(iter(recipe.get("arms", {})), folder.parent.name),
+        seed=int(folder.name.removeprefix("seed-")),
+        test=_by_language(events, "final-test"),
+        dev=_by_language(events, "final-dev"),
+        seconds=_training_seconds(events),
+        learning_rate=next(iter(recipe.get("learning_rates") or []), None),
+        recipe=recipe,
+        environment=json.loads(_text(folder / ENVIRONMENT) or "{}"),
+        events=events,
+    )
+
+
+def _by_language(events: Iterable[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    return {event["language"]: event for event in events if event["event"] == kind}
+
+
+def _training_seconds(events: Iterable[dict[str, Any]]) -> float:
+    """Seconds at the last event of training; the events that follow are scoring's."""
+    seconds = 0.0
+    for event in events:
+        if not event["event"].startswith("final"):
+            seconds = max(seconds, float(event["seconds"]))
+    return seconds
+
 
 def read_recipe(folder: Path) -> dict[str, Any]:
     """A run folder's recipe; empty where there is none.
@@ -119,30 +162,41 @@ def read_recipe(folder: Path) -> dict[str, Any]:
     """
     path = folder / RECIPE
     recipe: dict[str, Any] = yaml.load(_text(path), Loader=LOADER) or {}
-    old = list(old_names(recipe))
-    if old:
-        messages = "; ".join(name.message for name in old)
-        raise KddaError(f"{path} was written by an older kdda: {messages}; rename these fields there, or run it again")
+    messages = [name.message for name in old_names(recipe)]
+    if messages:
+        raise KddaError(
+            f"{path} was written by an older kdda: {'; '.join(messages)}; rename these fields there, or run it again"
+        )
     return recipe
 
-
-def row_score(row: Mapping[str, Any]) -> float:
-    """A prediction's own score, in per cent: F1 of an answer, or whether a label is right."""
-    return 100.0 * float(row["f1"] if "f1" in row else row["gold"] == row["predicted"])
-
-def row_scores(run: Run, language: str) -> dict[str, RowScore]:
-    """Every test row's own score by id: F1 of an answer, or whether a label is right."""
-    rows = (json.loads(line) for line in _text(run.folder / PREDICTIONS).split("\n") if line)
-    return {row["id"]: RowScore(row_score(row), row["group"], row) for row in rows if row["language"] == language}
 
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
-def is_system(folder: Path) -> bool:
-    """Whether a folder is that of a system, whose predictions no training has made."""
-    return folder.parent.parent.name == SYSTEMS
 
 def find_runs(folder: Path) -> list[Run]:
-    """All finished runs below a folder, ordered by arm and seed."""
-    done = [path.parent for path in sorted(folder.rglob(PREDICTIONS)) if not is_system(path.parent)]
-    return sorted((read_run(path) for path in done), key=lambda run: (run.arm, run.seed))
+    """All finished runs below a folder, ordered by arm and seed.
+
+    Raises:
+        KddaError: recipes with fields that have other names now; every such folder is named.
+    """
+    runs: list[Run] = []
+    refused: dict[Path, KddaError] = {}
+    for path in sorted(folder.rglob(PREDICTIONS)):
+        if not is_system(path.parent):
+            try:
+                runs.append(read_run(path.parent))
+            except KddaError as error:
+                refused[path.parent] = error
+    if refused:
+        raise _refusal(refused)
+    return sorted(runs, key=lambda run: (run.arm, run.seed))
+
+
+def _refusal(refused: Mapping[Path, KddaError]) -> KddaError:
+    """One error for several folders: the first in full, the others by name."""
+    first, *others = refused
+    message = str(refused[first])
+    if others:
+        message += f"; the same holds for {', '.join(map(str, others))}"
+    return KddaError(message)

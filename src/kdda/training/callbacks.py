@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import threading
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from kdda.runs.folder import read_metrics
+from kdda.runs.events import event_line, read_metrics
 from kdda.runtime import distributed
 from kdda.runtime.files import write_whole
 
@@ -35,7 +34,7 @@ class MetricsLog:
         self.before = max((event["seconds"] for event in kept), default=0.0)
         self.started = time.monotonic()
         if distributed.is_main_process():
-            write_whole(path, "".join(_line(event) for event in kept))
+            write_whole(path, "".join(event_line(event) for event in kept))
 
     @property
     def seconds(self) -> float:
@@ -44,11 +43,7 @@ class MetricsLog:
     def write(self, event: str, **values: Any) -> None:
         if distributed.is_main_process():
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(_line({"event": event, **values, "seconds": round(self.seconds, 2)}))
-
-
-def _line(event: dict[str, Any]) -> str:
-    return json.dumps(event, ensure_ascii=False) + "\n"
+                file.write(event_line({"event": event, **values, "seconds": round(self.seconds, 2)}))
 
 
 class ProgressBar(TrainerCallback):  # type: ignore[misc]
