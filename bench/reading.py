@@ -26,13 +26,13 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from kdda.data.examples import Example, Schema, check_rows  # noqa: E402
-from kdda.data.questions import questions  # noqa: E402
+from kdda.data.questions import question_converter  # noqa: E402
 from kdda.data.sources import Source, read_rows  # noqa: E402
 from kdda.models.load import load_checkpoint  # noqa: E402
 from kdda.tasks.base import Features  # noqa: E402
 from kdda.tasks.qa import QA  # noqa: E402
 from kdda.text.encode import Encoder  # noqa: E402
-from kdda.text.segment import _segment, joined  # noqa: E402
+from kdda.text.segment import _segment, segmented_text  # noqa: E402
 from tests.text.phobert import make_phobert_tokenizer  # noqa: E402
 
 MARKERS = ("<!-- bench:start -->", "<!-- bench:end -->")
@@ -41,7 +41,7 @@ REPEATS = 3
 
 def corpus(language: str) -> Sequence[Example]:
     rows = read_rows(Source(f"embedded:reading/{language}/train"))
-    return check_rows(rows, questions(Schema())).examples
+    return check_rows(rows, question_converter(Schema())).examples
 
 
 def rate(run: Callable[[], int]) -> float:
@@ -85,7 +85,7 @@ def measure() -> list[tuple[str, float]]:
     vi, en = corpus("vi"), corpus("en")
     multilingual, english = load_checkpoint("mini/multilingual", layers=1), load_checkpoint("mini/english")
     with tempfile.TemporaryDirectory() as folder:
-        sentences = [joined(context, "vi").text for context in {example.group for example in vi}]
+        sentences = [segmented_text(context, "vi").text for context in {example.group for example in vi}]
         phobert = make_phobert_tokenizer(Path(folder), sentences)
         short, long = partial(multilingual.encoder, 128, 32), partial(multilingual.encoder, 256)
         return [

@@ -27,7 +27,7 @@ from turns import peak_megabytes
 
 import kdda
 from kdda.data.examples import Question, Schema, check_rows
-from kdda.data.questions import questions
+from kdda.data.questions import question_converter
 from kdda.data.sources import Source, read_rows
 from kdda.embeddings.encoder import MeanPoolingModel
 from kdda.retrieval.index import Index, IndexSettings, Writer
@@ -51,7 +51,7 @@ class Found(NamedTuple):
 
 def rows_of(names: Sequence[str]) -> list[Question]:
     """All questions of some sources."""
-    found = (check_rows(read_rows(Source(name)), questions(Schema())).examples for name in names)
+    found = (check_rows(read_rows(Source(name)), question_converter(Schema())).examples for name in names)
     return [row for rows in found for row in rows if isinstance(row, Question)]
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 
 from kdda.data.sources import EMBEDDED
 from kdda.models.mini.vietnamese import WORDS
-from kdda.text.segment import joined
+from kdda.text.segment import segmented_text
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             for field in ("premise", "hypothesis"):
-                found.update(word for word in joined(row[field], "vi").text.split() if "_" in word)
+                found.update(word for word in segmented_text(row[field], "vi").text.split() if "_" in word)
     kept = sorted((word for word, count in found.items() if count >= 2), key=lambda word: (-found[word], word))
     WORDS.write_text("\n".join(kept) + "\n", encoding="utf-8")
     print(f"{len(kept)} of {len(found)} words in {WORDS}")

@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from kdda.data.examples import Checked, GoldAnswer, Question, Schema, check_rows
-from kdda.data.questions import questions
+from kdda.data.examples import CheckedRows, GoldAnswer, Question, Schema, check_rows
+from kdda.data.questions import question_converter
 from kdda.data.sources import Source, read_rows
 from kdda.errors import KddaError
 
 CONTEXT = "Sông Hồng chảy qua Hà Nội. Hà Nội là thủ đô."
 
 
-def read(folder: Path, rows: list[dict[str, Any]], schema: Schema | None = None) -> Checked:
+def read(folder: Path, rows: list[dict[str, Any]], schema: Schema | None = None) -> CheckedRows:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return check_rows(read_rows(Source(str(path))), questions(schema or Schema()))
+    return check_rows(read_rows(Source(str(path))), question_converter(schema or Schema()))
 
 
 def row(text: str = "Hà Nội", start: int | None = 19, **changes: Any) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def row(text: str = "Hà Nội", start: int | None = 19, **changes: Any) -> dict
     return {"id": "q", "question": "Ở đâu?", "context": CONTEXT, "answers": [answer], **changes}
 
 
-def golds(found: Checked) -> tuple[GoldAnswer, ...]:
+def golds(found: CheckedRows) -> tuple[GoldAnswer, ...]:
     example = found.examples[0]
     assert isinstance(example, Question)
     return example.answers
@@ -55,7 +55,7 @@ def test_squads_files_are_read_one_row_a_question(tmp_path: Path) -> None:
     qas = [{"id": "1", "question": "a?", "answers": [{"text": "Hà Nội", "answer_start": 19}]}]
     qas += [{"id": "2", "question": "b?", "is_impossible": True, "answers": []}]
     path.write_text(json.dumps(squad(*qas)), encoding="utf-8")
-    found = check_rows(read_rows(Source(str(path))), questions(Schema())).examples
+    found = check_rows(read_rows(Source(str(path))), question_converter(Schema())).examples
     assert [e.id for e in found] == ["1", "2"] and found[0].group == CONTEXT
     assert isinstance(found[1], Question) and found[1].answers == ()
 

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from kdda.data.examples import Question, Schema, check_rows
-from kdda.data.questions import questions
+from kdda.data.questions import question_converter
 from kdda.data.sources import Source, read_rows
 from kdda.metrics.answers import answer_f1, best_over_golds, human_score
 
@@ -19,7 +19,7 @@ FUNCTION_WORDS = frozenset(FUNCTION.split())
 
 
 def rows(language: str, split: str) -> list[Question]:
-    found = check_rows(read_rows(Source(f"embedded:reading/{language}/{split}")), questions(Schema()))
+    found = check_rows(read_rows(Source(f"embedded:reading/{language}/{split}")), question_converter(Schema()))
     assert not found.skipped and not found.repaired
     return [cast(Question, example) for example in found.examples]
 

@@ -5,9 +5,9 @@ from typing import Literal
 
 import pytest
 
-from kdda.data.examples import Checked, GoldAnswer, Question, Schema, labelled
+from kdda.data.examples import CheckedRows, GoldAnswer, Question, Schema, labelled_converter
 from kdda.data.examples import check_rows as check
-from kdda.data.questions import questions
+from kdda.data.questions import question_converter
 from kdda.data.sources import Row, Source, read_rows, sample
 from kdda.errors import KddaError
 
@@ -21,8 +21,8 @@ def file(folder: Path, name: str, text: str, encoding: str = "utf-8") -> Source:
     return Source(str(folder / name))
 
 
-def check_rows(rows: list[Row], schema: Schema, on_bad_row: Literal["raise", "skip"] = "raise") -> Checked:
-    return check(rows, labelled(("premise", "hypothesis"), schema), on_bad_row)
+def check_rows(rows: list[Row], schema: Schema, on_bad_row: Literal["raise", "skip"] = "raise") -> CheckedRows:
+    return check(rows, labelled_converter(("premise", "hypothesis"), schema), on_bad_row)
 
 
 def refused(source: Source, schema: Schema = SCHEMA) -> str:
@@ -62,7 +62,7 @@ def test_an_answer_after_an_empty_line_of_its_context_is_placed_as_in_jsonl(tmp_
     table = file(tmp_path, "a.csv", 'question,context,answer\nCon gì?,"mèo ngủ\n\ngà ngủ",gà\n')
     record = '{"question": "Con gì?", "context": "mèo ngủ\\n\\ngà ngủ", "answer": "gà"}\n'
     for source in (table, file(tmp_path, "a.jsonl", record)):
-        example = check(read_rows(source), questions(Schema())).examples[0]
+        example = check(read_rows(source), question_converter(Schema())).examples[0]
         assert isinstance(example, Question) and example.answers == (GoldAnswer("gà", 9),)
 
 

@@ -8,13 +8,15 @@ from zlib import crc32
 
 import pytest
 
-from kdda.data.examples import Schema, check_rows, labelled
+from kdda.data.examples import Schema, check_rows, labelled_converter
 from kdda.data.sources import Row, Source, read_rows, sample
 from kdda.errors import KddaError
-from kdda.runtime.disk_sequence import BYTES, KEPT, ROWS, DiskSequence
+from kdda.runtime.disk_sequence import BYTES_PER_BATCH, CACHED_BATCHES, ROWS_PER_BATCH, DiskSequence
 
 
-@pytest.mark.parametrize("count", [0, 1, ROWS - 1, ROWS, ROWS + 1, 10 * ROWS + 7])
+@pytest.mark.parametrize(
+    "count", [0, 1, ROWS_PER_BATCH - 1, ROWS_PER_BATCH, ROWS_PER_BATCH + 1, 10 * ROWS_PER_BATCH + 7]
+)
 def test_items_come_back_in_their_order_and_by_number(count: int) -> None:
     items = [(i, "x" * (i % 7), "\ud800") for i in range(count)]
     found = DiskSequence(iter(items))
@@ -27,15 +29,15 @@ def test_items_come_back_in_their_order_and_by_number(count: int) -> None:
 
 
 def test_large_items_fill_a_batch_sooner() -> None:
-    items = [bytes([i]) * (BYTES // 3) for i in range(20)]
+    items = [bytes([i]) * (BYTES_PER_BATCH // 3) for i in range(20)]
     found = DiskSequence(items)
     assert list(found) == items and found[17] == items[17]
     assert len(found._starts) > 5
 
 
 def test_no_more_batches_stay_in_memory_than_are_said() -> None:
-    found = DiskSequence(range(ROWS * (KEPT + 20)))
-    assert sum(found) == sum(range(len(found))) and len(found._batches) == KEPT
+    found = DiskSequence(range(ROWS_PER_BATCH * (CACHED_BATCHES + 20)))
+    assert sum(found) == sum(range(len(found))) and len(found._batches) == CACHED_BATCHES
 
 
 def test_a_spilled_sequence_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +69,7 @@ def test_a_sample_is_what_random_sample_draws_of_a_list(tmp_path: Path) -> None:
 def test_repeated_ids_are_numbered_in_their_order_however_many_there_are() -> None:
     names = [f"q{i % 300}" for i in range(1000)]
     rows = [Row(f"f:{i}", {"id": name, "a": "x", "label": "l"}) for i, name in enumerate(names)]
-    found = check_rows(rows, labelled(["a"], Schema(("l",))))
+    found = check_rows(rows, labelled_converter(["a"], Schema(("l",))))
     times: dict[str, int] = {}
     want = []
     for name in names:

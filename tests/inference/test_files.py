@@ -92,7 +92,7 @@ BAD = [
     (b'{"question": "cat", "contxt": "dog"}', 'no field "context" — did you mean "contxt"'),
     (b'{"question": "cat", "context": 5}', '"context": found 5, expected text'),
     (b'{"question": "  ", "context": "dog"}', '"question" is empty'),
-    (b'{"question": "\\ud800", "context": "dog"}', "half a character"),
+    (b'{"question": "\\ud800", "context": "dog"}', "an unpaired surrogate"),
     (b"[" * 100_000, "not a row"),
     (b'{"id": ' + b"9" * 5000 + b', "question": "cat", "context": "dog"}', "not a row"),
 ]

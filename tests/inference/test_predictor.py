@@ -146,7 +146,7 @@ def test_any_script_can_be_read(reader: Predictor, judge: Predictor, text: str) 
     [
         ("", "cat", "question is empty"),
         ("cat", " \n", "context is empty"),
-        ("cat", "\ud83d dog", "half a character"),
+        ("cat", "\ud83d dog", "an unpaired surrogate"),
         (["cat", "dog"], ["cat"], "lists of 2 and 1"),
         (["cat", " "], "cat", "question 1 is empty"),
     ],

@@ -6,12 +6,12 @@ from collections import Counter
 
 import pytest
 
-from kdda.metrics.answers import answer_f1, best_over_golds, exact_match, human_score, normalized
+from kdda.metrics.answers import answer_f1, best_over_golds, exact_match, human_score, normalize_answer
 
 
 def test_vietnamese_keeps_what_english_drops() -> None:
-    assert normalized("An ninh, the!", "vi") == "an ninh the"
-    assert normalized("An ninh, the!", "en") == "ninh"
+    assert normalize_answer("An ninh, the!", "vi") == "an ninh the"
+    assert normalize_answer("An ninh, the!", "en") == "ninh"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from kdda.errors import KddaError
-from kdda.metrics.significance import holm, over_examples, over_seeds
+from kdda.metrics.significance import bootstrap_interval, holm, seed_interval
 from kdda.report.build import report, write_report
 from kdda.report.differences import differences
 from kdda.report.render import Table
@@ -318,7 +318,7 @@ def test_weights_are_drawn_of_arms_that_differ_in_nothing_else(tmp_path: Path) -
 def test_bootstrap_intervals_are_those_of_the_normal_case() -> None:
     chance = random.Random(0)
     values = [chance.gauss(1.0, 10.0) for _ in range(2000)]
-    found = over_examples(values, [str(i) for i in range(2000)])
+    found = bootstrap_interval(values, [str(i) for i in range(2000)])
     mean, error = sum(values) / 2000, 10.0 / 2000**0.5
     assert found.low == pytest.approx(mean - 1.96 * error, abs=0.1)
     assert found.high == pytest.approx(mean + 1.96 * error, abs=0.1)
@@ -327,16 +327,16 @@ def test_bootstrap_intervals_are_those_of_the_normal_case() -> None:
 def test_rows_that_move_together_widen_the_interval() -> None:
     chance = random.Random(0)
     values = [value for _ in range(100) for value in [chance.gauss(0, 1)] * 5]
-    apart, tied = (over_examples(values, [str(i // size) for i in range(500)]) for size in (1, 5))
+    apart, tied = (bootstrap_interval(values, [str(i // size) for i in range(500)]) for size in (1, 5))
     assert tied.high - tied.low > 1.8 * (apart.high - apart.low)
 
 
 def test_the_t_interval_is_the_textbooks() -> None:
-    found = over_seeds([1.0, 2.0, 3.0, 4.0])
+    found = seed_interval([1.0, 2.0, 3.0, 4.0])
     assert found is not None and found.low == pytest.approx(2.5 - 3.1824 * 0.6455, abs=1e-3)
-    assert over_seeds([1.0]) is None
-    assert over_seeds([1.1, 1.1]) is None
-    assert over_seeds([0.0, 0.0]) == (0.0, 0.0, 0.0, 1.0)
+    assert seed_interval([1.0]) is None
+    assert seed_interval([1.1, 1.1]) is None
+    assert seed_interval([0.0, 0.0]) == (0.0, 0.0, 0.0, 1.0)
 
 
 def test_holms_adjustment_never_falls_below_the_p_value() -> None:

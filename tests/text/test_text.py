@@ -12,7 +12,7 @@ from kdda.data.sources import Source, read_rows
 from kdda.errors import KddaError
 from kdda.models.load import load_checkpoint
 from kdda.text.encode import Encoder, position_limit, used_ids
-from kdda.text.segment import joined, segment
+from kdda.text.segment import segment, segmented_text
 from tests.conftest import make_tokenizer
 from tests.text.phobert import make_phobert_tokenizer
 
@@ -22,7 +22,7 @@ ODD = st.text(alphabet=st.sampled_from("aăbcđ àệ.,!?😀\t\n\u200b\u0301１
 @pytest.fixture(scope="module")
 def phobert(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PhobertTokenizer]:
     rows = read_rows(Source("embedded:nli/vi/dev"))
-    sentences = [joined(row.values["premise"], "vi").text for row in rows]
+    sentences = [segmented_text(row.values["premise"], "vi").text for row in rows]
     yield make_phobert_tokenizer(tmp_path_factory.mktemp("phobert"), sentences)
 
 
@@ -35,11 +35,11 @@ def spans(encoder: Encoder, text: str) -> list[str]:
 def test_vietnamese_words_are_spans_of_the_raw_text() -> None:
     text = "Hà Nội là thủ đô của Việt Nam."
     assert [text[a:b] for a, b in segment(text, "vi")] == ["Hà Nội", "là", "thủ đô", "của", "Việt Nam", "."]
-    assert joined(text, "vi").text == "Hà_Nội là thủ_đô của Việt_Nam ."
+    assert segmented_text(text, "vi").text == "Hà_Nội là thủ_đô của Việt_Nam ."
 
 
 def test_old_spelling_is_kept() -> None:
-    assert "hoá" in joined("Việc hoá trang", "vi").text
+    assert "hoá" in segmented_text("Việc hoá trang", "vi").text
 
 
 @settings(max_examples=40, deadline=None)
@@ -64,7 +64,9 @@ def test_phoberts_ids_are_the_reference_tokenizers_word_by_word(phobert: Phobert
     for row in read_rows(Source("embedded:nli/vi/test"))[:60]:
         pair = row.values["premise"], row.values["hypothesis"]
         (window,) = encoder.encode([pair[0]], [pair[1]])
-        assert window.ids == phobert(joined(pair[0], "vi").text, joined(pair[1], "vi").text)["input_ids"]
+        assert (
+            window.ids == phobert(segmented_text(pair[0], "vi").text, segmented_text(pair[1], "vi").text)["input_ids"]
+        )
 
 
 def test_phoberts_pieces_stand_for_slices_of_the_raw_text(phobert: PhobertTokenizer) -> None:
@@ -79,7 +81,7 @@ def test_fast_tokenizers_give_the_ids_of_their_own_call(name: str) -> None:
     pairs = [("Ông Kiên ghé bảo tàng hôm qua.", "Bảo tàng mở cửa."), ("The well-known café", "isn't 1,000 km off")]
     for first, second in pairs:
         (window,) = encoder.encode([first], [second])
-        own = checkpoint.tokenizer(*(joined(text, checkpoint.segmenter).text for text in (first, second)))
+        own = checkpoint.tokenizer(*(segmented_text(text, checkpoint.segmenter).text for text in (first, second)))
         assert window.ids == own["input_ids"]
         if "token_type_ids" in own:
             assert window.types == own["token_type_ids"]
@@ -114,7 +116,7 @@ def test_what_is_too_long_is_cut_and_counted() -> None:
     encoder = Encoder(make_tokenizer(), max_length=6)
     rows = encoder.encode(["cat", "cat dog hen fish runs"], ["dog", "hen"])
     assert [len(row) for row in rows] == [5, 6]
-    assert encoder.counts["texts cut at 6 tokens"] == 1
+    assert encoder.counts["texts truncated at 6 tokens"] == 1
     assert rows[1].types[-2:] == [1, 1]  # the longer text was cut, not the hypothesis
 
 
@@ -136,7 +138,7 @@ def test_windows_of_a_span_read_that_span_alone() -> None:
 def test_a_question_longer_than_half_a_window_is_cut_and_counted() -> None:
     encoder = Encoder(make_tokenizer(), max_length=11, overlap=0)
     windows = encoder.windows(("cat " * 20, "dog hen fish runs very"))
-    assert encoder.counts["questions cut"] == 1
+    assert encoder.counts["questions truncated"] == 1
     assert [window.ranges[0] for window in windows] == [(0, 4)] * 2
 
 

@@ -63,7 +63,7 @@ def peak(source: Source, name: str) -> int:
 
 def growth() -> dict[str, float]:
     """Bytes a row, with what is kept for speed cut down: it would hold all of so few rows."""
-    spill.KEPT, encode.KNOWN, windows.CHUNK = 2, 0, 100
+    spill.CACHED_BATCHES, encode.CACHED_TOKENS, windows.CHUNK = 2, 0, 100
     found = {}
     with tempfile.TemporaryDirectory() as name:
         for task in TASKS:

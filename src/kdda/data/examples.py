@@ -17,7 +17,7 @@ from kdda.data.sources import Row
 from kdda.errors import KddaError, did_you_mean
 from kdda.runtime.disk_sequence import DiskSequence
 
-SHOWN = 5  # bad rows named in a message before "and … more"
+NAMED_ROWS = 5  # bad rows named in a message before "and … more"
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Labelled(Example):
+class LabelledExample(Example):
     """An example of a classification task, with its label's name."""
 
     label: str
@@ -68,7 +68,7 @@ class Schema:
         return self.columns.get(name, name)
 
 
-class Checked(NamedTuple):
+class CheckedRows(NamedTuple):
     """The examples of the good rows, and how many rows were left out or repaired, by reason."""
 
     examples: Sequence[Example]
@@ -84,10 +84,12 @@ class DroppedError(Exception):
     """A row that is left out and counted, such as one whose label the recipe drops."""
 
 
-Convert = Callable[[Row, Counter[str]], Example]
+RowConverter = Callable[[Row, Counter[str]], Example]
 
 
-def check_rows(rows: Iterable[Row], convert: Convert, on_bad_row: Literal["raise", "skip"] = "raise") -> Checked:
+def check_rows(
+    rows: Iterable[Row], convert: RowConverter, on_bad_row: Literal["raise", "skip"] = "raise"
+) -> CheckedRows:
     """Examples of all good rows, kept on disk where they are many.
 
     Args:
@@ -102,13 +104,13 @@ def check_rows(rows: Iterable[Row], convert: Convert, on_bad_row: Literal["raise
         raise KddaError(check.summary())
     if not examples:
         raise KddaError(f"no rows left: {dict(check.skipped)}" if check.rows else "no rows: the source is empty")
-    return Checked(check.numbered(examples), check.skipped, check.repaired)
+    return CheckedRows(check.numbered(examples), check.skipped, check.repaired)
 
 
 class _Check:
     """Rows on their way to examples: what is counted of them, and a number of 8 bytes for each one's id."""
 
-    def __init__(self, convert: Convert):
+    def __init__(self, convert: RowConverter):
         self.convert = convert
         self.skipped: Counter[str] = Counter()
         self.repaired: Counter[str] = Counter()
@@ -125,7 +127,7 @@ class _Check:
                 self.skipped[str(dropped)] += 1
             except BadRowError as error:
                 self.skipped["bad row"] += 1
-                if len(self.bad) < SHOWN:
+                if len(self.bad) < NAMED_ROWS:
                     self.bad.append(f"{row.where}: {error}")
             else:
                 self.ids.append(_number_of(example.id))
@@ -133,7 +135,7 @@ class _Check:
 
     def summary(self) -> str:
         count = self.skipped["bad row"]
-        more = f"\n  … and {count - SHOWN} more" if count > SHOWN else ""
+        more = f"\n  … and {count - NAMED_ROWS} more" if count > NAMED_ROWS else ""
         shown = "\n  ".join(self.bad)
         return f"{count} of {self.rows} rows are bad (on_bad_row: skip leaves them out):\n  {shown}{more}"
 
@@ -170,13 +172,13 @@ def _times(names: UInt64[ndarray, "_"]) -> Int32[ndarray, "_"] | None:
     return times
 
 
-def labelled(fields: Sequence[str], schema: Schema) -> Convert:
+def labelled_converter(fields: Sequence[str], schema: Schema) -> RowConverter:
     """Rows of a classification task over these text fields."""
 
-    def convert(row: Row, repaired: Counter[str]) -> Labelled:
+    def convert(row: Row, repaired: Counter[str]) -> LabelledExample:
         label = _label(row, schema)
         texts = tuple(text_of(row, schema.column(name)) for name in fields)
-        return Labelled(str(row.values.get("id", row.where)), texts, texts[0], label)
+        return LabelledExample(str(row.values.get("id", row.where)), texts, texts[0], label)
 
     return convert
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from kdda.data.examples import (
     BadRowError,
-    Convert,
     DroppedError,
     GoldAnswer,
     Question,
+    RowConverter,
     Schema,
     raw_text,
     text_of,
@@ -25,7 +25,7 @@ UNPLACED = -1  # a row that does not say where its answer is
 Claim = tuple[str, int]  # an answer's text, and where the row says it begins
 
 
-def questions(schema: Schema) -> Convert:
+def question_converter(schema: Schema) -> RowConverter:
     """Rows with `question`, `context` and `answers`, in any of the usual forms.
 
     `answers` is a list of ``{"text", "answer_start"}`` (SQuAD's files), ``{"text": […], "answer_start": […]}`` (the
@@ -37,7 +37,7 @@ def questions(schema: Schema) -> Convert:
         question = text_of(row, schema.column("question"))
         context = raw_text(row, schema.column("context"))
         claims = _claims(row, schema)
-        answers = [found for text, start in claims if (found := place(text, start, context, repaired))]
+        answers = [found for text, start in claims if (found := place_answer(text, start, context, repaired))]
         if claims and not answers:
             raise DroppedError("answer not in its context")
         return Question(str(row.values.get("id", row.where)), (question, context), context, tuple(answers))
@@ -45,7 +45,7 @@ def questions(schema: Schema) -> Convert:
     return convert
 
 
-def place(text: str, start: int, context: str, repaired: Counter[str]) -> GoldAnswer | None:
+def place_answer(text: str, start: int, context: str, repaired: Counter[str]) -> GoldAnswer | None:
     """The answer as a slice of its context; where it is not at `start`, the nearest place that reads the same.
 
     White space may differ; then the answer is what the context has. None if it is nowhere.

@@ -78,7 +78,7 @@ class MeanPoolingModel:
         """One vector of length 1 for each text, in batches of similar length."""
         vectors = np.zeros((len(texts), self.width), np.float32)
         windows = self.encoder.encode(texts)
-        self.encoder.forget()
+        self.encoder.clear_cache()
         lengths = list(map(len, windows))
         for rows in buckets(lengths, BATCH_TOKENS):
             vectors[rows] = self._mean_states([windows[row] for row in rows])

@@ -23,13 +23,13 @@ from kdda.experiment.specs import RunSpec, StudentRun, TeacherRun
 from kdda.experiment.splits import Split, Splits, read_all, read_split
 from kdda.hub.card import Made, write_card
 from kdda.hub.licences import licence, warning_of
-from kdda.metrics.significance import Interval, over_examples
+from kdda.metrics.significance import Interval, bootstrap_interval
 from kdda.recipe.schema import Recipe, TeacherSpec
 from kdda.runs.folder import ENVIRONMENT, FAILURE, PREDICTIONS, RECIPE, is_complete
 from kdda.runs.predictions import prediction_line, row_score
 from kdda.runtime import distributed
-from kdda.runtime.files import write_whole
-from kdda.runtime.locks import alone, in_turn
+from kdda.runtime.files import write_atomically
+from kdda.runtime.locks import lock_or_refuse, lock_or_wait
 from kdda.runtime.memory import peak_megabytes
 from kdda.runtime.progress import Say
 from kdda.tasks.base import Prediction, Task
@@ -82,22 +82,22 @@ class RunContext:
         if distributed.broadcast(is_complete(folder)):
             self.say(f"  {work}: finished already, in {folder}")
             return
-        with alone(folder):
+        with lock_or_refuse(folder):
             self._run(work, folder)
 
     def teacher(self, language: str, spec: TeacherSpec, say: Say = lambda _: None) -> Teacher:
         """A teacher, ready to be asked; made now if it was not, unless another process is just making it."""
         store = self.out / "teachers"
         lessons = lessons_of(self.recipe, self.task, self.data[language], language, spec)
-        with in_turn(store / language, self.say):
+        with lock_or_wait(store / language, self.say):
             return prepare_teacher(spec, lessons, store, say)
 
     def _run(self, cell: StudentRun, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if distributed.is_main_process():
             (folder / FAILURE).unlink(missing_ok=True)
-            write_whole(folder / RECIPE, self.recipe.cell(cell.arm, cell.seed, cell.learning_rate).to_yaml())
-            write_whole(folder / ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
+            write_atomically(folder / RECIPE, self.recipe.cell(cell.arm, cell.seed, cell.learning_rate).to_yaml())
+            write_atomically(folder / ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
         teachers = {name: self.teacher(name, spec) for name, spec in self.recipe.teachers_of(cell.arm).items()}
         student = fine_tune(self._job(cell, folder, teachers), self.say)
         for language, teacher in teachers.items():
@@ -165,7 +165,7 @@ class RunContext:
             lines += [prediction_line(language, asdict(p)) for p in predictions]
         student.log.write("final-cost", peak_mb=round(peak_megabytes()))
         write_card(student.save(), self._made(cell), self.task.metric, intervals)
-        write_whole(folder / PREDICTIONS, "".join(lines))
+        write_atomically(folder / PREDICTIONS, "".join(lines))
         target = found[self.recipe.target][self.task.metric]
         self.say(f"  {cell}: {self.task.metric} {target:.1f} on {self.recipe.target} test rows")
 
@@ -201,7 +201,7 @@ def _embedder(model: str) -> MeanPoolingModel:
 def interval_of(predictions: Sequence[Prediction]) -> Interval:
     """The mean score of some test rows, in per cent, with its interval."""
     rows = [asdict(own) for own in predictions]
-    return over_examples([row_score(row) for row in rows], [row["group"] for row in rows])
+    return bootstrap_interval([row_score(row) for row in rows], [row["group"] for row in rows])
 
 
 def task_of(recipe: Recipe) -> Task:

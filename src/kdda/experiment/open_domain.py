@@ -28,7 +28,7 @@ from kdda.retrieval.open_domain import ReadPassage, answers, read_passages
 from kdda.retrieval.passages import Document
 from kdda.retrieval.pipeline import make_retriever
 from kdda.runs.folder import ENVIRONMENT, METRICS, MODEL_FOLDER, PREDICTIONS, RECIPE, SYSTEMS, Run, is_complete
-from kdda.runtime.files import write_whole
+from kdda.runtime.files import write_atomically
 from kdda.runtime.progress import Say
 from kdda.text.segment import SEGMENTERS
 
@@ -163,10 +163,10 @@ class Comparison:
         ]
         events.append({"event": "final-cost", "seconds": round(time.perf_counter() - started, 3)})
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / RECIPE, self._said(name, run))
-        write_whole(folder / ENVIRONMENT, (run.folder / ENVIRONMENT).read_text(encoding="utf-8"))
-        write_whole(folder / METRICS, _lines(events))
-        write_whole(folder / PREDICTIONS, _lines({"setting": s, **row} for s, own in rows.items() for row in own))
+        write_atomically(folder / RECIPE, self._said(name, run))
+        write_atomically(folder / ENVIRONMENT, (run.folder / ENVIRONMENT).read_text(encoding="utf-8"))
+        write_atomically(folder / METRICS, _lines(events))
+        write_atomically(folder / PREDICTIONS, _lines({"setting": s, **row} for s, own in rows.items() for row in own))
         self.say(f"  {name}, seed {run.seed}: open f1 {events[-2]['f1']:.1f}, {passages} passages, μ = {mu:g}")
 
     def _f1(self, choice: Choice, read: Read) -> float:

@@ -152,7 +152,7 @@ class Profiler:
         with self._clock() as load:
             checkpoint = load_for(self.task, spec, self.labels, self.training.attention_dropout, drawn)
             encoder = checkpoint.encoder(self.training.max_length, self.training.stride)
-            encoder.read(["."])  # segmenters load when they are first used
+            encoder.tokenize(["."])  # segmenters load when they are first used
         with self._clock() as encode:
             own = {language: self.task.encode(_some(self.rows[language]), encoder) for language in languages}
         return Loaded(checkpoint, encoder, own, load[0], encode[0])

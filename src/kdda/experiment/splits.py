@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from kdda.data.examples import Checked, Example, Schema, check_rows
+from kdda.data.examples import CheckedRows, Example, Schema, check_rows
 from kdda.data.sources import Source, read_rows, sample
 from kdda.errors import KddaError
 from kdda.recipe.schema import Data, Recipe
@@ -53,7 +53,7 @@ def read_split(recipe: Recipe, split: Split, language: str, task: Task, rows: in
     return found.examples
 
 
-def _read(own: Data, split: Split, language: str, recipe: Recipe, task: Task) -> Checked:
+def _read(own: Data, split: Split, language: str, recipe: Recipe, task: Task) -> CheckedRows:
     schema = Schema(tuple(recipe.labels), own.columns, own.labels)
     try:
         rows = read_rows(Source(getattr(own, split), own.header))
@@ -63,7 +63,7 @@ def _read(own: Data, split: Split, language: str, recipe: Recipe, task: Task) ->
         raise KddaError(f"data.{language}.{split}: {error}{access}") from None
 
 
-def _remarks(found: list[Checked]) -> str:
+def _remarks(found: list[CheckedRows]) -> str:
     skipped = sum((checked.skipped for checked in found), Counter[str]())
     repaired = sum((checked.repaired for checked in found), Counter[str]())
     parts = [(name, counts) for name, counts in (("left out", skipped), ("repaired", repaired)) if counts]

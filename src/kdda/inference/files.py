@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Literal
 
 from filelock import FileLock, Timeout
 
-from kdda.data.examples import SHOWN
+from kdda.data.examples import NAMED_ROWS
 from kdda.errors import Interrupted, KddaError, did_you_mean
 from kdda.inference.predictor import AnswerResult, LabelResult, Predictor
 from kdda.runtime.progress import Progress
@@ -59,7 +59,7 @@ class FileJob:
                         yield _asked(line, number, fields)
                 except BadLineError as error:
                     self.bad += 1
-                    if len(self.skipped) < SHOWN:
+                    if len(self.skipped) < NAMED_ROWS:
                         self.skipped.append(f"{self.source}:{number}: {error}")
 
     def check(self, fields: Sequence[str]) -> int:

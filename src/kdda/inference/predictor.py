@@ -158,7 +158,7 @@ class Predictor:
 
     def _features(self, examples: Sequence[Example]) -> Features:
         features = self.task.encode(examples, self.encoder)
-        self.encoder.forget()
+        self.encoder.clear_cache()
         return features
 
     @staticmethod

@@ -18,10 +18,10 @@ BY_LETTER = {"zh", "ja", "yue"}
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-def normalized(text: str, language: str = "vi") -> str:
+def normalize_answer(text: str, language: str = "vi") -> str:
     """Lower case, without ASCII punctuation, articles where the language's script drops them, or runs of spaces.
 
-    >>> normalized("The  Red River!", "en"), normalized("An Giang.", "vi")
+    >>> normalize_answer("The  Red River!", "en"), normalize_answer("An Giang.", "vi")
     ('red river', 'an giang')
     """
     text = text.lower().translate(PUNCTUATION)
@@ -34,7 +34,7 @@ def normalized(text: str, language: str = "vi") -> str:
 
 def exact_match(predicted: str, gold: str, language: str = "vi") -> float:
     """1 where both read the same once normalized."""
-    return float(normalized(predicted, language) == normalized(gold, language))
+    return float(normalize_answer(predicted, language) == normalize_answer(gold, language))
 
 
 def answer_f1(predicted: str, gold: str, language: str = "vi") -> float:
@@ -43,7 +43,7 @@ def answer_f1(predicted: str, gold: str, language: str = "vi") -> float:
     >>> round(answer_f1("thành phố Huế", "Huế"), 2)
     0.5
     """
-    found, wanted = normalized(predicted, language).split(), normalized(gold, language).split()
+    found, wanted = normalize_answer(predicted, language).split(), normalize_answer(gold, language).split()
     if not found or not wanted:
         return float(found == wanted)
     common = sum((Counter(found) & Counter(wanted)).values())

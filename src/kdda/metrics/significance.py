@@ -47,13 +47,13 @@ def standard_error(values: Sequence[float]) -> float:
     return stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
 
 
-def over_seeds(differences: Sequence[float]) -> Interval | None:
+def seed_interval(differences: Sequence[float]) -> Interval | None:
     """Student's t interval of paired differences, one a seed; None for a single seed, which says nothing of others.
 
     Some seeds that differ by the very same amount say as little: their spread is the chance of coarse scores. Only
     where no seed differs at all, as between a run and its control with λ = 0, is the interval one point.
 
-    >>> over_seeds([1.0, 2.0, 3.0]).low.__round__(2)
+    >>> seed_interval([1.0, 2.0, 3.0]).low.__round__(2)
     -0.48
     """
     if len(differences) < 2:
@@ -66,11 +66,11 @@ def over_seeds(differences: Sequence[float]) -> Interval | None:
     return Interval(mean, mean - reach, mean + reach, p)
 
 
-def over_examples(differences: Sequence[float], groups: Sequence[str], rounds: int = ROUNDS) -> Interval:
+def bootstrap_interval(differences: Sequence[float], groups: Sequence[str], rounds: int = ROUNDS) -> Interval:
     """Paired bootstrap of differences, one a row, that draws whole groups: rows of one premise or passage are not
     independent (Efron & Tibshirani 1993, §8; Koehn 2004 for paired test scores).
 
-    >>> over_examples([1.0] * 50 + [0.0] * 50, [str(i) for i in range(100)]).excludes_zero
+    >>> bootstrap_interval([1.0] * 50 + [0.0] * 50, [str(i) for i in range(100)]).excludes_zero
     True
     """
     index = {group: i for i, group in enumerate(dict.fromkeys(groups))}

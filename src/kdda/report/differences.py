@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from kdda.metrics.significance import Interval, holm, over_examples, over_seeds
+from kdda.metrics.significance import Interval, bootstrap_interval, holm, seed_interval
 from kdda.report.comparison import comparison_baselines
 from kdda.report.render import Table
 from kdda.runs.folder import Run
@@ -56,7 +56,7 @@ def _difference(ours: dict[int, Run], theirs: dict[int, Run], seeds: list[int], 
     per_row = [fmean(mine[key].score - other[key].score for mine, other in pairs) for key in rows]
     groups = [pairs[0][0][key].group for key in rows]
     arm, baseline = ours[seeds[0]].arm, theirs[seeds[0]].arm
-    return Difference(arm, baseline, seeds, over_examples(per_row, groups), over_seeds(per_seed))
+    return Difference(arm, baseline, seeds, bootstrap_interval(per_row, groups), seed_interval(per_seed))
 
 
 def difference_table(found: Sequence[Difference], score: str) -> Table:

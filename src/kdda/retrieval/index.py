@@ -21,7 +21,7 @@ from kdda.errors import KddaError
 from kdda.retrieval.passages import OVERLAP, SIZE, Document, Passage, split
 from kdda.retrieval.pool import TermExtractor, cores, term_reader
 from kdda.retrieval.segments import Collected, Segment, Written, check_files, damaged, documents_of, write_segment
-from kdda.runtime.files import write_whole
+from kdda.runtime.files import write_atomically
 
 MANIFEST = "index.json"  # written last: whoever finds it finds all that it names
 
@@ -125,7 +125,7 @@ class Writer:
         if not new and not before.segments:
             raise KddaError("the corpus is empty: no document holds any text, so there is nothing to index")
         after = before.model_copy(update={"segments": [*before.segments, *new]})
-        write_whole(self.folder / MANIFEST, after.model_dump_json(indent=1) + "\n")
+        write_atomically(self.folder / MANIFEST, after.model_dump_json(indent=1) + "\n")
         return Built(seen["new"], sum(own.passages for own in new), seen["known"])
 
     def _before(self, add: bool) -> Manifest:

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from kdda.text.segment import forget_words, segment
+from kdda.text.segment import clear_segment_cache, segment
 
 _TERM = re.compile(r"\w+")
 
@@ -33,5 +33,5 @@ def terms_of(text: str, segmenter: str = "vi") -> Terms:
 def terms_of_all(texts: Sequence[str], segmenter: str) -> list[Terms]:
     """The same of many texts, none of which is kept."""
     found = [terms_of(text, segmenter) for text in texts]
-    forget_words()
+    clear_segment_cache()
     return found

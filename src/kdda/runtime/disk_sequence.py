@@ -14,9 +14,9 @@ from kdda.errors import KddaError
 
 T = TypeVar("T")
 
-ROWS, BYTES = 256, 256 * 2**10  # of a batch of rows, whichever is reached first
+ROWS_PER_BATCH, BYTES_PER_BATCH = 256, 256 * 2**10  # of a batch of rows, whichever is reached first
 
-KEPT = 64  # batches that stay in memory, so that small data is read once
+CACHED_BATCHES = 64  # batches that stay in memory, so that small data is read once
 
 
 class SequenceBase(Sequence[T]):
@@ -124,7 +124,7 @@ class DiskSequence(SequenceBase[T]):
             left.append(item)
             packed.append(self.pack(item))
             size += len(packed[-1])
-            if len(packed) == ROWS or size >= BYTES:
+            if len(packed) == ROWS_PER_BATCH or size >= BYTES_PER_BATCH:
                 writer = writer or self._opened()
                 _write_batch(writer, packed)
                 self._starts.append(self._written)
@@ -145,7 +145,7 @@ class DiskSequence(SequenceBase[T]):
         found = self._batches.get(k)
         if found is None:
             found = self._batches[k] = self._reader.get_batch(k).column(0)
-            if len(self._batches) > KEPT:
+            if len(self._batches) > CACHED_BATCHES:
                 self._batches.popitem(last=False)
         else:
             self._batches.move_to_end(k)

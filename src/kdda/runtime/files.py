@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from kdda.errors import KddaError
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Write a file so that whoever finds it finds all of it, whatever kills the writer."""
     part = path.with_name(f"{path.name}.part")
     part.write_text(text, encoding="utf-8")
@@ -19,7 +19,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 @contextmanager
-def whole_or_not(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """A file beside `path` that takes its place once it is written."""
     part = path.with_suffix(".part")
     try:

@@ -14,7 +14,7 @@ from kdda.runtime.progress import Say
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def lock_or_refuse(folder: Path) -> Iterator[None]:
     """Keep a second process out of a folder that this one writes; of ranks the first one stands for all."""
     lock = _lock(folder)
     if distributed.broadcast(distributed.is_main_process() and not _taken(lock)):
@@ -27,7 +27,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def in_turn(folder: Path, say: Say) -> Iterator[None]:
+def lock_or_wait(folder: Path, say: Say) -> Iterator[None]:
     """Wait for a process that writes what this one needs too."""
     lock = _lock(folder)
     if distributed.is_main_process() and _taken(lock, patience=5.0):

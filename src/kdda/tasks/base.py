@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int32
 from numpy import ndarray
 
-from kdda.data.examples import Convert, Example, Schema
+from kdda.data.examples import Example, RowConverter, Schema
 from kdda.tasks.windows import Windows
 from kdda.text.encode import Encoder, Window
 from kdda.text.segment import Span
@@ -81,7 +81,7 @@ class Task(Protocol):
         """Whether rows have labels that a recipe names."""
         ...
 
-    def convert(self, schema: Schema) -> Convert:
+    def convert(self, schema: Schema) -> RowConverter:
         """How this task makes an example of a row."""
         ...
 

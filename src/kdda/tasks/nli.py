@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int32
 from numpy import ndarray
 
-from kdda.data.examples import Convert, Example, Labelled, Schema, labelled
+from kdda.data.examples import Example, LabelledExample, RowConverter, Schema, labelled_converter
 from kdda.metrics.labels import accuracy, macro_f1, per_label_f1
 from kdda.metrics.significance import standard_error
 from kdda.runtime.disk_sequence import LazySequence
@@ -44,8 +44,8 @@ class Classification:
     head: str = "classification"
     labelled: bool = True
 
-    def convert(self, schema: Schema) -> Convert:
-        return labelled(self.texts, schema)
+    def convert(self, schema: Schema) -> RowConverter:
+        return labelled_converter(self.texts, schema)
 
     def fitted(self, examples: Iterable[Example]) -> Classification:
         return self
@@ -98,7 +98,7 @@ class Classification:
 
 def _gold(example: Example) -> str:
     """Its label; a row that only asks has none."""
-    return example.label if isinstance(example, Labelled) else ""
+    return example.label if isinstance(example, LabelledExample) else ""
 
 
 def _short(probability: float) -> float:

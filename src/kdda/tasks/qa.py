@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32
 from numpy import ndarray
 
-from kdda.data.examples import Convert, Example, GoldAnswer, Question, Schema
-from kdda.data.questions import questions
+from kdda.data.examples import Example, GoldAnswer, Question, RowConverter, Schema
+from kdda.data.questions import question_converter
 from kdda.metrics.answers import answer_f1, best_over_golds, exact_match
 from kdda.metrics.significance import standard_error
 from kdda.runtime.disk_sequence import LazySequence
@@ -81,8 +81,8 @@ class QuestionAnswering:
     head: str = "question-answering"
     labelled: bool = False
 
-    def convert(self, schema: Schema) -> Convert:
-        return questions(schema)
+    def convert(self, schema: Schema) -> RowConverter:
+        return question_converter(schema)
 
     def fitted(self, examples: Iterable[Example]) -> QuestionAnswering:
         """Answers may be a half longer than the longest in training; none is an answer if training says so."""
@@ -103,10 +103,10 @@ class QuestionAnswering:
 
     def encode(self, examples: Sequence[Example], encoder: Encoder) -> Features:
         def read(some: Sequence[Example]) -> Iterator[list[Window]]:
-            encoder.read([text for example in some for text in example.texts])
+            encoder.tokenize([text for example in some for text in example.texts])
             for example in some:
                 windows = encoder.windows(example.texts)
-                encoder.counts["answers cut"] += _is_cut(example, windows)
+                encoder.counts["answers truncated"] += _is_cut(example, windows)
                 yield windows
 
         return Features(examples, Windows(in_chunks(examples, read)))

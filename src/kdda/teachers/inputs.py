@@ -34,7 +34,7 @@ class TeacherInputs:
         lengths, digest = array("i"), hashlib.sha256()
 
         def read(some: Sequence[TextSpan]) -> Iterator[RowWindows]:
-            encoder.read([text for excerpt in some for text in excerpt.texts])
+            encoder.tokenize([text for excerpt in some for text in excerpt.texts])
             for windows in (_windows(encoder, excerpt) for excerpt in some):
                 lengths.append(sum(map(len, self.kept(windows))))
                 for window in windows:

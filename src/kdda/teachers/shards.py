@@ -22,7 +22,7 @@ from torch import Tensor
 
 from kdda.errors import KddaError
 from kdda.models.fingerprint import bytes_of
-from kdda.runtime.files import whole_or_not
+from kdda.runtime.files import atomic_file
 
 AT_ONCE = 2**20  # bytes that are checked together
 
@@ -99,7 +99,7 @@ def write(path: Path, ends: Int64[ndarray, " rows"], width: int, answers: Answer
     Args:
         ends: of each row, the block's tokens up to its last.
     """
-    with whole_or_not(path) as part, part.open("wb+") as file:
+    with atomic_file(path) as part, part.open("wb+") as file:
         tensors: CacheShard | None = None
         for rows, said in answers:
             if tensors is None:

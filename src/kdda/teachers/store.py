@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kdda.models.fingerprint import bytes_of, weights_fingerprint
-from kdda.runtime.files import whole_or_not
+from kdda.runtime.files import atomic_file
 from kdda.teachers import shards as blocks
 from kdda.teachers.shards import Answers, CacheShard, TeacherOutput
 
@@ -118,7 +118,7 @@ class CacheStore:
 
 def save_checked(path: Path, tensors: dict[str, Tensor], name: str) -> None:
     """Write a file whole or not at all, with a checksum of what it holds and the name of what made it."""
-    with whole_or_not(path) as part:
+    with atomic_file(path) as part:
         save_file(tensors, part, {"fingerprint": name, "crc32": _checksum(tensors)})
 
 

@@ -11,7 +11,7 @@ def check_text(text: Any, name: str) -> None:
     """Refuse what no tokenizer can read.
 
     Raises:
-        KddaError: no text, white space alone, or half a character.
+        KddaError: no text, white space alone, or an unpaired surrogate.
     """
     if not isinstance(text, str):
         raise KddaError(f"{name}: found {text!r:.80}, expected text")
@@ -20,4 +20,4 @@ def check_text(text: Any, name: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise KddaError(f"{name}: half a character ({text[error.start]!r}) at {error.start}") from None
+        raise KddaError(f"{name}: an unpaired surrogate ({text[error.start]!r}) at {error.start}") from None

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from kdda.text.segment import Span, forget_words
+from kdda.text.segment import Span, clear_segment_cache
 from kdda.text.tokenize import Template, TokenizedText, TokenizerAdapter
 
 # Their position ids begin after the padding id, so two of the rows of their table are never used.
@@ -23,7 +23,7 @@ OFFSET_POSITIONS = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mp
 
 AT_ONCE = 1024  # windows whose ids are looked at together
 
-KNOWN = 2**20  # tokens that an encoder remembers, each text counting for `OVERHEAD` more
+CACHED_TOKENS = 2**20  # tokens that an encoder remembers, each text counting for `OVERHEAD` more
 
 OVERHEAD = 64
 
@@ -150,7 +150,7 @@ class Encoder:
         while bounds[-1][1] < end:
             at = bounds[-1][0] + step
             bounds.append((at, min(at + room, end)))
-        self.counts["questions cut"] += length < len(asked)
+        self.counts["questions truncated"] += length < len(asked)
         self.counts["contexts split"] += len(bounds) > 1
         return [Window((asked, read), ((0, length), bound), template) for bound in bounds]
 
@@ -172,15 +172,15 @@ class Encoder:
         """True at tokens of texts: neither specials nor padding."""
         return pad_sequence([torch.tensor(window.is_text) for window in windows], batch_first=True)
 
-    def read(self, texts: Sequence[str]) -> None:
+    def tokenize(self, texts: Sequence[str]) -> None:
         """Cut texts into tokens ahead of `windows`, all at once, which fast tokenizers do on every core."""
         self._pieces(texts)
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Let go of the texts read so far: whoever reads without end, such as a server, must not keep them all."""
         self._known.clear()
         self._remembered = 0
-        forget_words()
+        clear_segment_cache()
 
     @cached_property
     def _tokens(self) -> TokenizerAdapter:
@@ -197,12 +197,12 @@ class Encoder:
     def _pieces(self, texts: Sequence[str]) -> list[TokenizedText]:
         """Each text once, however often it is asked for: questions share their context, pairs their premise."""
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if new and self._remembered > KNOWN:
+        if new and self._remembered > CACHED_TOKENS:
             self._known.clear()
             self._remembered = 0
             new = list(dict.fromkeys(texts))
         if new:
-            read = self._tokens.read(new)
+            read = self._tokens.tokenize(new)
             self._known.update(zip(new, read, strict=True))
             self._remembered += sum(len(pieces) + OVERHEAD for pieces in read)
         return [self._known[text] for text in texts]
@@ -211,7 +211,7 @@ class Encoder:
         lengths = [len(part) for part in parts]
         room = self.max_length - template.extra
         if sum(lengths) > room:
-            self.counts[f"texts cut at {self.max_length} tokens"] += 1
+            self.counts[f"texts truncated at {self.max_length} tokens"] += 1
             shortest = min(min(lengths), room // len(parts)) if len(parts) > 1 else 0
             lengths = [shortest if n == min(lengths) else min(n, room - shortest) for n in lengths]
         return Window(parts, tuple((0, n) for n in lengths), template)

@@ -59,7 +59,7 @@ def _segment(text: str, segmenter: str) -> Sequence[int]:
     return array("i", [edge for span in spans for edge in span])
 
 
-def forget_words() -> None:
+def clear_segment_cache() -> None:
     """Empty the cache of segmented texts."""
     _segment.cache_clear()
 
@@ -86,7 +86,7 @@ def align(text: str, words: list[str]) -> list[Span] | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Joined:
+class SegmentedText:
     """A raw text as a word-level model reads it, and the way back.
 
     Attributes:
@@ -114,15 +114,15 @@ class Joined:
         return starts, np.maximum(before[ends], starts)
 
 
-def joined(text: str, segmenter: str = "none") -> Joined:
+def segmented_text(text: str, segmenter: str = "none") -> SegmentedText:
     """The text with its words separated by a space and their syllables joined by ``_``, as word-level models read it.
 
-    >>> joined("Hà Nội là thủ đô.", "vi").text
+    >>> segmented_text("Hà Nội là thủ đô.", "vi").text
     'Hà_Nội là thủ_đô .'
     """
     if segmenter == "none":
         same = np.arange(len(text) + 1)
-        return Joined(text, text, same, same)
+        return SegmentedText(text, text, same, same)
     letters: list[str] = []
     spans: list[Span] = []
     end = 0
@@ -135,4 +135,4 @@ def joined(text: str, segmenter: str = "none") -> Joined:
             spans.append(run.span())
         end = b
     starts, ends = np.array(spans, dtype=np.int64).reshape(-1, 2).T
-    return Joined("".join(letters), text, np.append(starts, end), np.insert(ends, 0, 0))
+    return SegmentedText("".join(letters), text, np.append(starts, end), np.insert(ends, 0, 0))

@@ -14,7 +14,7 @@ from jaxtyping import Int32
 from numpy import ndarray
 
 from kdda.errors import KddaError
-from kdda.text.segment import Joined, joined
+from kdda.text.segment import SegmentedText, segmented_text
 
 _WORD = re.compile(r"\S+")
 
@@ -74,9 +74,9 @@ class TokenizerAdapter:
         self._bpe: dict[str, tuple[list[int], list[int]]] = {}
         name = type(tokenizer).__name__
         if tokenizer.is_fast:
-            self.read: Callable[[Sequence[str]], list[TokenizedText]] = self._fast
+            self.tokenize: Callable[[Sequence[str]], list[TokenizedText]] = self._fast
         elif hasattr(tokenizer, "bpe") and "Phobert" in name:
-            self.read = self._phobert
+            self.tokenize = self._phobert
         else:
             raise KddaError(
                 f"{name} is a slow tokenizer that does not say where its tokens are; use a checkpoint whose tokenizer "
@@ -104,15 +104,15 @@ class TokenizerAdapter:
         return found["input_ids"], found.sequence_ids(0), found["token_type_ids"]
 
     def _fast(self, texts: Sequence[str]) -> list[TokenizedText]:
-        read = [joined(text, self.segmenter) for text in texts]
+        read = [segmented_text(text, self.segmenter) for text in texts]
         options = {"add_special_tokens": False, "return_offsets_mapping": True, "truncation": False, "verbose": False}
         found = self.tokenizer([own.text for own in read], **options)
         return [_pieces(*row) for row in zip(read, found["input_ids"], found["offset_mapping"], strict=True)]
 
     def _phobert(self, texts: Sequence[str]) -> list[TokenizedText]:
-        return [self._phobert_text(joined(text, self.segmenter)) for text in texts]
+        return [self._phobert_text(segmented_text(text, self.segmenter)) for text in texts]
 
-    def _phobert_text(self, own: Joined) -> TokenizedText:
+    def _phobert_text(self, own: SegmentedText) -> TokenizedText:
         ids: list[int] = []
         spans: list[tuple[int, int]] = []
         for word in _WORD.finditer(own.text):
@@ -133,6 +133,6 @@ class TokenizerAdapter:
         return self._bpe[word]
 
 
-def _pieces(own: Joined, ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> TokenizedText:
+def _pieces(own: SegmentedText, ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> TokenizedText:
     starts, ends = own.to_raw(np.array(spans, dtype=np.int64).reshape(-1, 2))
     return TokenizedText(own.raw, np.array(ids, np.int32), starts.astype(np.int32), ends.astype(np.int32))

@@ -17,7 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from kdda.runs.events import event_line, read_metrics
 from kdda.runtime import distributed
-from kdda.runtime.files import write_whole
+from kdda.runtime.files import write_atomically
 
 PLAIN_EVERY = 15.0  # seconds between two plain lines where there is no terminal
 
@@ -34,7 +34,7 @@ class MetricsLog:
         self.before = max((event["seconds"] for event in kept), default=0.0)
         self.started = time.monotonic()
         if distributed.is_main_process():
-            write_whole(path, "".join(event_line(event) for event in kept))
+            write_atomically(path, "".join(event_line(event) for event in kept))
 
     @property
     def seconds(self) -> float:

@@ -16,7 +16,7 @@ from kdda.models.load import Checkpoint, load_config
 from kdda.recipe.schema import ModelSpec, TeacherSpec, Training
 from kdda.runs.folder import MODEL_FOLDER
 from kdda.runtime import distributed
-from kdda.runtime.files import write_whole
+from kdda.runtime.files import write_atomically
 from kdda.runtime.progress import Say
 from kdda.tasks.base import Task, predict
 from kdda.training.fine_tune import Job, fine_tune, load_for, scores_by_language
@@ -155,5 +155,5 @@ def _make(spec: TeacherSpec, lessons: Lessons, folder: Path, say: Say) -> None:
     if distributed.is_main_process():
         dev = scores_by_language(student, job.dev)[language]
         student.save()
-        write_whole(folder / RECORD, json.dumps({"model": spec.model, "dev": dev, "seconds": student.log.seconds}))
+        write_atomically(folder / RECORD, json.dumps({"model": spec.model, "dev": dev, "seconds": student.log.seconds}))
     distributed.barrier()

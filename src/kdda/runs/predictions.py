@@ -1,0 +1,64 @@
+"""predictions.jsonl: one test row a line, with its language, what was predicted and what is right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kdda.runs.folder import PREDICTIONS, Run
+
+
+class RowScore(NamedTuple):
+    """A test row's score in per cent, the group it belongs to (its premise or passage), and the row as written."""
+
+    score: float
+    group: str
+    row: dict[str, Any]
+
+
+def prediction_line(language: str, prediction: Mapping[str, Any]) -> str:
+    """A prediction as one line of predictions.jsonl.
+
+    >>> prediction_line("vi", {"id": "1", "predicted": "neutral"})
+    '{"language": "vi", "id": "1", "predicted": "neutral"}\\n'
+    """
+    return json.dumps({"language": language, **prediction}, ensure_ascii=False) + "\n"
+
+
+def read_predictions(folder: Path, language: str) -> list[dict[str, Any]]:
+    """The test rows of one language in a run folder, in order; empty where nothing was predicted."""
+    path = folder / PREDICTIONS
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        row = json.loads(line) if line else {}
+        if row.get("language") == language:
+            rows.append(row)
+    return rows
+
+
+def row_score(row: Mapping[str, Any], kind: str | None = None) -> float:
+    """A prediction's score in per cent.
+
+    Args:
+        row: a line of predictions.jsonl, or a prediction as a dict.
+        kind: "accuracy" compares the label with the gold one; any other names the row's field that holds the score,
+            from 0 to 1. By default "f1" where the row has it, which run folders of before `row_score` need.
+    """
+    if kind is None:
+        kind = "f1" if "f1" in row else "accuracy"
+    if kind == "accuracy":
+        return 100.0 * float(row["gold"] == row["predicted"])
+    return 100.0 * float(row[kind])
+
+
+def row_scores(run: Run, language: str) -> dict[str, RowScore]:
+    """Every test row's score by the row's id, as the run's task scores a row."""
+    kind = run.task_event.get("row_score")
+    scores = {}
+    for row in read_predictions(run.folder, language):
+        scores[row["id"]] = RowScore(row_score(row, kind), row["group"], row)
+    return scores
