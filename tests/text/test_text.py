@@ -10,8 +10,9 @@ from transformers import BertConfig, PhobertTokenizer, RobertaConfig
 
 from kdda.data.sources import Source, read_rows
 from kdda.errors import KddaError
+from kdda.models.families import position_limit
 from kdda.models.load import load_checkpoint
-from kdda.text.encode import Encoder, position_limit, used_ids
+from kdda.text.encode import Encoder, used_ids
 from kdda.text.segment import segment, segmented_text
 from tests.conftest import make_tokenizer
 from tests.text.phobert import make_phobert_tokenizer

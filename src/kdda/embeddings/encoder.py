@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Float32
 from numpy import ndarray
 
+from kdda.models.families import position_limit
 from kdda.models.fingerprint import weights_fingerprint
 from kdda.models.load import Checkpoint, load_checkpoint
 from kdda.text.batching import BATCH_TOKENS, buckets
-from kdda.text.encode import Window, position_limit
+from kdda.text.encode import Window
 
 UNUSED_WEIGHTS = ("pooler",)  # not read here, and drawn at random where a checkpoint lacks them
 

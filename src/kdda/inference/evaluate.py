@@ -12,10 +12,11 @@ from typing import Any
 from kdda.data.examples import Schema, check_rows
 from kdda.data.sources import Source, read_rows
 from kdda.errors import KddaError, did_you_mean
+from kdda.models.families import position_limit
 from kdda.models.load import Checkpoint, load_checkpoint
 from kdda.tasks.base import Prediction, predict
 from kdda.tasks.registry import TASKS
-from kdda.text.encode import Encoder, position_limit
+from kdda.text.encode import Encoder
 
 MAX_LENGTH = 384  # tokens, for checkpoints that do not remember how they were trained
 

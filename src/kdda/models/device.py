@@ -1,24 +1,25 @@
-"""In which precision a device computes well."""
+"""Which floating-point precision a device computes in."""
 
 from __future__ import annotations
 
 import torch
 
-from kdda.errors import KddaError, did_you_mean
+from kdda.errors import KddaError, unknown_choice
 
 PRECISIONS = ("fp32", "bf16", "auto")
 
 
 def in_bfloat16(precision: str) -> bool:
-    """Whether to compute in bfloat16: when asked to, or under ``auto`` when the device has the instructions.
+    """Whether to compute in bfloat16.
+
+    Args:
+        precision: ``fp32``, ``bf16``, or ``auto``: bfloat16 if the device has instructions for it.
 
     Raises:
         KddaError: no such precision.
     """
     if precision not in PRECISIONS:
-        raise KddaError(
-            f'precision: found "{precision}"{did_you_mean(precision, PRECISIONS)}; there are {", ".join(PRECISIONS)}'
-        )
+        raise KddaError(unknown_choice("precision", precision, PRECISIONS))
     if precision != "auto":
         return precision == "bf16"
     if torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""A new head that starts by seeing differences between texts."""
+"""A new head that is sensitive to differences between texts from its first step."""
 
 from __future__ import annotations
 
@@ -8,44 +8,53 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-GAIN = 0.5  # standard deviations at tanh's input: its linear part
+from kdda.models.families import head_dense, span_head
 
+TARGET_DEVIATION = 0.5  # of tanh's inputs, where it is nearly linear, and of logits
 
-def head_dense(model: Any) -> nn.Linear | None:
-    """The dense layer that a task head applies to the first token's state, where the architecture has one."""
-    places = (
-        getattr(model.base_model, "pooler", None),
-        getattr(model, "pooler", None),
-        getattr(model, "classifier", None),
-    )
-    found = (getattr(place, "dense", None) for place in places)
-    return next((dense for dense in found if isinstance(dense, nn.Linear)), None)
+LEAST_DEVIATION = 1e-6
 
 
 @torch.no_grad()
 def standardize_head(model: Any, states: Float[Tensor, "states width"]) -> bool:
-    """Make a new head standardise what it reads: the first token's states of training rows, or in reading all tokens'.
+    """Initialize a new head so that it standardizes the states it reads.
 
-    Models trained as sentence encoders by their mean state (multilingual-e5) hardly move the first token's state
+    Models trained as sentence encoders by their mean state (multilingual-e5) hardly change the first token's state
     between texts (a standard deviation near 0.05), and a randomly drawn head sees no difference for hundreds of steps.
-    After this every coordinate reaches the tanh with mean 0 and standard deviation `GAIN`. A head that reads tokens
-    has no such layer: its own weights are measured in standard deviations instead, so that its logits have the
-    standard deviation `GAIN`. A data-dependent initialization in the sense of Krähenbühl et al. 2016
-    (arXiv:1511.06856, §3).
+    After this every coordinate reaches the tanh with mean 0 and standard deviation `TARGET_DEVIATION`. A head that
+    reads tokens has no such layer: its randomly drawn weights are divided by the states' standard deviations instead,
+    and its logits get mean 0 and the standard deviation `TARGET_DEVIATION`. A data-dependent initialization in the
+    sense of Krähenbühl et al. 2016 (arXiv:1511.06856, §3).
+
+    Args:
+        states: what the head reads of some training rows: the first token's state of each, or every token's.
 
     Returns:
         Whether the architecture has such a layer; nothing is changed otherwise.
     """
-    dense, mean, deviation = head_dense(model), states.mean(dim=0), states.std(dim=0).clamp(min=1e-6)
-    if dense is not None and dense.weight.shape[0] == dense.weight.shape[1]:
-        dense.weight.copy_(torch.diag(GAIN / deviation))
-        dense.bias.copy_(-GAIN * mean / deviation)
-        return True
-    spans = getattr(model, "qa_outputs", None)
-    if not isinstance(spans, nn.Linear):
-        return False
+    dense, spans = head_dense(model), span_head(model)
+    if dense is not None:
+        _standardize_dense(dense, states)
+    elif spans is not None:
+        _standardize_spans(spans, states)
+    return dense is not None or spans is not None
+
+
+def _standardize_dense(dense: nn.Linear, states: Float[Tensor, "states width"]) -> None:
+    mean, deviation = _moments(states)
+    dense.weight.copy_(torch.diag(TARGET_DEVIATION / deviation))
+    dense.bias.copy_(-TARGET_DEVIATION * mean / deviation)
+
+
+def _standardize_spans(spans: nn.Linear, states: Float[Tensor, "states width"]) -> None:
+    mean, deviation = _moments(states)
     weight = spans.weight / deviation
-    weight *= GAIN / ((states - mean) @ weight.T).std(dim=0)[:, None].clamp(min=1e-6)
+    logits = (states - mean) @ weight.T
+    weight *= TARGET_DEVIATION / logits.std(dim=0)[:, None].clamp(min=LEAST_DEVIATION)
     spans.weight.copy_(weight)
     spans.bias.copy_(-weight @ mean)
-    return True
+
+
+def _moments(states: Float[Tensor, "states width"]) -> tuple[Float[Tensor, " width"], Float[Tensor, " width"]]:
+    """Mean and standard deviation of every coordinate."""
+    return states.mean(dim=0), states.std(dim=0).clamp(min=LEAST_DEVIATION)

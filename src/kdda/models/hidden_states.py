@@ -1,4 +1,4 @@
-"""What of a model is compared: its states at a depth, and how much attention each token gets there."""
+"""What two models are compared by: hidden states at a depth, and the attention that each token gets there."""
 
 from __future__ import annotations
 
@@ -9,57 +9,79 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kdda.errors import KddaError
-
-LIKE_BERT = ("bert", "camembert", "electra", "roberta", "xlm-roberta")  # whose layers name their query and key so
+from kdda.models.families import BERT_LIKE, self_attention
 
 
 def hidden_at(outputs: object, depth: float) -> Float[Tensor, "batch tokens width"]:
-    """The states at a depth: 1 is the last layer, 0 the embeddings; of two that are as near the upper one."""
-    states = outputs.hidden_states  # type: ignore[attr-defined]
-    found = states[_at(len(states), depth)]
-    assert isinstance(found, torch.Tensor)
-    return found
+    """The hidden states at a depth.
+
+    Args:
+        outputs: a model's outputs with all hidden states.
+        depth: from 0, the embeddings, to 1, the last layer; between two layers the nearest, at a tie the upper one.
+    """
+    hidden_states = outputs.hidden_states  # type: ignore[attr-defined]
+    states = hidden_states[_index_at(len(hidden_states), depth)]
+    assert isinstance(states, torch.Tensor)
+    return states
 
 
 def last_hidden(outputs: object) -> Float[Tensor, "batch tokens width"]:
-    """The last layer's states, from an encoder's outputs or a task model's with all hidden states."""
+    """The last layer's states, from an encoder's outputs or from a task model's with all hidden states."""
     states = getattr(outputs, "last_hidden_state", None)
-    found = states if states is not None else outputs.hidden_states[-1]  # type: ignore[attr-defined]
-    assert isinstance(found, torch.Tensor)
-    return found
+    if states is None:
+        states = outputs.hidden_states[-1]  # type: ignore[attr-defined]
+    assert isinstance(states, torch.Tensor)
+    return states
 
 
 @torch.no_grad()
 def attention_masses(
     model: Any, outputs: object, mask: Bool[Tensor, "batch tokens"], depth: float
 ) -> Float[Tensor, "batch tokens"]:
-    """How much the first token attends to each, where the states at a depth are made: 1 together, 0 at padding.
+    """The first token's attention to each token, in the layer whose states are at a depth.
 
     It is the mean over the layer's heads, without dropout and without a gradient.
 
     Args:
+        model: of a type in `families.BERT_LIKE`.
         outputs: the model's, with all hidden states.
+        mask: true at real tokens.
+        depth: from 0 to 1, as in `hidden_at`; for the embeddings, which have no attention, the first layer's is taken.
+
+    Returns:
+        Masses that sum to 1 in each row, and are 0 at padding.
     """
-    states = outputs.hidden_states  # type: ignore[attr-defined]
-    below = max(0, _at(len(states), depth) - 1)  # embeddings have no attention of their own: the first layer's
-    attention, read = model.base_model.encoder.layer[below].attention.self, states[below]
-    with torch.autocast(read.device.type, enabled=False):
-        read = read.to(attention.query.weight.dtype)
-        heads = (*read.shape[:2], attention.num_attention_heads, attention.attention_head_size)
-        query = attention.query(read[:, 0]).view(heads[0], 1, *heads[2:])
-        scores: Tensor = (query * attention.key(read).view(heads)).sum(dim=3).float() / heads[3] ** 0.5
+    hidden_states = outputs.hidden_states  # type: ignore[attr-defined]
+    layer = max(0, _index_at(len(hidden_states), depth) - 1)
+    attention = self_attention(model, layer)
+    inputs = hidden_states[layer]  # of the layer, whose outputs are the states at the depth
+    heads, head_width = attention.num_attention_heads, attention.attention_head_size
+    with torch.autocast(inputs.device.type, enabled=False):
+        inputs = inputs.to(attention.query.weight.dtype)
+        batch, tokens = inputs.shape[:2]
+        query = attention.query(inputs[:, 0]).view(batch, 1, heads, head_width)
+        key = attention.key(inputs).view(batch, tokens, heads, head_width)
+        scores: Tensor = (query * key).sum(dim=3).float() / head_width**0.5
         return scores.masked_fill(~mask[..., None], -torch.inf).softmax(dim=1).mean(dim=2)
 
 
 def check_attention_is_readable(model: str, model_type: str) -> None:
-    """Refuse a model whose attention cannot be read."""
-    if model_type not in LIKE_BERT:
-        known = ", ".join(LIKE_BERT)
+    """Refuse a model whose attention cannot be read.
+
+    Args:
+        model: its name, for the message.
+        model_type: the one in its config.
+
+    Raises:
+        KddaError: its architecture is not like BERT's.
+    """
+    if model_type not in BERT_LIKE:
         raise KddaError(
-            f"distill.tokens: attended reads the attention of models that are built as BERT is ({known}), "
-            f"and {model} is of type {model_type}; take tokens: all, or text"
+            "distill.tokens: attended reads the attention of models that are built as BERT is "
+            f"({', '.join(BERT_LIKE)}), and {model} is of type {model_type}; take tokens: all, or text"
         )
 
 
-def _at(count: int, depth: float) -> int:
+def _index_at(count: int, depth: float) -> int:
+    """Of so many hidden states, the index of the one at a depth."""
     return int(depth * (count - 1) + 0.5)

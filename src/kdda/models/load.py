@@ -1,21 +1,19 @@
-"""One loader for mini models, local folders and Hub ids."""
+"""Opening a checkpoint: a mini model, a local folder, a Hub id, or a model and a tokenizer in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     BertConfig,
     BertForQuestionAnswering,
     BertForSequenceClassification,
@@ -23,25 +21,30 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from kdda.errors import KddaError, did_you_mean
+from kdda.models.checks import (
+    check_complete,
+    check_phobert_tokenizer,
+    check_vocabulary,
+    open_header,
+    safetensors_files,
+)
+from kdda.models.config import apply_changes, config_changes
 from kdda.models.depth import keep_layers
-from kdda.models.mini.vietnamese import vietnamese
-from kdda.models.mini.weights import MiniWeights, english_folder, multilingual
-from kdda.runtime.network import hub_is_reachable
-from kdda.text.encode import Encoder, position_limit
+from kdda.models.families import is_head_weight, position_limit
+from kdda.models.mini.weights import MiniWeights
+from kdda.models.resolve import BUILT_IN_MEMORY, open_or_explain, resolve
+from kdda.models.tokenizer import open_tokenizer, segmenter_of
+from kdda.text.encode import Encoder
 
-# Models made here of package files.
-MADE: dict[str, Callable[[], MiniWeights]] = {"mini/multilingual": multilingual, "mini/vietnamese": vietnamese}
-
-MINI = ("mini/multilingual", "mini/english", "mini/vietnamese")
-
-HEADS: dict[str, Any] = {
+# A task's head → the class that opens any architecture with it.
+MODEL_CLASSES: dict[str, Any] = {
     "none": AutoModel,
     "classification": AutoModelForSequenceClassification,
     "question-answering": AutoModelForQuestionAnswering,
 }
 
-MADE_AS = {
+# The same for mini models that are built in memory: they are BERTs.
+MINI_CLASSES: dict[str, Any] = {
     "none": BertModel,
     "classification": BertForSequenceClassification,
     "question-answering": BertForQuestionAnswering,
@@ -49,28 +52,60 @@ MADE_AS = {
 
 GRAPH = "model.onnx"  # the file of an exported model
 
-LABEL_FIELDS = ("id2label", "label2id")
-
-HEAD_WEIGHTS = ("classifier", "score", "qa_outputs")  # where transformers' architectures keep a head's output
-
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model with the tokenizer it was trained with, and the word segmentation that tokenizer expects."""
+    """A model with the tokenizer it was trained with.
+
+    Attributes:
+        name: the mini model, folder or Hub id it was opened from.
+        model: a model of transformers, in evaluation mode.
+        tokenizer: a tokenizer of transformers that gives the offsets of its tokens, or PhoBERT's.
+        segmenter: the word segmentation that the tokenizer expects (``vi`` or ``none``).
+        new_head: whether the head was drawn at random, because the checkpoint has none.
+    """
 
     name: str
     model: Any
     tokenizer: Any
     segmenter: str
-    new_head: bool = False  # drawn at random, since the checkpoint had none
+    new_head: bool = False
+
+    @classmethod
+    def from_objects(
+        cls, model: Any, tokenizer: Any, name: str | None = None, segmenter: str | None = None
+    ) -> Checkpoint:
+        """A model and a tokenizer that are in memory already, after the checks of `load_checkpoint`.
+
+        The model is not copied; it is put into evaluation mode, and its config remembers the segmenter.
+
+        Args:
+            model: a model of transformers, with or without a head.
+            tokenizer: the tokenizer it was trained with.
+            name: how messages and saved files call it; by default the name it was loaded from, or its class.
+            segmenter: ``vi`` for models that read segmented Vietnamese, else ``none``; by default that of the model's
+                config or of the tokenizer's kind.
+
+        Raises:
+            KddaError: the tokenizer does not fit the model, or it is not PhoBERT's although the model is a PhoBERT.
+        """
+        name = name or getattr(model, "name_or_path", None) or type(model).__name__
+        check_phobert_tokenizer(name, getattr(tokenizer, "name_or_path", ""), model.config, tokenizer)
+        return _checkpoint(name, model, tokenizer, segmenter, new_head=False)
 
     @property
     def width(self) -> int:
         return int(self.model.config.hidden_size)
 
     def encoder(self, max_length: int, overlap: int = 128) -> Encoder:
-        """Its encoder, for windows of at most `max_length` tokens or what the model can read."""
-        return Encoder(self.tokenizer, self.segmenter, min(max_length, position_limit(self.model.config)), overlap)
+        """Its encoder.
+
+        Args:
+            max_length: tokens of the longest window; fewer where the model can only read fewer.
+            overlap: tokens that neighbouring windows of a long text share.
+        """
+        longest = min(max_length, position_limit(self.model.config))
+        return Encoder(self.tokenizer, self.segmenter, longest, overlap)
 
 
 def load_checkpoint(
@@ -87,40 +122,55 @@ def load_checkpoint(
 
     Args:
         name: ``mini/multilingual``, ``mini/english``, ``mini/vietnamese``, a local folder, or a Hub id.
-        head: a key of `HEADS`.
+        head: a key of `MODEL_CLASSES`.
         layers: keep this many, evenly spaced; all by default.
-        labels: label names of a classification head, in the order of its outputs; the checkpoint's own by default.
-        attention_dropout: instead of the checkpoint's own, while it trains.
-        random: draw all weights by this seed, whatever the checkpoint holds: a model of its shape that knows nothing.
-        segmenter: overrides what the checkpoint says of itself (``vi`` for models that read segmented Vietnamese).
+        labels: label names of a classification head, in the order of its outputs; the checkpoint's by default.
+        segmenter: ``vi`` for models that read segmented Vietnamese, else ``none``; the checkpoint's by default.
+        attention_dropout: probability while the model trains; the checkpoint's by default.
+        random: seed to draw all weights by, whatever the checkpoint holds: an untrained model of the same shape.
 
     Raises:
         KddaError: no such model, damaged weights, no safetensors, or a tokenizer that does not fit the model.
     """
     folder = resolve(name)
-    changes = {**_label_names(labels), **_attention_dropout(attention_dropout)}
-    made = _make(MADE[name](), head, changes) if folder is None else _open(folder, name, head, changes)
-    model, tokenizer, new_head = made
+    changes = config_changes(labels, attention_dropout)
+    if folder is None:
+        model, tokenizer, new_head = _build(BUILT_IN_MEMORY[name](), head, changes)
+    else:
+        model, tokenizer, new_head = _open(folder, name, head, changes)
     if random is not None:
-        model = _drawn(head, model.config, random)
+        model = _random_model(head, model.config, random)
     if layers is not None:
         keep_layers(model, layers)
-    _check_fit(name, model, tokenizer)
-    segmenter = segmenter or getattr(model.config, "kdda_segmenter", None) or _segmenter_of(tokenizer)
-    model.config.kdda_segmenter = segmenter
-    return Checkpoint(name, model.eval(), tokenizer, segmenter, new_head)
+    return _checkpoint(name, model, tokenizer, segmenter, new_head)
 
 
 def load_config(name: str) -> Any:
-    """A model's config alone, to check its width before anything is spent."""
+    """A model's config alone, so that its width can be checked before anything is spent.
+
+    Raises:
+        KddaError: no such model.
+    """
     folder = resolve(name)
     if folder is None:
-        return MADE[name]().config
-    return _guarded(lambda: AutoConfig.from_pretrained(folder), name)
+        return BUILT_IN_MEMORY[name]().config
+    return open_or_explain(lambda: AutoConfig.from_pretrained(folder), name)
+
+
+def load_tokenizer(name: str) -> tuple[Any, str]:
+    """A folder's tokenizer and the word segmentation it expects, without the model.
+
+    Raises:
+        KddaError: no such folder, or a tokenizer that is not the model's.
+    """
+    config = load_config(name)
+    tokenizer = open_or_explain(lambda: open_tokenizer(name), name)
+    check_phobert_tokenizer(name, name, config, tokenizer)
+    return tokenizer, segmenter_of(config, tokenizer)
 
 
 def check_weights(name: str) -> None:
-    """Open a local folder's weights as far as their header, which tells of a file that was cut, in no time.
+    """Open a local folder's weights as far as their header, which is quick and detects a truncated file.
 
     Raises:
         KddaError: damaged weights, or none that are safetensors.
@@ -128,14 +178,8 @@ def check_weights(name: str) -> None:
     folder = resolve(name)
     if folder is None or not Path(folder).is_dir():
         return
-    weights = sorted(Path(folder).glob("*.safetensors"))
-    if not weights:
-        others = [path.name for path in sorted(Path(folder).glob("*.bin"))]
-        found = f"found {', '.join(others)}, which may run code when opened" if others else "found none"
-        raise KddaError(f'"{name}": no safetensors weights ({found}); docs/models.md says how to convert a checkpoint')
-    for path in weights:
-        with _guarded(lambda path=path: safe_open(path, "pt"), name):  # type: ignore[misc]
-            pass
+    for path in safetensors_files(name, Path(folder)):
+        open_or_explain(lambda path=path: open_header(path), name)  # type: ignore[misc]
 
 
 def is_exported(name: str) -> bool:
@@ -143,133 +187,9 @@ def is_exported(name: str) -> bool:
     return (Path(name) / GRAPH).is_file() and not (Path(name) / "model.safetensors").is_file()
 
 
-def load_tokenizer(name: str) -> tuple[Any, str]:
-    """A folder's tokenizer and the word segmentation it expects, without the model."""
-    config = load_config(name)
-    tokenizer = _guarded(lambda: _tokenizer(name), name)
-    _check_tokenizer(name, name, tokenizer)
-    return tokenizer, getattr(config, "kdda_segmenter", None) or _segmenter_of(tokenizer)
-
-
-def resolve(name: str) -> str | None:
-    """What transformers can open: a folder or a Hub id; None for the models that are made here."""
-    if name in MADE:
-        return None
-    if name == "mini/english":
-        return str(english_folder())
-    if name.startswith("mini/"):
-        raise KddaError(f'no mini model "{name}"{did_you_mean(name, MINI)}; there are {", ".join(MINI)}')
-    if Path(name).is_dir():
-        return name
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise KddaError(f'no folder "{name}"')
-    hub_is_reachable()
-    return name
-
-
-def _make(weights: MiniWeights, head: str, changes: Mapping[str, Any]) -> tuple[Any, Any, bool]:
-    config = BertConfig.from_dict(weights.config.to_dict())
-    config.update(_known(config, changes))
-    prefix = "" if head == "none" else f"{BertModel.base_model_prefix}."
-    state = {f"{prefix}{name}": own.clone() for name, own in weights.state.items()}  # the model takes them for its own
-    with quietly():  # only what the package lacks is drawn at random
-        model = MADE_AS[head].from_pretrained(None, config=config, state_dict=state)
-    return model, weights.tokenizer, head != "none"
-
-
-def _open(folder: str, name: str, head: str, changes: Mapping[str, Any]) -> tuple[Any, Any, bool]:
-    config = _guarded(lambda: AutoConfig.from_pretrained(folder), name)
-    config.update(_known(config, changes))
-    # some checkpoints are stored in half precision, in which fine-tuning would lose its small steps
-    options = {"use_safetensors": True, "output_loading_info": True, "config": config, "dtype": torch.float32}
-    tokenizer = _guarded(lambda: _tokenizer(folder), name)
-    _check_tokenizer(folder, name, tokenizer)
-    kind = HEADS[head]
-    with quietly():
-        model, info = _guarded(lambda: kind.from_pretrained(folder, ignore_mismatched_sizes=True, **options), name)
-    prefix = f"{model.base_model_prefix}."
-    lost = [key for key in info["missing_keys"] if head == "none" or key.startswith(prefix)]
-    lost = [key for key in lost if "pooler" not in key and "position_ids" not in key]
-    if lost:
-        raise KddaError(
-            f'"{name}": its weights lack {len(lost)} tensors that its config names, such as {sorted(lost)[0]}'
-        )
-    drawn = {*info["missing_keys"], *(key for key, *_ in info.get("mismatched_keys", ()))}
-    return model, tokenizer, any(key.startswith(HEAD_WEIGHTS) for key in drawn)
-
-
-def _tokenizer(folder: str) -> Any:
-    """A checkpoint's tokenizer; one that would spell its own vocabulary otherwise is told to leave spelling alone.
-
-    A vocab.txt without settings opens with lower case and without accents, which Vietnamese tones are.
-    """
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    if not hasattr(tokenizer, "do_lower_case") or not tokenizer.is_fast:
-        return tokenizer
-    spelt = tokenizer.backend_tokenizer.normalizer
-    entries = [entry for entry in tokenizer.get_vocab() if not entry.startswith("[")]
-    respelt = sum(spelt.normalize_str(entry) != entry for entry in entries) if spelt is not None else 0
-    if respelt <= 0.01 * len(entries):
-        return tokenizer
-    return AutoTokenizer.from_pretrained(folder, do_lower_case=False, strip_accents=False)
-
-
-def _drawn(head: str, config: Any, seed: int) -> Any:
-    """A model of this shape with random weights; the caller's own random numbers are left as they were."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return HEADS[head].from_config(config)
-
-
-def _check_tokenizer(folder: str, name: str, tokenizer: Any) -> None:
-    """PhoBERT's words are found by its own slow tokenizer; a fast one gives other ids in silence."""
-    says = getattr(_guarded(lambda: AutoConfig.from_pretrained(folder), name), "tokenizer_class", None) or ""
-    if tokenizer.is_fast and ((Path(folder) / "bpe.codes").is_file() or "phobert" in says.lower()):
-        raise KddaError(
-            f'"{name}" is a PhoBERT, but its files open as the fast {type(tokenizer).__name__}, which gives wrong ids; '
-            'its tokenizer_config.json must say "tokenizer_class": "PhobertTokenizer"'
-        )
-
-
-def _known(config: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The changes whose field this architecture's config has."""
-    return {key: value for key, value in changes.items() if key in LABEL_FIELDS or hasattr(config, key)}
-
-
-def _attention_dropout(rate: float | None) -> dict[str, Any]:
-    """Under the two names that configs have for it."""
-    return {} if rate is None else {"attention_probs_dropout_prob": rate, "attention_dropout": rate}
-
-
-def _label_names(labels: Sequence[str] | None) -> dict[str, Any]:
-    if labels is None:
-        return {}
-    return {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
-
-
-def _guarded(opening: Callable[[], Any], name: str) -> Any:
-    """Run one of transformers' openers and say in a line what a user's mistake looks like."""
-    try:
-        return opening()
-    except KddaError:
-        raise
-    except Exception as error:  # safetensors, json, OSError, ValueError: all mean that the checkpoint cannot be read
-        reason = " ".join(str(error).split())[:300]
-        if reason.startswith("We couldn't connect"):
-            reason = "it cannot be reached from here, and its cache lacks this model"
-        if "sentencepiece" in reason or "tiktoken" in reason:
-            reason = f'its tokenizer is a SentencePiece file: pip install "kdda[sentencepiece]" ({reason[:80]})'
-        if Path(name).is_dir():
-            raise KddaError(f'"{name}" is damaged or not a checkpoint ({type(error).__name__}: {reason})') from error
-        raise KddaError(
-            f'"{name}" is neither a folder here, nor a mini model ({", ".join(MINI)}), nor could it be read from the '
-            f"Hub with safetensors weights: {reason}; where there is a network, `hf download {name}` keeps it for later"
-        ) from error
-
-
 @contextmanager
 def quietly() -> Iterator[None]:
-    """No bars and reports of transformers: kdda says itself what it loads and saves."""
+    """Turn off the progress bars and reports of transformers: kdda reports itself what it loads and saves."""
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -280,14 +200,50 @@ def quietly() -> Iterator[None]:
         transformers_logging.enable_progress_bar()
 
 
-def _check_fit(name: str, model: Any, tokenizer: Any) -> None:
-    rows = model.get_input_embeddings().weight.shape[0]
-    highest = max(tokenizer.get_vocab().values())
-    if highest >= rows:
-        raise KddaError(
-            f'"{name}": the tokenizer does not fit the model: it gives ids up to {highest}, the model has {rows} rows'
-        )
+def _checkpoint(name: str, model: Any, tokenizer: Any, segmenter: str | None, new_head: bool) -> Checkpoint:
+    check_vocabulary(name, model, tokenizer)
+    segmenter = segmenter or segmenter_of(model.config, tokenizer)
+    model.config.kdda_segmenter = segmenter
+    return Checkpoint(name, model.eval(), tokenizer, segmenter, new_head)
 
 
-def _segmenter_of(tokenizer: Any) -> str:
-    return "vi" if "Phobert" in type(tokenizer).__name__ else "none"
+def _build(weights: MiniWeights, head: str, changes: Mapping[str, Any]) -> tuple[Any, Any, bool]:
+    """A mini model: its model, its tokenizer, and whether its head is new."""
+    config = BertConfig.from_dict(weights.config.to_dict())
+    apply_changes(config, changes)
+    prefix = "" if head == "none" else f"{BertModel.base_model_prefix}."
+    state = {}
+    for name, weight in weights.state.items():
+        state[f"{prefix}{name}"] = weight.clone()  # the model would otherwise train the shared tensors
+    with quietly():  # only what the package lacks is drawn at random
+        model = MINI_CLASSES[head].from_pretrained(None, config=config, state_dict=state)
+    return model, weights.tokenizer, head != "none"
+
+
+def _open(folder: str, name: str, head: str, changes: Mapping[str, Any]) -> tuple[Any, Any, bool]:
+    """A checkpoint on disk or on the Hub: its model, its tokenizer, and whether its head is new."""
+    config = open_or_explain(lambda: AutoConfig.from_pretrained(folder), name)
+    apply_changes(config, changes)
+    tokenizer = open_or_explain(lambda: open_tokenizer(folder), name)
+    check_phobert_tokenizer(name, folder, config, tokenizer)
+    options = {
+        "use_safetensors": True,
+        "output_loading_info": True,
+        "ignore_mismatched_sizes": True,
+        "config": config,
+        "dtype": torch.float32,  # in half precision, as some are stored, fine-tuning would lose its small steps
+    }
+    with quietly():
+        model, info = open_or_explain(lambda: MODEL_CLASSES[head].from_pretrained(folder, **options), name)
+    check_complete(name, head, model, info["missing_keys"])
+    drawn = set(info["missing_keys"])
+    for key, *_ in info.get("mismatched_keys", ()):
+        drawn.add(key)
+    return model, tokenizer, any(is_head_weight(key) for key in drawn)
+
+
+def _random_model(head: str, config: Any, seed: int) -> Any:
+    """A model of this shape with random weights; torch's global random state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return MODEL_CLASSES[head].from_config(config)

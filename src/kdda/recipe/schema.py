@@ -31,7 +31,7 @@ class Training(Strict):
     `stride`: tokens that two windows of one long context share (reading).
     `warmup`: a part of all steps, or from 1 on so many steps.
     `attention_dropout`: instead of the model's own; at 0 attention is one fused kernel on a CPU, and steps are faster.
-    `head`: a new head is drawn as transformers does, or standardises what it reads (`kdda.models.standardize_head`).
+    `head`: a new head is drawn as transformers does, or standardises what it reads (`kdda.models.heads`).
     `precision`: of the forward pass; ``auto`` is bfloat16 where the device computes in it. Weights stay float32.
     `gradient_checkpointing`: layers are computed again in the backward pass instead of kept: the same weights, in less
     memory and more time.

@@ -63,7 +63,7 @@ class Task(Protocol):
 
     @property
     def head(self) -> str:
-        """Which kind of model it needs, a key of `kdda.models.HEADS`."""
+        """Which kind of model it needs, a key of `kdda.models.load.MODEL_CLASSES`."""
         ...
 
     @property

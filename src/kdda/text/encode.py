@@ -18,9 +18,6 @@ from torch.nn.utils.rnn import pad_sequence
 from kdda.text.segment import Span, clear_segment_cache
 from kdda.text.tokenize import Template, TokenizedText, TokenizerAdapter
 
-# Their position ids begin after the padding id, so two of the rows of their table are never used.
-OFFSET_POSITIONS = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "xmod"}
-
 AT_ONCE = 1024  # windows whose ids are looked at together
 
 CACHED_TOKENS = 2**20  # tokens that an encoder remembers, each text counting for `OVERHEAD` more
@@ -28,16 +25,6 @@ CACHED_TOKENS = 2**20  # tokens that an encoder remembers, each text counting fo
 OVERHEAD = 64
 
 QUESTION_SHARE = 2  # a question that would take more than one half of a window is cut to it
-
-
-def position_limit(config: Any) -> int:
-    """How many tokens a model can read: its position table, less what its family reserves (PhoBERT: 258 − 2)."""
-    table = getattr(config, "max_position_embeddings", None)
-    if not table or table < 0:
-        return 512
-    if config.model_type in OFFSET_POSITIONS:
-        return int(table) - int(config.pad_token_id) - 1
-    return int(table)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -1,8 +1,8 @@
 """mini/vietnamese: mini/multilingual under a word-level Vietnamese vocabulary.
 
-No Vietnamese weights ship in a package, so the teacher is made: each row of its embedding is the mean of the sub-word
-rows that spell the entry (fast vocabulary transfer, Gee et al. 2022, EMNLP Industry, §3). It reads segmented text, in
-which ``thủ_đô`` is one token; a word outside the vocabulary falls apart into syllables (``bánh``, ``_tráng``), a
+No package ships Vietnamese weights, so this model is derived: each row of its embedding is the mean of the rows of the
+sub-words that spell the entry (fast vocabulary transfer, Gee et al. 2022, EMNLP Industry, §3). It reads segmented text,
+in which ``thủ_đô`` is one token; a word outside the vocabulary is split into syllables (``bánh``, ``_tráng``), a
 syllable outside it into letters.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from copy import deepcopy
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -19,13 +20,19 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from kdda.models.mini.weights import MiniWeights, multilingual
+from kdda.models.mini.multilingual import multilingual
+from kdda.models.mini.weights import MiniWeights
 
 WORDS = Path(__file__).parent / "vietnamese_words.txt"
 
+WORD_EMBEDDINGS = "embeddings.word_embeddings.weight"
+
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
+# Special tokens that stand for the same as those of mini/multilingual.
 SAME_AS = {"[PAD]": "<pad>", "[UNK]": "<unk>", "[CLS]": "<s>", "[SEP]": "</s>", "[MASK]": "<mask>"}
+
+FIRST_SYMBOL = 0x2100  # where Unicode's letterlike symbols begin
 
 _VOWELS = "aăâeêioôơuưyàằầèềìòồờùừỳáắấéếíóốớúứýảẳẩẻểỉỏổởủửỷãẵẫẽễĩõỗỡũữỹạặậẹệịọộợụựỵ"
 
@@ -39,13 +46,29 @@ def words() -> list[str]:
     return WORDS.read_text(encoding="utf-8").split()
 
 
-def entries(pieces: list[str]) -> list[str]:
-    """The vocabulary: specials, words, the syllables among XLM-R's pieces (alone and inside a word), letters."""
-    syllables = [p[1:] for p in pieces if p.startswith("▁") and _SYLLABLE.fullmatch(p[1:])]
-    syllables += [s.capitalize() for s in syllables if s.islower()]
-    inner = [f"_{s}" for s in syllables]
-    letters = [p for p in pieces if len(p) == 1 and p != "▁" and ord(p) < 0x2100] + ["_"]
-    return list(dict.fromkeys([*SPECIALS, *words(), *syllables, *inner, *letters]))
+def vocabulary_of(pieces: list[str]) -> list[str]:
+    """The vocabulary, each entry once: specials, words, syllables (alone and inside a word), letters.
+
+    Args:
+        pieces: XLM-R's, from which the syllables and letters are taken.
+    """
+    syllables = _syllables(pieces)
+    inside_words = [f"_{syllable}" for syllable in syllables]
+    return list(dict.fromkeys([*SPECIALS, *words(), *syllables, *inside_words, *_letters(pieces), "_"]))
+
+
+def _syllables(pieces: list[str]) -> list[str]:
+    """The Vietnamese syllables among the pieces that begin a word, and those in lower case capitalized, too."""
+    syllables = []
+    for piece in pieces:
+        if piece.startswith("▁") and _SYLLABLE.fullmatch(piece[1:]):
+            syllables.append(piece[1:])
+    return syllables + [syllable.capitalize() for syllable in syllables if syllable.islower()]
+
+
+def _letters(pieces: list[str]) -> list[str]:
+    """Single characters, up to the letterlike symbols."""
+    return [piece for piece in pieces if len(piece) == 1 and piece != "▁" and ord(piece) < FIRST_SYMBOL]
 
 
 def word_tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
@@ -66,13 +89,11 @@ def word_tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
         tokenizer_object=core,
         model_max_length=512,
         model_input_names=["input_ids", "attention_mask"],
-        **{
-            "pad_token": "[PAD]",
-            "unk_token": "[UNK]",
-            "cls_token": "[CLS]",
-            "sep_token": "[SEP]",
-            "mask_token": "[MASK]",
-        },
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
     )
 
 
@@ -80,27 +101,39 @@ def transferred_rows(
     vocabulary: list[str], source: PreTrainedTokenizerFast, rows: Float[Tensor, "pieces width"]
 ) -> Float[Tensor, "entries width"]:
     """Each entry's row: the mean of the source's rows for the sub-words that spell it (Gee et al. 2022, eq. 1)."""
-    special = {entry: [source.convert_tokens_to_ids(token)] for entry, token in SAME_AS.items()}
-    spelt = source([entry.replace("_", " ").strip() or "_" for entry in vocabulary], add_special_tokens=False)[
-        "input_ids"
-    ]
-    ids = [
-        special.get(entry, spelling) or [source.unk_token_id] for entry, spelling in zip(vocabulary, spelt, strict=True)
-    ]
-    flat = torch.tensor([i for spelling in ids for i in spelling])
-    starts = torch.tensor([0] + [len(spelling) for spelling in ids[:-1]]).cumsum(0)
+    spellings = _spellings(vocabulary, source)
+    flat = torch.tensor(list(chain.from_iterable(spellings)))
+    lengths = [len(spelling) for spelling in spellings]
+    starts = torch.tensor([0, *lengths[:-1]]).cumsum(0)
     return torch.nn.functional.embedding_bag(flat, rows, starts, mode="mean")
+
+
+def _spellings(vocabulary: list[str], source: PreTrainedTokenizerFast) -> list[list[int]]:
+    """For each entry the ids of the source's sub-words that spell it, at least the one for unknown text."""
+    texts = [_plain_text(entry) for entry in vocabulary]
+    spellings = source(texts, add_special_tokens=False)["input_ids"]
+    for i, entry in enumerate(vocabulary):
+        if entry in SAME_AS:
+            spellings[i] = [source.convert_tokens_to_ids(SAME_AS[entry])]
+    return [spelling or [source.unk_token_id] for spelling in spellings]
+
+
+def _plain_text(entry: str) -> str:
+    """An entry as it stands in text that is not segmented; the underscore itself stays."""
+    return entry.replace("_", " ").strip() or "_"
 
 
 @lru_cache(maxsize=1)
 def vietnamese() -> MiniWeights:
-    """mini/vietnamese with all 12 layers; callers copy, since it is made once a process."""
+    """mini/vietnamese with all 12 layers, built once a process; callers copy the weights before they change them."""
     source = multilingual()
     pieces = source.tokenizer.convert_ids_to_tokens(range(len(source.tokenizer)))
-    vocabulary = entries(pieces)
-    name = "embeddings.word_embeddings.weight"
+    vocabulary = vocabulary_of(pieces)
     config = deepcopy(source.config)
-    config.vocab_size, config.pad_token_id, config.bos_token_id, config.eos_token_id = len(vocabulary), 0, 2, 3
+    config.vocab_size = len(vocabulary)
+    config.pad_token_id = SPECIALS.index("[PAD]")
+    config.bos_token_id = SPECIALS.index("[CLS]")
+    config.eos_token_id = SPECIALS.index("[SEP]")
     config.kdda_segmenter = "vi"
-    rows = transferred_rows(vocabulary, source.tokenizer, source.state[name])
-    return MiniWeights(config, {**source.state, name: rows}, word_tokenizer(vocabulary))
+    rows = transferred_rows(vocabulary, source.tokenizer, source.state[WORD_EMBEDDINGS])
+    return MiniWeights(config, {**source.state, WORD_EMBEDDINGS: rows}, word_tokenizer(vocabulary))

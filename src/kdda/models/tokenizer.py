@@ -1,0 +1,43 @@
+"""Opening a checkpoint's tokenizer, and the word segmentation that it expects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from kdda.models.families import is_phobert_tokenizer
+
+MOST_RESPELT = 0.01  # share of the vocabulary that a tokenizer may respell
+
+
+def open_tokenizer(folder: str) -> Any:
+    """A checkpoint's tokenizer; one that respells its vocabulary is opened again without its normalization.
+
+    A vocab.txt without settings opens with lower case and without accents, and Vietnamese tones are accents.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    normalizes = hasattr(tokenizer, "do_lower_case") and tokenizer.is_fast
+    if normalizes and _respells_its_vocabulary(tokenizer):
+        return AutoTokenizer.from_pretrained(folder, do_lower_case=False, strip_accents=False)
+    return tokenizer
+
+
+def _respells_its_vocabulary(tokenizer: Any) -> bool:
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    if normalizer is None:
+        return False
+    entries = [entry for entry in tokenizer.get_vocab() if not entry.startswith("[")]
+    respelt = 0
+    for entry in entries:
+        if normalizer.normalize_str(entry) != entry:
+            respelt += 1
+    return respelt > MOST_RESPELT * len(entries)
+
+
+def segmenter_of(config: Any, tokenizer: Any) -> str:
+    """The word segmentation that a checkpoint expects: the one it was saved with, or that of its tokenizer's class."""
+    saved = getattr(config, "kdda_segmenter", None)
+    if saved:
+        return str(saved)
+    return "vi" if is_phobert_tokenizer(tokenizer) else "none"
