@@ -55,7 +55,7 @@ def test_bfloat16_finds_the_same_with_coarser_digits(reader: Predictor, judge: P
     assert coarse[0].answer("cat", CONTEXT).text == reader.answer("cat", CONTEXT).text
     fine, found = (own.entails("cat sleeps", "dog runs").probabilities for own in (judge, coarse[1]))
     assert found != fine and list(found.values()) == pytest.approx(list(fine.values()), abs=0.02)
-    with pytest.raises(KddaError, match='found "bf61"'):
+    with pytest.raises(KddaError, match='got "bf61", expected one of: fp32'):
         kdda.load(judge.name, precision="bf61")
 
 
