@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-from kdda.data.sources import EMBEDDED
+from kdda.data.sources import EMBEDDED_CORPORA
 from kdda.models.mini.vietnamese import WORDS
 from kdda.text.segment import segmented_text
 
 
 def main() -> None:
     found: Counter[str] = Counter()
-    for path in sorted(EMBEDDED.glob("*/vi/*.jsonl")):
+    for path in sorted(EMBEDDED_CORPORA.glob("*/vi/*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             for field in ("premise", "hypothesis"):

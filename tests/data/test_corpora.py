@@ -12,14 +12,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from kdda.data.sources import EMBEDDED
+from kdda.data.sources import EMBEDDED_CORPORA
 
 LEAST = {"vi": {"train": 600, "dev": 150, "test": 300}, "en": {"train": 600, "dev": 150}}
 LABELS = ("entailment", "neutral", "contradiction")
 
 
 def rows(language: str, split: str) -> list[dict[str, Any]]:
-    text = (EMBEDDED / "nli" / language / f"{split}.jsonl").read_text(encoding="utf-8")
+    text = (EMBEDDED_CORPORA / "nli" / language / f"{split}.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""Rows become examples, or are refused with their place and the reason."""
+"""Conversion of rows to examples; a row that cannot be converted is refused with its place and the reason."""
 
 from __future__ import annotations
 
@@ -14,15 +14,21 @@ from jaxtyping import Int32, UInt64
 from numpy import ndarray
 
 from kdda.data.sources import Row
-from kdda.errors import KddaError, did_you_mean
+from kdda.errors import KddaError, did_you_mean, unknown_choice
 from kdda.runtime.disk_sequence import DiskSequence
 
-NAMED_ROWS = 5  # bad rows named in a message before "and … more"
+NAMED_ROWS = 5  # bad rows that a message names before "and … more"
 
 
 @dataclass(frozen=True)
 class Example:
-    """One text or pair of texts. `group` ties rows that share a premise or a passage."""
+    """One text or pair of texts.
+
+    Attributes:
+        id: names the example in predictions; unique within its split.
+        texts: what the model reads, one text or two.
+        group: the same for examples that share a premise or a passage, which are not independent.
+    """
 
     id: str
     texts: tuple[str, ...]
@@ -31,13 +37,13 @@ class Example:
 
 @dataclass(frozen=True)
 class LabelledExample(Example):
-    """An example of a classification task, with its label's name."""
+    """An example of a classification task, with the name of its gold label."""
 
     label: str
 
 
 class GoldAnswer(NamedTuple):
-    """A gold answer: a slice of the context, and where it begins."""
+    """A gold answer: a slice of the context, and the character of the context at which it begins."""
 
     text: str
     start: int
@@ -45,19 +51,19 @@ class GoldAnswer(NamedTuple):
 
 @dataclass(frozen=True)
 class Question(Example):
-    """An example of reading: texts are the question and its context; without answers it cannot be answered."""
+    """An example of question answering: the texts are question and context; without answers it is unanswerable."""
 
     answers: tuple[GoldAnswer, ...]
 
 
 @dataclass(frozen=True)
 class Schema:
-    """How a source names what a task asks of a row.
+    """How a source names the fields and labels of a task.
 
     Args:
         labels: the task's label names; none for tasks without labels.
-        columns: task field → the source's column, where they differ.
-        label_map: the source's label value (as text) → label name, or None to drop such rows.
+        columns: the source's column by task field, where their names differ.
+        label_map: the task's label name by the source's label value (as text); None drops such rows.
     """
 
     labels: tuple[str, ...] = ()
@@ -65,11 +71,12 @@ class Schema:
     label_map: Mapping[str, str | None] = field(default_factory=dict)
 
     def column(self, name: str) -> str:
+        """The source's column for a task field."""
         return self.columns.get(name, name)
 
 
 class CheckedRows(NamedTuple):
-    """The examples of the good rows, and how many rows were left out or repaired, by reason."""
+    """The examples of the good rows, and the numbers of rows that were skipped or repaired, by reason."""
 
     examples: Sequence[Example]
     skipped: Counter[str]
@@ -77,38 +84,44 @@ class CheckedRows(NamedTuple):
 
 
 class BadRowError(Exception):
-    """A row that a person should look at."""
+    """A row that cannot be used as it is and that the user should look at."""
 
 
 class DroppedError(Exception):
-    """A row that is left out and counted, such as one whose label the recipe drops."""
+    """A row that is skipped and counted on purpose, such as one whose label the recipe drops."""
 
 
 RowConverter = Callable[[Row, Counter[str]], Example]
+
+"""`(row, counter of repairs) -> example`; raises `BadRowError` or `DroppedError`."""
 
 
 def check_rows(
     rows: Iterable[Row], convert: RowConverter, on_bad_row: Literal["raise", "skip"] = "raise"
 ) -> CheckedRows:
-    """Examples of all good rows, kept on disk where they are many.
+    """The examples of all good rows, on disk where they are many.
 
     Args:
-        convert: makes an example of a row, counts what it repaired, and raises `BadRowError` or `DroppedError`.
+        rows: read once.
+        convert: makes an example of a row and counts what it repaired.
+        on_bad_row: whether a bad row stops everything or is skipped and counted.
 
     Raises:
-        KddaError: a bad row under ``raise``, or no good row at all; names the first places.
+        KddaError: a bad row under ``raise``, or no good row at all; names the first bad rows with their places.
     """
-    check = _Check(convert)
-    examples: Sequence[Example] = DiskSequence(check.examples(rows))
-    if check.bad and (on_bad_row == "raise" or not examples):
-        raise KddaError(check.summary())
+    checker = _RowChecker(convert)
+    examples: Sequence[Example] = DiskSequence(checker.examples(rows))
+    if checker.bad and (on_bad_row == "raise" or not examples):
+        raise KddaError(checker.summary())
+    if not checker.rows:
+        raise KddaError("no rows: the source is empty")
     if not examples:
-        raise KddaError(f"no rows left: {dict(check.skipped)}" if check.rows else "no rows: the source is empty")
-    return CheckedRows(check.numbered(examples), check.skipped, check.repaired)
+        raise KddaError(f"all rows were skipped: {dict(checker.skipped)}")
+    return CheckedRows(checker.with_unique_ids(examples), checker.skipped, checker.repaired)
 
 
-class _Check:
-    """Rows on their way to examples: what is counted of them, and a number of 8 bytes for each one's id."""
+class _RowChecker:
+    """Converts rows and counts what happens to them; of each example's id it keeps a hash of 8 bytes."""
 
     def __init__(self, convert: RowConverter):
         self.convert = convert
@@ -116,64 +129,83 @@ class _Check:
         self.repaired: Counter[str] = Counter()
         self.rows = 0
         self.bad: list[str] = []
-        self.ids = array("Q")
+        self.id_hashes = array("Q")
 
     def examples(self, rows: Iterable[Row]) -> Iterator[Example]:
         for row in rows:
             self.rows += 1
             try:
                 example = self.convert(row, self.repaired)
-            except DroppedError as dropped:
-                self.skipped[str(dropped)] += 1
-            except BadRowError as error:
-                self.skipped["bad row"] += 1
-                if len(self.bad) < NAMED_ROWS:
-                    self.bad.append(f"{row.where}: {error}")
+            except DroppedError as reason:
+                self.skipped[str(reason)] += 1
+            except BadRowError as reason:
+                self._count_bad(f"{row.where}: {reason}")
             else:
-                self.ids.append(_number_of(example.id))
+                self.id_hashes.append(_hash(example.id))
                 yield example
 
+    def _count_bad(self, message: str) -> None:
+        self.skipped["bad row"] += 1
+        if len(self.bad) < NAMED_ROWS:
+            self.bad.append(message)
+
     def summary(self) -> str:
+        """The message about all bad rows, which names the first ones."""
         count = self.skipped["bad row"]
-        more = f"\n  … and {count - NAMED_ROWS} more" if count > NAMED_ROWS else ""
-        shown = "\n  ".join(self.bad)
-        return f"{count} of {self.rows} rows are bad (on_bad_row: skip leaves them out):\n  {shown}{more}"
+        lines = [f"{count} of {self.rows} rows are bad (on_bad_row: skip skips them):", *self.bad]
+        if count > NAMED_ROWS:
+            lines.append(f"… and {count - NAMED_ROWS} more")
+        return "\n  ".join(lines)
 
-    def numbered(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """Examples whose ids differ: the k-th of an id is called ``id#k``, but for the first."""
-        times = _times(np.frombuffer(self.ids, np.uint64))
-        if times is None:
+    def with_unique_ids(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """The examples under ids that differ: the k-th example of an id is called ``id#k``, except the first."""
+        occurrences = _occurrences(np.frombuffer(self.id_hashes, np.uint64))
+        if occurrences is None:
             return examples
-        self.repaired["ids repeated, numbered"] += int((times > 1).sum())
-        return DiskSequence(
-            own if k == 1 else replace(own, id=f"{own.id}#{k}") for own, k in zip(examples, times, strict=True)
-        )
+        self.repaired["ids repeated, numbered"] += int((occurrences > 1).sum())
+        return DiskSequence(_numbered(examples, occurrences))
 
 
-def _number_of(name: str) -> int:
-    """A million ids are a million numbers, but for a chance of 1 in 37 million (n² / 2⁶⁵) that two share one."""
-    return int.from_bytes(blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+def _numbered(examples: Sequence[Example], occurrences: Int32[ndarray, "_"]) -> Iterator[Example]:
+    for example, k in zip(examples, occurrences, strict=True):
+        if k == 1:
+            yield example
+        else:
+            yield replace(example, id=f"{example.id}#{k}")
 
 
-def _times(names: UInt64[ndarray, "_"]) -> Int32[ndarray, "_"] | None:
-    """How many times each has occurred so far, itself included; None where none occurs twice.
+def _hash(name: str) -> int:
+    """A hash of 64 bits. Of n ids two collide with probability n² / 2⁶⁵: 1 in 37 million for a million ids."""
+    digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
-    >>> _times(np.array([7, 5, 7, 7], np.uint64)).tolist()
+
+def _occurrences(hashes: UInt64[ndarray, "_"]) -> Int32[ndarray, "_"] | None:
+    """How many times each hash has occurred so far, itself included; None where none occurs twice.
+
+    >>> _occurrences(np.array([7, 5, 7, 7], np.uint64)).tolist()
     [1, 1, 2, 3]
     """
-    inorder = np.sort(names)
-    if not (inorder[1:] == inorder[:-1]).any():
+    in_order = np.sort(hashes)
+    is_repeat = in_order[1:] == in_order[:-1]
+    if not is_repeat.any():
         return None
-    order = np.argsort(names, kind="stable")
-    first = np.append(True, inorder[1:] != inorder[:-1])
-    begins = np.maximum.accumulate(np.where(first, np.arange(len(names)), 0))
-    times = np.empty(len(names), np.int32)
-    times[order] = np.arange(len(names)) - begins + 1
-    return times
+    order = np.argsort(hashes, kind="stable")
+    position = np.arange(len(hashes))
+    is_first = np.append(True, ~is_repeat)
+    first_position = np.maximum.accumulate(np.where(is_first, position, 0))
+    occurrences = np.empty(len(hashes), np.int32)
+    occurrences[order] = position - first_position + 1
+    return occurrences
 
 
 def labelled_converter(fields: Sequence[str], schema: Schema) -> RowConverter:
-    """Rows of a classification task over these text fields."""
+    """A converter of the rows of a classification task.
+
+    Args:
+        fields: the task's text fields, in the order in which the model reads them.
+        schema: names of columns and labels.
+    """
 
     def convert(row: Row, repaired: Counter[str]) -> LabelledExample:
         label = _label(row, schema)
@@ -184,23 +216,23 @@ def labelled_converter(fields: Sequence[str], schema: Schema) -> RowConverter:
 
 
 def value_of(row: Row, column: str) -> Any:
-    """A field that must be there."""
+    """The value of a field that the row must have."""
     if column not in row.values:
-        hint = did_you_mean(column, map(str, row.values))
-        raise BadRowError(f'no field "{column}"{hint}; found {", ".join(map(str, row.values))}')
+        columns = [str(name) for name in row.values]
+        raise BadRowError(f'no field "{column}"{did_you_mean(column, columns)}; the row has {", ".join(columns)}')
     return row.values[column]
 
 
 def text_of(row: Row, column: str) -> str:
-    """A field that must hold more than white space, without the white space around it."""
+    """The text of a field, which must hold more than white space, without the white space around it."""
     return raw_text(row, column).strip()
 
 
 def raw_text(row: Row, column: str) -> str:
-    """A field that must hold more than white space, to the character."""
+    """The text of a field, which must hold more than white space, unchanged."""
     value = value_of(row, column)
     if not isinstance(value, str):
-        raise BadRowError(f'"{column}": found {value!r}, expected text')
+        raise BadRowError(f'"{column}": got {value!r}, expected text')
     if not value.strip():
         raise BadRowError(f'"{column}" is empty')
     return value
@@ -208,14 +240,12 @@ def raw_text(row: Row, column: str) -> str:
 
 def _label(row: Row, schema: Schema) -> str:
     column = schema.column("label")
-    found = str(value_of(row, column)).strip()
-    label = schema.label_map.get(found, found)
+    value = str(value_of(row, column)).strip()
+    label = schema.label_map.get(value, value)
     if label is None:
-        raise DroppedError(f'label "{found}" dropped')
+        raise DroppedError(f'label "{value}" dropped')
     if label not in schema.labels:
-        # An integer means another thing in another dataset, so it is never guessed.
-        raise BadRowError(
-            f'"{column}": label {found!r} is not one of {", ".join(schema.labels)}'
-            f'{did_you_mean(found, schema.labels)}; map it under labels: {{"{found}": {schema.labels[0]}}}'
-        )
+        # Datasets number their labels differently, so an integer is never guessed.
+        refusal = unknown_choice(f'"{column}"', value, schema.labels)
+        raise BadRowError(f'{refusal}; map it under labels: {{"{value}": {schema.labels[0]}}}')
     return label

@@ -1,4 +1,4 @@
-"""Where rows come from: local JSONL, JSON, CSV, TSV and Parquet files, the Hub, and the embedded corpora."""
+"""Readers of rows: local JSONL, JSON, CSV, TSV and Parquet files, the Hub, and the embedded corpora."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from pathlib import Path
 from typing import Any, Literal
 from zlib import crc32
 
-from kdda.errors import KddaError, did_you_mean
+from kdda.errors import KddaError, unknown_choice
 from kdda.runtime.disk_sequence import DiskSequence
 from kdda.runtime.network import hub_is_reachable
 
-PARQUET_ROWS = 1024  # decoded at once
+PARQUET_BATCH_ROWS = 1024  # rows of a Parquet file that are decoded together
 
-EMBEDDED = Path(__file__).parent / "corpora"
+EMBEDDED_CORPORA = Path(__file__).parent / "corpora"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One record and the place it came from, as a person would look for it: ``file:line``."""
+    """One record and its place, as a user would look for it: ``file:line``."""
 
     where: str
     values: dict[str, Any]
 
 
 class _Rows(DiskSequence[Row]):
+    """Rows on disk, pickled as tuples, which are shorter than pickled rows."""
+
     def pack(self, item: Row) -> bytes:
         return pickle.dumps((item.where, item.values))
 
@@ -55,45 +57,57 @@ Reader = Callable[[Path, Source], Iterator[Row]]
 
 
 def read_rows(source: Source) -> Sequence[Row]:
-    """All rows of a source, unchecked but for the file's own syntax, kept on disk where they are many.
+    """All rows of a source, on disk where they are many. Only the syntax of the file is checked.
 
     JSONL, CSV, TSV and Parquet files are read piece by piece, and Hub splits from the files that `datasets` maps into
     memory. A JSON file is one value, SQuAD's included, and is read whole before its rows go to disk.
 
+    Args:
+        source: the name of a file, a Hub split or an embedded corpus.
+
     Raises:
-        KddaError: no such file, not UTF-8, or a line that is not of its format; says which line.
+        KddaError: no such file, not UTF-8, or a line that is not of its format; names the line.
     """
     if source.name.startswith("hub:"):
         return _Rows(_hub_rows(source.name))
-    path = _embedded_path(source.name) if source.name.startswith("embedded:") else Path(source.name)
+    path = _path_of(source.name)
     if not path.is_file():
         raise KddaError(
             f'no file "{path}"; a source is a path, "hub:owner/dataset:split", or '
-            '"embedded:nli/vi/train" for what ships with kdda'
+            '"embedded:nli/vi/train" for a corpus that kdda contains'
         )
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise KddaError(f'{path}: no reader for "{path.suffix}" files; there are {", ".join(READERS)}')
-    return _Rows(reader(path, source))
+    suffix = path.suffix.lower()
+    if suffix not in READERS:
+        raise KddaError(unknown_choice(f"{path}: file extension", path.suffix, READERS))
+    return _Rows(READERS[suffix](path, source))
 
 
 def sample(rows: Sequence[Row], count: int | None, language: str) -> Sequence[Row]:
-    """`count` rows drawn at random, always the same; each language draws differently from row-aligned files."""
+    """Rows drawn at random, always the same ones.
+
+    Args:
+        rows: what is drawn from.
+        count: how many; all where it is None or not less than their number.
+        language: seeds the draw, so that languages draw different rows from row-aligned files.
+    """
     if count is None or count >= len(rows):
         return rows
-    # of numbers and not of rows, which `random.sample` would copy into a list: it draws the same of either
-    drawn = array("q", random.Random(crc32(language.encode())).sample(range(len(rows)), count))
-    return _Rows(rows[i] for i in drawn)
+    # `random.sample` would copy rows into a list; of their numbers it draws the same.
+    chance = random.Random(crc32(language.encode()))
+    numbers = array("q", chance.sample(range(len(rows)), count))
+    return _Rows(rows[number] for number in numbers)
 
 
-def _embedded_path(name: str) -> Path:
-    files = {p.relative_to(EMBEDDED).with_suffix("").as_posix(): p for p in sorted(EMBEDDED.rglob("*.json*"))}
-    path = files.get(name.removeprefix("embedded:"))
-    if path is None:
-        known = list(files)
-        hint = did_you_mean(name.removeprefix("embedded:"), known)
-        raise KddaError(f'no embedded corpus "{name}"{hint}; there are: {", ".join(known)}')
-    return path
+def _path_of(name: str) -> Path:
+    if not name.startswith("embedded:"):
+        return Path(name)
+    files = {}
+    for path in sorted(EMBEDDED_CORPORA.rglob("*.json*")):
+        files[path.relative_to(EMBEDDED_CORPORA).with_suffix("").as_posix()] = path
+    corpus = name.removeprefix("embedded:")
+    if corpus not in files:
+        raise KddaError(unknown_choice("embedded corpus", corpus, files))
+    return files[corpus]
 
 
 def _text(path: Path) -> str:
@@ -101,16 +115,18 @@ def _text(path: Path) -> str:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """Lines with their ends, which are "\\n" alone: `str.splitlines` would also cut at U+2028 inside a text."""
+    """Lines with their ends, which are "\\n" alone: `str.splitlines` would also split at U+2028 inside a text."""
+    encoding = "utf-8-sig"  # the first line may begin with a byte order mark
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+                yield line.decode(encoding)
             except UnicodeDecodeError as error:
                 raise KddaError(
                     f"{path}:{number}: not UTF-8 (byte 0x{error.object[error.start]:02x}); "
                     f"convert it first, for example: iconv -f WINDOWS-1258 -t UTF-8 {path.name}"
                 ) from None
+            encoding = "utf-8"
 
 
 def _json_value(text: str, path: Path, line: int | None = None) -> Any:
@@ -122,7 +138,7 @@ def _json_value(text: str, path: Path, line: int | None = None) -> Any:
 
 def _record(value: Any, where: str) -> Row:
     if not isinstance(value, dict):
-        raise KddaError(f"{where}: found {type(value).__name__}, expected an object with named fields")
+        raise KddaError(f"{where}: got {type(value).__name__}, expected an object with named fields")
     return Row(where, value)
 
 
@@ -138,7 +154,7 @@ def _json(path: Path, source: Source) -> Iterator[Row]:
         yield from _squad(path, value["data"])
         return
     if not isinstance(value, list):
-        raise KddaError(f'{path}: found {type(value).__name__}, expected a list, or SQuAD\'s {{"data": […]}}')
+        raise KddaError(f'{path}: got {type(value).__name__}, expected a list, or SQuAD\'s {{"data": […]}}')
     for number, item in enumerate(value, 1):
         yield _record(item, f"{path}, item {number}")
 
@@ -146,27 +162,32 @@ def _json(path: Path, source: Source) -> Iterator[Row]:
 def _squad(path: Path, articles: list[Any]) -> Iterator[Row]:
     """SQuAD's files: articles of paragraphs of questions. A row is one question with its context and title."""
     for number, article in enumerate(articles, 1):
-        for at, paragraph in enumerate(_member(article, "paragraphs", f"{path}, article {number}"), 1):
-            where = f"{path}, article {number}, paragraph {at}"
-            for question in _member(paragraph, "qas", where):
-                row = _record(question, where)
-                place = f"{where}, question {row.values.get('id', '?')}"
-                known = {"context": paragraph.get("context"), "title": article.get("title", "")}
-                yield Row(place, {**known, "answers": [], **row.values})
+        where = f"{path}, article {number}"
+        for index, paragraph in enumerate(_list_member(article, "paragraphs", where), 1):
+            yield from _squad_questions(article, paragraph, f"{where}, paragraph {index}")
 
 
-def _member(value: Any, key: str, where: str) -> list[Any]:
-    found = value.get(key) if isinstance(value, dict) else None
-    if not isinstance(found, list):
-        raise KddaError(f'{where}: no list "{key}", which SQuAD\'s files have there')
-    return found
+def _squad_questions(article: dict[str, Any], paragraph: Any, where: str) -> Iterator[Row]:
+    for question in _list_member(paragraph, "qas", where):
+        values = _record(question, where).values
+        shared = {"context": paragraph.get("context"), "title": article.get("title", "")}
+        yield Row(f"{where}, question {values.get('id', '?')}", {**shared, "answers": [], **values})
+
+
+def _list_member(value: Any, key: str, where: str) -> list[Any]:
+    member = None
+    if isinstance(value, dict):
+        member = value.get(key)
+    if not isinstance(member, list):
+        raise KddaError(f'{where}: no list "{key}", which SQuAD\'s format requires')
+    return member
 
 
 def _delimited(delimiter: str, quoting: Literal[0, 3]) -> Reader:
     def read(path: Path, source: Source) -> Iterator[Row]:
         lines = _RecordLines(_lines(path))
         records = _records(lines, delimiter, quoting)
-        names = list(source.header) if source.header else next(records, [])
+        names = list(source.header or next(records, []))
         for cells in records:
             where = f"{path}:{lines.begin}"
             if len(cells) != len(names):
@@ -212,17 +233,19 @@ class _RecordLines:
 def _parquet(path: Path, source: Source) -> Iterator[Row]:
     import pyarrow.parquet
 
+    number = 0
     with pyarrow.parquet.ParquetFile(path) as file:
-        rows = (values for batch in file.iter_batches(PARQUET_ROWS) for values in batch.to_pylist())
-        for number, values in enumerate(rows, 1):
-            yield Row(f"{path}, row {number}", values)
+        for batch in file.iter_batches(PARQUET_BATCH_ROWS):
+            for values in batch.to_pylist():
+                number += 1
+                yield Row(f"{path}, row {number}", values)
 
 
 def _hub_rows(name: str) -> Iterator[Row]:
     dataset, _, split = name.removeprefix("hub:").partition(":")
     parts = dataset.split("/")
     if len(parts) not in (2, 3) or not split:
-        raise KddaError(f'"{name}": a Hub source is written hub:owner/dataset[/config]:split')
+        raise KddaError(f'"{name}": expected hub:owner/dataset[/config]:split')
     hub_is_reachable()
     from datasets import load_dataset
 
