@@ -190,7 +190,7 @@ def report(task: str, found: Mapping[str, Program], batch_size: int) -> list[str
 
 
 def summary(task: str, found: Mapping[str, Program]) -> list[str]:
-    """The ratios between kdda's own programs."""
+    """The ratios between kdda's programs."""
     da, live, forward = found["kdda, DA"], found["kdda, live teacher"], found[FORWARD]
     both = replace(da, seconds=[a + b for a, b in zip(da.seconds, forward.seconds, strict=True)])
     memory = found["kdda"].peak / found["plain"].peak
@@ -212,7 +212,7 @@ def against_bf16(task: str, found: Mapping[str, Program]) -> list[str]:
     own, script = found["kdda, bfloat16"], SCRIPTS[task][0]
     names = [name for name in ("plain", LONGEST, DEFAULT, PLAIN_IN_BF16) if name in found]
     ratios = ", ".join(f"{name.format(script)} {ratio(found[name], own, WARM):.2f}" for name in names)
-    return [f"Against kdda's step in bfloat16, its own choice here: {ratios}."]
+    return [f"Against kdda's step in bfloat16, its default here: {ratios}."]
 
 
 def accuracy(context: RunContext, settings: SolverSettings, rows: int) -> list[list[str]]:
@@ -256,14 +256,14 @@ def measured(name: str, own: argparse.Namespace) -> list[str]:
         in_turns([program for program in found.values() if program.name not in PLAIN], own.more)
         exact = accuracy(context, settings, recipe.training.batch_size)
     size, length = recipe.training.batch_size, recipe.training.max_length
-    counted = f"medians of {own.steps - WARM} steps, of kdda's own programs {own.steps + own.more - WARM}"
+    counted = f"medians of {own.steps - WARM} steps, of kdda's programs {own.steps + own.more - WARM}"
     head = f"**{name}**, batches of {size}, windows of at most {length} tokens; {counted}."
     lines = [
         head,
         "",
         *report(recipe.task, found, size),
         "",
-        f"Storing what the teachers say: {seconds:.1f} s, once.",
+        f"Storing teacher states: {seconds:.1f} s, once.",
         "",
     ]
     titles = ("language", "divergence", "marginal error", "value's error", "gradient's error")
@@ -274,8 +274,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", default="mini-nli,mini-qa")
     parser.add_argument("--steps", type=int, default=15)
-    parser.add_argument("--more", type=int, default=24, help="steps of kdda's own programs after those")
-    parser.add_argument("--batch-size", type=int, help="instead of the recipe's own")
+    parser.add_argument("--more", type=int, default=24, help="steps of kdda's programs after those")
+    parser.add_argument("--batch-size", type=int, help="instead of the recipe's")
     parser.add_argument("--write", type=Path, help="docs/performance.md, whose table is replaced")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     own = parser.parse_args()
