@@ -36,7 +36,7 @@ def push(
     """Send a saved model with its card to the Hugging Face Hub."""
     from kdda.hub.push import push as send
 
-    print(*send(folder, repository, agreed=yes, public=public), sep="\n")
+    print(*send(folder, repository, confirmed=yes, public=public), sep="\n")
 
 
 @app.command()

@@ -21,7 +21,7 @@ from kdda.embeddings.encoder import MeanPoolingModel
 from kdda.errors import KddaError, did_you_mean
 from kdda.experiment.specs import RunSpec, StudentRun, TeacherRun
 from kdda.experiment.splits import Split, Splits, read_all, read_split
-from kdda.hub.card import Made, write_card
+from kdda.hub.card import ModelCardFacts, write_card
 from kdda.hub.licences import licence, warning_of
 from kdda.metrics.significance import Interval, bootstrap_interval
 from kdda.recipe.schema import Recipe, TeacherSpec
@@ -36,6 +36,8 @@ from kdda.tasks.base import Prediction, Task
 from kdda.tasks.registry import TASKS
 from kdda.training.fine_tune import Job, Store, Student, fine_tune
 from kdda.training.prepare import Lessons, Teacher, prepare_teacher
+
+PIPELINE_TAGS = {"classification": "text-classification", "question-answering": "question-answering"}
 
 LIBRARIES = ("kdda", "torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
 
@@ -169,20 +171,20 @@ class RunContext:
         target = found[self.recipe.target][self.task.metric]
         self.say(f"  {cell}: {self.task.metric} {target:.1f} on {self.recipe.target} test rows")
 
-    def _made(self, cell: StudentRun) -> Made:
+    def _made(self, cell: StudentRun) -> ModelCardFacts:
         recipe, spec = self.recipe, self.recipe.student_of(cell.arm)
         teachers = {language: own.model for language, own in recipe.teachers_of(cell.arm).items()}
         warnings = {model: warning_of(licence(model)) for model in (spec.model, *teachers.values())}
-        return Made(
+        return ModelCardFacts(
             title=f"{recipe.name}: {cell}",
             task=self.task.name,
-            head=self.task.head,
+            pipeline_tag=PIPELINE_TAGS[self.task.head],
             languages=recipe.languages(cell.arm),
             base=spec.model,
             licence=licence(spec.model),
             teachers={language: f"{model} (licence: {licence(model)})" for language, model in teachers.items()},
             rows={language: len(self.rows(cell.arm, language, "train")) for language in recipe.languages(cell.arm)},
-            cautions=[f"{model}: {warning}" for model, warning in warnings.items() if warning],
+            licence_warnings=[f"{model}: {warning}" for model, warning in warnings.items() if warning],
             note=recipe.note,
         )
 

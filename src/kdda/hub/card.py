@@ -1,4 +1,4 @@
-"""The model card that goes with every saved model."""
+"""The model card that is saved with every model."""
 
 from __future__ import annotations
 
@@ -10,73 +10,124 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from kdda.metrics.significance import Interval
 
-HUB_TASKS = {"classification": "text-classification", "question-answering": "question-answering"}  # by a task's head
+CARD = "README.md"
+
+SPREAD = """\
+One run, one seed. The interval is that of the test rows (bootstrap over premises or passages); another
+seed would give another score."""
+
+MINI_PREFIX = "mini/"
 
 
 @dataclass(frozen=True)
-class Made:
-    """What a model was made of.
+class ModelCardFacts:
+    """What a model card tells besides the scores.
 
     Attributes:
-        base, licence: the model that was fine-tuned, and its licence.
-        teachers: language → the teacher that spoke, with its licence.
-        rows: language → training rows.
-        cautions: what a licence of these asks of whoever passes the model on.
+        title: the card's heading, and the model's name in the Hub's metadata.
+        task: kdda's name of the task.
+        pipeline_tag: the Hub's name of the task, such as ``text-classification``.
+        languages: the languages of the training rows.
+        base: the model that was fine-tuned.
+        licence: the base model's licence, or ``unknown``.
+        teachers: language → its teacher, with the teacher's licence.
+        rows: language → number of training rows.
+        licence_warnings: what the licences of these models require of whoever redistributes the model.
+        note: a paragraph at the end of the card.
     """
 
     title: str
     task: str
-    head: str
+    pipeline_tag: str
     languages: Sequence[str]
     base: str
     licence: str
     teachers: Mapping[str, str]
     rows: Mapping[str, int]
-    cautions: Sequence[str] = ()
+    licence_warnings: Sequence[str] = ()
     note: str = ""
 
 
-def write_card(folder: Path, made: Made, metric: str, scores: Mapping[str, Interval]) -> None:
-    """Write README.md: what the model is made of, and what it scored where, in per cent with 95 % intervals."""
-    lines = [f"# {made.title}", "", f"Fine-tuned from `{made.base}` (licence: {made.licence}) with kdda.", ""]
-    shown = metric.replace("_", " ")
-    lines += [f"| language | teacher | training rows | test {shown} | 95 % interval |", "|---|---|---:|---:|---|"]
-    for language in dict.fromkeys([*made.languages, *scores]):
-        lines.append("| " + " | ".join(_row(language, made, scores.get(language))) + " |")
-    lines += [
-        "",
-        "One run, one seed. The interval is that of the test rows (bootstrap over premises or passages); another",
-    ]
-    lines += ["seed would give another score."]
-    lines += ["", *(f"**Licence:** {caution}." for caution in made.cautions), made.note]
-    text = f"---\n{_metadata(made, metric, scores).to_yaml()}\n---\n\n" + "\n".join(lines).rstrip() + "\n"
-    (folder / "README.md").write_text(text, encoding="utf-8")
-    ModelCard.load(folder / "README.md")  # what we write must be what the Hub reads
+def write_card(folder: Path, facts: ModelCardFacts, metric: str, scores: Mapping[str, Interval]) -> None:
+    """Write a model's README.md: its models, data and licences, and its scores on the test rows.
+
+    Args:
+        folder: the saved model's.
+        metric: the name of the score.
+        scores: language → mean score in per cent with its 95 % interval.
+    """
+    metadata = _metadata(facts, metric, scores).to_yaml()
+    text = "\n".join(_body(facts, metric, scores)).rstrip()
+    (folder / CARD).write_text(f"---\n{metadata}\n---\n\n{text}\n", encoding="utf-8")
+    ModelCard.load(folder / CARD)  # raises where the Hub could not read it
 
 
-def _row(language: str, made: Made, score: Interval | None) -> list[str]:
-    cells = [language, made.teachers.get(language, "none"), str(made.rows.get(language, 0))]
-    return [*cells, f"{score.mean:.1f}", f"{score.low:.1f} to {score.high:.1f}"] if score else [*cells, "", ""]
+def _body(facts: ModelCardFacts, metric: str, scores: Mapping[str, Interval]) -> list[str]:
+    lines = [f"# {facts.title}", "", f"Fine-tuned from `{facts.base}` (licence: {facts.licence}) with kdda.", ""]
+    lines += [f"| language | teacher | training rows | test {metric.replace('_', ' ')} | 95 % interval |"]
+    lines += ["|---|---|---:|---:|---|"]
+    for language in dict.fromkeys([*facts.languages, *scores]):
+        cells = _cells(language, facts, scores.get(language))
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", SPREAD, ""]
+    if _mini_models(facts):
+        lines += [_about_mini_models(facts), ""]
+    for warning in facts.licence_warnings:
+        lines += [f"**Licence:** {warning}.", ""]
+    return [*lines, facts.note]
 
 
-def _metadata(made: Made, metric: str, scores: Mapping[str, Interval]) -> ModelCardData:
-    known = "other" if made.cautions else made.licence
+def _cells(language: str, facts: ModelCardFacts, score: Interval | None) -> list[str]:
+    cells = [language, facts.teachers.get(language, "none"), str(facts.rows.get(language, 0))]
+    if score is None:
+        return [*cells, "", ""]
+    return [*cells, f"{score.mean:.1f}", f"{score.low:.1f} to {score.high:.1f}"]
+
+
+def _mini_models(facts: ModelCardFacts) -> list[str]:
+    models = dict.fromkeys([facts.base, *facts.teachers.values()])
+    return [model for model in models if model.startswith(MINI_PREFIX)]
+
+
+def _about_mini_models(facts: ModelCardFacts) -> str:
+    names = ", ".join(f"`{model.split(' ')[0]}`" for model in _mini_models(facts))
+    return f"Made with mini models ({names}): small models to try kdda with, whose scores say nothing of larger ones."
+
+
+def _metadata(facts: ModelCardFacts, metric: str, scores: Mapping[str, Interval]) -> ModelCardData:
     return ModelCardData(
-        language=list(made.languages),
-        license=known if known != "unknown" else None,
+        language=list(facts.languages),
+        license=_hub_licence(facts),
         library_name="transformers",
-        pipeline_tag=HUB_TASKS[made.head],
+        pipeline_tag=facts.pipeline_tag,
         tags=["kdda"],
-        base_model=made.base if "/" in made.base and not Path(made.base).exists() else None,
-        model_name=made.title,
-        eval_results=[
-            EvalResult(
-                task_type=HUB_TASKS[made.head],
-                dataset_type=f"{made.task}-{language}",
-                dataset_name=f"{made.task}, {language} test rows",
-                metric_type=metric,
-                metric_value=round(score.mean, 2),
-            )
-            for language, score in scores.items()
-        ],
+        base_model=_hub_base_model(facts.base),
+        model_name=facts.title,
+        eval_results=_eval_results(facts, metric, scores),
     )
+
+
+def _hub_licence(facts: ModelCardFacts) -> str | None:
+    if facts.licence_warnings:
+        return "other"
+    return None if facts.licence == "unknown" else facts.licence
+
+
+def _hub_base_model(base: str) -> str | None:
+    """The base model's Hub id; a local folder has none."""
+    is_hub_id = "/" in base and not Path(base).exists()
+    return base if is_hub_id else None
+
+
+def _eval_results(facts: ModelCardFacts, metric: str, scores: Mapping[str, Interval]) -> list[EvalResult]:
+    results = []
+    for language, score in scores.items():
+        result = EvalResult(
+            task_type=facts.pipeline_tag,
+            dataset_type=f"{facts.task}-{language}",
+            dataset_name=f"{facts.task}, {language} test rows",
+            metric_type=metric,
+            metric_value=round(score.mean, 2),
+        )
+        results.append(result)
+    return results

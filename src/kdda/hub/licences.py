@@ -1,11 +1,13 @@
-"""What models say of their licence, and what it asks of whoever passes on a model that is made of them."""
+"""The licences of models, and what they require of whoever redistributes a model that was made with them."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-# What the models of the built-in recipes say of themselves; a Hub model's card is not fetched for its licence alone.
+UNKNOWN = "unknown"
+
+# Of the models of the built-in recipes; a Hub model's card is not downloaded for its licence alone.
 LICENCES = {
     "mini/multilingual": "mit",
     "mini/english": "apache-2.0",
@@ -23,32 +25,34 @@ LICENCES = {
 
 
 def licence(name: str) -> str:
-    """The licence that a model names for itself: one that is known here, or the metadata of a local model card."""
+    """A model's licence: from `LICENCES`, or from the metadata of a local model card, else ``unknown``.
+
+    Args:
+        name: a mini model, a folder or a Hub id.
+    """
     if name in LICENCES:
         return LICENCES[name]
     card = Path(name) / "README.md"
     if not card.is_file():
-        return "unknown"
+        return UNKNOWN
     from huggingface_hub import ModelCard
 
-    return str(ModelCard.load(card).data.get("license") or "unknown")
+    return str(ModelCard.load(card).data.get("license") or UNKNOWN)
 
 
 def warning_of(licence: str) -> str:
-    """What a licence asks of whoever passes a model on, where that is much; models inherit it from what they learnt of.
+    """What a licence requires of whoever redistributes a model that was made with one under it; "" if that is little.
 
     >>> warning_of("agpl-3.0")
     'licence agpl-3.0: whoever serves a model made of it must offer its source under the same licence'
     >>> warning_of("mit")
     ''
     """
-    said = licence.lower()
-    if "agpl" in said:
+    lower = licence.lower()
+    if "agpl" in lower:
         return f"licence {licence}: whoever serves a model made of it must offer its source under the same licence"
-    if re.search(r"\bnc\b|non-?commercial|research", said):
+    if re.search(r"\bnc\b|non-?commercial|research", lower):
         return f"licence {licence}: a model made of it is not for commercial use"
-    return (
-        "its licence is not known; ask its makers before you pass a model on that is made of it"
-        if (said == "unknown")
-        else ""
-    )
+    if lower == UNKNOWN:
+        return "its licence is not known; ask its makers before you redistribute a model made of it"
+    return ""

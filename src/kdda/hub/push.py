@@ -1,8 +1,7 @@
-"""A saved model to the Hugging Face Hub, when its owner says so."""
+"""Uploading a saved model to the Hugging Face Hub, after an explicit confirmation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from huggingface_hub import HfApi, ModelCard
@@ -10,45 +9,65 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalToken
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from kdda.errors import KddaError
+from kdda.hub.card import CARD
 from kdda.runs.folder import MODEL_FOLDER
 
-NEEDED = ("config.json", "README.md")
+REQUIRED = ("config.json", CARD, "*.safetensors")
 
-SENT = ("*.safetensors", "*.json", "*.txt", "*.model", "*.codes", "README.md")  # a checkpoint, and nothing that may run
+UPLOADED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.codes", CARD)  # a checkpoint, and no code or pickles
 
 
-def push(folder: Path, repository: str, *, agreed: bool, public: bool = False) -> list[str]:
-    """Send a saved model, or say what would be sent.
+def push(folder: Path, repository: str, *, confirmed: bool, public: bool = False) -> list[str]:
+    """Upload a saved model, or list what would be uploaded.
 
     Args:
         folder: a run's folder, or its ``model`` folder.
-        agreed: send it; nothing leaves this machine otherwise.
+        repository: owner/name on the Hub.
+        confirmed: upload it; otherwise nothing leaves this machine.
         public: make a new repository public; it is private by default.
 
     Returns:
-        What was or would be done, in lines.
+        Lines that tell what was or would be uploaded, and what the licences require.
 
     Raises:
-        KddaError: not a saved model, a repository name that cannot be, or the Hub's refusal.
+        KddaError: not a saved model, an invalid repository name, or the Hub's refusal.
     """
-    model = folder / MODEL_FOLDER if (folder / MODEL_FOLDER).is_dir() else folder
-    files = sorted({path for pattern in SENT for path in model.glob(pattern)}) if model.is_dir() else []
-    lacking = [name for name in (*NEEDED, "*.safetensors") if not list(model.glob(name))]
-    if lacking:
-        raise KddaError(f"{model} is not a model that kdda has saved: it lacks {', '.join(lacking)}")
+    model = _model_folder(folder)
+    files = _files(model)
     _check_name(repository)
-    what = [f"{path.name}  {path.stat().st_size / 2**20:.1f} MB" for path in files]
-    cautions = list(_cautions(model))
-    if not agreed:
-        seen = "public" if public else "private"
-        return [f"to {repository} ({seen}) would go:", *what, *cautions, "nothing was sent; to send it, add --yes"]
-    _send(model, repository, [path.name for path in files], private=not public)
-    return [f"sent to {repository}:", *what, *cautions]
+    details = [f"{path.name}  {path.stat().st_size / 2**20:.1f} MB" for path in files]
+    details += _licence_warnings(model)
+    if not confirmed:
+        visibility = "public" if public else "private"
+        header = f"to {repository} ({visibility}) would go:"
+        return [header, *details, "nothing was sent; to send it, add --yes"]
+    _upload(model, repository, [path.name for path in files], private=not public)
+    return [f"sent to {repository}:", *details]
 
 
-def _cautions(model: Path) -> Iterator[str]:
-    text = ModelCard.load(model / "README.md").text
-    yield from (line for line in text.split("\n") if line.startswith("**Licence:**"))
+def _model_folder(folder: Path) -> Path:
+    inside = folder / MODEL_FOLDER
+    return inside if inside.is_dir() else folder
+
+
+def _files(model: Path) -> list[Path]:
+    """The files to upload.
+
+    Raises:
+        KddaError: the folder is not a saved model.
+    """
+    missing = [pattern for pattern in REQUIRED if not list(model.glob(pattern))]
+    if missing:
+        raise KddaError(f"{model} is not a model that kdda has saved: it lacks {', '.join(missing)}")
+    files: set[Path] = set()
+    for pattern in UPLOADED:
+        files.update(model.glob(pattern))
+    return sorted(files)
+
+
+def _licence_warnings(model: Path) -> list[str]:
+    text = ModelCard.load(model / CARD).text
+    return [line for line in text.split("\n") if line.startswith("**Licence:**")]
 
 
 def _check_name(repository: str) -> None:
@@ -60,7 +79,7 @@ def _check_name(repository: str) -> None:
         ) from None
 
 
-def _send(model: Path, repository: str, names: list[str], private: bool) -> None:
+def _upload(model: Path, repository: str, names: list[str], private: bool) -> None:
     api = HfApi()
     try:
         api.create_repo(repository, private=private, exist_ok=True)
@@ -68,4 +87,4 @@ def _send(model: Path, repository: str, names: list[str], private: bool) -> None
     except LocalTokenNotFoundError:
         raise KddaError("the Hub does not know you: hf auth login") from None
     except (HfHubHTTPError, OSError) as error:
-        raise KddaError(f"the Hub did not take it: {' '.join(str(error).split())[:200]}") from None
+        raise KddaError(f"the Hub did not accept the model: {' '.join(str(error).split())[:200]}") from None

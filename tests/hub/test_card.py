@@ -1,17 +1,18 @@
 """Cards say what a model is made of and how sure its score is; nothing leaves the machine unasked."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import HfApi, ModelCard
 
-from kdda.hub.card import Made, write_card
+from kdda.hub.card import ModelCardFacts, write_card
 from kdda.metrics.significance import Interval
 from tests.conftest import Bench, make_model
 
-MADE = Made(
-    "toy: student, seed 1", "nli", "classification", ["vi"], "base/model", "mit", {"vi": "a/teacher"}, {"vi": 800}
+FACTS = ModelCardFacts(
+    "toy: student, seed 1", "nli", "text-classification", ["vi"], "base/model", "mit", {"vi": "a/teacher"}, {"vi": 800}
 )
 
 
@@ -19,13 +20,13 @@ MADE = Made(
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     """What would have gone to the Hub."""
     calls: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr(HfApi, "create_repo", lambda self, name, **own: calls.append((name, own)))
-    monkeypatch.setattr(HfApi, "upload_folder", lambda self, **own: calls.append((own["repo_id"], own)))
+    monkeypatch.setattr(HfApi, "create_repo", lambda self, name, **options: calls.append((name, options)))
+    monkeypatch.setattr(HfApi, "upload_folder", lambda self, **options: calls.append((options["repo_id"], options)))
     return calls
 
 
 def test_a_card_gives_each_score_its_interval_in_words_and_for_the_hub(tmp_path: Path) -> None:
-    write_card(tmp_path, MADE, "accuracy", {"vi": Interval(53.26, 48.9, 57.8, 0.0)})
+    write_card(tmp_path, FACTS, "accuracy", {"vi": Interval(53.26, 48.9, 57.8, 0.0)})
     card = ModelCard.load(tmp_path / "README.md")
     assert "| vi | a/teacher | 800 | 53.3 | 48.9 to 57.8 |" in card.text and "One run, one seed." in card.text
     assert card.data.license == "mit" and card.data.base_model == "base/model" and card.data.language == ["vi"]
@@ -34,10 +35,19 @@ def test_a_card_gives_each_score_its_interval_in_words_and_for_the_hub(tmp_path:
 
 
 def test_a_teachers_licence_is_passed_on(tmp_path: Path) -> None:
-    bound = Made(**{**vars(MADE), "cautions": ["a/teacher: licence agpl-3.0: share alike"]})
+    bound = replace(FACTS, licence_warnings=["a/teacher: licence agpl-3.0: share alike"])
     write_card(tmp_path, bound, "accuracy", {})
     card = ModelCard.load(tmp_path / "README.md")
     assert card.data.license == "other" and "**Licence:** a/teacher: licence agpl-3.0" in card.text
+
+
+def test_a_card_tells_that_mini_models_are_mini(tmp_path: Path) -> None:
+    mini = replace(FACTS, base="mini/multilingual", teachers={"vi": "mini/vietnamese (licence: mit)"})
+    write_card(tmp_path, mini, "accuracy", {})
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "Made with mini models (`mini/multilingual`, `mini/vietnamese`)" in text
+    write_card(tmp_path, FACTS, "accuracy", {})
+    assert "mini models" not in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_run_writes_its_card_with_teachers_licences_and_intervals(bench: Bench, command: Any) -> None:
@@ -76,7 +86,7 @@ def test_what_cannot_be_pushed_is_refused(
 ) -> None:
     code, _, error = command("push", bench.values["student"], "someone/model", "--yes")
     assert code == 2 and "lacks README.md" in error
-    write_card(Path(bench.values["student"]), MADE, "accuracy", {})
+    write_card(Path(bench.values["student"]), FACTS, "accuracy", {})
     code, _, error = command("push", bench.values["student"], "some one/model", "--yes")
     assert code == 2 and "is no repository of the Hub" in error and not sent
 
@@ -85,4 +95,4 @@ def test_what_cannot_be_pushed_is_refused(
 
     monkeypatch.setattr(HfApi, "create_repo", refused)
     code, _, error = command("push", bench.values["student"], "someone/model", "--yes")
-    assert code == 2 and "the Hub did not take it: 401" in error and "Traceback" not in error
+    assert code == 2 and "the Hub did not accept the model: 401" in error and "Traceback" not in error
