@@ -134,7 +134,7 @@ def child(order: Mapping[str, Any]) -> None:
     else:
         (own / "teachers").mkdir(parents=True)
         (own / "teachers" / "states").symlink_to(out / "teachers" / "states")
-        RunContext(recipe, own, context.task, context.data, {}, quiet).do(StudentRun(arm, SEED))
+        replace(context, out=own).do(StudentRun(arm, SEED))
 
 
 def more_of(name: str, settings: SolverSettings) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """From a recipe to run folders and a table, through the command line, on tiny models."""
 
+import errno
 import json
+import os
 import random
 import signal
 import subprocess
@@ -16,6 +18,7 @@ from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
 
+from kdda.data.sources import read_rows
 from kdda.runs.events import read_metrics
 from kdda.training.checkpoints import last_whole_checkpoint
 from tests.conftest import LABELS, Bench, make_model, start
@@ -100,7 +103,7 @@ def test_a_phobert_teaches_reading_with_its_own_words_and_limit(bench: Bench, co
     ("change", "said"),
     [
         ("objective=kd-logits", "distill.objective: kd-logits"),
-        ("logits=1", "distill.logits"),
+        ("logit_weight=1", "distill.logit_weight"),
         ("example_weighting=teacher_correct", "distill.example_weighting"),
     ],
 )
@@ -278,6 +281,62 @@ def test_a_second_process_is_kept_out_of_a_folder_that_is_being_written(bench: B
         code, _, error = command("run", bench.write(), "--out", bench.folder / "runs", "--arms", "student")
         assert code == 1 and "another process is writing" in error
     assert command("run", bench.write(), "--out", bench.folder / "runs", "--arms", "student")[0] == 0
+
+
+@pytest.mark.parametrize("command_name", ["run", "plan"])
+def test_a_folder_that_cannot_be_made_is_refused_before_any_work(
+    bench: Bench, command: Any, command_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_work(*_: Any) -> Any:
+        raise AssertionError("rows were read")
+
+    monkeypatch.setattr("kdda.experiment.splits.read_rows", no_work)
+    file = bench.folder / "a-file"
+    file.write_text("")
+    for out, reason in (("/proc/nope", "No such file or directory"), (file, "is a file"), (file / "x", "is a file")):
+        code, _, error = command(command_name, bench.write(), "--out", out)
+        assert code == 2 and reason in error and str(out) in error and "full" not in error and "Traceback" not in error
+
+
+def test_a_folder_without_permission_to_write_is_refused(
+    bench: Bench, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(dir: Path) -> Any:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(dir))
+
+    monkeypatch.setattr("kdda.runtime.folders.tempfile.TemporaryFile", denied)  # root may write in every folder
+    code, _, error = command("run", bench.write(), "--out", bench.folder / "runs")
+    assert code == 2 and "Permission denied" in error and not (bench.folder / "runs").exists()
+
+
+def test_an_error_of_the_system_during_a_run_is_told_as_what_it_is(
+    bench: Bench, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unplugged(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "some-file")
+
+    monkeypatch.setattr("kdda.experiment.context.fine_tune", unplugged)
+    monkeypatch.setattr("kdda.experiment.worker.free_bytes", lambda _: 0)  # as /proc says of itself
+    code, _, error = command("run", bench.write(), "--out", bench.folder / "runs", "--arms", "student")
+    assert code == 1 and "Input/output error: 'some-file'" in error and "full" not in error
+
+
+def test_a_source_that_arms_draw_from_is_parsed_once(
+    bench: Bench, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kdda.experiment import splits
+
+    parsed: list[str] = []
+
+    def counted(source: Any) -> Any:
+        parsed.append(source.name)
+        return read_rows(source)
+
+    monkeypatch.setattr(splits, "read_rows", counted)
+    bench.values["arms"] = {"few": {"train": "target", "rows": {"aa": 12}}, "more": {"rows": {"aa": 24, "bb": 12}}}
+    code, text, _ = command("run", bench.write(), "--out", bench.folder / "runs", "--seeds", "1,2")
+    assert code == 0 and "| few" in text
+    assert sorted(parsed) == sorted(set(parsed)) and len(parsed) == 6
 
 
 def wait_for_step(metrics: Path, step: int, process: subprocess.Popen[str]) -> None:

@@ -163,7 +163,7 @@ def test_a_full_disk_is_said_and_the_run_ends_well_when_there_is_room(bench: Ben
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))  # noqa: E731
     found = subprocess.run(full, capture_output=True, text=True, preexec_fn=limit, check=False)
     assert found.returncode == 1 and "Traceback" not in found.stderr, found.stderr
-    assert "took no more" in found.stderr and "the same command goes on" in found.stderr
+    assert "is full" in found.stderr and "the same command continues" in found.stderr
     assert not list((bench.folder / "full").rglob("predictions.jsonl"))
     for out in ("full", "roomy"):
         again = start(*arguments, bench.folder / out)

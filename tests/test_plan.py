@@ -35,7 +35,7 @@ def test_finished_runs_cost_nothing_more(bench: Bench, command: Any) -> None:
     command("run", bench.write(), "--out", out)
     _, text, _ = command("plan", bench.write(), "--out", out)
     assert "3 runs" in text and "3 of them finished" in text and "Time left: about 0 s" in text
-    assert "| teacher aa" not in text.split("## RunSpec")[1]  # it is made already
+    assert "| teacher aa" not in text.split("## Work")[1]  # it is made already
     worth = [line for line in text.splitlines() if line.startswith("WARNING: this teacher is no better")]
     _, table, _ = command("run", bench.write(), "--out", out)
     assert worth == [line for line in table.splitlines() if line.startswith("WARNING: this teacher")]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdda.cli.shared import app, names, pairs_of
+from kdda.cli.shared import app, parse_names, parse_pairs
 from kdda.errors import KddaError
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def evaluate(
     from kdda.inference.evaluate import evaluate as run_evaluation
     from kdda.inference.evaluate import write_predictions
 
-    schema = Schema((), pairs_of("--columns", columns), pairs_of("--labels", labels))
-    found = run_evaluation(model, task, Source(data, names(header) or None), schema, language or None)
+    schema = Schema((), parse_pairs("--columns", columns), parse_pairs("--labels", labels))
+    found = run_evaluation(model, task, Source(data, parse_names(header) or None), schema, language or None)
     write_predictions(out, found.predictions)
     for remark in found.warnings:
         print(remark, file=sys.stderr)
@@ -109,7 +109,7 @@ def translation_retrieval(
     from kdda.embeddings.encoder import MeanPoolingModel
     from kdda.embeddings.translation_retrieval import evaluate_translation_retrieval, translated_texts
 
-    languages = names(columns)
+    languages = parse_names(columns)
     if len(languages) != 2:
         raise KddaError(f'--columns: found "{columns}", expected two names: vi,en')
     source, target = translated_texts(read_rows(Source(data)), (languages[0], languages[1]))

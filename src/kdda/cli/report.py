@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kdda.cli.shared import app, names, numbers_of
+from kdda.cli.shared import app, parse_names, parse_seeds
 
 
 @app.command()
@@ -22,7 +22,7 @@ def report(
     """Tables, paired differences with intervals, costs and curves, from run folders alone."""
     from kdda.report.build import write_report
 
-    text = write_report(runs, out, names(arms) or None, numbers_of(seeds) or None, dev, against or None)
+    text = write_report(runs, out, parse_names(arms) or None, parse_seeds(seeds) or None, dev, against or None)
     print(f"written: {out}" if out else text)
 
 

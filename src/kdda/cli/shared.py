@@ -1,4 +1,4 @@
-"""What every command shares: the application, exit codes, lists in options, and how a mistake is told."""
+"""What every command shares: the application, exit codes, options that hold lists, and how errors are printed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import typer
 
 from kdda.errors import Interrupted, KddaError
+from kdda.runtime.folders import DISK_FULL
 from kdda.runtime.memory import tune_garbage_collection
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -19,22 +20,40 @@ def about() -> None:
     """Distil monolingual teachers into one multilingual student by optimal transport, while it is fine-tuned."""
 
 
-def names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+def parse_names(text: str) -> list[str]:
+    """Names with commas between.
+
+    >>> parse_names("student, student-kdda")
+    ['student', 'student-kdda']
+    """
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def pairs_of(option: str, text: str) -> dict[str, str]:
-    pairs = [name.partition("=") for name in names(text)]
-    if wrong := [left for left, equals, right in pairs if not equals or not right]:
-        raise KddaError(f'{option}: found "{wrong[0]}", expected name=value, with commas between')
-    return {left.strip(): right.strip() for left, _, right in pairs}
+def parse_pairs(option: str, text: str) -> dict[str, str]:
+    """The ``name=value`` pairs of an option, with commas between.
+
+    >>> parse_pairs("--columns", "premise=sentence1,label=gold")
+    {'premise': 'sentence1', 'label': 'gold'}
+    """
+    pairs = {}
+    for part in parse_names(text):
+        name, equals, value = part.partition("=")
+        if not equals or not value:
+            raise KddaError(f'{option}: got "{part}", expected name=value, with commas between')
+        pairs[name.strip()] = value.strip()
+    return pairs
 
 
-def numbers_of(text: str) -> list[int]:
+def parse_seeds(text: str) -> list[int]:
+    """The numbers of ``--seeds``.
+
+    >>> parse_seeds("1,2,3")
+    [1, 2, 3]
+    """
     try:
-        return [int(part) for part in text.split(",") if part.strip()]
+        return [int(part) for part in parse_names(text)]
     except ValueError:
-        raise KddaError(f'--seeds: found "{text}", expected numbers such as 1,2,3') from None
+        raise KddaError(f'--seeds: got "{text}", expected numbers such as 1,2,3') from None
 
 
 def main() -> None:
@@ -42,14 +61,21 @@ def main() -> None:
     tune_garbage_collection()
     try:
         app()
-    except Interrupted as stopped:
-        sys.exit(say(f"kdda: {stopped}", INTERRUPTED))
+    except Interrupted as interrupt:
+        sys.exit(say(f"kdda: {interrupt}", INTERRUPTED))
     except KddaError as mistake:
         sys.exit(say(f"kdda: {mistake}", MISTAKE))
     except KeyboardInterrupt:
-        sys.exit(say("kdda: interrupted; the same command goes on from the last checkpoint", INTERRUPTED))
+        sys.exit(say("kdda: interrupted; the same command continues from the last checkpoint", INTERRUPTED))
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            sys.exit(say(f"kdda: the disk is full: {error}", FAILED))
+        if error.filename is None:  # no file that the user could look at: an error of kdda's
+            raise
+        sys.exit(say(f"kdda: {error.filename}: {error.strerror}", MISTAKE))
 
 
 def say(text: str, code: int) -> int:
+    """Print a line on standard error and return the exit code."""
     print(text, file=sys.stderr)
     return code

@@ -8,77 +8,95 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdda.cli.shared import FAILED, app, names, numbers_of, say
+from kdda.cli.shared import FAILED, app, parse_names, parse_seeds, say
 
 if TYPE_CHECKING:
+    from kdda.data.examples import Example
     from kdda.experiment.run import Experiment
+
+RecipeName = Annotated[str, typer.Argument(help="A built-in recipe's name (see `kdda recipes`) or a YAML file.")]
+
+Arms = Annotated[str, typer.Option(help="Only these of the recipe's arms, for example a,b. All by default.")]
+
+Seeds = Annotated[str, typer.Option(help="Seeds to use instead of the recipe's, for example 1,2,3.")]
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a field, for example teachers.vi=vinai/phobert-base. May be repeated."),
+]
+
+Out = Annotated[Path, typer.Option(help="The folder of the run folders: OUT/<task>/<arm>/seed-<n>.")]
 
 
 @app.command()
 def run(
-    recipe: Annotated[str, typer.Argument(help="A built-in recipe's name (see `kdda recipes`) or a YAML file.")],
-    arms: Annotated[str, typer.Option(help="Some of the recipe's arms: a,b. All by default.")] = "",
-    seeds: Annotated[str, typer.Option(help="Seeds instead of the recipe's: 1,2,3.")] = "",
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a field: teachers.vi=vinai/phobert-base. May repeat.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Where run folders go: OUT/<task>/<arm>/seed-<n>.")] = Path("runs"),
-    workers: Annotated[int, typer.Option(min=0, help="Runs at once, each in a process of its own.")] = 0,
-    ray: Annotated[str, typer.Option(help="The address of a Ray cluster (or auto), which does the runs.")] = "",
+    recipe: RecipeName,
+    arms: Arms = "",
+    seeds: Seeds = "",
+    set_: Overrides = None,
+    out: Out = Path("runs"),
+    workers: Annotated[int, typer.Option(min=0, help="Runs at the same time, each in its process.")] = 0,
+    ray: Annotated[str, typer.Option(help="The address of a Ray cluster, or auto, to execute the runs on.")] = "",
 ) -> None:
-    """Fine-tune the teachers, train every arm of a recipe at every seed, and print the table.
+    """Fine-tune the teachers, train every arm of a recipe with every seed, and print the table of scores.
 
-    Finished runs are kept and unfinished ones continued, so the same command goes on after Ctrl-C. A run that fails
-    stops no other; the exit code is then 1.
+    Finished runs are reused and unfinished runs are continued: after Ctrl-C, give the same command again. The other
+    runs go on when one fails; the exit code is then 1.
     """
     from kdda.recipe.load import load_recipe
 
-    chosen = load_recipe(recipe, set_ or [])
-    numbers = numbers_of(seeds)
-    from kdda.experiment.executors import Grid
+    loaded, numbers = load_recipe(recipe, set_ or []), parse_seeds(seeds)
+    from kdda.experiment.executors import make_executor
     from kdda.experiment.run import Experiment
     from kdda.runtime import distributed
 
-    experiment = Experiment(chosen, out, names(arms) or None, numbers or None)
-    failed = experiment.run(Grid(workers, ray))
+    experiment = Experiment(loaded, out, parse_names(arms), numbers)
+    failures = experiment.run(make_executor(workers, ray))
     experiment.say("\n" + experiment.table())
-    if chosen.systems and distributed.is_main_process():
+    if loaded.systems and distributed.is_main_process():
         _compare_systems(experiment)
-    if failed:
-        reasons = "".join(f"\n  {name}: {why}" for name, why in failed.items())
-        sys.exit(say(f"kdda: not everything was done; the same command tries again:{reasons}", FAILED))
+    if failures:
+        reasons = "".join(f"\n  {name}: {reason}" for name, reason in failures.items())
+        sys.exit(say(f"kdda: some runs failed; the same command tries them again:{reasons}", FAILED))
 
 
 def _compare_systems(experiment: Experiment) -> None:
-    """The recipe's readers among all passages of its target language."""
+    """Score the recipe's systems among all passages of its target language, and print their tables."""
     from kdda.experiment.open_domain import Comparison
 
-    rows = [row for split in experiment.all_rows(experiment.recipe.target).values() for row in split]
-    splits = experiment.context.data[experiment.recipe.target]
-    own = Comparison(experiment.recipe, experiment.out, experiment.chosen()[0], splits, rows, experiment.say)
-    own.run()
-    experiment.say("\n" + own.tables())
+    target = experiment.recipe.target
+    rows: list[Example] = []
+    for split in experiment.all_rows(target).values():
+        rows.extend(split)
+    splits = experiment.context.data[target]
+    runs, _ = experiment.chosen()
+    comparison = Comparison(experiment.recipe, experiment.out, runs, splits, rows, experiment.say)
+    comparison.run()
+    experiment.say("\n" + comparison.tables())
 
 
 @app.command()
 def plan(
-    recipe: Annotated[str, typer.Argument(help="A built-in recipe's name (see `kdda recipes`) or a YAML file.")],
-    arms: Annotated[str, typer.Option(help="As for `kdda run`.")] = "",
-    seeds: Annotated[str, typer.Option(help="As for `kdda run`.")] = "",
-    set_: Annotated[list[str] | None, typer.Option("--set", help="As for `kdda run`.")] = None,
-    out: Annotated[Path, typer.Option(help="As for `kdda run`.")] = Path("runs"),
-    workers: Annotated[int, typer.Option(min=1, help="As for `kdda run`.")] = 1,
+    recipe: RecipeName,
+    arms: Arms = "",
+    seeds: Seeds = "",
+    set_: Overrides = None,
+    out: Out = Path("runs"),
+    workers: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
 ) -> None:
-    """Say what a recipe needs and what it will cost here, before anything runs: exit code 1 if something is missing."""
+    """Print what a recipe needs and will cost on this machine, before anything runs.
+
+    The exit code is 1 if something is missing.
+    """
     from kdda.recipe.load import load_recipe
 
-    chosen, numbers = load_recipe(recipe, set_ or []), numbers_of(seeds)
+    loaded, numbers = load_recipe(recipe, set_ or []), parse_seeds(seeds)
     from kdda.experiment.plan import Plan
     from kdda.report.render import markdown
 
-    planned = Plan(chosen, out, names(arms) or None, numbers or None, workers)
-    print(markdown(planned.document()), end="")
-    if planned.missing:
+    made = Plan(loaded, out, parse_names(arms), numbers, workers)
+    print(markdown(made.document()), end="")
+    if made.missing:
         sys.exit(FAILED)
 
 

@@ -20,7 +20,7 @@ from kdda.data.examples import Example
 from kdda.embeddings.encoder import MeanPoolingModel
 from kdda.errors import KddaError, did_you_mean
 from kdda.experiment.specs import RunSpec, StudentRun, TeacherRun
-from kdda.experiment.splits import Split, Splits, read_all, read_split
+from kdda.experiment.splits import Split, SplitReader, Splits
 from kdda.hub.card import ModelCardFacts, write_card
 from kdda.hub.licences import licence, warning_of
 from kdda.metrics.significance import Interval, bootstrap_interval
@@ -44,7 +44,7 @@ LIBRARIES = ("kdda", "torch", "transformers", "tokenizers", "accelerate", "datas
 
 @dataclass(frozen=True)
 class RunContext:
-    """What all work of a recipe shares: its rows, read and checked once, and its output folder."""
+    """What all runs of a recipe share: its rows, read and checked once, and its output folder."""
 
     recipe: Recipe
     out: Path
@@ -52,6 +52,7 @@ class RunContext:
     data: Mapping[str, Splits]
     warnings: Mapping[str, str]
     say: Say
+    reader: SplitReader
 
     @classmethod
     def open(cls, recipe: Recipe, out: Path, say: Say) -> RunContext:
@@ -61,9 +62,10 @@ class RunContext:
             KddaError: no such task, or rows that it cannot take.
         """
         task = task_of(recipe)
-        data, warnings = read_all(recipe, task)
+        reader = SplitReader(recipe, task)
+        data, warnings = reader.read_all()
         task = task.fitted(chain.from_iterable(splits["train"] for splits in data.values()))
-        return cls(recipe, out, task, data, warnings, say)
+        return cls(recipe, out, task, data, warnings, say, reader)
 
     @property
     def labels(self) -> list[str]:
@@ -90,7 +92,7 @@ class RunContext:
     def teacher(self, language: str, spec: TeacherSpec, say: Say = lambda _: None) -> Teacher:
         """A teacher, ready to be asked; made now if it was not, unless another process is just making it."""
         store = self.out / "teachers"
-        lessons = lessons_of(self.recipe, self.task, self.data[language], language, spec)
+        lessons = lessons_of(self.reader, self.task, self.data[language], language, spec)
         with lock_or_wait(store / language, self.say):
             return prepare_teacher(spec, lessons, store, say)
 
@@ -141,7 +143,7 @@ class RunContext:
         wanted = self.recipe.arms[arm].rows.get(language) if split == "train" else None
         if wanted is None:
             return self.data[language][split]
-        return read_split(self.recipe, split, language, self.task, wanted, f"arms.{arm}.rows.{language}")
+        return self.reader.draw(language, split, wanted, f"arms.{arm}.rows.{language}")
 
     def _predictions(self, student: Student, arm: str, language: str, split: Split) -> Sequence[Prediction]:
         """What a student finds in the whole passages, whatever it was shown of them."""
@@ -232,9 +234,10 @@ def environment() -> dict[str, Any]:
     }
 
 
-def lessons_of(recipe: Recipe, task: Task, splits: Splits, language: str, spec: TeacherSpec) -> Lessons:
+def lessons_of(reader: SplitReader, task: Task, splits: Splits, language: str, spec: TeacherSpec) -> Lessons:
     """What a teacher of a language is fine-tuned on: the student's rows of it, or as many as it asks for."""
+    recipe = reader.recipe
     labels = recipe.labels if task.labelled else []
     field = f"teachers.{language}.rows"
-    train = read_split(recipe, "train", language, task, spec.rows, field) if spec.rows else splits["train"]
+    train = reader.draw(language, "train", spec.rows, field) if spec.rows else splits["train"]
     return Lessons(language, task, labels, train, splits["dev"], recipe.teacher_training(spec))

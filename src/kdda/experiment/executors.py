@@ -1,4 +1,4 @@
-"""Where work is done: here, in processes side by side, or on a Ray cluster. What fails stops nothing else."""
+"""Executors of runs: in this process, in several processes, or on a Ray cluster. A run that fails stops no other."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,167 +24,238 @@ from kdda.runtime import distributed
 
 Failures = dict[RunSpec, str]
 
+INTERRUPTED = "interrupted; the same command continues from the last checkpoints"
+
 WORKER = (
     "from kdda.runtime.memory import tune_garbage_collection; tune_garbage_collection(); "
     "from kdda.experiment.worker import main; main()"
 )
 
 
-@dataclass(frozen=True)
-class Grid:
-    """How many pieces of work are done at once, and where.
+class Executor(ABC):
+    """Executes the runs of an experiment."""
+
+    @abstractmethod
+    def execute(self, context: RunContext, runs: Sequence[RunSpec]) -> Failures:
+        """Execute runs, each of them whatever happens to the others.
+
+        Args:
+            context: what the runs share.
+            runs: teachers or students; none needs another one of them.
+
+        Returns:
+            The runs that failed, each with the reason in one line.
+
+        Raises:
+            Interrupted: after Ctrl-C, once the runs in progress have written their checkpoints.
+        """
+
+
+def make_executor(workers: int = 0, ray: str = "") -> Executor:
+    """The executor that the options of `kdda run` name.
 
     Args:
-        workers: processes side by side; on a cluster, pieces at once, by default as many as it has nodes.
-        ray: a cluster's address, or ``auto``; its nodes must have kdda and see the output folder under the same path.
+        workers: processes side by side; up to 1, runs are executed in this process. With `ray`: runs at once, by
+            default as many as the cluster has nodes.
+        ray: the address of a Ray cluster, or ``auto``.
+    """
+    if ray:
+        return RayExecutor(ray, workers)
+    if workers > 1:
+        return ProcessExecutor(workers)
+    return LocalExecutor()
+
+
+class LocalExecutor(Executor):
+    """Runs in this process, one after another."""
+
+    def execute(self, context: RunContext, runs: Sequence[RunSpec]) -> Failures:
+        failures: Failures = {}
+        for run in runs:
+            reason = run_one(context, run)
+            if reason:
+                failures[run] = reason
+        return failures
+
+
+class ProcessExecutor(Executor):
+    """Every run in a separate process, with a part of the machine's cores, or a device.
+
+    Args:
+        workers: processes at once.
     """
 
-    workers: int = 0
-    ray: str = ""
+    def __init__(self, workers: int):
+        self.workers = workers
+        self._children: set[subprocess.Popen[str]] = set()
+        self._interrupted = False
 
-    def of(self, context: RunContext) -> Callable[[Sequence[RunSpec]], Failures]:
-        """What does a recipe's work and returns what failed, and why."""
-        if distributed.size() > 1 and (self.ray or self.workers > 1):
-            raise KddaError(
-                "--workers and --ray do many runs at once; accelerate launch does one run in many processes"
-            )
-        if self.ray:
-            return lambda works: _on_cluster(context, works, self.ray, self.workers)
-        if self.workers > 1:
-            return lambda works: _Processes(context, self.workers).do(works)
-        return lambda works: _one_by_one(context, works)
-
-
-def _one_by_one(context: RunContext, works: Sequence[RunSpec]) -> Failures:
-    outcomes = {work: run_one(context, work) for work in works}
-    return {work: why for work, why in outcomes.items() if why}
-
-
-@dataclass
-class _Processes:
-    """A process a piece of work, so many at once, each with its share of the cores, or a device of its own."""
-
-    context: RunContext
-    workers: int
-    running: set[subprocess.Popen[str]] = field(default_factory=set)
-    stopped: bool = False
-
-    def do(self, works: Sequence[RunSpec]) -> Failures:
+    def execute(self, context: RunContext, runs: Sequence[RunSpec]) -> Failures:
+        _refuse_launcher()
         slots: queue.Queue[int] = queue.Queue()
         for slot in range(self.workers):
             slots.put(slot)
+        failures: Failures = {}
         with ThreadPoolExecutor(self.workers) as pool:
-            found = {work: pool.submit(self._one, work, slots) for work in works}
+            futures = [pool.submit(self._run_in_slot, context, run, slots) for run in runs]
             try:
-                outcomes = {work: own.result() for work, own in found.items()}
+                for run, future in zip(runs, futures, strict=True):
+                    reason = future.result()
+                    if reason:
+                        failures[run] = reason
             except KeyboardInterrupt:
-                self._stop()
-                raise Interrupted("stopped; the same command continues from the last checkpoints") from None
-        return {work: why for work, why in outcomes.items() if why}
+                self._interrupt()
+                raise Interrupted(INTERRUPTED) from None
+        return failures
 
-    def _stop(self) -> None:
-        """Once a child, which then writes a checkpoint; what waits does not begin."""
-        self.stopped = True
-        for child in list(self.running):
+    def _interrupt(self) -> None:
+        """Send Ctrl-C once to every child, which then writes a checkpoint; runs that wait do not begin."""
+        self._interrupted = True
+        for child in list(self._children):
             child.send_signal(signal.SIGINT)
 
-    def _one(self, work: RunSpec, slots: queue.Queue[int]) -> str | None:
-        if self.stopped:
-            return "stopped"
+    def _run_in_slot(self, context: RunContext, run: RunSpec, slots: queue.Queue[int]) -> str | None:
+        if self._interrupted:
+            return "interrupted"
         slot = slots.get()
         try:
-            return self._run(work, slot)
+            return self._run_in_process(context, run, slot)
         finally:
             slots.put(slot)
 
-    def _run(self, work: RunSpec, slot: int) -> str | None:
-        # a session of its own: a terminal's Ctrl-C reaches this process alone, which then tells its children once
-        child = subprocess.Popen(
-            [sys.executable, "-c", WORKER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **_share(slot, self.workers)},
-            start_new_session=True,
-        )
+    def _run_in_process(self, context: RunContext, run: RunSpec, slot: int) -> str | None:
+        child = self._start_worker(slot)
         assert child.stdin and child.stdout and child.stderr
-        self.running.add(child)
+        self._children.add(child)
         try:
-            child.stdin.write(json.dumps(to_json(self.context, work)) + "\n")
-            child.stdin.flush()  # and stays open: a child whose parent was killed finds its end, and stops
-            last = ""
+            child.stdin.write(json.dumps(to_json(context, run)) + "\n")
+            child.stdin.flush()  # and stays open: its end tells a child that its parent was killed
+            last_line = ""
             for line in child.stderr:
-                last = line.rstrip("\n")
-                self.context.say(last)
+                last_line = line.rstrip("\n")
+                context.say(last_line)
             result = child.stdout.read().strip().split("\n")[-1]
             code = child.wait()
         except BrokenPipeError:
             return "its process ended before it began"
         finally:
-            self.running.discard(child)
-        return _outcome(code, result, last)
+            self._children.discard(child)
+        return _failure_reason(code, result, last_line)
+
+    def _start_worker(self, slot: int) -> subprocess.Popen[str]:
+        # in a new session: a terminal's Ctrl-C reaches this process alone, which then interrupts its children once
+        return subprocess.Popen(
+            [sys.executable, "-c", WORKER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **_worker_environment(slot, self.workers)},
+            start_new_session=True,
+        )
 
 
-def _outcome(code: int, result: str, last: str) -> str | None:
+def _failure_reason(code: int, result: str, last_line: str) -> str | None:
+    """Why a worker process failed; None if it did not."""
     if code == 0 and result:
-        why: str | None = json.loads(result)["failed"]
-        return why
-    return f"its process was killed by signal {-code}" if code < 0 else f"its process ended with code {code}: {last}"
+        reason: str | None = json.loads(result)["failed"]
+        return reason
+    if code < 0:
+        return f"its process was killed by signal {-code}"
+    return f"its process ended with code {code}: {last_line}"
 
 
-def _share(slot: int, workers: int) -> dict[str, str]:
-    """A worker's part of the machine, where the user has not said it."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    own = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, cores // workers)))}
+def _worker_environment(slot: int, workers: int) -> dict[str, str]:
+    """A worker's cores and device, unless the user's environment sets them."""
+    environment = {}
+    if "OMP_NUM_THREADS" not in os.environ:
+        environment["OMP_NUM_THREADS"] = str(max(1, _cores() // workers))
     devices = torch.cuda.device_count()
     if devices > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
-        own["CUDA_VISIBLE_DEVICES"] = str(slot % devices)
-    return own
+        environment["CUDA_VISIBLE_DEVICES"] = str(slot % devices)
+    return environment
 
 
-def _on_cluster(context: RunContext, works: Sequence[RunSpec], address: str, workers: int) -> Failures:
-    ray = _connected(address)
-    nodes = sum(bool(node["Alive"]) for node in ray.nodes())
-    have = ray.cluster_resources()
-    threads = max(1, int(have.get("CPU", 1)) // (workers or nodes))
-    # max_calls: a process a piece of work, so that its memory goes with it
-    options = {"num_cpus": threads, "num_gpus": min(1, int(have.get("GPU", 0))), "max_calls": 1, "max_retries": 3}
-    remote = ray.remote(**options)(_elsewhere)
-    waiting = {remote.remote(to_json(context, work), threads): work for work in works}
-    failed: Failures = {}
-    try:
-        while waiting:
-            (done,), _ = ray.wait(list(waiting), num_returns=1)
-            work = waiting.pop(done)
-            try:
-                why = ray.get(done)
-            except ray.exceptions.RayError as error:
-                why = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-            context.say(f"  {work}: " + (f"FAILED: {why}" if why else "done"))
-            failed |= {work: why} if why else {}
-    except KeyboardInterrupt:
-        for own in waiting:
-            ray.cancel(own, force=True)
-        raise Interrupted("stopped; the same command continues from the last checkpoints") from None
-    return failed
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-def _elsewhere(order: dict[str, Any], threads: int) -> str | None:
+class RayExecutor(Executor):
+    """Every run as a task of a Ray cluster, whose nodes have kdda and the output folder under the same path.
+
+    Args:
+        address: of the cluster, or ``auto``.
+        workers: runs at once; as many as the cluster has nodes by default.
+    """
+
+    def __init__(self, address: str, workers: int = 0):
+        self.address, self.workers = address, workers
+
+    def execute(self, context: RunContext, runs: Sequence[RunSpec]) -> Failures:
+        _refuse_launcher()
+        ray = _connect(self.address)
+        threads, options = self._resources(ray)
+        remote = ray.remote(**options)(_run_task)
+        waiting = {}
+        for run in runs:
+            waiting[remote.remote(to_json(context, run), threads)] = run
+        try:
+            return _collect(ray, context, waiting)
+        except KeyboardInterrupt:
+            for task in waiting:
+                ray.cancel(task, force=True)
+            raise Interrupted(INTERRUPTED) from None
+
+    def _resources(self, ray: Any) -> tuple[int, dict[str, Any]]:
+        """Threads of a run, and the options of its task."""
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        resources = ray.cluster_resources()
+        threads = max(1, int(resources.get("CPU", 1)) // (self.workers or len(nodes)))
+        devices = min(1, int(resources.get("GPU", 0)))
+        # max_calls: a process for every task, so that its memory is freed with it
+        return threads, {"num_cpus": threads, "num_gpus": devices, "max_calls": 1, "max_retries": 3}
+
+
+def _collect(ray: Any, context: RunContext, waiting: dict[Any, RunSpec]) -> Failures:
+    """Wait for tasks, which leave `waiting` as they end, and return what failed."""
+    failures: Failures = {}
+    while waiting:
+        (task,), _ = ray.wait(list(waiting), num_returns=1)
+        run = waiting.pop(task)
+        try:
+            reason = ray.get(task)
+        except ray.exceptions.RayError as error:
+            reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        if reason:
+            failures[run] = reason
+            context.say(f"  {run}: FAILED: {reason}")
+        else:
+            context.say(f"  {run}: done")
+    return failures
+
+
+def _run_task(values: dict[str, Any], threads: int) -> str | None:
     torch.set_num_threads(threads)
-    return run_one(*from_json(order))
+    return run_one(*from_json(values))
 
 
-def _connected(address: str) -> Any:
+def _connect(address: str) -> Any:
     try:
         import ray
     except ImportError:
         raise KddaError('--ray needs Ray: pip install "kdda[ray]"') from None
     try:
-        if ":" in address and "//" not in address:  # Ray itself would knock for minutes
+        if ":" in address and "//" not in address:  # Ray itself would try to connect for minutes
             host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address, ignore_reinit_error=True, logging_level="warning")
     except (OSError, ValueError, RuntimeError) as error:
         raise KddaError(f"--ray {address}: no cluster answers there ({str(error).splitlines()[0]})") from None
     return ray
+
+
+def _refuse_launcher() -> None:
+    if distributed.size() > 1:
+        raise KddaError("--workers and --ray do many runs at once; accelerate launch does one run in many processes")

@@ -1,112 +1,126 @@
-"""What an experiment will need, told before it begins: models, rows, steps, disk, memory, time, and what is missing."""
+"""What an experiment needs, printed before it begins: models, rows, steps, disk, memory, time, and what is missing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from kdda.errors import KddaError
 from kdda.experiment.context import task_of
 from kdda.experiment.estimate import Estimate
 from kdda.experiment.run import check_models, chosen_arms, roles, width_of
 from kdda.experiment.specs import student_runs
-from kdda.experiment.splits import Splits, read_splits
+from kdda.experiment.splits import SPLITS, SplitReader, Splits
 from kdda.hub.licences import licence, warning_of
 from kdda.models.load import check_weights, load_config
-from kdda.recipe.schema import Recipe
+from kdda.recipe.schema import ModelSpec, Recipe
 from kdda.report.render import Report, Table
 from kdda.report.selection import teacher_check
 from kdda.runs.folder import find_runs, is_complete
+from kdda.runtime.folders import check_folder
+
+WARNING = "WARNING: "
 
 
-@dataclass
 class Plan:
-    """A recipe looked at as it is going to run; what is missing is collected, not raised.
+    """A recipe as it is going to run. What is missing is collected in `missing`, and not raised.
 
     Args:
         recipe: what is to be run.
-        out: where.
+        out: the output folder, which is not made.
         arms, seeds: as for `Experiment`.
-        workers: runs at once.
+        workers: runs at the same time.
     """
 
-    recipe: Recipe
-    out: Path
-    arms: Sequence[str] | None = None
-    seeds: Sequence[int] | None = None
-    workers: int = 1
-    missing: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.task = task_of(self.recipe)
-        self.arms = chosen_arms(self.recipe, self.arms)
-        self.cells = student_runs(self.recipe, self.arms, self.seeds)
+    def __init__(
+        self,
+        recipe: Recipe,
+        out: Path,
+        arms: Sequence[str] | None = None,
+        seeds: Sequence[int] | None = None,
+        workers: int = 1,
+    ):
+        self.recipe, self.out, self.workers = recipe, out, workers
+        self.missing: list[str] = []
+        self.warnings: list[str] = []
+        self.task = task_of(recipe)
+        self.arms = chosen_arms(recipe, arms)
+        self.runs = student_runs(recipe, self.arms, seeds)
+        self.reader = SplitReader(recipe, self.task)
+        check_folder(out)
 
     def document(self) -> Report:
-        """What can be known now, and what it will cost where nothing is missing."""
-        models, data = self._models(), self._data()
-        parts = [models, *([_data_table(data)] if data else [])]
-        left = [cell for cell in self.cells if not is_complete(cell.folder(self.out, self.task.name))]
-        lines = [f"{len(self.cells)} runs in {self.out}, {len(self.cells) - len(left)} of them finished."]
+        """What can be known now, and the cost where nothing is missing."""
+        parts = [self._models()]
+        data = self._data()
+        if data:
+            parts.append(_data_table(data))
+        unfinished = [run for run in self.runs if not is_complete(run.folder(self.out, self.task.name))]
+        finished = len(self.runs) - len(unfinished)
+        lines = [f"{len(self.runs)} runs in {self.out}, {finished} of them finished."]
         if not self.missing:
-            check_models(self.recipe, self.arms or ())
-            estimate = Estimate(self.recipe, data, self.cells, left, self.out, self.workers)
+            check_models(self.recipe, self.arms)
+            estimate = Estimate(self.reader, data, self.runs, unfinished, self.out, self.workers)
             parts += [estimate.models_table(), estimate.work_table()]
             lines += estimate.lines()
             self.warnings += estimate.warnings()
         self._warn_of_teachers()
-        lines += [f"WARNING: {warning}" for warning in self.warnings]
-        lines += [f"MISSING: {what}" for what in self.missing]
+        lines += [WARNING + warning for warning in self.warnings]
+        lines += [f"MISSING: {message}" for message in self.missing]
         return Report(f"{self.recipe.name}: task {self.recipe.task}, target {self.recipe.target}", lines, parts)
 
     def _models(self) -> Table:
         rows = []
-        for role, spec in roles(self.recipe, self.arms or ()):
-            shape, own = ["?", "?"], licence(spec.model)
-            with self._noting(f"{role}: "):
-                shape = [str(spec.layers or load_config(spec.model).num_hidden_layers), str(width_of(spec.model))]
-                check_weights(spec.model)
-            self.warnings += [f"{role}, {spec.model}: {said}" for said in [warning_of(own)] if said]
-            rows.append([f"{role}, {spec.model}", *shape, own])
+        for role, spec in roles(self.recipe, self.arms):
+            name = f"{role}, {spec.model}"
+            model_licence = licence(spec.model)
+            warning = warning_of(model_licence)
+            if warning:
+                self.warnings.append(f"{name}: {warning}")
+            rows.append([name, *self._shape(role, spec), model_licence])
         return Table("Models", ["model", "layers", "width", "licence"], rows)
 
-    def _data(self) -> dict[str, Splits]:
-        found: dict[str, Splits] = {}
-        for language, own in self.recipe.data.items():
-            with self._noting(""):
-                found[language] = read_splits(own, language, self.recipe, self.task)[0]
-        return found
+    def _shape(self, role: str, spec: ModelSpec) -> list[str]:
+        """A model's layers and width."""
+        shape = ["?", "?"]
+        with self._collect_missing(f"{role}: "):
+            layers = spec.layers or load_config(spec.model).num_hidden_layers
+            shape = [str(layers), str(width_of(spec.model))]
+            check_weights(spec.model)
+        return shape
 
-    def _noting(self, before: str) -> _Noting:
-        return _Noting(self.missing, before)
+    def _data(self) -> dict[str, Splits]:
+        data: dict[str, Splits] = {}
+        for language in self.recipe.data:
+            with self._collect_missing():
+                data[language], _ = self.reader.read_language(language)
+        return data
+
+    @contextmanager
+    def _collect_missing(self, prefix: str = "") -> Iterator[None]:
+        """Go on after a `KddaError`, with its message in `missing`."""
+        try:
+            yield
+        except KddaError as error:
+            self.missing.append(f"{prefix}{error}")
 
     def _warn_of_teachers(self) -> None:
-        """Teachers that earlier runs here have found wanting."""
-        runs = find_runs(self.out / self.task.name) if self.out.is_dir() else []
-        worth = teacher_check([run for run in runs if run.arm in (self.arms or ())], self.task.metric)
-        self.warnings += [note.removeprefix("WARNING: ") for note in worth.notes] if worth else []
-
-
-class _Noting(suppress):
-    """Goes on after a `KddaError`, whose message it keeps."""
-
-    def __init__(self, messages: list[str], before: str):
-        super().__init__(KddaError)
-        self.messages, self.before = messages, before
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
-        if isinstance(error, KddaError):
-            self.messages.append(f"{self.before}{error}")
-        return bool(super().__exit__(kind, error, trace))
+        """Repeat the warnings of earlier runs in this folder about their teachers."""
+        if not self.out.is_dir():
+            return
+        runs = [run for run in find_runs(self.out / self.task.name) if run.arm in self.arms]
+        table = teacher_check(runs, self.task.metric)
+        if table:
+            for note in table.notes:
+                self.warnings.append(note.removeprefix(WARNING))
 
 
 def _data_table(data: Mapping[str, Splits]) -> Table:
-    splits = ("train", "dev", "test")
-    rows = [
-        [language, *(f"{len(own[name]):,}" if name in own else "" for name in splits)] for language, own in data.items()
-    ]  # type: ignore[literal-required]
-    return Table("Rows", ["language", *splits], rows)
+    rows = []
+    for language, splits in data.items():
+        row = [language]
+        for split in SPLITS:
+            row.append(f"{len(splits[split]):,}" if split in splits else "")
+        rows.append(row)
+    return Table("Rows", ["language", *SPLITS], rows)

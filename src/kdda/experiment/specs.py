@@ -18,24 +18,21 @@ class StudentRun:
     learning_rate: float | None = None
 
     def folder(self, root: Path, task: str) -> Path:
-        searched = f"lr-{self.learning_rate:g}/" if self.learning_rate else ""
-        return root / task / self.arm / f"{searched}seed-{self.seed}"
+        """The run folder, below the folder of the task's name in `root`."""
+        folder = root / task / self.arm
+        if self.learning_rate:
+            folder = folder / f"lr-{self.learning_rate:g}"
+        return folder / f"seed-{self.seed}"
 
     def __str__(self) -> str:
-        rate = f", learning rate {self.learning_rate:g}" if self.learning_rate else ""
-        return f"{self.arm}{rate}, seed {self.seed}"
-
-
-def student_runs(recipe: Recipe, arms: Sequence[str], seeds: Sequence[int] | None = None) -> list[StudentRun]:
-    """Every run of some arms, seed after seed, so that whole comparisons are finished first."""
-    return [
-        StudentRun(arm, seed, rate) for seed in (seeds or recipe.seeds) for arm in arms for rate in recipe.rates_of(arm)
-    ]
+        if self.learning_rate:
+            return f"{self.arm}, learning rate {self.learning_rate:g}, seed {self.seed}"
+        return f"{self.arm}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
 class TeacherRun:
-    """One teacher to fine-tune, whoever is_distilled to it."""
+    """One teacher to fine-tune, whichever arms are distilled from it."""
 
     language: str
     spec: TeacherSpec
@@ -45,3 +42,26 @@ class TeacherRun:
 
 
 RunSpec = TeacherRun | StudentRun
+
+
+def student_runs(recipe: Recipe, arms: Sequence[str], seeds: Sequence[int] | None = None) -> list[StudentRun]:
+    """Every run of some arms, seed after seed, so that whole comparisons are finished first.
+
+    Args:
+        seeds: the recipe's by default.
+    """
+    runs = []
+    for seed in seeds or recipe.seeds:
+        for arm in arms:
+            for rate in recipe.rates_of(arm):
+                runs.append(StudentRun(arm, seed, rate))
+    return runs
+
+
+def teacher_runs(recipe: Recipe, arms: Sequence[str]) -> list[TeacherRun]:
+    """Every teacher that some arm is distilled from, once."""
+    runs: dict[TeacherRun, None] = {}
+    for arm in arms:
+        for language, spec in recipe.teachers_of(arm).items():
+            runs[TeacherRun(language, spec)] = None
+    return list(runs)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from kdda.data.examples import CheckedRows, Example, Schema, check_rows
-from kdda.data.sources import Source, read_rows, sample
+from kdda.data.sources import Row, Source, read_rows, sample
 from kdda.errors import KddaError
-from kdda.recipe.schema import Data, Recipe
+from kdda.recipe.schema import Recipe
 from kdda.tasks.base import Task
 
 Split = Literal["train", "dev", "test"]
@@ -19,54 +19,110 @@ SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 Splits = dict[str, Sequence[Example]]
 
 
-def read_all(recipe: Recipe, task: Task) -> tuple[dict[str, Splits], dict[str, str]]:
-    """Every language's splits, and in words what was left out or repaired on the way."""
-    data: dict[str, Splits] = {}
-    warnings: dict[str, str] = {}
-    for language, own in recipe.data.items():
-        data[language], warnings[language] = read_splits(own, language, recipe, task)
-    if "test" not in data[recipe.target]:
-        raise KddaError(f"data.{recipe.target}.test is missing: the target language's test rows make the table")
-    return data, warnings
-
-
-def read_splits(own: Data, language: str, recipe: Recipe, task: Task) -> tuple[Splits, str]:
-    """One language's splits, and in words what was left out or repaired on the way."""
-    found = {split: _read(own, split, language, recipe, task) for split in SPLITS if getattr(own, split) is not None}
-    return {split: checked.examples for split, checked in found.items()}, _remarks(list(found.values()))
-
-
-def read_split(recipe: Recipe, split: Split, language: str, task: Task, rows: int, field: str) -> Sequence[Example]:
-    """So many rows of a split, whatever the recipe's limit is.
+class SplitReader:
+    """Reads and checks the sources of a recipe. A source that arms or teachers draw from is parsed once.
 
     Args:
-        field: of the recipe, that asks for them.
-
-    Raises:
-        KddaError: there are fewer.
+        recipe: whose data, labels and limits.
+        task: which makes an example of a row.
     """
-    own = recipe.data[language]
-    found = _read(own.model_copy(update={"limit": {split: rows}}), split, language, recipe, task)
-    there = len(found.examples) + found.skipped.total()  # rows that are left out were drawn, too
-    if there < rows:
-        raise KddaError(f"{field}: found {rows:,}, but {getattr(own, split)} has {there:,}")
-    return found.examples
+
+    def __init__(self, recipe: Recipe, task: Task):
+        self.recipe, self.task = recipe, task
+        self._parsed: dict[tuple[str, Split], Sequence[Row]] = {}
+        self._drawn: dict[tuple[str, Split, int], Sequence[Example]] = {}
+
+    def read_all(self) -> tuple[dict[str, Splits], dict[str, str]]:
+        """Every language's splits, and its warnings: how many rows were skipped or repaired.
+
+        Raises:
+            KddaError: bad rows, or no test rows of the target language.
+        """
+        data: dict[str, Splits] = {}
+        warnings: dict[str, str] = {}
+        for language in self.recipe.data:
+            data[language], warnings[language] = self.read_language(language)
+        if "test" not in data[self.recipe.target]:
+            target = self.recipe.target
+            raise KddaError(f"data.{target}.test is missing: the target language's test rows make the table")
+        return data, warnings
+
+    def read_language(self, language: str, limited: bool = True) -> tuple[Splits, str]:
+        """One language's splits and its warnings.
+
+        Args:
+            limited: whether the recipe's limits hold.
+        """
+        data = self.recipe.data[language]
+        splits: Splits = {}
+        checks = []
+        for split in SPLITS:
+            if getattr(data, split) is None:
+                continue
+            limit = data.limit.get(split) if limited else None
+            checked = self._check(language, split, limit)
+            splits[split] = checked.examples
+            checks.append(checked)
+        return splits, _warnings(checks)
+
+    def draw(self, language: str, split: Split, count: int, field: str) -> Sequence[Example]:
+        """So many rows of a split, whatever the recipe's limit is.
+
+        Args:
+            field: of the recipe, that asks for them.
+
+        Raises:
+            KddaError: the source has fewer.
+        """
+        key = language, split, count
+        if key not in self._drawn:
+            checked = self._check(language, split, count)
+            rows = len(checked.examples) + checked.skipped.total()  # skipped rows were drawn, too
+            if rows < count:
+                source = getattr(self.recipe.data[language], split)
+                raise KddaError(f"{field}: found {count:,}, but {source} has {rows:,}")
+            self._drawn[key] = checked.examples
+        return self._drawn[key]
+
+    def _check(self, language: str, split: Split, limit: int | None) -> CheckedRows:
+        data = self.recipe.data[language]
+        schema = Schema(tuple(self.recipe.labels), data.columns, data.labels)
+        try:
+            rows = sample(self._parse(language, split), limit, language)
+            return check_rows(rows, self.task.convert(schema), data.on_bad_row)
+        except KddaError as error:
+            access = f"\n  how to get these rows: {data.access}" if data.access else ""
+            raise KddaError(f"data.{language}.{split}: {error}{access}") from None
+
+    def _parse(self, language: str, split: Split) -> Sequence[Row]:
+        key = language, split
+        if key in self._parsed:
+            return self._parsed[key]
+        data = self.recipe.data[language]
+        rows = read_rows(Source(getattr(data, split), data.header))
+        if split == "train" and self._is_drawn_from(language):  # no others: rows may be many, and are on disk then
+            self._parsed[key] = rows
+        return rows
+
+    def _is_drawn_from(self, language: str) -> bool:
+        """Whether an arm or a teacher asks for its number of training rows."""
+        for arm, settings in self.recipe.arms.items():
+            teacher = self.recipe.teachers_of(arm).get(language)
+            if language in settings.rows or (teacher and teacher.rows):
+                return True
+        return False
 
 
-def _read(own: Data, split: Split, language: str, recipe: Recipe, task: Task) -> CheckedRows:
-    schema = Schema(tuple(recipe.labels), own.columns, own.labels)
-    try:
-        rows = read_rows(Source(getattr(own, split), own.header))
-        return check_rows(sample(rows, own.limit.get(split), language), task.convert(schema), own.on_bad_row)
-    except KddaError as error:
-        access = f"\n  how to get these rows: {own.access}" if own.access else ""
-        raise KddaError(f"data.{language}.{split}: {error}{access}") from None
+def _warnings(checks: Iterable[CheckedRows]) -> str:
+    skipped: Counter[str] = Counter()
+    repaired: Counter[str] = Counter()
+    for checked in checks:
+        skipped += checked.skipped
+        repaired += checked.repaired
+    return _counts("skipped", skipped) + _counts("repaired", repaired)
 
 
-def _remarks(found: list[CheckedRows]) -> str:
-    skipped = sum((checked.skipped for checked in found), Counter[str]())
-    repaired = sum((checked.repaired for checked in found), Counter[str]())
-    parts = [(name, counts) for name, counts in (("left out", skipped), ("repaired", repaired)) if counts]
-    return "".join(
-        f"; {name}: " + ", ".join(f"{count} × {why}" for why, count in counts.items()) for name, counts in parts
-    )
+def _counts(name: str, counts: Counter[str]) -> str:
+    if not counts:
+        return ""
+    return f"; {name}: " + ", ".join(f"{count} × {reason}" for reason, count in counts.items())

@@ -1,8 +1,7 @@
-"""One piece of work in a process of its own, with its order on standard input."""
+"""One run in a separate process, which gets it as JSON on standard input."""
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -21,74 +20,98 @@ from kdda.experiment.specs import RunSpec, StudentRun, TeacherRun
 from kdda.recipe.schema import Recipe, TeacherSpec
 from kdda.runs.folder import FAILURE
 from kdda.runtime import distributed
+from kdda.runtime.folders import DISK_FULL
 from kdda.runtime.memory import free_bytes
 from kdda.runtime.plugins import import_plugins
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LITTLE = 16 * 2**20  # free bytes, below which an error without a number of the system's is put down to a full disk
 
-LITTLE = 16 * 2**20  # bytes free, at which a failed write is put down to a full disk
+LONGEST_REASON = 300  # characters
 
 
-def run_one(context: RunContext, work: RunSpec) -> str | None:
-    """Do a piece of work; why it failed, in a line, if it did. What it left is continued the next time."""
+def run_one(context: RunContext, run: RunSpec) -> str | None:
+    """Execute a run. What a failed run leaves is continued the next time.
+
+    Returns:
+        The reason of a failure in one line, or None.
+    """
     try:
-        context.do(work)
+        context.do(run)
     except (Interrupted, KeyboardInterrupt):
         raise
-    except Exception as error:  # whatever it is, other work goes on
-        if distributed.size() > 1:  # unless ranks would wait for the one that failed: their launcher ends them all
+    except Exception as error:  # whatever it is, other runs go on
+        if distributed.size() > 1:  # other ranks would wait for this one: let the launcher end them all
             raise
-        why = _reason(error, context.out)
-        context.say(f"  {work}: FAILED: {why}")
-        if isinstance(work, StudentRun):
-            with suppress(OSError):
-                folder = work.folder(context.out, context.task.name)
-                (folder / FAILURE).write_text(f"{why}\n\n{traceback.format_exc()}", encoding="utf-8")
-        return why
+        reason = _reason(error, context.out)
+        context.say(f"  {run}: FAILED: {reason}")
+        if isinstance(run, StudentRun):
+            folder = run.folder(context.out, context.task.name)
+            _write_failure(folder, f"{reason}\n\n{traceback.format_exc()}")
+        return reason
     return None
 
 
+def _write_failure(folder: Path, text: str) -> None:
+    with suppress(OSError):
+        (folder / FAILURE).write_text(text, encoding="utf-8")
+
+
 def _reason(error: Exception, out: Path) -> str:
+    """An error in one line."""
     if isinstance(error, KddaError):
         return str(error)
-    said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    told = re.search(r"os error (\d+)", said)  # how safetensors names what the system said
-    code = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
-    if code in FULL or free_bytes(out) < LITTLE:
-        return f"the disk of {out} took no more ({said}); make room, and the same command goes on"
-    return said
+    text = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_REASON]
+    if _is_disk_full(error, text, out):
+        return f"the disk of {out} is full ({text}); make room, and the same command continues"
+    return text
 
 
-def to_json(context: RunContext, work: RunSpec) -> dict[str, Any]:
-    """A piece of work and all that it needs, as JSON."""
-    own = {"language": work.language, "spec": work.spec.model_dump()} if isinstance(work, TeacherRun) else vars(work)
-    recipe = context.recipe.model_dump(by_alias=True)
-    out, folder = str(context.out.absolute()), str(Path.cwd())
-    return {"recipe": recipe, "out": out, "folder": folder, "work": own}
+def _is_disk_full(error: Exception, text: str, out: Path) -> bool:
+    number = error.errno if isinstance(error, OSError) else None
+    in_text = re.search(r"os error (\d+)", text)  # as safetensors writes it
+    if number is None and in_text:
+        number = int(in_text[1])
+    if number is None:  # torch, too, fails to write without a number
+        return free_bytes(out) < LITTLE
+    return number in DISK_FULL
 
 
-def from_json(order: dict[str, Any]) -> tuple[RunContext, RunSpec]:
-    """The same piece of work in another process, with its rows read there."""
-    recipe, own = Recipe.model_validate(order["recipe"]), order["work"]
-    import_plugins(recipe.plugins, Path(order["folder"]))
+def to_json(context: RunContext, run: RunSpec) -> dict[str, Any]:
+    """A run and all that it needs, as JSON for another process."""
+    values = vars(run)
+    if isinstance(run, TeacherRun):
+        values = {"language": run.language, "spec": run.spec.model_dump()}
+    return {
+        "recipe": context.recipe.model_dump(by_alias=True),
+        "out": str(context.out.absolute()),
+        "folder": str(Path.cwd()),
+        "run": values,
+    }
+
+
+def from_json(values: dict[str, Any]) -> tuple[RunContext, RunSpec]:
+    """The run of `to_json` in this process, which imports the recipe's plugins and reads its rows."""
+    recipe, run = Recipe.model_validate(values["recipe"]), values["run"]
+    import_plugins(recipe.plugins, Path(values["folder"]))
     console = Console(stderr=True)
-    context = RunContext.open(recipe, Path(order["out"]), lambda text: say(console, text))
-    if "spec" in own:
-        return context, TeacherRun(own["language"], TeacherSpec.model_validate(own["spec"]))
-    return context, StudentRun(**own)
+    context = RunContext.open(recipe, Path(values["out"]), lambda text: say(console, text))
+    if "spec" in run:
+        return context, TeacherRun(run["language"], TeacherSpec.model_validate(run["spec"]))
+    return context, StudentRun(**run)
 
 
 def main() -> None:
-    order = json.loads(sys.stdin.readline())
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    """Execute the run of the first line of standard input, and print its outcome as a line of JSON."""
+    values = json.loads(sys.stdin.readline())
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     try:
-        why = run_one(*from_json(order))
-    except (Interrupted, KeyboardInterrupt) as stopped:
-        why = str(stopped) or "stopped"
-    print(json.dumps({"failed": why}))
+        reason = run_one(*from_json(values))
+    except (Interrupted, KeyboardInterrupt) as interrupt:
+        reason = str(interrupt) or "interrupted"
+    print(json.dumps({"failed": reason}))
 
 
-def _leave_with_parent() -> None:
-    """Standard input ends when the parent does, however it was killed; an orphan would hold the locks."""
+def _exit_with_parent() -> None:
+    """Exit when standard input ends, as it does when the parent is killed: an orphan would hold the locks."""
     sys.stdin.read()
     os._exit(1)

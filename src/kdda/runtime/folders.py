@@ -1,0 +1,53 @@
+"""Output folders: whether they can be made and written, known before any work."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from pathlib import Path
+
+from kdda.errors import KddaError
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, over a quota, over the largest size of a file
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder with its parents, and check that files can be written in it.
+
+    Raises:
+        KddaError: it cannot, with the system's reason.
+    """
+    check_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise _refusal(folder, error) from None
+
+
+def check_folder(folder: Path) -> None:
+    """Check that a folder can be made and written, without making it.
+
+    Raises:
+        KddaError: it cannot: a file is in its place, or the nearest folder that exists takes no files.
+    """
+    try:
+        nearest = nearest_existing(folder)
+        if nearest.is_dir():
+            tempfile.TemporaryFile(dir=nearest).close()
+            return
+    except OSError as error:
+        raise _refusal(folder, error) from None
+    raise KddaError(f"the folder {folder} cannot be made: {nearest} is a file; choose another --out")
+
+
+def nearest_existing(path: Path) -> Path:
+    """A path, or the first of its parents that exists."""
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    return place
+
+
+def _refusal(folder: Path, error: OSError) -> KddaError:
+    return KddaError(f"nothing can be written in the folder {folder}: {error.strerror or error}; choose another --out")
