@@ -1,4 +1,4 @@
-"""Sequences that are on disk, so that a million rows take no more memory than a thousand."""
+"""Sequences on disk, so that a million rows take no more memory than a thousand."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from kdda.errors import KddaError
 
 T = TypeVar("T")
 
-ROWS_PER_BATCH, BYTES_PER_BATCH = 256, 256 * 2**10  # of a batch of rows, whichever is reached first
+# A batch is written once it reaches one of these two.
+ROWS_PER_BATCH = 256
 
-CACHED_BATCHES = 64  # batches that stay in memory, so that small data is read once
+BYTES_PER_BATCH = 256 * 2**10
+
+CACHED_BATCHES = 64  # batches that stay in memory, so that small data is read from disk once
 
 
 class SequenceBase(Sequence[T]):
-    """A sequence whose items come from `item`; its slices are lists."""
+    """A sequence that needs `__len__` and `item` alone; its slices are lists."""
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
     def item(self, index: int) -> T:
-        """The one at 0 ≤ index < length."""
+        """The item at 0 ≤ index < length."""
 
     @overload
     def __getitem__(self, index: int) -> T: ...
@@ -46,20 +49,25 @@ class SequenceBase(Sequence[T]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or len(self) != len(other):
             return False
-        return all(mine == its for mine, its in zip(self, other, strict=True))
+        return all(a == b for a, b in zip(self, other, strict=True))
 
     __hash__ = None  # type: ignore[assignment]
 
 
 class LazySequence(SequenceBase[T]):
-    """So many items, each made when it is asked for.
+    """A sequence whose items are made on access and not stored.
+
+    Args:
+        count: the number of items.
+        make: the item at an index.
 
     >>> LazySequence(3, str)[1:]
     ['1', '2']
     """
 
     def __init__(self, count: int, make: Callable[[int], T]):
-        self._count, self._make = count, make
+        self._count = count
+        self._make = make
 
     def __len__(self) -> int:
         return self._count
@@ -69,17 +77,20 @@ class LazySequence(SequenceBase[T]):
 
 
 class DiskSequence(SequenceBase[T]):
-    """SequenceBase that were written once to a temporary Arrow file and are read back by the batch, in any order.
+    """A sequence that is written once to a temporary Arrow file and read back by the batch, in any order.
 
-    The file has no name (`TMPDIR` says on which disk it is), so it goes with the process, however that ends. It is read
-    through a handle and not mapped: mapped pages would count as this process' memory. The last items, fewer than a
-    batch, are kept as they are; nothing is written for a few.
+    The file has no name (`TMPDIR` sets the disk it is on), so it disappears with the process, however that ends. It is
+    read through a handle and not mapped: mapped pages would count as this process' memory. The last items, fewer than a
+    batch, stay in memory as they are; a short sequence is not written at all.
 
-    An item is written as bytes and not in Arrow's own types, since rows of JSON differ in their fields, and may hold
-    strings that are no UTF-8. What knows a shorter form than pickle's overrides `pack` and `unpack`.
+    An item is written as bytes and not in types of Arrow, since rows of JSON differ in their fields and may hold
+    strings that are not UTF-8. A subclass with a shorter form than pickle's overrides `pack` and `unpack`.
 
     Args:
         items: read once.
+
+    Raises:
+        KddaError: the disk is full.
 
     >>> squares = DiskSequence(i * i for i in range(1000))
     >>> len(squares), squares[30], squares[-1], squares[2:4]
@@ -87,7 +98,7 @@ class DiskSequence(SequenceBase[T]):
     """
 
     def __init__(self, items: Iterable[T]):
-        self._starts: list[int] = []  # of each batch on disk
+        self._starts: list[int] = []  # index of the first item of each batch on disk
         self._written = 0
         self._file: Any = None
         self._reader: Any = None
@@ -95,11 +106,13 @@ class DiskSequence(SequenceBase[T]):
         self._tail = self._write(items)
 
     def pack(self, item: T) -> bytes:
+        """An item as it is written."""
         return pickle.dumps(item)
 
     def unpack(self, packed: bytes) -> T:
-        found: T = pickle.loads(packed)
-        return found
+        """The item that `pack` wrote."""
+        item: T = pickle.loads(packed)
+        return item
 
     def __len__(self) -> int:
         return self._written + len(self._tail)
@@ -116,40 +129,43 @@ class DiskSequence(SequenceBase[T]):
         yield from self._tail
 
     def _write(self, items: Iterable[T]) -> list[T]:
-        """Write whole batches; what is left over."""
-        left: list[T] = []
+        """Write whole batches; returns the last items, which do not fill one."""
+        pending: list[T] = []
         packed: list[bytes] = []
-        size, writer = 0, None
+        size = 0
+        writer = None
         for item in items:
-            left.append(item)
+            pending.append(item)
             packed.append(self.pack(item))
             size += len(packed[-1])
             if len(packed) == ROWS_PER_BATCH or size >= BYTES_PER_BATCH:
-                writer = writer or self._opened()
+                writer = writer or self._open_writer()
                 _write_batch(writer, packed)
                 self._starts.append(self._written)
                 self._written += len(packed)
-                left, packed, size = [], [], 0
+                pending, packed = [], []
+                size = 0
         if writer is not None:
             writer.close()
-            self._reader = _reader(self._file)
-        return left
+            self._reader = _open_reader(self._file)
+        return pending
 
-    def _opened(self) -> Any:
+    def _open_writer(self) -> Any:
         import pyarrow
 
         self._file = tempfile.TemporaryFile(prefix="kdda-")  # noqa: SIM115 - it is closed when nothing refers to it
         return pyarrow.ipc.new_file(self._file, _schema())
 
     def _batch(self, k: int) -> Any:
-        found = self._batches.get(k)
-        if found is None:
-            found = self._batches[k] = self._reader.get_batch(k).column(0)
-            if len(self._batches) > CACHED_BATCHES:
-                self._batches.popitem(last=False)
-        else:
+        """The k-th batch, from the cache or from disk; the one not used for longest leaves the cache."""
+        if k in self._batches:
             self._batches.move_to_end(k)
-        return found
+            return self._batches[k]
+        batch = self._reader.get_batch(k).column(0)
+        self._batches[k] = batch
+        if len(self._batches) > CACHED_BATCHES:
+            self._batches.popitem(last=False)
+        return batch
 
 
 def _schema() -> Any:
@@ -158,7 +174,7 @@ def _schema() -> Any:
     return pyarrow.schema([("row", pyarrow.binary())])
 
 
-def _reader(file: Any) -> Any:
+def _open_reader(file: Any) -> Any:
     import pyarrow
 
     file.flush()
@@ -168,10 +184,11 @@ def _reader(file: Any) -> Any:
 def _write_batch(writer: Any, packed: list[bytes]) -> None:
     import pyarrow
 
+    batch = [pyarrow.array(packed, pyarrow.binary())]
     try:
-        writer.write_batch(pyarrow.record_batch([pyarrow.array(packed, pyarrow.binary())], schema=_schema()))
+        writer.write_batch(pyarrow.record_batch(batch, schema=_schema()))
     except OSError as error:
         raise KddaError(
-            f"rows could not be kept in {tempfile.gettempdir()} ({error}); make room there, or name a folder on a "
-            "larger disk in the environment variable TMPDIR"
+            f"rows could not be written to {tempfile.gettempdir()} ({error}); free some space there, or set the "
+            "environment variable TMPDIR to a folder on a larger disk"
         ) from None

@@ -1,6 +1,7 @@
-"""Processes that train one model together, as `accelerate launch` starts them; alone, everything here does nothing.
+"""Collective operations of processes that train one model together, as `accelerate launch` starts them.
 
-Each batch is shared out among the ranks, so that a recipe gives the same model however many there are.
+In a single process they do nothing. Each batch is divided among the ranks, so that a recipe gives the same model for
+any number of processes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ T = TypeVar("T")
 
 
 def init() -> None:
-    """Meet the other processes, if a launcher has started any."""
+    """Join the process group, if a launcher has started one."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from accelerate import PartialState
 
@@ -23,41 +24,47 @@ def init() -> None:
 
 
 def rank() -> int:
-    return distributed.get_rank() if _together() else 0
+    """The number of this process in its group; 0 in a single process."""
+    if not _is_distributed():
+        return 0
+    return distributed.get_rank()
 
 
 def size() -> int:
-    return distributed.get_world_size() if _together() else 1
+    """The number of processes in the group; 1 in a single process."""
+    if not _is_distributed():
+        return 1
+    return distributed.get_world_size()
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that speaks and writes."""
+    """Whether this process is the one that prints messages and writes files."""
     return rank() == 0
 
 
 def barrier() -> None:
-    """Until all are here."""
-    if _together():
+    """Wait until all processes have come here."""
+    if _is_distributed():
         distributed.barrier()
 
 
 def broadcast(value: T) -> T:
-    """The first process' value, for all: what each finds on a disk may differ by when it looks."""
-    if not _together():
+    """The main process' value, in all processes: what they read from a disk at different times may differ."""
+    if not _is_distributed():
         return value
-    box = [value]
-    distributed.broadcast_object_list(box)
-    return box[0]
+    values = [value]
+    distributed.broadcast_object_list(values)
+    return values[0]
 
 
 def all_gather(value: T) -> list[T]:
-    """Every process' value, in the order of ranks."""
-    if not _together():
+    """The values of all processes, in the order of their ranks."""
+    if not _is_distributed():
         return [value]
-    found: list[T] = [value] * size()
-    distributed.all_gather_object(found, value)
-    return found
+    values = [value] * size()
+    distributed.all_gather_object(values, value)
+    return values
 
 
-def _together() -> bool:
+def _is_distributed() -> bool:
     return distributed.is_available() and distributed.is_initialized()

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kdda.errors import KddaError
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that whoever finds it finds all of it, whatever kills the writer."""
+    """Write a text file; if the process is killed, the file has its old content or all of the new one."""
     part = path.with_name(f"{path.name}.part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
@@ -20,7 +20,11 @@ def write_atomically(path: Path, text: str) -> None:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A file beside `path` that takes its place once it is written."""
+    """A temporary file beside `path` that replaces it at the end of the block.
+
+    Raises:
+        KddaError: the file could not be written; the temporary one is removed.
+    """
     part = path.with_suffix(".part")
     try:
         yield part
@@ -28,5 +32,6 @@ def atomic_file(path: Path) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
         raise KddaError(
-            f"{path} could not be written ({error}); make room, or set teacher_cache_gb=0 to run teachers in each step"
+            f"{path} could not be written ({error}); free some space, or set teacher_cache_gb=0 to run teachers in "
+            "each step"
         ) from None

@@ -1,4 +1,4 @@
-"""Folders that one process writes at a time."""
+"""Locks of folders that one process writes at a time."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ from kdda.runtime.progress import Say
 
 @contextmanager
 def lock_or_refuse(folder: Path) -> Iterator[None]:
-    """Keep a second process out of a folder that this one writes; of ranks the first one stands for all."""
+    """Hold the lock of a folder. Of a group of processes the main one holds it for all.
+
+    Raises:
+        KddaError: another process holds it.
+    """
     lock = _lock(folder)
-    if distributed.broadcast(distributed.is_main_process() and not _taken(lock)):
+    if distributed.broadcast(distributed.is_main_process() and _acquire(lock)):
         try:
             yield
         finally:
@@ -28,9 +32,9 @@ def lock_or_refuse(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def lock_or_wait(folder: Path, say: Say) -> Iterator[None]:
-    """Wait for a process that writes what this one needs too."""
+    """Hold the lock of a folder once no other process does, such as one that prepares what this one needs too."""
     lock = _lock(folder)
-    if distributed.is_main_process() and _taken(lock, patience=5.0):
+    if distributed.is_main_process() and not _acquire(lock, timeout=5.0):
         say(f"  waiting for another process that prepares {folder}")
         lock.acquire()
     distributed.barrier()
@@ -41,15 +45,15 @@ def lock_or_wait(folder: Path, say: Say) -> Iterator[None]:
 
 
 def _lock(folder: Path) -> FileLock:
-    """Falls with the process that holds it."""
+    """A lock file beside the folder; the system releases it when the process that holds it ends."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(folder.with_name(f".{folder.name}.lock"))
 
 
-def _taken(lock: FileLock, patience: float = 0.0) -> bool:
-    """Whether another process holds a lock; this one does from now on, if not."""
+def _acquire(lock: FileLock, timeout: float = 0.0) -> bool:
+    """Take a lock within so many seconds; False where another process holds it all that time."""
     try:
-        lock.acquire(timeout=patience)
+        lock.acquire(timeout=timeout)
     except Timeout:
-        return True
-    return False
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""Memory and disk: what is free, what was used at most, and settings that spare a process time."""
+"""Free disk space, peak memory, and settings of memory management that save time."""
 
 from __future__ import annotations
 
@@ -10,43 +10,56 @@ import sys
 from functools import cache
 from pathlib import Path
 
-OFTEN = (100_000, 50, 100)  # objects, and rounds of the younger generations, between two collections
+# New objects, and collections of the two younger generations, between collections of each generation.
+COLLECTION_THRESHOLDS = (100_000, 50, 100)
 
 
 def tune_garbage_collection() -> None:
-    """Look for unreachable cycles less often than Python does by itself.
+    """Collect unreachable cycles less often than Python does by default.
 
-    Importing torch and transformers makes a million objects that stay: looking through them again and again is a
-    quarter of a command's start. A process that is not kdda's own is left as it is.
+    Importing torch and transformers makes a million objects that stay alive: going through them again and again takes a
+    quarter of a command's start. Only the command line calls this; a process that imports kdda is not changed.
     """
-    gc.set_threshold(*OFTEN)
+    gc.set_threshold(*COLLECTION_THRESHOLDS)
 
 
 def peak_megabytes() -> float:
-    """The most memory that this process has held so far."""
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes / (2**20 if sys.platform == "darwin" else 2**10)
+    """The most memory that this process has held so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if sys.platform == "darwin":
+        return peak / 2**20  # bytes
+    return peak / 2**10  # KiB
 
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
+# Parameters of mallopt, from <malloc.h>.
+M_TRIM_THRESHOLD = -1
 
-LARGEST_KEPT = 2**25  # the most that glibc lets M_MMAP_THRESHOLD be
+M_MMAP_THRESHOLD = -3
 
-NEVER = 2**31 - 1
+MMAP_THRESHOLD_MAX = 2**25  # the largest M_MMAP_THRESHOLD that glibc accepts
+
+NEVER_TRIM = 2**31 - 1
 
 
 @cache
 def keep_freed_memory() -> bool:
-    """Let glibc keep what a training step frees instead of giving it back to the kernel, which must clear it again.
+    """Let glibc keep the memory that a training step frees instead of returning it to the kernel.
 
     Every step allocates and frees the same activations, and with glibc's defaults the kernel clears the same pages
-    again each time. Does nothing under another allocator, and says so by False.
+    again each time.
+
+    Returns:
+        False under another allocator, where nothing is done.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return bool(mallopt and mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT) and mallopt(M_TRIM_THRESHOLD, NEVER))
+    if mallopt is None:
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_MAX) and mallopt(M_TRIM_THRESHOLD, NEVER_TRIM))
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes free on the disk that a folder, made or not yet, is on."""
-    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    return shutil.disk_usage(there).free
+    """Free bytes on the disk of a folder, which need not exist yet."""
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    return shutil.disk_usage(existing).free

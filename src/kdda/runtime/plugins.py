@@ -1,4 +1,4 @@
-"""Modules of the user's own that register tasks, objectives or retrievers when they are imported."""
+"""User modules that register tasks, objectives or retrievers when they are imported."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def import_plugins(names: Sequence[str], folder: Path | None = None) -> None:
 
     Args:
         names: import paths such as ``my_package.my_task``.
-        folder: searched after Python's own path; the working folder by default.
+        folder: searched after `sys.path`; the working folder by default.
 
     Raises:
-        KddaError: a module that is not there, or that fails while it is imported.
+        KddaError: a module that does not exist, or that fails while it is imported.
     """
-    here = str(folder or Path.cwd())
-    if names and here not in sys.path:
-        sys.path.append(here)
+    search_path = str(folder or Path.cwd())
+    if names and search_path not in sys.path:
+        sys.path.append(search_path)
     for name in names:
         try:
             import_module(name)
@@ -32,5 +32,5 @@ def import_plugins(names: Sequence[str], folder: Path | None = None) -> None:
             reason = f"{type(error).__name__}: {error}"
             raise KddaError(
                 f'plugin "{name}" could not be imported ({reason}); give an import path such as my_package.my_task, '
-                f"of a module that is installed, on PYTHONPATH, or in {here}"
+                f"of a module that is installed, on PYTHONPATH, or in {search_path}"
             ) from error

@@ -1,4 +1,4 @@
-"""How far a long job is: a bar with rows/s and time left on a terminal, a plain line now and then elsewhere."""
+"""Progress of a long job: a bar with rows/s and remaining time on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -10,18 +10,30 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-PLAIN_EVERY = 15.0  # seconds
+PLAIN_EVERY = 15.0  # seconds between two lines where there is no terminal
+
 Say = Callable[[str], None]
+
+"""A function that shows a message to the user."""
 
 
 class Progress:
-    """Rows done of a total, told on stderr."""
+    """Shows on stderr how many rows of a total are done.
+
+    Args:
+        name: of the job.
+        total: rows of the whole job.
+        console: stderr by default.
+    """
 
     def __init__(self, name: str, total: int, console: Console | None = None):
-        self.name, self.total = name, total
+        self.name = name
+        self.total = total
         self.console = console or Console(stderr=True)
-        self.started = self.said = time.monotonic()
-        self.done = self.before = 0
+        self.started = time.monotonic()
+        self.last_line = self.started
+        self.done = 0
+        self.done_before = 0
 
     def __enter__(self) -> Progress:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -36,27 +48,40 @@ class Progress:
         if self.console.is_terminal:
             self.bar.stop()
 
-    def begin(self, before: int) -> None:
-        """Start the clock, with so many rows done in an earlier sitting."""
-        self.started = self.said = time.monotonic()
-        self.before = before
+    def begin(self, done_before: int) -> None:
+        """Start the clock.
+
+        Args:
+            done_before: rows that an earlier, interrupted process has done.
+        """
+        self.started = time.monotonic()
+        self.last_line = self.started
+        self.done_before = done_before
         self.advance(0)
 
     def advance(self, rows: int) -> None:
+        """Count rows as done, and show it."""
         self.done += rows
-        at = self.before + self.done
+        completed = self.done_before + self.done
         if self.console.is_terminal:
-            self.bar.update(self.task, completed=at, pace=self.pace.strip(", "))
-        elif time.monotonic() - self.said >= PLAIN_EVERY:
-            self.said = time.monotonic()
-            left = (self.total - at) / max(self.rate, 1e-9)
-            line = f"  {self.name}: {at:,} of {self.total:,} rows{self.pace}, about {left:.0f} s left"
-            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self.bar.update(self.task, completed=completed, pace=self.pace.strip(", "))
+        elif time.monotonic() - self.last_line >= PLAIN_EVERY:
+            self.last_line = time.monotonic()
+            self._print_line(completed)
+
+    def _print_line(self, completed: int) -> None:
+        seconds = (self.total - completed) / max(self.rate, 1e-9)
+        line = f"  {self.name}: {completed:,} of {self.total:,} rows{self.pace}, about {seconds:.0f} s left"
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     @property
     def rate(self) -> float:
+        """Rows a second since `begin`."""
         return self.done / max(time.monotonic() - self.started, 1e-9)
 
     @property
     def pace(self) -> str:
-        return f", {self.rate:,.1f} rows/s" if self.done else ""
+        """The rate as a text; empty before the first row."""
+        if not self.done:
+            return ""
+        return f", {self.rate:,.1f} rows/s"
