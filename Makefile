@@ -1,20 +1,25 @@
 # make demo   fine-tune two mini teachers and three students, and print the table (about 10 minutes on two cores)
-# make test   lint, types and the whole test suite
+# make test   lint, types and the whole test suite, which builds the documentation with warnings as errors
+# make docs   the documentation as a site, in docs/_build/html
 # make .venv  only install
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test .venv clean
+.PHONY: demo test docs .venv clean
 
 demo: .venv
 	$(BIN)/kdda run mini-nli
 
 test: .venv
-	$(BIN)/ruff check src tests bench tools
-	$(BIN)/ruff format --check src tests bench tools
+	$(BIN)/ruff check src tests bench tools examples docs
+	$(BIN)/ruff format --check src tests bench tools examples docs
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+docs: .venv
+	$(BIN)/sphinx-build -W --keep-going -n -q docs docs/_build/html
+	@echo docs/_build/html/index.html
 
 .venv: .venv/installed
 
@@ -26,4 +31,4 @@ test: .venv
 	touch $@
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs docs/_build

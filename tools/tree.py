@@ -1,0 +1,54 @@
+"""Write the tree of src/kdda into docs/architecture.md: every file, with the first sentence of its docstring.
+
+    python tools/tree.py
+
+Lines of files that are there already keep their words; new files get their docstring's first sentence.
+"""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "kdda"
+PAGE = ROOT / "docs" / "architecture.md"
+START, END = "<!-- tree:start -->", "<!-- tree:end -->"
+
+
+def summary(path: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    sentence = docstring.partition("\n\n")[0].replace("\n", " ")
+    return sentence.rstrip(".")
+
+
+def rooms() -> dict[str, list[Path]]:
+    """Files of each room, the package's own first."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).parts
+        found.setdefault(parts[0] if len(parts) > 1 else "", []).append(path)
+    return found
+
+
+def lines(known: dict[str, str]) -> list[str]:
+    written = []
+    for room, paths in rooms().items():
+        title = f"### {room}/" if room else "### The package"
+        written += ["", title, "", "| file | what |", "|---|---|"]
+        for path in paths:
+            name = path.relative_to(PACKAGE).as_posix()
+            written.append(f"| `{name}` | {known.get(name) or summary(path)} |")
+    return [*written, ""]
+
+
+def main() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    before, rest = page.split(START)
+    tree, after = rest.split(END)
+    known = dict(re.findall(r"^\| `([^`]+\.py)` \| (.*) \|$", tree, re.M))
+    text = "\n".join(lines(known))
+    PAGE.write_text(f"{before}{START}{text}{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
