@@ -74,7 +74,7 @@ LINK_TEXT = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 
 def commands(code: str) -> Iterator[str]:
-    """Command lines of a shell block: continued lines joined, comments, prompts and optional parts' brackets removed."""
+    """Command lines of a shell block, without comments and the brackets of optional parts."""
     for line in code.replace("\\\n", " ").splitlines():
         text = re.sub(r"(^|\s)#.*", "", line).strip()
         text = re.sub(r"\[(-[^\]]*)\]", r"\1", text)

@@ -1,4 +1,4 @@
-"""Every example of the docs runs as it stands, on tiny models in the places that it names, or is checked where it cannot."""
+"""Every example of the docs runs as it stands, on tiny models in the places that it names; commands are parsed."""
 
 from __future__ import annotations
 
