@@ -12,8 +12,8 @@ demo: .venv
 	$(BIN)/kdda run mini-nli
 
 test: .venv
-	$(BIN)/ruff check src tests bench tools examples docs
-	$(BIN)/ruff format --check src tests bench tools examples docs
+	$(BIN)/ruff check src tests bench tools examples docs/conf.py
+	$(BIN)/ruff format --check src tests bench tools examples docs/conf.py
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
