@@ -29,7 +29,7 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False
 python_maximum_signature_line_length = 88
 # Another project's types have no page here, and the site reads nothing from the network.
 nitpick_ignore_regex = [(r"py:.*", r".*")]
