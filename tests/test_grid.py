@@ -284,7 +284,7 @@ def test_recipes_that_extend_each_other_are_refused(tmp_path: Path, command: Any
     ("arm", "said"),
     [
         ({"teachers": {"zz": None}, "distill": True}, 'language "zz" has no entry under data'),
-        ({"teachers": {"aa": None, "bb": None}, "distill": True}, "no teacher speaks to it"),
+        ({"teachers": {"aa": None, "bb": None}, "distill": True}, "all its teachers are disabled"),
         ({"teachers": {"aa": {"modle": "x"}}, "distill": True}, 'did you mean "model"'),
         ({"student": 3}, "arms.odd.student"),
     ],

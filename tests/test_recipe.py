@@ -42,7 +42,7 @@ def test_a_misspelt_key_is_named_with_its_line_and_the_right_one(tmp_path: Path)
 
 def test_a_wrong_type_is_named_with_path_line_found_and_expected(tmp_path: Path) -> None:
     message = refused(tmp_path, TEXT.replace("lerning_rate", "learning_rate").replace("epochs: 3", "epochs: many"))
-    assert "own.yaml:9: training.epochs: found 'many', expected: " in message and "integer" in message
+    assert "own.yaml:9: training.epochs: got 'many', expected: " in message and "integer" in message
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_overrides_change_fields_and_models_may_be_given_as_a_name(tmp_path: Pat
 
 def test_a_bad_override_is_named_as_such(tmp_path: Path) -> None:
     text = TEXT.replace("lerning_rate", "learning_rate")
-    assert "--set training.epochs: training.epochs: found -1" in refused(tmp_path, text, "training.epochs=-1")
+    assert "--set training.epochs: training.epochs: got -1" in refused(tmp_path, text, "training.epochs=-1")
     assert "expected key.path=value" in refused(tmp_path, text, "training.epochs")
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from kdda.errors import KddaError, did_you_mean
+from kdda.errors import KddaError, did_you_mean, unknown_choice
 from kdda.recipe.renamed import old_names
 from kdda.recipe.schema import (
     Arm,
@@ -39,21 +40,27 @@ def built_in() -> list[str]:
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe by built-in name or from a file, with ``key.path=value`` overrides.
+    """A recipe by its built-in name or from a file; the plugins that it names are imported.
+
+    Args:
+        name: of a built-in recipe, or a path.
+        overrides: changes, as ``key.path=value``.
 
     Raises:
-        KddaError: with path, line, field, what was found and what was expected, for every mistake at once.
+        KddaError: with path, line, field, the value and what was expected, for every mistake at once.
     """
     path = find(name)
     values, tree = _read(path)
     values = {"name": _name(path), **_extended(values, path)}
     for override in overrides:
         _set(values, override)
-    recipe = _validate(values, path, tree, overrides)
+    place = _Place(path, tree, overrides)
+    recipe = _validate(values, place)
     import_plugins(recipe.plugins)
     _check_names(recipe, path)
     # nobody keeps rows inside the installed package
-    return _absolute(recipe, Path.cwd() if path.is_relative_to(BUILT_IN) else path.parent)
+    folder = Path.cwd() if path.is_relative_to(BUILT_IN) else path.parent
+    return _with_paths(recipe, folder)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
@@ -68,48 +75,63 @@ def _read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise KddaError(f"{path}:{line}: not YAML: {error.problem}") from None
     if not isinstance(values, dict):
-        raise KddaError(f"{path}: found {type(values).__name__}, expected a mapping of fields such as student, data")
+        raise KddaError(f"{path}: got {type(values).__name__}, expected a mapping of fields such as student, data")
     return values, tree
 
 
 def _name(path: Path) -> str:
-    own = path.relative_to(BUILT_IN) if path.is_relative_to(BUILT_IN) else Path(path.name)
-    return own.with_suffix("").as_posix()
+    """A built-in recipe's name, or a file's, without its suffix."""
+    if path.is_relative_to(BUILT_IN):
+        return path.relative_to(BUILT_IN).with_suffix("").as_posix()
+    return path.stem
 
 
-def _extended(values: dict[str, Any], path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A recipe's fields over those of the recipe that it extends, if it does."""
-    own = dict(values)
-    base = own.pop("extends", None)
+def _extended(values: dict[str, Any], path: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A recipe's fields over those of the recipe that it extends, if it does.
+
+    Args:
+        extending: the recipes that extend this one.
+    """
+    fields = dict(values)
+    base = fields.pop("extends", None)
     if base is None:
-        return own
+        return fields
     if not isinstance(base, str):
-        raise KddaError(f"{path}: extends: found {base!r}, expected a recipe's name or file")
-    beside = path.parent / base
-    there = beside if beside.is_file() else find(base)
-    if there.resolve() in (seen := (*below, path.resolve())):
+        raise KddaError(f"{path}: extends: got {base!r}, expected a recipe's name or file")
+    base_path = path.parent / base
+    if not base_path.is_file():
+        base_path = find(base)
+    extending = (*extending, path.resolve())
+    if base_path.resolve() in extending:
         raise KddaError(f"{path}: extends: {base} extends this recipe in turn")
-    return merged(_extended(_read(there)[0], there, seen), own)
+    base_values, _ = _read(base_path)
+    return merged(_extended(base_values, base_path, extending), fields)
 
 
-def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Sections are merged field by field; `arms` are one list, so that they are replaced as a whole.
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes over a base. Sections are merged field by field; `arms` are one list, and are replaced as a whole.
 
     >>> merged({"training": {"epochs": 2, "stride": 64}}, {"training": {"epochs": 3}})
     {'training': {'epochs': 3, 'stride': 64}}
     """
-    out = dict(base)
-    for key, value in own.items():
-        both = isinstance(out.get(key), Mapping) and isinstance(value, Mapping) and key != "arms"
-        out[key] = merged(out[key], value) if both else value
-    return out
+    fields = dict(base)
+    for key, value in changes.items():
+        old = fields.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and key != "arms":
+            fields[key] = merged(old, value)
+        else:
+            fields[key] = value
+    return fields
 
 
 def find(name: str) -> Path:
-    """The file of a recipe, built in or the user's own."""
-    own = BUILT_IN / f"{name}.yaml"
+    """The file of a recipe, built in or the user's.
+
+    Raises:
+        KddaError: no such recipe.
+    """
     if name in built_in():
-        return own
+        return BUILT_IN / f"{name}.yaml"
     path = Path(name)
     if path.is_file():
         return path
@@ -118,94 +140,43 @@ def find(name: str) -> Path:
 
 
 def _set(values: dict[str, Any], override: str) -> None:
+    """Change one field of a recipe in place."""
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise KddaError(f'--set {override}: expected key.path=value, such as "training.epochs=3"')
-    *parents, last = path.split(".")
-    at = values
-    for key in parents:
-        inner = at.get(key)
-        at[key] = dict(inner) if isinstance(inner, dict) else model_shorthand(inner) if inner else {}
-        at = at[key]
+    *sections, field = path.split(".")
+    section = values
+    for key in sections:
+        section[key] = _section(section.get(key))
+        section = section[key]
     try:
-        at[last] = yaml.safe_load(text)
+        section[field] = yaml.safe_load(text)
     except yaml.YAMLError:
         raise KddaError(f"--set {override}: the value is not YAML") from None
 
 
-def _refuse_old_names(values: Any, path: Path, tree: yaml.Node | None, overrides: Sequence[str]) -> None:
-    lines = []
-    for old in old_names(values):
-        field = ".".join(old.path)
-        is_override = any(override.partition("=")[0] == field for override in overrides)
-        where = f"--set {field}" if is_override else f"{path}:{_line(tree, old.path)}"
-        lines.append(f"{where}: {old.message}")
-    if lines:
-        raise KddaError("\n".join(lines))
+def _section(value: Any) -> Any:
+    """A section as a dict that may be changed, whether it is there, a model's name, or absent."""
+    if isinstance(value, dict):
+        return dict(value)
+    return model_shorthand(value) if value else {}
 
 
-def _validate(values: dict[str, Any], path: Path, tree: yaml.Node | None, overrides: Sequence[str]) -> Recipe:
-    _refuse_old_names(values, path, tree, overrides)
-    try:
-        recipe = Recipe.model_validate(values)
-    except ValidationError as error:
-        raise KddaError("\n".join(_explain(e, path, tree, overrides) for e in error.errors())) from None
-    for name in recipe.arms:
-        for field, resolve in (("distill", recipe.distillation), ("teachers", recipe.teachers_of)):
-            try:
-                resolve(name)
-            except ValidationError as error:
-                found = [{**e, "loc": ("arms", name, field, *e["loc"])} for e in error.errors()]
-                raise KddaError("\n".join(_explain(e, path, tree, overrides) for e in found)) from None
-    return recipe
+@dataclass(frozen=True)
+class _Place:
+    """Where a recipe's fields were written: a file's lines, or the command line."""
 
+    path: Path
+    tree: yaml.Node | None
+    overrides: Sequence[str]
 
-def _explain(error: Mapping[str, Any], path: Path, tree: yaml.Node | None, overrides: Sequence[str]) -> str:
-    keys = [str(part) for part in error["loc"] if not _is_union_tag(part)]
-    field = ".".join(keys)
-    where = f"{path}:{_line(tree, keys)}"
-    if any(override.partition("=")[0] == field for override in overrides):
-        where = f"--set {field}"
-    if error["type"] == "extra_forbidden":
-        known = _known_keys(keys[:-1])
-        return f'{where}: unknown key "{field}"{did_you_mean(keys[-1], known)} (known here: {", ".join(known)})'
-    if error["type"] == "missing":
-        return f'{where}: "{field}" is missing'
-    return f"{where}: {field}: found {error['input']!r}, expected: {_expectation(error)}"
-
-
-def _expectation(error: Mapping[str, Any]) -> str:
-    message = str(error["msg"])
-    return message.removeprefix("Input should be ").removeprefix("a valid ").split(", unable to")[0]
-
-
-def _is_union_tag(part: Any) -> bool:
-    """pydantic names the member of a union that it tried as one more step of the path."""
-    tags = ("function-before", "literal[", "list[", "dict[", "constrained-", "bool", "float", "nullable[")
-    return isinstance(part, str) and (part.startswith(tags) or part in ("str", "int"))
-
-
-def _known_keys(keys: Sequence[str]) -> list[str]:
-    """The keys that a place of the recipe may hold."""
-    places: dict[str, type[BaseModel]] = {"data": Data, "teachers": TeacherSpec, "arms": Arm, "systems": System}
-    if not keys:
-        return _names(Recipe)
-    if keys[0] in places:
-        inner = places[keys[0]]
-        deeper: dict[str, type[BaseModel]] = {
-            "training": ArmTraining if keys[0] == "arms" else TrainingChanges,
-            "sentences": Sentences,
-            "distill": Distill,
-            "teachers": TeacherSpec,
-            "student": ModelSpec,
-        }
-        return _names(deeper.get(keys[2], inner) if len(keys) > 2 else inner)
-    sections: dict[str, type[BaseModel]] = {"student": ModelSpec, "training": Training, "distill": Distill}
-    return _names(sections.get(keys[0], Recipe))
-
-
-def _names(model: type[BaseModel]) -> list[str]:
-    return [field.alias or name for name, field in model.model_fields.items()]
+    def of(self, keys: Sequence[str]) -> str:
+        """A field's place, for a message."""
+        field = ".".join(keys)
+        for override in self.overrides:
+            if override.partition("=")[0] == field:
+                return f"--set {field}"
+        return f"{self.path}:{_line(self.tree, keys)}"
 
 
 def _line(tree: yaml.Node | None, keys: Sequence[str]) -> int:
@@ -213,7 +184,7 @@ def _line(tree: yaml.Node | None, keys: Sequence[str]) -> int:
     node, line = tree, 1
     for key in keys:
         if isinstance(node, yaml.MappingNode):
-            pair = next(((k, v) for k, v in node.value if k.value == key), None)
+            pair = _pair(node, key)
             if pair is None:
                 return line
             line, node = pair[0].start_mark.line + 1, pair[1]
@@ -223,84 +194,197 @@ def _line(tree: yaml.Node | None, keys: Sequence[str]) -> int:
     return line
 
 
-def _check_names(recipe: Recipe, path: Path) -> None:
-    """Names must fit together: the target has data, arms train on data and listen to teachers that there are."""
-    if recipe.target not in recipe.data:
-        raise KddaError(f'{path}: target: found "{recipe.target}", expected one of data\'s {", ".join(recipe.data)}')
+def _pair(node: yaml.MappingNode, key: str) -> tuple[yaml.Node, yaml.Node] | None:
+    """A key of a mapping and its value, as nodes."""
+    for key_node, value_node in node.value:
+        if key_node.value == key:
+            return key_node, value_node
+    return None
+
+
+def _validate(values: dict[str, Any], place: _Place) -> Recipe:
+    _refuse_old_names(values, place)
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        raise _refusal(error, place) from None
     for arm in recipe.arms:
-        if not re.fullmatch(r"\w[\w.+-]*", arm):
-            raise KddaError(f'{path}: arms: found "{arm}", expected letters, digits and "-": it is a folder\'s name')
+        for field, resolve in (("distill", recipe.distillation), ("teachers", recipe.teachers_of)):
+            try:
+                resolve(arm)
+            except ValidationError as error:
+                raise _refusal(error, place, ("arms", arm, field)) from None
+    return recipe
+
+
+def _refuse_old_names(values: Any, place: _Place) -> None:
+    lines = [f"{place.of(old.path)}: {old.message}" for old in old_names(values)]
+    if lines:
+        raise KddaError("\n".join(lines))
+
+
+def _refusal(error: ValidationError, place: _Place, section: tuple[str, ...] = ()) -> KddaError:
+    """All mistakes of a section of the recipe, a line each."""
+    lines = []
+    for mistake in error.errors():
+        keys = [*section]
+        for part in mistake["loc"]:
+            if not _is_union_tag(part):
+                keys.append(str(part))
+        lines.append(_explain(mistake, keys, place.of(keys)))
+    return KddaError("\n".join(lines))
+
+
+def _explain(mistake: Mapping[str, Any], keys: Sequence[str], place: str) -> str:
+    field = ".".join(keys)
+    if mistake["type"] == "extra_forbidden":
+        known = _known_keys(keys[:-1])
+        return f'{place}: unknown key "{field}"{did_you_mean(keys[-1], known)} (known here: {", ".join(known)})'
+    if mistake["type"] == "missing":
+        return f'{place}: "{field}" is missing'
+    return f"{place}: {field}: got {mistake['input']!r}, expected: {_expectation(mistake)}"
+
+
+def _expectation(mistake: Mapping[str, Any]) -> str:
+    message = str(mistake["msg"])
+    return message.removeprefix("Input should be ").removeprefix("a valid ").split(", unable to")[0]
+
+
+def _is_union_tag(part: Any) -> bool:
+    """pydantic names the member of a union that it tried as one more step of the path."""
+    tags = ("function-before", "literal[", "list[", "dict[", "constrained-", "bool", "float", "nullable[")
+    return isinstance(part, str) and (part.startswith(tags) or part in ("str", "int"))
+
+
+SECTIONS: dict[str, type[BaseModel]] = {"student": ModelSpec, "training": Training, "distill": Distill}
+
+ENTRIES: dict[str, type[BaseModel]] = {"data": Data, "teachers": TeacherSpec, "arms": Arm, "systems": System}
+
+ENTRY_SECTIONS: dict[str, type[BaseModel]] = {
+    "training": TrainingChanges,
+    "sentences": Sentences,
+    "distill": Distill,
+    "teachers": TeacherSpec,
+    "student": ModelSpec,
+}
+
+
+def _known_keys(keys: Sequence[str]) -> list[str]:
+    """The keys that a place of the recipe may hold."""
+    if not keys:
+        return _names(Recipe)
+    if keys[0] not in ENTRIES:
+        return _names(SECTIONS.get(keys[0], Recipe))
+    if len(keys) < 3:
+        return _names(ENTRIES[keys[0]])
+    if keys[0] == "arms" and keys[2] == "training":
+        return _names(ArmTraining)
+    return _names(ENTRY_SECTIONS.get(keys[2], ENTRIES[keys[0]]))
+
+
+def _names(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _check_names(recipe: Recipe, path: Path) -> None:
+    """Names must fit together: the target has data, arms train on data and distil from teachers of the recipe."""
+    if recipe.target not in recipe.data:
+        raise KddaError(f'{path}: target: got "{recipe.target}", expected one of data\'s {", ".join(recipe.data)}')
+    for arm in recipe.arms:
+        _check_folder_name("arms", arm, path)
         _check_languages(recipe, arm, path)
+        _check_teachers(recipe, arm, path)
     _check_systems(recipe, path)
 
 
+def _check_folder_name(field: str, name: str, path: Path) -> None:
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise KddaError(f'{path}: {field}: got "{name}", expected letters, digits and "-": it is a folder\'s name')
+
+
 def _check_systems(recipe: Recipe, path: Path) -> None:
-    """Systems are readers of the recipe's own arms."""
+    """Systems are readers of the recipe's arms."""
     for name, system in recipe.systems.items():
         if system.arm not in recipe.arms:
-            raise KddaError(
-                f'{path}: systems.{name}.arm: found "{system.arm}"{did_you_mean(system.arm, recipe.arms)}; there are '
-                f"{', '.join(recipe.arms)}"
-            )
-        if not re.fullmatch(r"\w[\w.+-]*", name):
-            raise KddaError(f'{path}: systems: found "{name}", expected letters, digits and "-": it names a folder')
-    if recipe.task != "qa" and (recipe.systems or any(own.sentences for own in recipe.arms.values())):
+            raise KddaError(f"{path}: {unknown_choice(f'systems.{name}.arm', system.arm, recipe.arms)}")
+        _check_folder_name("systems", name, path)
+    shortens = any(arm.sentences for arm in recipe.arms.values())
+    if recipe.task != "qa" and (recipe.systems or shortens):
         raise KddaError(f'{path}: systems and sentences are of task qa, and this recipe\'s is "{recipe.task}"')
 
 
 def _check_languages(recipe: Recipe, arm: str, path: Path) -> None:
-    languages, changed, spoken = recipe.languages(arm), recipe.arms[arm].teachers, recipe.teachers_of(arm)
-    asked = {"train": languages, "teachers": changed, "rows": recipe.arms[arm].rows}
-    for field, language in ((field, language) for field, own in asked.items() for language in own):
-        if language not in recipe.data:
-            raise KddaError(f'{path}: arms.{arm}.{field}: language "{language}" has no entry under data')
+    """Every language that an arm names has data."""
+    settings = recipe.arms[arm]
+    languages = {"train": recipe.languages(arm), "teachers": settings.teachers, "rows": settings.rows}
+    for field, names in languages.items():
+        for language in names:
+            if language not in recipe.data:
+                raise KddaError(f'{path}: arms.{arm}.{field}: language "{language}" has no entry under data')
+
+
+def _check_teachers(recipe: Recipe, arm: str, path: Path) -> None:
+    """An arm that distils has a teacher of every language that it trains on, or says that it has none."""
     if recipe.distillation(arm) is None:
         return
-    for language in languages:
-        if language not in spoken and language not in changed:
+    teachers, changes = recipe.teachers_of(arm), recipe.arms[arm].teachers
+    for language in recipe.languages(arm):
+        if language not in teachers and language not in changes:
             raise KddaError(
                 f'{path}: language "{language}" has data but no teacher, and arm "{arm}" distils; '
-                f"add teachers.{language}, or say that none speaks: arms.{arm}.teachers: {{{language}: null}}"
+                f"add teachers.{language}, or disable it: arms.{arm}.teachers: {{{language}: null}}"
             )
-    if not spoken:
-        raise KddaError(f'{path}: arm "{arm}" distils, but no teacher speaks to it')
+    if not teachers:
+        raise KddaError(f'{path}: arm "{arm}" distils, but all its teachers are disabled')
 
 
-def _absolute(recipe: Recipe, folder: Path) -> Recipe:
-    """Paths are read from the recipe's own folder when they are not found from here."""
-
-    def resolve(name: str | None) -> str | None:
-        if name is None or name.startswith(("hub:", "embedded:")):
-            return name
-        return str(Path(name).resolve() if Path(name).exists() else (folder / name).resolve())
-
-    def folder_of(spec: SpecT) -> SpecT:
-        near = [place for place in (Path(spec.model), folder / spec.model) if place.is_dir()]
-        return spec.model_copy(update={"model": str(near[0].resolve())}) if near else spec
-
-    data = {
-        language: own.model_copy(update={split: resolve(getattr(own, split)) for split in ("train", "dev", "test")})
-        for language, own in recipe.data.items()
-    }
-
-    def arm_of(arm: Arm) -> Arm:
-        own = {
-            language: {**changes, "model": folder_of(ModelSpec(model=changes["model"])).model}
-            if changes and "model" in changes
-            else changes
-            for language, changes in arm.teachers.items()
-        }
-        changes: dict[str, Any] = {"teachers": own, "student": arm.student and folder_of(arm.student)}
-        if arm.sentences and arm.sentences.model:
-            model = folder_of(ModelSpec(model=arm.sentences.model)).model
-            changes["sentences"] = arm.sentences.model_copy(update={"model": model})
-        return arm.model_copy(update=changes)
-
+def _with_paths(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with absolute paths: those that are not below the working folder are below the recipe's folder."""
+    data = {}
+    for language, sources in recipe.data.items():
+        paths = {split: _source(getattr(sources, split), folder) for split in ("train", "dev", "test")}
+        data[language] = sources.model_copy(update=paths)
     return recipe.model_copy(
         update={
             "data": data,
-            "teachers": {language: folder_of(teacher) for language, teacher in recipe.teachers.items()},
-            "student": folder_of(recipe.student),
-            "arms": {name: arm_of(arm) for name, arm in recipe.arms.items()},
+            "teachers": {language: _model(teacher, folder) for language, teacher in recipe.teachers.items()},
+            "student": _model(recipe.student, folder),
+            "arms": {name: _arm(arm, folder) for name, arm in recipe.arms.items()},
         }
     )
+
+
+def _source(name: str | None, folder: Path) -> str | None:
+    """A source with its absolute path, if it is a file."""
+    if name is None or name.startswith(("hub:", "embedded:")):
+        return name
+    if Path(name).exists():
+        return str(Path(name).resolve())
+    return str((folder / name).resolve())
+
+
+def _model(spec: SpecT, folder: Path) -> SpecT:
+    """A model with its absolute path, if it is a folder."""
+    for place in (Path(spec.model), folder / spec.model):
+        if place.is_dir():
+            return spec.model_copy(update={"model": str(place.resolve())})
+    return spec
+
+
+def _model_name(name: str, folder: Path) -> str:
+    return _model(ModelSpec(model=name), folder).model
+
+
+def _arm(arm: Arm, folder: Path) -> Arm:
+    teachers = {}
+    for language, teacher in arm.teachers.items():
+        if teacher and "model" in teacher:
+            teacher = {**teacher, "model": _model_name(teacher["model"], folder)}
+        teachers[language] = teacher
+    changes: dict[str, Any] = {"teachers": teachers}
+    if arm.student:
+        changes["student"] = _model(arm.student, folder)
+    if arm.sentences and arm.sentences.model:
+        model = _model_name(arm.sentences.model, folder)
+        changes["sentences"] = arm.sentences.model_copy(update={"model": model})
+    return arm.model_copy(update=changes)
