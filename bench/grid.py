@@ -161,7 +161,7 @@ def report(ours: float, making: float, seconds: list[float], rows: int) -> list[
     ways = {
         "`kdda run grid.yaml`": ours,
         f"separate runs, teachers made once ({how})": shared,
-        "the same, if each run makes its own teachers": alone,
+        "the same, if each run makes its teachers": alone,
     }
     lines = [[name, f"{s:.0f}", f"{s / cells:.1f}", f"{s / ours:.2f}"] for name, s in ways.items()]
     size = load_recipe("mini-nli").training.batch_size
