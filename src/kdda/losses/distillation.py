@@ -1,139 +1,243 @@
-"""The loss of docs/method.md, 6: the task's, and λ times the mean divergence between student and teacher states."""
+"""The distillation loss of docs/method.md, 6: the task's loss, and λ times the divergence of both models' states."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from kdda.errors import KddaError, did_you_mean
-from kdda.losses.registry import OBJECTIVES
-from kdda.losses.representations import ObjectiveSettings, Representations
-from kdda.recipe.schema import Distill
+from kdda.errors import KddaError, unknown_choice
+from kdda.losses.registry import objective_named
+from kdda.losses.representations import Objective, ObjectiveFunction, ObjectiveSettings, Representations
 
-TOKENS_ALIKE = ("sliced", "sinkhorn-aaai22")
-
-WIDTHS_MAY_DIFFER = ("gromov", "cka", "kd-logits")  # they never subtract a student state from a teacher's
+COMBINATIONS = ("sum", "interpolate")
+SCHEDULES = ("constant", "linear_decay", "linear_warmup")
+EXAMPLE_WEIGHTINGS = ("none", "teacher_correct", "teacher_confidence")
 
 
 @dataclass(frozen=True)
-class TransportTerm:
-    """One batch's transport term: its mean, and the worst marginal error that its solver really reached."""
+class Divergence:
+    """The distillation term of one batch.
+
+    Attributes:
+        mean: over the texts, weighted where `example_weighting` asks for it; differentiable in the student's states.
+        marginal_error: the largest one that the solver reached.
+    """
 
     mean: Float[Tensor, ""]
     marginal_error: Float[Tensor, ""]
 
 
-def check_distill(settings: Distill, labelled: bool = True) -> None:
-    """Refuse an objective that no one has written, or what a task without labels cannot have, before training."""
-    name = settings.objective
-    if not labelled:
-        wanted = {
-            "objective: kd-logits": name == "kd-logits",
-            "logit_weight": settings.logit_weight,
-            "example_weighting": settings.example_weighting != "none",
-        }
-        for field in (field for field, asked in wanted.items() if asked):
-            raise KddaError(
-                f"distill.{field} needs a teacher's logits of labels; in reading they belong to tokens, which "
-                "teacher and student cut differently"
-            )
-    if name not in OBJECTIVES:
-        raise KddaError(
-            f'distill.objective: found "{name}"{did_you_mean(name, OBJECTIVES)}; there are {", ".join(OBJECTIVES)}'
-        )
-    if settings.tokens == "attended" and name in TOKENS_ALIKE:
-        raise KddaError(f"distill.tokens: attended gives tokens masses, and objective: {name} takes them all alike")
+@dataclass(frozen=True)
+class DistillationOutput:
+    """What `DistillationLoss` returns.
 
-
-class DistillationLoss:
-    """The transport term and its sum with the task's.
-
-    Args:
-        settings: objective, λ, ε, scale and form.
-        scales: language → its teacher's own scale s at each depth, calibrated once and held fixed (docs/method.md, 7);
-            used when the settings' scale is ``teacher``.
+    Attributes:
+        loss: what to differentiate.
+        divergence: the distillation term alone, before its weight.
+        marginal_error: the largest one that the solver reached in this batch.
     """
 
-    def __init__(self, settings: Distill, scales: Mapping[str, Sequence[float]]):
-        check_distill(settings)
-        self.settings = settings
-        self.scales = scales
+    loss: Float[Tensor, ""]
+    divergence: Float[Tensor, ""]
+    marginal_error: Float[Tensor, ""]
 
-    def objective_settings(self, language: str, at: int = 0) -> ObjectiveSettings:
-        """What the objective is told for a language's batches, at one of the depths."""
-        own = self.settings
-        return ObjectiveSettings(
-            epsilon=own.epsilon,
-            scale=self.scales[language][at] if own.scale == "teacher" else own.scale,
-            tolerance=own.tolerance,
-            max_iterations=own.max_iterations,
-            temperature=own.temperature,
+
+class DistillationLoss(nn.Module):
+    """L_task + λ · mean_batch S, the loss of a student that is distilled while it is fine-tuned.
+
+    Args:
+        objective: S: a name in `OBJECTIVES`, an `Objective`, or a function
+            ``(student, teacher, settings) -> values [batch]``.
+        weight: the distillation weight λ.
+        epsilon: strength of the entropy in optimal transport, in units of the scaled cost.
+        scale: what costs are measured in: ``"teacher"``, the teacher's mean pairwise cost (calibrated, where `scales`
+            are given in the call, else of each batch); ``"none"``, ``"cosine"``, ``"layernorm"``, or a number.
+        combine: ``"sum"``: L_task + λ·S; ``"interpolate"``: (1 − λ)·L_task + λ·S.
+        tolerance: marginal error (L1) at which a text counts as solved.
+        max_iterations: after which a text is given up and its marginal error reported as it is.
+        temperature: of the softmaxes in ``kd-logits``.
+        schedule: λ over training: ``"constant"``, ``"linear_decay"`` to 0, ``"linear_warmup"`` from 0.
+        example_weighting: the weight of a text: ``"none"``, 1; ``"teacher_correct"``, 1 where the teacher predicts the
+            gold label, else 0; ``"teacher_confidence"``, the probability that the teacher gives the gold label.
+        logit_weight: how much of ``kd-logits`` is added to S.
+        options: settings of the objective itself, such as ``{"bandwidth": 2.0}`` of ``mmd-gaussian``.
+
+    Raises:
+        KddaError: a name, option or choice that does not exist.
+
+    >>> student = Representations(torch.zeros(1, 2, 3, requires_grad=True))
+    >>> teacher = Representations(torch.ones(1, 2, 3))
+    >>> loss = DistillationLoss("mse-pooled", weight=0.5, scale=1.0)
+    >>> output = loss(torch.tensor(4.0), student, teacher)
+    >>> output.loss.item(), output.divergence.item()
+    (4.75, 1.5)
+    """
+
+    def __init__(
+        self,
+        objective: str | Objective | ObjectiveFunction = "sinkhorn",
+        weight: float = 0.3,
+        *,
+        epsilon: float = 0.005,
+        scale: float | str = "teacher",
+        combine: str = "sum",
+        tolerance: float = 1e-4,
+        max_iterations: int = 500,
+        temperature: float = 2.0,
+        schedule: str = "constant",
+        example_weighting: str = "none",
+        logit_weight: float = 0.0,
+        options: Mapping[str, Any] | None = None,
+    ):
+        super().__init__()
+        self.objective = as_objective(objective)
+        self.weight, self.scale = weight, scale
+        self.combine = _one_of("combine", combine, COMBINATIONS)
+        self.schedule = _one_of("schedule", schedule, SCHEDULES)
+        self.example_weighting = _one_of("example_weighting", example_weighting, EXAMPLE_WEIGHTINGS)
+        self.logit_weight = logit_weight
+        self.settings = ObjectiveSettings(
+            epsilon=epsilon,
+            scale=scale,
+            tolerance=tolerance,
+            max_iterations=max_iterations,
+            temperature=temperature,
+            options=_known_options(self.objective, options or {}),
         )
 
-    def transport(
+    @property
+    def needs_logits(self) -> bool:
+        """Whether it reads the teacher's logits of whole texts."""
+        return self.objective.needs_logits or self.logit_weight > 0 or self.example_weighting != "none"
+
+    def settings_at(self, scale: float | None) -> ObjectiveSettings:
+        """What the objective is called with.
+
+        Args:
+            scale: the calibrated scale of a teacher's layer; used where `scale` is ``"teacher"``.
+        """
+        if scale is None or self.scale != "teacher":
+            return self.settings
+        settings = self.settings
+        return ObjectiveSettings(
+            settings.epsilon,
+            scale,
+            settings.tolerance,
+            settings.max_iterations,
+            settings.temperature,
+            settings.options,
+        )
+
+    def forward(
         self,
-        language: str,
+        task_loss: Float[Tensor, ""],
+        student: Representations | Sequence[Representations],
+        teacher: Representations | Sequence[Representations],
+        *,
+        labels: Int[Tensor, " batch"] | None = None,
+        scales: Sequence[float] | None = None,
+        progress: float = 0.0,
+    ) -> DistillationOutput:
+        """The loss of one batch.
+
+        Args:
+            task_loss: L_task, a scalar.
+            student: representations, or one a layer.
+            teacher: of the same texts, in the same order, as many layers.
+            labels: the gold labels, where `example_weighting` reads them.
+            scales: the teacher's calibrated scale of each layer, used where `scale` is ``"teacher"``.
+            progress: the share of all steps that is done, from 0 to 1, for a λ with a schedule.
+        """
+        term = self.divergence(_layers(student), _layers(teacher), labels=labels, scales=scales)
+        return DistillationOutput(self.total(task_loss, term.mean, progress), term.mean, term.marginal_error)
+
+    def divergence(
+        self,
         student: Sequence[Representations],
         teacher: Sequence[Representations],
-        golds: Int[Tensor, " batch"] | None = None,
-    ) -> TransportTerm:
-        """The batch's mean divergence; differentiable in the student alone.
+        *,
+        labels: Int[Tensor, " batch"] | None = None,
+        scales: Sequence[float] | None = None,
+    ) -> Divergence:
+        """The mean of S over layers and texts; arguments as in `forward`."""
+        values, errors = [], []
+        for layer, (ours, theirs) in enumerate(zip(student, teacher, strict=True)):
+            output = self.objective(ours, theirs, self.settings_at(scales[layer] if scales else None))
+            values.append(output.value)
+            errors.append(output.marginal_error.max())
+        per_text = torch.stack(values).mean(dim=0)
+        if self.logit_weight:
+            logits = objective_named("kd-logits")(student[0], teacher[0], self.settings)
+            per_text = per_text + self.logit_weight * logits.value
+        if self.example_weighting != "none" and labels is not None:
+            per_text = per_text * example_weights(self.example_weighting, teacher[0], labels)
+        return Divergence(per_text.mean(), torch.stack(errors).max())
 
-        Args:
-            student, teacher: a side a depth.
-            golds: labels, where a gate asks for them.
-        """
-        own, objective = self.settings, OBJECTIVES[self.settings.objective]
-        found = [
-            objective(x, y, self.objective_settings(language, at))
-            for at, (x, y) in enumerate(zip(student, teacher, strict=True))
-        ]
-        rows = torch.stack([part.value for part in found]).mean(dim=0)
-        if own.logit_weight:
-            said = OBJECTIVES["kd-logits"](student[0], teacher[0], self.objective_settings(language))
-            rows = rows + own.logit_weight * said.value
-        if own.example_weighting != "none" and golds is not None:
-            rows = rows * example_weights(own.example_weighting, teacher[0], golds)
-        return TransportTerm(rows.mean(), torch.stack([part.marginal_error.max() for part in found]).max())
+    def weight_at(self, progress: float) -> float:
+        """λ when a share of all steps is done.
 
-    def weight(self, done: float) -> float:
-        """λ when a part of all steps is done.
-
-        >>> DistillationLoss(Distill(weight=0.5, schedule="linear_decay"), {}).weight(0.25)
+        >>> DistillationLoss(weight=0.5, schedule="linear_decay").weight_at(0.25)
         0.375
         """
-        parts = {"constant": 1.0, "linear_decay": 1 - done, "linear_warmup": done}
-        return self.settings.weight * parts[self.settings.schedule]
+        parts = {"constant": 1.0, "linear_decay": 1 - progress, "linear_warmup": progress}
+        return self.weight * parts[self.schedule]
 
-    def total(self, task: Float[Tensor, ""], transport: Float[Tensor, ""], done: float = 0.0) -> Float[Tensor, ""]:
-        """``sum``: L_task + λ·S.  ``interpolate``: (1 − λ)·L_task + λ·S.
+    def total(
+        self, task_loss: Float[Tensor, ""], divergence: Float[Tensor, ""], progress: float = 0.0
+    ) -> Float[Tensor, ""]:
+        """Both terms combined; arguments as in `forward`.
 
-        Args:
-            done: the part of all steps that is done, for a λ with a schedule.
-
-        >>> import torch
-        >>> from kdda.recipe.schema import Distill
-        >>> loss = DistillationLoss(Distill(weight=0.25, combine="interpolate"), {})
-        >>> loss.total(torch.tensor(4.0), torch.tensor(8.0))
+        >>> DistillationLoss(weight=0.25, combine="interpolate").total(torch.tensor(4.0), torch.tensor(8.0))
         tensor(5.)
         """
-        weight = self.weight(done)
-        share = 1 - weight if self.settings.combine == "interpolate" else 1.0
-        return share * task + weight * transport
+        weight = self.weight_at(progress)
+        if self.combine == "interpolate":
+            return (1 - weight) * task_loss + weight * divergence
+        return task_loss + weight * divergence
 
 
-def example_weights(weighting: str, teacher: Representations, golds: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-    """How much each row counts: 1 where the teacher is right and 0 where it is not, or how sure it is of the gold.
+def as_objective(objective: str | Objective | ObjectiveFunction) -> Objective:
+    """An objective by its name, as it is, or made of a function."""
+    if isinstance(objective, Objective):
+        return objective
+    if isinstance(objective, str):
+        return objective_named(objective)
+    return Objective(getattr(objective, "__name__", "objective"), objective)
 
-    >>> said = Representations(torch.zeros(2, 1, 1), logits=torch.tensor([[2.0, 0.0], [2.0, 0.0]]))
-    >>> example_weights("teacher_correct", said, torch.tensor([0, 1]))
+
+def example_weights(weighting: str, teacher: Representations, labels: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """The weight of each text in the divergence.
+
+    >>> teacher = Representations(torch.zeros(2, 1, 1), logits=torch.tensor([[2.0, 0.0], [2.0, 0.0]]))
+    >>> example_weights("teacher_correct", teacher, torch.tensor([0, 1]))
     tensor([1., 0.])
     """
     assert teacher.logits is not None
     if weighting == "teacher_correct":
-        return (teacher.logits.argmax(dim=1) == golds).float()
-    return teacher.logits.softmax(dim=1).gather(1, golds[:, None].long()).squeeze(1)
+        return (teacher.logits.argmax(dim=1) == labels).float()
+    return teacher.logits.softmax(dim=1).gather(1, labels[:, None].long()).squeeze(1)
+
+
+def _layers(side: Representations | Sequence[Representations]) -> Sequence[Representations]:
+    return [side] if isinstance(side, Representations) else side
+
+
+def _one_of(name: str, value: str, known: Sequence[str]) -> str:
+    if value not in known:
+        raise KddaError(unknown_choice(name, value, known))
+    return value
+
+
+def _known_options(objective: Objective, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    for name in options:
+        if name in objective.options:
+            continue
+        if not objective.options:
+            raise KddaError(f'options: objective "{objective.name}" has none, got "{name}"')
+        raise KddaError(unknown_choice(f'options of objective "{objective.name}"', name, objective.options))
+    return options

@@ -1,12 +1,14 @@
 """Exact transport, in many dimensions by a linear program and in one by sorting."""
 
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from kdda.losses.representations import (
     Clouds,
+    Objective,
     ObjectiveOutput,
     ObjectiveSettings,
     Representations,
@@ -31,7 +33,8 @@ def emd(student: Representations, teacher: Representations, settings: ObjectiveS
     ot = _pot()
     x, y, a, b = clouds(student, teacher, settings.scale)
     cost = half_squared_distances(x, y)
-    plan = torch.stack([_simplex(ot, *one) for one in zip(a, b, cost.detach(), strict=True)])
+    plans = [_simplex(ot, *text) for text in zip(a, b, cost.detach(), strict=True)]
+    plan = torch.stack(plans)
     error = (plan.sum(dim=2) - a).abs().sum(dim=1) + (plan.sum(dim=1) - b).abs().sum(dim=1)
     return ObjectiveOutput((plan * cost).sum(dim=(1, 2)), error, 0)
 
@@ -40,10 +43,14 @@ def _simplex(ot: ModuleType, a: Tensor, b: Tensor, cost: Tensor) -> Tensor:
     rows, columns = a > 0, b > 0
     plan = torch.zeros_like(cost, dtype=torch.float64)
     real = cost[rows][:, columns].double().cpu().numpy()
-    masses = (weights(own[kept][None], torch.float64)[0].cpu().numpy() for own, kept in ((a, rows), (b, columns)))
-    solved = torch.from_numpy(ot.emd(*masses, real, numItermax=1_000_000)).to(plan)
+    source, target = _masses(a[rows]), _masses(b[columns])
+    solved = torch.from_numpy(ot.emd(source, target, real, numItermax=1_000_000)).to(plan)
     plan[rows[:, None] & columns[None, :]] = solved.flatten()
     return plan.to(cost)
+
+
+def _masses(weight: Tensor) -> Any:
+    return weights(weight[None], torch.float64)[0].cpu().numpy()
 
 
 def _pot() -> ModuleType:
@@ -58,23 +65,28 @@ def _pot() -> ModuleType:
 def sliced(student: Representations, teacher: Representations, settings: ObjectiveSettings) -> ObjectiveOutput:
     """d · mean_θ ½W₂²(θ·α, θ·β) over `projections` fixed random directions θ: exact transport in one dimension each.
 
-    The factor d makes single points cost what they cost elsewhere, ½‖x − y‖². Reads `scale`, `projections`, `seed`.
+    The factor d makes single points cost what they cost elsewhere, ½‖x − y‖². Reads `scale` and the
+    options `projections` and `seed` (of the directions, which are the same at every call).
     Source: Bonneel, Rabin, Peyré, Pfister, "Sliced and Radon Wasserstein Barycenters of Measures", JMIV 51, 2015.
     """
     measured = clouds(student, teacher, settings.scale)
-    for name, side in (("student", student), ("teacher", teacher)):
-        if side.mask is not None and side.mask.is_floating_point():
-            raise ValueError(
-                f"'sliced' takes all tokens of a text alike, and the {name}'s have masses: pass a boolean mask."
-            )
+    _refuse_masses(student, "student")
+    _refuse_masses(teacher, "teacher")
     width = measured.x.shape[2]
-    generator = torch.Generator().manual_seed(settings.seed)
-    directions = torch.randn(width, settings.projections, generator=generator, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(settings.options["seed"])
+    directions = torch.randn(width, settings.options["projections"], generator=generator, dtype=torch.float64)
     directions = (directions / directions.norm(dim=0)).to(measured.x)
     x, y = _sorted(measured.x @ directions, measured.a), _sorted(measured.y @ directions, measured.b)
     width_of, i, j = _overlaps(measured)
     steps = x.gather(1, i[..., None].expand(-1, -1, x.shape[2])) - y.gather(1, j[..., None].expand(-1, -1, y.shape[2]))
     return unsolved(0.5 * width * torch.einsum("bt,btk->bk", width_of, steps.square()).mean(dim=1))
+
+
+def _refuse_masses(side: Representations, name: str) -> None:
+    if side.mask is not None and side.mask.is_floating_point():
+        raise ValueError(
+            f"'sliced' takes all tokens of a text alike, and the {name}'s have masses: pass a boolean mask."
+        )
 
 
 def _sorted(projected: Tensor, weight: Tensor) -> Tensor:
@@ -84,12 +96,21 @@ def _sorted(projected: Tensor, weight: Tensor) -> Tensor:
 
 def _overlaps(measured: Clouds) -> tuple[Tensor, Tensor, Tensor]:
     """Quantile intervals on which neither sorted cloud changes point: their widths, and the two points' indices."""
-    edges = [torch.cumsum(weight, dim=1, dtype=torch.float64).clamp(max=1) for weight in (measured.a, measured.b)]
-    ends = torch.cat(edges, dim=1).sort(dim=1).values
+    ends = torch.cat([_edges(measured.a), _edges(measured.b)], dim=1).sort(dim=1).values
     starts = torch.cat([torch.zeros_like(ends[:, :1]), ends[:, :-1]], dim=1)
     middle = (starts + ends) / 2
-    i, j = (
-        (middle * count[:, None]).long().clamp(max=count[:, None] - 1)
-        for count in ((measured.a > 0).sum(dim=1), (measured.b > 0).sum(dim=1))
-    )
-    return (ends - starts).to(measured.x), i, j
+    return (ends - starts).to(measured.x), _point_at(middle, measured.a), _point_at(middle, measured.b)
+
+
+def _edges(weight: Tensor) -> Tensor:
+    return torch.cumsum(weight, dim=1, dtype=torch.float64).clamp(max=1)
+
+
+def _point_at(quantile: Tensor, weight: Tensor) -> Tensor:
+    """The index of the sorted point that holds a quantile, where real points have equal weights."""
+    count = (weight > 0).sum(dim=1)[:, None]
+    return (quantile * count).long().clamp(max=count - 1)
+
+
+EMD = Objective("emd", emd)
+SLICED = Objective("sliced", sliced, token_masses=False, options={"projections": 128, "seed": 0})

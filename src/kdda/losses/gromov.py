@@ -5,15 +5,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kdda.losses.representations import ObjectiveOutput, ObjectiveSettings, Representations, clouds, in_full_precision
+from kdda.losses.representations import (
+    Objective,
+    ObjectiveOutput,
+    ObjectiveSettings,
+    Representations,
+    clouds,
+    in_full_precision,
+)
 from kdda.transport.cost import half_squared_distances
 from kdda.transport.problem import SolverSettings
 from kdda.transport.solver import solve
 
 STEPS = 50
-
-TILT = 0.02
-
+TILT = 0.02  # of the first plan, from α⊗β towards reading order
 SETTLED = 1e-3  # change of the plan, in L1, between two steps
 
 
@@ -68,3 +73,6 @@ def _plan(inner: _Distances, settings: ObjectiveSettings) -> tuple[Tensor, Tenso
         if bool((change <= SETTLED).all()):
             break
     return plan, out.error, iterations
+
+
+GROMOV = Objective("gromov", gromov, equal_widths=False)

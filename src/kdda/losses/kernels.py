@@ -1,4 +1,4 @@
-"""Maximum mean discrepancies, ½⟨α − β, k ∗ (α − β)⟩: no transport, and a fraction of its price."""
+"""Maximum mean discrepancies, ½⟨α − β, k ∗ (α − β)⟩: no transport, and much cheaper."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from kdda.losses.representations import (
+    Objective,
     ObjectiveOutput,
     ObjectiveSettings,
     Representations,
@@ -18,13 +19,15 @@ from kdda.transport.cost import half_squared_distances
 
 @in_full_precision
 def mmd_gaussian(student: Representations, teacher: Representations, settings: ObjectiveSettings) -> ObjectiveOutput:
-    """½⟨α − β, k ∗ (α − β)⟩ with k = exp(−C/bandwidth), all pairs counted. Reads `scale`, `bandwidth`.
+    """½⟨α − β, k ∗ (α − β)⟩ with k = exp(−C/bandwidth), all pairs counted. Reads `scale` and the option
+    `bandwidth`, in units of the scaled cost.
 
     Source: Gretton, Borgwardt, Rasch, Schölkopf, Smola, "A Kernel Two-Sample Test", JMLR 13, 2012, eq. (5), halved.
     """
-    if not settings.bandwidth > 0:
-        raise ValueError(f"bandwidth must be a positive number, not {settings.bandwidth}.")
-    return unsolved(_discrepancy(student, teacher, settings, lambda cost: torch.exp(-cost / settings.bandwidth)))
+    bandwidth = settings.options["bandwidth"]
+    if not bandwidth > 0:
+        raise ValueError(f"bandwidth must be a positive number, not {bandwidth}.")
+    return unsolved(_discrepancy(student, teacher, settings, lambda cost: torch.exp(-cost / bandwidth)))
 
 
 @in_full_precision
@@ -46,3 +49,7 @@ def _discrepancy(
         return torch.einsum("bi,bij,bj->b", weight_u, kernel(half_squared_distances(u, v, origin)), weight_v)
 
     return 0.5 * mean(x, x, a, a) + 0.5 * mean(y, y, b, b) - mean(x, y, a, b)
+
+
+MMD_GAUSSIAN = Objective("mmd-gaussian", mmd_gaussian, options={"bandwidth": 1.0})
+ENERGY = Objective("energy", energy)

@@ -3,7 +3,14 @@
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
-from kdda.losses.representations import ObjectiveOutput, ObjectiveSettings, Representations, in_full_precision, unsolved
+from kdda.losses.representations import (
+    Objective,
+    ObjectiveOutput,
+    ObjectiveSettings,
+    Representations,
+    in_full_precision,
+    unsolved,
+)
 from kdda.transport.numerics import at_least_float32
 
 
@@ -35,3 +42,6 @@ def _logits(side: Representations, name: str) -> Tensor:
     if bad:
         raise ValueError(f"the {name}'s logits {list(logits.shape)} hold NaN or inf: first in row {bad[0]}.")
     return logits
+
+
+KD_LOGITS = Objective("kd-logits", kd_logits, equal_widths=False, needs_logits=True)

@@ -1,10 +1,11 @@
-"""Objectives that compare one vector a text, or its prediction, and no tokens."""
+"""Objectives that compare one vector a text, the mean of its tokens."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from kdda.losses.representations import (
+    Objective,
     ObjectiveOutput,
     ObjectiveSettings,
     Representations,
@@ -56,3 +57,8 @@ def _means(
 ) -> tuple[Tensor, Tensor]:
     x, y, a, b = clouds(student, teacher, settings.scale, equal_widths=equal_widths, centred=False)
     return torch.einsum("bi,bid->bd", a, x), torch.einsum("bi,bid->bd", b, y)
+
+
+MSE_POOLED = Objective("mse-pooled", mse_pooled)
+COSINE_POOLED = Objective("cosine-pooled", cosine_pooled)
+CKA = Objective("cka", cka, equal_widths=False)

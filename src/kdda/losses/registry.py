@@ -1,24 +1,81 @@
-"""Every objective that a recipe can name, with one signature: `OBJECTIVES[name](student, teacher, settings)`."""
+"""Every objective that a recipe or `DistillationLoss` can name."""
 
-from kdda.losses.exact import emd, sliced
-from kdda.losses.gromov import gromov
-from kdda.losses.kernels import energy, mmd_gaussian
-from kdda.losses.logits import kd_logits
-from kdda.losses.pooled import cka, cosine_pooled, mse_pooled
-from kdda.losses.representations import Objective
-from kdda.losses.sinkhorn import entropic, sinkhorn, sinkhorn_aaai22
+from __future__ import annotations
 
-OBJECTIVES: dict[str, Objective] = {
-    "sinkhorn": sinkhorn,
-    "entropic": entropic,
-    "emd": emd,
-    "sliced": sliced,
-    "mmd-gaussian": mmd_gaussian,
-    "energy": energy,
-    "gromov": gromov,
-    "cka": cka,
-    "mse-pooled": mse_pooled,
-    "cosine-pooled": cosine_pooled,
-    "kd-logits": kd_logits,
-    "sinkhorn-aaai22": sinkhorn_aaai22,
-}
+from typing import Any
+
+from kdda.errors import KddaError, unknown_choice
+from kdda.losses.exact import EMD, SLICED
+from kdda.losses.gromov import GROMOV
+from kdda.losses.kernels import ENERGY, MMD_GAUSSIAN
+from kdda.losses.logits import KD_LOGITS
+from kdda.losses.pooled import CKA, COSINE_POOLED, MSE_POOLED
+from kdda.losses.representations import Objective, ObjectiveFunction
+from kdda.losses.sinkhorn import ENTROPIC, SINKHORN, SINKHORN_AAAI22
+
+OBJECTIVES: dict[str, Objective] = {}
+
+
+def register_objective(name: str, function: ObjectiveFunction, **capabilities: Any) -> Objective:
+    """Add an objective, which recipes and `DistillationLoss` can name from then on.
+
+    Args:
+        name: letters, digits and ``-``.
+        function: `(student, teacher, settings) -> ObjectiveOutput`, or a tensor ``[batch]`` of values, differentiable
+            in the student's states.
+        capabilities: the other fields of `Objective`, such as ``equal_widths=False`` or ``options={"power": 2}``.
+
+    Raises:
+        KddaError: another objective has this name.
+
+    >>> mean_gap = lambda student, teacher, settings: (student.states.mean(1) - teacher.states.mean(1)).norm(dim=1)
+    >>> register_objective("mean-gap", mean_gap).equal_widths
+    True
+    >>> del OBJECTIVES["mean-gap"]
+    """
+    return _add(Objective(name, function, **capabilities))
+
+
+def objective_named(name: str, where: str = "objective") -> Objective:
+    """The objective of a name.
+
+    Args:
+        where: the field or option that names it, for the message.
+
+    Raises:
+        KddaError: there is none.
+    """
+    if name not in OBJECTIVES:
+        raise KddaError(unknown_choice(where, name, OBJECTIVES))
+    return OBJECTIVES[name]
+
+
+def _add(objective: Objective) -> Objective:
+    known = OBJECTIVES.get(objective.name)
+    same_place = known is not None and _place(known) == _place(objective)  # a module that is imported a second time
+    if known is not None and not same_place:
+        raise KddaError(f'an objective named "{objective.name}" is registered already')
+    OBJECTIVES[objective.name] = objective
+    return objective
+
+
+def _place(objective: Objective) -> tuple[str, str]:
+    function = objective.function
+    return function.__module__, function.__qualname__
+
+
+for _objective in (
+    SINKHORN,
+    ENTROPIC,
+    EMD,
+    SLICED,
+    MMD_GAUSSIAN,
+    ENERGY,
+    GROMOV,
+    CKA,
+    MSE_POOLED,
+    COSINE_POOLED,
+    KD_LOGITS,
+    SINKHORN_AAAI22,
+):
+    _add(_objective)

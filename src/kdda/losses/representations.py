@@ -1,9 +1,9 @@
-"""What every objective takes and gives back: two sides, one set of settings, one number a text."""
+"""What every objective takes and returns: the representations of both models, settings, and one value a text."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import wraps
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Shaped
@@ -17,11 +17,11 @@ from kdda.transport.problem import cleaned, weights
 
 @dataclass(frozen=True, eq=False)
 class Representations:
-    """One model's view of a batch of texts, through its own tokenizer.
+    """A batch of texts as one model represents them, through its tokenizer.
 
     Attributes:
-        states: last hidden states; the widths of the two sides must agree unless an objective says otherwise.
-        mask: true at real tokens, or the mass of each; all of them alike if `None`.
+        states: hidden states of one layer; student and teacher have the same width unless the objective allows others.
+        mask: true at real tokens, or the mass of each; all tokens alike if `None`.
         logits: the task head's output for each text, for objectives that compare predictions.
         self_term: a teacher's OT_ε(β, β) at the settings' ε and scale, where it is known (`sinkhorn`).
     """
@@ -34,17 +34,15 @@ class Representations:
 
 @dataclass(frozen=True)
 class ObjectiveSettings:
-    """One set of settings for all objectives; each reads the ones that it documents.
+    """The settings that every objective is called with; each reads the ones that it documents.
 
     Attributes:
         epsilon: strength of the entropy, in units of the scaled cost (`sinkhorn`, `entropic`, `gromov`).
-        scale: what costs are measured in: a number that divides them, or a name in `SCALES`.
+        scale: what costs are measured in: a number that divides them, or a name in `kdda.transport.SCALES`.
         tolerance: marginal error (L1) at which a text counts as solved.
         max_iterations: after which a text is given up.
         temperature: of both softmaxes in `kd-logits`.
-        bandwidth: of the Gaussian kernel exp(−C/bandwidth) in `mmd-gaussian`, in units of the scaled cost.
-        projections: directions in `sliced`.
-        seed: of those directions, which are the same at every call.
+        options: settings of one objective alone, such as ``{"bandwidth": 1.0}``; `Objective.options` names them.
     """
 
     epsilon: float = 0.005
@@ -52,26 +50,68 @@ class ObjectiveSettings:
     tolerance: float = 1e-4
     max_iterations: int = 500
     temperature: float = 2.0
-    bandwidth: float = 1.0
-    projections: int = 128
-    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ObjectiveOutput(NamedTuple):
-    """One value a text, differentiable in the student's side, and what the solver reached (0 where there is none)."""
+    """What an objective returns.
+
+    Attributes:
+        value: one a text, differentiable in the student's states.
+        marginal_error: what the solver reached for each text; 0 where nothing is solved.
+        iterations: of the solver.
+    """
 
     value: Float[Tensor, " batch"]
     marginal_error: Float[Tensor, " batch"]
     iterations: int
 
 
-Objective = Callable[[Representations, Representations, ObjectiveSettings], ObjectiveOutput]
+ObjectiveFunction = Callable[[Representations, Representations, ObjectiveSettings], ObjectiveOutput | Tensor]
+"""`(student, teacher, settings) -> ObjectiveOutput`, or a tensor ``[batch]`` of values."""
 
-"""`(student, teacher, settings) -> ObjectiveOutput`."""
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """A distillation objective: a function of both models' representations, and what it needs of them.
+
+    Args:
+        name: what recipes and `DistillationLoss` call it.
+        function: computes one value a text.
+        equal_widths: it subtracts student states from teacher states, so that both must have one width.
+        token_masses: it takes tokens whose masses differ (`distill.tokens: attended`).
+        needs_logits: it compares the logits of whole texts.
+        uses_self_term: it reads `Representations.self_term` of the teacher, which is then computed once and stored.
+        options: its settings beyond those of all objectives, with their defaults.
+
+    >>> double = Objective("double", lambda student, teacher, settings: 2 * student.states.sum(dim=(1, 2)))
+    >>> double(Representations(torch.ones(1, 2, 3)), Representations(torch.ones(1, 4, 3)), ObjectiveSettings()).value
+    tensor([12.])
+    """
+
+    name: str
+    function: ObjectiveFunction
+    equal_widths: bool = True
+    token_masses: bool = True
+    needs_logits: bool = False
+    uses_self_term: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(
+        self, student: Representations, teacher: Representations, settings: ObjectiveSettings
+    ) -> ObjectiveOutput:
+        complete = replace(settings, options={**self.options, **settings.options})
+        output = self.function(student, teacher, complete)
+        return output if isinstance(output, ObjectiveOutput) else unsolved(output)
 
 
 class Clouds(NamedTuple):
-    """Both sides as weighted clouds: trimmed, in units of the scale, around a common centre, 0 at padding."""
+    """Both models' states as weighted point clouds: trimmed, in units of the scale, centred, 0 at padding.
+
+    Attributes:
+        x, y: points of the student and of the teacher, ``[batch, tokens, width]``.
+        a, b: their weights, ``[batch, tokens]``, which sum to 1.
+    """
 
     x: Tensor
     y: Tensor
@@ -87,7 +127,7 @@ def clouds(
     equal_widths: bool = True,
     centred: bool = True,
 ) -> Clouds:
-    """Check both sides and measure them, all under autograd.
+    """Check both models' states and scale them, all under autograd.
 
     Raises:
         ValueError: as `sinkhorn_divergence`.
@@ -109,12 +149,15 @@ def unsolved(value: Tensor) -> ObjectiveOutput:
     return ObjectiveOutput(value, torch.zeros_like(value.detach()), 0)
 
 
-def in_full_precision(objective: Objective) -> Objective:
-    """An objective whose arithmetic mixed precision does not touch."""
+Compute = Callable[[Representations, Representations, ObjectiveSettings], ObjectiveOutput]
 
-    @wraps(objective)
+
+def in_full_precision(compute: Compute) -> Compute:
+    """The function with its arithmetic exempt from mixed precision."""
+
+    @wraps(compute)
     def wrapped(student: Representations, teacher: Representations, settings: ObjectiveSettings) -> ObjectiveOutput:
         with full_precision(student.states.device):
-            return objective(student, teacher, settings)
+            return compute(student, teacher, settings)
 
     return wrapped

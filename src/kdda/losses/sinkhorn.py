@@ -1,8 +1,8 @@
-"""Entropic optimal transport as objectives: KDDA's own divergence and two relatives."""
+"""Entropic optimal transport as objectives: KDDA's divergence and two relatives."""
 
 from dataclasses import replace
 
-from kdda.losses.representations import ObjectiveOutput, ObjectiveSettings, Representations
+from kdda.losses.representations import Objective, ObjectiveOutput, ObjectiveSettings, Representations
 from kdda.transport.sinkhorn import SinkhornOutput, entropic_transport, sinkhorn_divergence
 
 
@@ -47,3 +47,8 @@ def _arguments(student: Representations, teacher: Representations, settings: Obj
 
 def _brief(out: SinkhornOutput) -> ObjectiveOutput:
     return ObjectiveOutput(out.value, out.marginal_error, out.iterations)
+
+
+SINKHORN = Objective("sinkhorn", sinkhorn, uses_self_term=True)
+ENTROPIC = Objective("entropic", entropic)
+SINKHORN_AAAI22 = Objective("sinkhorn-aaai22", sinkhorn_aaai22, token_masses=False)

@@ -109,12 +109,14 @@ class TeacherSpec(ModelSpec):
     """A teacher of one language; fine-tuned on that language's data first, unless `finetuned` says it is already.
 
     `random`: a control that knows nothing: weights drawn by `seed`, and not fine-tuned either.
+    `weight`: of its divergence, beside the distillation weight λ.
     `rows`: of its language, that it is fine-tuned on; as many as the student has by default.
     """
 
     finetuned: bool = False
     rows: int | None = Field(None, ge=1)
     random: bool = False
+    weight: float = Field(1.0, ge=0)
     seed: int = 1
     training: TrainingChanges = TrainingChanges()
 
@@ -210,6 +212,7 @@ ARMS: dict[str, Arm] = {
 class Recipe(Strict):
     """An experiment: a student, a teacher a language, data a language, and the arms to compare.
 
+    `labels`: names of the labels, in the order of the head's outputs; by default the task's.
     `learning_rates`: instead of the training's; each arm's is the one that does best on the development rows.
     `teacher_cache_gb`: teacher states that take no more are computed once and kept on disk for all runs; 0 keeps none.
     `plugins`: modules to import first, which register tasks, objectives or retrievers of the user's.
@@ -219,7 +222,7 @@ class Recipe(Strict):
     name: str
     task: str
     target: str
-    labels: list[str] = ["entailment", "neutral", "contradiction"]
+    labels: list[str] = []
     student: Student
     teachers: dict[str, Teacher] = {}
     data: dict[str, Data]

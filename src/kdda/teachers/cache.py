@@ -1,13 +1,14 @@
-"""What a teacher says of the student's windows: stored once for all runs where it fits, asked in each step where not.
+"""Teachers' hidden states for the student's windows: stored once for all runs where they fit, else computed each step.
 
 A teacher is frozen and runs without dropout, so its states for a row never change. It reads the same texts as the
-student's window, through its own tokenizer and, where its own limit is smaller, in several windows of its own, whose
-context states are joined and whose question states count once.
+student's window through its own tokenizer and, where it reads fewer tokens at once, in several windows, whose context
+states are joined and whose question states count once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,84 +19,177 @@ from numpy import ndarray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from kdda.losses.distillation import DistillationLoss
 from kdda.losses.representations import ObjectiveSettings, Representations
+from kdda.models.device import in_bfloat16
 from kdda.models.hidden_states import attention_masses, hidden_at, last_hidden
 from kdda.models.load import Checkpoint
+from kdda.runtime.memory import free_bytes
+from kdda.runtime.numbers import ceil_div
+from kdda.tasks.base import TextSpan
 from kdda.teachers.inputs import TeacherInputs
-from kdda.teachers.shards import Answers, TeacherOutput
+from kdda.teachers.shards import OutputBatches, TeacherOutput
 from kdda.teachers.store import CacheStore, cache_fingerprint
 from kdda.transport.cost import mean_pairwise_cost
 from kdda.transport.sinkhorn import self_term
 
-CALIBRATION_ROWS = 512
-
-BATCH = 64
+CALIBRATION_ROWS = 512  # whose mean pairwise cost is the scale
+BATCH_WINDOWS = 64
+FREE_SHARE = 0.9  # of the free disk that stored states may take
 
 
 class TeacherCache:
-    """What a frozen teacher says of the training rows of its language: hidden states of a layer, and logits of labels.
+    """A frozen teacher's representations of the training rows of one language, at one or several layers.
 
     Args:
-        teacher: put in eval mode and frozen.
-        read: what it reads.
+        layers: one cache a layer.
+        stored_bytes: that all layers' states take, or would take, on disk.
+
+    Attributes:
+        scales: the teacher's mean pairwise cost at each layer, the calibrated scale s (docs/method.md, 7).
+    """
+
+    def __init__(self, layers: Sequence[LayerCache], stored_bytes: int):
+        self.layers, self.stored_bytes = list(layers), stored_bytes
+        self.scales = [layer.scale for layer in self.layers]
+
+    @classmethod
+    def build(
+        cls,
+        teacher: Checkpoint,
+        spans: Sequence[TextSpan],
+        *,
+        labels: Sequence[str] = (),
+        layers: Sequence[float] = (1.0,),
+        tokens: str = "all",
+        max_length: int = 128,
+        stride: int = 128,
+        folder: Path | None = None,
+        budget: float = float("inf"),
+        precision: str = "auto",
+        shuffle: bool = False,
+    ) -> TeacherCache:
+        """Run a teacher over all rows and store its states, read what is stored already, or prepare to run it live.
+
+        Args:
+            teacher: read in eval mode, without gradients; it is not changed.
+            spans: what the student's windows read, `task.text_spans(features)`.
+            labels: the task's label names in the student's order; none where logits are not compared.
+            layers: as parts of the model's depth: 1 is the last layer, 0.5 the middle one.
+            tokens: which tokens count: ``all``, ``text`` or ``attended``.
+            max_length: tokens of a teacher's window at most.
+            stride: tokens that neighbouring windows share, where the teacher splits its own.
+            folder: under which states of all teachers are stored; `None` runs the teacher in each step.
+            budget: bytes that may be stored; the teacher runs in each step where its states take more.
+            precision: of the teacher's forward pass; states are stored in bfloat16 whatever it is.
+            shuffle: a control: each row gets the states of another row.
+        """
+        inputs = TeacherInputs(teacher.encoder(max_length, stride), spans, tokens)
+        needed = len(layers) * inputs.stored_bytes(teacher.width)
+        if folder is not None and not _fits(needed, budget, folder):
+            folder = None
+        computes_in_bf16 = in_bfloat16(precision)
+        caches = []
+        for layer in layers:
+            caches.append(LayerCache(teacher, inputs, labels, folder, computes_in_bf16, shuffle, layer))
+        return cls(caches, needed)
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether states are read from disk; else the teacher runs in each step."""
+        return all(layer.store is not None for layer in self.layers)
+
+    @property
+    def shards_written(self) -> int:
+        """Files that were written by this build; 0 where all were stored already."""
+        return sum(layer.shards_written for layer in self.layers)
+
+    def batch(self, rows: Sequence[int]) -> list[Representations]:
+        """The teacher's representations of some rows, padded, one a layer."""
+        return [layer.batch(rows) for layer in self.layers]
+
+    def precompute_self_terms(self, loss: DistillationLoss) -> None:
+        """Compute OT_ε(β, β) of every stored row once, where the loss reads it; `batch` returns it from then on."""
+        if not loss.objective.uses_self_term:
+            return
+        for layer in self.layers:
+            layer.precompute_self_terms(loss.settings_at(layer.scale))
+
+
+class LayerCache:
+    """A frozen teacher's states of one layer, and its logits.
+
+    Args:
+        teacher: read in eval mode, without gradients; kept only where its states are not stored.
+        inputs: what it reads.
         labels: the task's label names, in the student's order; none for tasks without labels.
-        store: folder under which states of all teachers are kept; `None` asks the teacher in each step.
-        bf16: whether the teacher computes in bfloat16, in which its states are stored in any case.
-        shuffled: a control: `batch` gives each row what the teacher says of another one.
-        depth: of the layer, as a part of the model's: 1 is the last.
+        folder: under which states of all teachers are stored; `None` runs the teacher in each step.
+        bf16: whether the teacher computes in bfloat16.
+        shuffle: a control: `batch` gives each row the states of another one.
+        layer: as a part of the model's depth: 1 is the last.
     """
 
     def __init__(
         self,
         teacher: Checkpoint,
-        read: TeacherInputs,
+        inputs: TeacherInputs,
         labels: Sequence[str],
-        store: Path | None = None,
+        folder: Path | None = None,
         bf16: bool = False,
-        shuffled: bool = False,
-        depth: float = 1.0,
+        shuffle: bool = False,
+        layer: float = 1.0,
     ):
-        self.model = teacher.model.eval().requires_grad_(False)
-        self.encoder, self.windows, self.lengths, self.bf16 = read.encoder, read.rows, read.lengths, bf16
-        self.kept, self.depth, self.weighed = read.kept, depth, read.tokens == "attended"
-        self.shown = _another_each(len(self.windows)) if shuffled else range(len(self.windows))
-        self.order = [int(self.model.config.label2id[label]) for label in labels]
+        self.inputs, self.bf16, self.layer = inputs, bf16, layer
+        self.model: Any = teacher.model
+        self.label_order = [int(self.model.config.label2id[label]) for label in labels]
+        self.source_rows: Sequence[int] = range(len(inputs.rows))
+        if shuffle:
+            self.source_rows = _other_rows(len(inputs.rows)).tolist()
         self.store: CacheStore | None = None
-        self.written = 0
+        self.shards_written = 0
         self._self_terms: Float[Tensor, " rows"] | None = None
-        if store is not None:
-            name = cache_fingerprint(self.model, f"{read.digest} {depth:g}", self.order)
-            self.store = CacheStore(store / name, name, self.lengths, teacher.width)
-            self.written = self.store.fill(self._answers)
-        self.scale = float(self.store.term("scale", self._calibrated) if self.store else self._calibrated())
+        if folder is None:
+            self.scale = float(self._calibrated_scale())
+            return
+        name = cache_fingerprint(self.model, f"{inputs.digest} {layer:g}", self.label_order)
+        self.store = CacheStore(folder / name, name, inputs.lengths, teacher.width)
+        self.shards_written = self.store.fill(self._outputs)
+        self.scale = float(self.store.term("scale", self._calibrated_scale))
+        self.model = None  # everything it computes is stored, so that its memory can be the training's
 
     def batch(self, rows: Sequence[int]) -> Representations:
-        """The teacher's side of some rows, padded, with the mask of real tokens, or their masses."""
-        return self._side([int(self.shown[row]) for row in rows])
-
-    def _side(self, rows: Sequence[int]) -> Representations:
-        said = self.store.read(rows) if self.store is not None else self._ask(rows)
-        padded = pad_sequence([own.states for own in said], batch_first=True).float()
-        counted = [torch.ones(len(own.states), dtype=torch.bool) if own.masses is None else own.masses for own in said]
-        mask = pad_sequence(counted, batch_first=True)
-        logits = [own.logits for own in said if own.logits is not None]
-        terms = None if self._self_terms is None else self._self_terms[list(rows)]
-        return Representations(padded, mask.to(padded.device), torch.stack(logits) if logits else None, terms)
+        """The teacher's representations of some rows, padded, with the mask of real tokens or their masses."""
+        return self._representations([self.source_rows[row] for row in rows])
 
     def precompute_self_terms(self, settings: ObjectiveSettings) -> None:
-        """Find OT_ε(β, β) of every stored row once for these settings; `batch` gives it from then on."""
-        if self.store is not None:
-            solved = (settings.epsilon, settings.scale, settings.tolerance, settings.max_iterations)
-            name = "self-terms-" + "-".join(map(str, solved))
-            self._self_terms = self.store.term(name, lambda: self._solve_self_terms(settings))
+        """Compute OT_ε(β, β) of every stored row once for these settings; `batch` returns it from then on."""
+        if self.store is None:
+            return
+        solved_for = (settings.epsilon, settings.scale, settings.tolerance, settings.max_iterations)
+        name = "self-terms-" + "-".join(map(str, solved_for))
+        self._self_terms = self.store.term(name, lambda: self._solve_self_terms(settings))
+
+    def _representations(self, rows: Sequence[int]) -> Representations:
+        outputs = self.store.read(rows) if self.store is not None else self._run(rows)
+        states, masses, logits = [], [], []
+        for output in outputs:
+            states.append(output.states)
+            masses.append(_token_masses(output))
+            if output.logits is not None:
+                logits.append(output.logits)
+        padded = pad_sequence(states, batch_first=True).float()
+        mask = pad_sequence(masses, batch_first=True).to(padded.device)
+        self_terms = None if self._self_terms is None else self._self_terms[list(rows)]
+        return Representations(padded, mask, torch.stack(logits) if logits else None, self_terms)
 
     def _solve_self_terms(self, settings: ObjectiveSettings) -> Float[Tensor, " rows"]:
-        terms = torch.empty(len(self.windows))
-        for rows in self._by_length(range(len(self.windows))):
-            side = self._side(rows)
+        count = len(self.inputs.rows)
+        terms = torch.empty(count)
+        for rows in self._batches_by_length(range(count)):
+            representations = self._representations(rows)
             terms[rows] = self_term(
-                side.states,
-                y_mask=side.mask,
+                representations.states,
+                y_mask=representations.mask,
                 epsilon=settings.epsilon,
                 scale=settings.scale,
                 tolerance=settings.tolerance,
@@ -103,62 +197,111 @@ class TeacherCache:
             )
         return terms
 
-    def _calibrated(self) -> Tensor:
-        # every k-th row, so that a source sorted by label or length is still seen whole
-        side = self._side(range(0, len(self.windows), -(-len(self.windows) // CALIBRATION_ROWS)))
-        assert side.mask is not None
-        return torch.tensor(mean_pairwise_cost(side.states, side.mask > 0), dtype=torch.float64)
+    def _calibrated_scale(self) -> Tensor:
+        # every k-th row, so that all parts of a source sorted by label or length are used
+        count = len(self.inputs.rows)
+        representations = self._representations(range(0, count, ceil_div(count, CALIBRATION_ROWS)))
+        assert representations.mask is not None
+        scale = mean_pairwise_cost(representations.states, representations.mask > 0)
+        return torch.tensor(scale, dtype=torch.float64)
+
+    def _outputs(self, rows: range) -> OutputBatches:
+        """The teacher's outputs of consecutive rows, in batches of similar length."""
+        for batch in self._batches_by_length(rows):
+            yield batch, self._run(batch)
+
+    def _batches_by_length(self, rows: range) -> Iterator[list[int]]:
+        lengths = self.inputs.lengths[rows.start : rows.stop]
+        order = rows.start + np.argsort(lengths, kind="stable")
+        for start in range(0, len(order), BATCH_WINDOWS):
+            yield order[start : start + BATCH_WINDOWS].tolist()
 
     @torch.no_grad()
-    def _ask(self, rows: Sequence[int]) -> list[TeacherOutput]:
-        asked = [self.windows[row] for row in rows]
-        padded = self.encoder.pad([window for own in asked for window in own])
-        inputs: dict[str, Any] = {name: ids.to(self.model.device) for name, ids in padded.items()}
-        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bf16):
-            states, outputs = self._read(inputs)
-        masses = (
-            attention_masses(self.model, outputs, inputs["attention_mask"].bool(), self.depth) if self.weighed else None
-        )
-        at, said = 0, []
-        for own in asked:
-            kept = list(enumerate(self.kept(own), start=at))
-            said.append(
+    def _run(self, rows: Sequence[int]) -> list[TeacherOutput]:
+        """The model's forward pass over the windows of some rows."""
+        windows_of_rows = [self.inputs.rows[row] for row in rows]
+        inputs = self._padded(windows_of_rows)
+        with in_eval_mode(self.model), torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bf16):
+            states, outputs = self._forward(inputs)
+        masses = None
+        if self.inputs.tokens == "attended":
+            masses = attention_masses(self.model, outputs, inputs["attention_mask"].bool(), self.layer)
+        results = []
+        first_window = 0
+        for windows in windows_of_rows:
+            counted = self.inputs.counted_tokens(windows)
+            results.append(
                 TeacherOutput(
-                    torch.cat([states[window, tokens] for window, tokens in kept]),
-                    outputs.logits[at, self.order].float() if self.order else None,
-                    None if masses is None else torch.cat([masses[window, tokens] for window, tokens in kept]),
+                    _counted_values(states, counted, first_window),
+                    outputs.logits[first_window, self.label_order].float() if self.label_order else None,
+                    None if masses is None else _counted_values(masses, counted, first_window),
                 )
             )
-            at += len(own)
-        return said
+            first_window += len(windows)
+        return results
 
-    def _read(self, inputs: dict[str, Any]) -> tuple[Tensor, Any]:
-        """The layer's states and the head's outputs; for the last one without keeping the others' meanwhile."""
-        if self.depth < 1 or self.weighed:
+    def _padded(self, windows_of_rows: Sequence[Any]) -> dict[str, Tensor]:
+        windows: list[Any] = []
+        for row in windows_of_rows:
+            windows += row
+        padded = self.inputs.encoder.pad(windows)
+        return {name: values.to(self.model.device) for name, values in padded.items()}
+
+    def _forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Any]:
+        """The layer's states and the head's outputs; of the last layer without keeping the others' states meanwhile."""
+        if self.layer < 1 or self.inputs.tokens == "attended":
             outputs = self.model(**inputs, output_hidden_states=True)
-            return hidden_at(outputs, self.depth).float(), outputs
-        kept: list[Tensor] = []
-        listening = self.model.base_model.register_forward_hook(lambda *own: kept.append(last_hidden(own[-1]).float()))
+            return hidden_at(outputs, self.layer).float(), outputs
+        last: list[Tensor] = []
+
+        def keep_last(module: Any, arguments: Any, output: Any) -> None:
+            last.append(last_hidden(output).float())
+
+        hook = self.model.base_model.register_forward_hook(keep_last)
         try:
             outputs = self.model(**inputs)
         finally:
-            listening.remove()
-        return kept[0], outputs
-
-    def _answers(self, rows: range) -> Answers:
-        """`_ask`, in batches of like length."""
-        return ((chosen, self._ask(chosen)) for chosen in self._by_length(rows))
-
-    def _by_length(self, rows: range) -> Iterator[list[int]]:
-        order = rows.start + np.argsort(self.lengths[rows.start : rows.stop], kind="stable")
-        return (order[start : start + BATCH].tolist() for start in range(0, len(order), BATCH))
+            hook.remove()
+        return last[0], outputs
 
 
-def _another_each(count: int) -> Int64[ndarray, " rows"]:
-    """For every row another one, each once: a fixed cycle through all of them.
+@contextmanager
+def in_eval_mode(model: Any) -> Iterator[None]:
+    """The model without dropout; in the mode that it had afterwards."""
+    was_training = model.training
+    if was_training:
+        model.eval()
+    try:
+        yield
+    finally:
+        if was_training:
+            model.train()
 
-    >>> found = _another_each(5).tolist()
-    >>> sorted(found), any(row == other for row, other in enumerate(found))
+
+def _fits(needed: int, budget: float, folder: Path) -> bool:
+    return needed <= budget and needed <= FREE_SHARE * free_bytes(folder)
+
+
+def _token_masses(output: TeacherOutput) -> Tensor:
+    """Each token's mass; all alike, as a mask, where the teacher gives none."""
+    if output.masses is None:
+        return torch.ones(len(output.states), dtype=torch.bool)
+    return output.masses
+
+
+def _counted_values(values: Tensor, counted: Sequence[list[int]], first_window: int) -> Tensor:
+    """The counted tokens' values of one row, all its windows joined."""
+    parts = []
+    for window, tokens in enumerate(counted, start=first_window):
+        parts.append(values[window, tokens])
+    return torch.cat(parts)
+
+
+def _other_rows(count: int) -> Int64[ndarray, " rows"]:
+    """For every row another one, each once: a fixed cycle through all rows.
+
+    >>> rows = _other_rows(5).tolist()
+    >>> sorted(rows), any(row == other for row, other in enumerate(rows))
     ([0, 1, 2, 3, 4], False)
     """
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0)).numpy()

@@ -14,51 +14,70 @@ from kdda.tasks.base import TextSpan
 from kdda.tasks.windows import ByRow, RowWindows, in_chunks
 from kdda.text.encode import Encoder
 
-READ = {"all": "", "text": " texts alone", "attended": " attended"}  # what stored states say of their tokens
+# How each choice of tokens is told apart in a digest; "all" came first and has no mark.
+DIGEST_MARKS = {"all": "", "text": " texts alone", "attended": " attended"}
 
 
 class TeacherInputs:
-    """What a teacher reads where the student reads its windows: a window of its own, or several, a row.
+    """The same texts as the student's windows, through the teacher's tokenizer: a window a row, or several.
 
     Args:
-        tokens: which of them count, as a recipe's `distill.tokens` says it.
+        encoder: the teacher's.
+        spans: what each window of the student reads.
+        tokens: which tokens count: ``all``, those of the ``text`` (no specials), or all by attention (``attended``).
 
     Attributes:
-        rows: on disk where they are many.
-        lengths: of each row, tokens that count.
+        rows: windows of each row, on disk where there are many.
+        lengths: tokens of each row that count.
         digest: of every token that is read.
     """
 
-    def __init__(self, encoder: Encoder, text_spans: Sequence[TextSpan], tokens: str = "all"):
+    def __init__(self, encoder: Encoder, spans: Sequence[TextSpan], tokens: str = "all"):
         self.encoder, self.tokens = encoder, tokens
-        lengths, digest = array("i"), hashlib.sha256()
+        self._counted = array("i")
+        self._sha = hashlib.sha256()
+        self.rows = ByRow(in_chunks(spans, self._read))
+        self.lengths: Int32[ndarray, " rows"] = np.array(self._counted, np.int32)
+        self.digest = self._sha.hexdigest() + DIGEST_MARKS[tokens]
 
-        def read(some: Sequence[TextSpan]) -> Iterator[RowWindows]:
-            encoder.tokenize([text for excerpt in some for text in excerpt.texts])
-            for windows in (_windows(encoder, excerpt) for excerpt in some):
-                lengths.append(sum(map(len, self.kept(windows))))
-                for window in windows:
-                    digest.update(np.array([*window.ids, -1, window.context_start, -2], np.int32).tobytes())
-                digest.update(b"|")
-                yield windows
+    def counted_tokens(self, windows: RowWindows) -> list[list[int]]:
+        """Positions of the tokens that count, a list a window.
 
-        self.rows = ByRow(in_chunks(text_spans, read))
-        self.lengths: Int32[ndarray, " rows"] = np.array(lengths, np.int32)
-        self.digest = digest.hexdigest() + READ[tokens]
-
-    def kept(self, windows: RowWindows) -> list[list[int]]:
-        """Which tokens of a row's windows count: in later ones the context's, since the question was heard."""
+        A row's later windows repeat the question, which counts once: of them only the context's tokens count.
+        """
         first, *later = windows
-        kept = [i for i, text in enumerate(first.is_text) if text or self.tokens != "text"]
-        return [kept, *(list(range(own.context_start, own.context_start + own.context_length)) for own in later)]
+        positions = []
+        for position, is_text in enumerate(first.is_text):
+            if is_text or self.tokens != "text":
+                positions.append(position)
+        counted = [positions]
+        for window in later:
+            counted.append(list(range(window.context_start, window.context_start + window.context_length)))
+        return counted
 
     def stored_bytes(self, width: int) -> int:
-        """That their stored states take, in bfloat16, and masses."""
-        token = 2 * width + (4 if self.tokens == "attended" else 0)
-        return token * int(self.lengths.sum(dtype=np.int64))
+        """Bytes that stored states of one layer take: bfloat16 states, and float32 masses where tokens have them."""
+        bytes_a_token = 2 * width
+        if self.tokens == "attended":
+            bytes_a_token += 4
+        return bytes_a_token * int(self.lengths.sum(dtype=np.int64))
+
+    def _read(self, spans: Sequence[TextSpan]) -> Iterator[RowWindows]:
+        texts: list[str] = []
+        for span in spans:
+            texts += span.texts
+        self.encoder.tokenize(texts)
+        for span in spans:
+            windows = _windows(self.encoder, span)
+            self._counted.append(sum(map(len, self.counted_tokens(windows))))
+            for window in windows:
+                self._sha.update(np.array([*window.ids, -1, window.context_start, -2], np.int32).tobytes())
+            self._sha.update(b"|")
+            yield windows
 
 
-def _windows(encoder: Encoder, excerpt: TextSpan) -> RowWindows:
-    if excerpt.span is None:
-        return encoder.encode(*([text] for text in excerpt.texts))
-    return encoder.windows(excerpt.texts, span=excerpt.span, overlap=0)
+def _windows(encoder: Encoder, span: TextSpan) -> RowWindows:
+    if span.span is None:
+        columns = [[text] for text in span.texts]
+        return encoder.encode(*columns)
+    return encoder.windows(span.texts, span=span.span, overlap=0)

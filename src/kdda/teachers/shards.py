@@ -1,6 +1,6 @@
-"""A block of stored states: a safetensors file that is written, checked and read a little at a time.
+"""A shard of stored teacher states: a safetensors file that is written, checked and read a little at a time.
 
-It is read through a handle and not mapped: mapped pages would count as this process' memory, of which a large store
+It is read through a handle and not mapped: mapped pages would count as this process's memory, of which a large store
 would take all.
 """
 
@@ -24,67 +24,86 @@ from kdda.errors import KddaError
 from kdda.models.fingerprint import bytes_of
 from kdda.runtime.files import atomic_file
 
-AT_ONCE = 2**20  # bytes that are checked together
+CHECKSUM_BYTES = 2**20  # that are checked together
+DTYPES = {"BF16": torch.bfloat16, "F32": torch.float32}
 
 
 class TeacherOutput(NamedTuple):
-    """What a teacher says of a row: states, logits where labels have them, and masses where tokens are not alike."""
+    """A teacher's output for one row.
+
+    Attributes:
+        states: hidden states of the tokens that count.
+        logits: of the row's labels, where the task has labels.
+        masses: of the tokens, where they differ.
+    """
 
     states: Float[Tensor, "tokens width"]
     logits: Float[Tensor, " labels"] | None = None
     masses: Float[Tensor, " tokens"] | None = None
 
 
-Answers = Iterable[tuple[Sequence[int], list[TeacherOutput]]]  # some rows, in any order, and what is said of them
-
-DTYPES = {"BF16": torch.bfloat16, "F32": torch.float32}
+OutputBatches = Iterable[tuple[Sequence[int], list[TeacherOutput]]]  # row numbers, in any order, and their outputs
 
 
 @dataclass(frozen=True)
 class CacheShard:
-    """Where a safetensors file has its tensors: name → its entry in the header."""
+    """Where a safetensors file has its tensors.
+
+    Attributes:
+        begin: the offset of the first tensor's bytes.
+        entries: tensor name → its entry in the header.
+        metadata: the header's own fields.
+    """
 
     path: Path
-    begin: int  # of the first tensor's bytes
+    begin: int
     entries: dict[str, Any]
     metadata: dict[str, str]
 
     def read(self, name: str, first: int, count: int) -> Tensor:
-        """Some rows of a tensor [rows, width]."""
-        own = self.entries[name]
-        dtype, width = DTYPES[own["dtype"]], own["shape"][1]
-        size = width * dtype.itemsize
+        """Some rows of a tensor ``[rows, width]``."""
+        entry = self.entries[name]
+        dtype, width = DTYPES[entry["dtype"]], entry["shape"][1]
+        row_bytes = width * dtype.itemsize
+        start = self.begin + entry["data_offsets"][0] + first * row_bytes
         with self.path.open("rb", buffering=0) as file:
-            found = os.pread(file.fileno(), count * size, self.begin + own["data_offsets"][0] + first * size)
-        if len(found) < count * size:
-            raise KddaError(f"{self.path} was cut while it was in use; the same command makes it anew")
-        return torch.frombuffer(bytearray(found), dtype=dtype).reshape(count, width)
+            data = os.pread(file.fileno(), count * row_bytes, start)
+        if len(data) < count * row_bytes:
+            raise KddaError(f"{self.path} was truncated while it was in use; the same command writes it again")
+        return torch.frombuffer(bytearray(data), dtype=dtype).reshape(count, width)
 
     def checksum(self) -> str:
-        """Of names and bytes, in the order of names; as the store counts it of tensors in memory."""
+        """CRC-32 of names and bytes, in the order of names; the store computes the same of tensors in memory."""
         crc = 0
         with self.path.open("rb") as file:
             for name in sorted(self.entries):
                 crc = zlib.crc32(name.encode(), crc)
                 start, end = self.entries[name]["data_offsets"]
                 file.seek(self.begin + start)
-                for at in range(start, end, AT_ONCE):
-                    crc = zlib.crc32(file.read(min(AT_ONCE, end - at)), crc)
+                for position in range(start, end, CHECKSUM_BYTES):
+                    crc = zlib.crc32(file.read(min(CHECKSUM_BYTES, end - position)), crc)
         return f"{crc:08x}"
 
 
-def opened(path: Path, name: str) -> CacheShard | None:
-    """A block that was written under this name; None if there is none, or it is damaged or another's."""
+def open_shard(path: Path, name: str) -> CacheShard | None:
+    """A shard that was written under this name; None if there is none, or it is damaged or another's."""
     try:
-        found = header(path)
-        whole = found.metadata == {"fingerprint": name, "crc32": found.checksum()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):  # as many ways to be damaged
+        shard = read_header(path)
+        is_whole = shard.metadata == {"fingerprint": name, "crc32": shard.checksum()}
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        struct.error,
+    ):  # ways to be damaged
         return None
-    return found if whole else None
+    return shard if is_whole else None
 
 
-def header(path: Path) -> CacheShard:
-    """A file's header alone."""
+def read_header(path: Path) -> CacheShard:
+    """A file's header, without its tensors."""
     with path.open("rb") as file:
         (size,) = struct.unpack("<Q", file.read(8))
         if size > path.stat().st_size:
@@ -93,52 +112,58 @@ def header(path: Path) -> CacheShard:
     return CacheShard(path, 8 + size, entries, entries.pop("__metadata__", {}))
 
 
-def write(path: Path, ends: Int64[ndarray, " rows"], width: int, answers: Answers, name: str) -> None:
-    """Write a block whole or not at all, row by row as they are answered.
+def write_shard(path: Path, ends: Int64[ndarray, " rows"], width: int, outputs: OutputBatches, name: str) -> None:
+    """Write a shard whole or not at all, row by row as the teacher computes them.
 
     Args:
-        ends: of each row, the block's tokens up to its last.
+        ends: of each row, the shard's tokens up to its last.
+        width: of a state.
+        outputs: rows of the shard, numbered from 0, with the teacher's outputs.
+        name: the fingerprint of what computes them.
     """
     with atomic_file(path) as part, part.open("wb+") as file:
-        tensors: CacheShard | None = None
-        for rows, said in answers:
-            if tensors is None:
-                tensors = _begun(file, name, said[0], len(ends), (int(ends[-1]), width))
-            for row, own in zip(rows, said, strict=True):
-                first = int(ends[row]) - len(own.states)
-                _put(file, tensors, "states", first, own.states.to("cpu", torch.bfloat16))
-                if own.logits is not None:
-                    _put(file, tensors, "logits", row, own.logits.cpu()[None])
-                if own.masses is not None:
-                    _put(file, tensors, "masses", first, own.masses.cpu()[:, None])
-        assert tensors is not None
+        shard: CacheShard | None = None
+        for rows, row_outputs in outputs:
+            if shard is None:
+                shard = _begin(file, name, row_outputs[0], len(ends), (int(ends[-1]), width))
+            for row, output in zip(rows, row_outputs, strict=True):
+                first_token = int(ends[row]) - len(output.states)
+                _put(file, shard, "states", first_token, output.states.to("cpu", torch.bfloat16))
+                if output.logits is not None:
+                    _put(file, shard, "logits", row, output.logits.cpu()[None])
+                if output.masses is not None:
+                    _put(file, shard, "masses", first_token, output.masses.cpu()[:, None])
+        assert shard is not None
         file.flush()
         file.seek(0)
-        file.write(_packed({"fingerprint": name, "crc32": tensors.checksum()}, tensors.entries))
+        file.write(_packed_header({"fingerprint": name, "crc32": shard.checksum()}, shard.entries))
 
 
-def _begun(file: Any, name: str, one: TeacherOutput, rows: int, states: tuple[int, int]) -> CacheShard:
+def _begin(file: Any, name: str, example: TeacherOutput, rows: int, states: tuple[int, int]) -> CacheShard:
     """A file with room for the header; numbers of four bytes first, since they must lie at a multiple of four."""
-    logits = (rows, 0 if one.logits is None else len(one.logits))
-    masses = (states[0], 0 if one.masses is None else 1)
-    entries, at = {}, 0
-    for key, dtype, shape in (("logits", "F32", logits), ("masses", "F32", masses), ("states", "BF16", states)):
-        if shape[1]:
-            size = shape[0] * shape[1] * DTYPES[dtype].itemsize
-            entries[key] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, at + size]}
-            at += size
-    head = _packed({"fingerprint": name, "crc32": "0" * 8}, entries)
-    file.write(head)
-    return CacheShard(Path(file.name), len(head), entries, {})
+    shapes = {"logits": ("F32", rows, 0), "masses": ("F32", states[0], 0), "states": ("BF16", *states)}
+    if example.logits is not None:
+        shapes["logits"] = ("F32", rows, len(example.logits))
+    if example.masses is not None:
+        shapes["masses"] = ("F32", states[0], 1)
+    entries: dict[str, Any] = {}
+    end = 0
+    for key, (dtype, count, width) in shapes.items():
+        if width:
+            start, end = end, end + count * width * DTYPES[dtype].itemsize
+            entries[key] = {"dtype": dtype, "shape": [count, width], "data_offsets": [start, end]}
+    header = _packed_header({"fingerprint": name, "crc32": "0" * 8}, entries)
+    file.write(header)
+    return CacheShard(Path(file.name), len(header), entries, {})
 
 
-def _packed(metadata: dict[str, str], entries: dict[str, Any]) -> bytes:
+def _packed_header(metadata: dict[str, str], entries: dict[str, Any]) -> bytes:
     text = json.dumps({"__metadata__": metadata, **entries}).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text
 
 
-def _put(file: Any, tensors: CacheShard, name: str, first: int, rows: Tensor) -> None:
-    own = tensors.entries[name]
-    file.seek(tensors.begin + own["data_offsets"][0] + first * rows.shape[1] * rows.element_size())
+def _put(file: Any, shard: CacheShard, name: str, first: int, rows: Tensor) -> None:
+    row_bytes = rows.shape[1] * rows.element_size()
+    file.seek(shard.begin + shard.entries[name]["data_offsets"][0] + first * row_bytes)
     file.write(bytes_of(rows))

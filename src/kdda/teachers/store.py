@@ -1,7 +1,7 @@
-"""What a frozen teacher says, on disk: written once, checked when read, and never trusted when it does not fit.
+"""Stored teacher states: written once, checked when read, and computed again when they do not fit.
 
-Rows are ragged [tokens, width] states in bfloat16, in blocks of consecutive rows, each block one safetensors file that
-carries its checksum and the fingerprint of what made it, and gets its name only when it is whole.
+Rows are ragged ``[tokens, width]`` states in bfloat16, in shards of consecutive rows. A shard is one safetensors file
+that carries its checksum and the fingerprint of what computed it, and gets its name only when it is whole.
 """
 
 from __future__ import annotations
@@ -22,29 +22,35 @@ from torch import Tensor
 
 from kdda.models.fingerprint import bytes_of, weights_fingerprint
 from kdda.runtime.files import atomic_file
-from kdda.teachers import shards as blocks
-from kdda.teachers.shards import Answers, CacheShard, TeacherOutput
+from kdda.teachers.shards import (
+    CacheShard,
+    OutputBatches,
+    TeacherOutput,
+    open_shard,
+    read_header,
+    write_shard,
+)
 
-BLOCK_BYTES = 64 * 2**20
+SHARD_BYTES = 64 * 2**20
+ComputeRows = Callable[[range], OutputBatches]
 
-Ask = Callable[[range], Answers]
 
-
-def cache_fingerprint(model: Any, read: str, order: Sequence[int]) -> str:
+def cache_fingerprint(model: Any, inputs: str, label_order: Sequence[int]) -> str:
     """A name that changes with a weight of the model, with what it reads, or with the order of the labels.
 
     Args:
-        read: a digest of every window's tokens.
+        inputs: a digest of every window's tokens.
     """
-    return weights_fingerprint(model, repr((model.config.to_dict().get("model_type"), list(order), read)))
+    model_type = model.config.to_dict().get("model_type")
+    return weights_fingerprint(model, repr((model_type, list(label_order), inputs)))
 
 
 class CacheStore:
-    """Blocks of stored states.
+    """Shards of stored states.
 
     Args:
-        folder: theirs alone.
-        name: the fingerprint that every block must carry.
+        folder: for these shards alone.
+        name: the fingerprint that every shard must carry.
         lengths: tokens of each row.
         width: of a state.
     """
@@ -52,17 +58,21 @@ class CacheStore:
     def __init__(self, folder: Path, name: str, lengths: Int32[ndarray, " rows"], width: int):
         self.folder, self.name, self.width = folder, name, width
         self.ends: Int64[ndarray, " rows"] = np.cumsum(lengths, dtype=np.int64)
-        self.starts = _starts(self.ends, max(1, BLOCK_BYTES // (2 * width)))
+        self.starts = _shard_starts(self.ends, max(1, SHARD_BYTES // (2 * width)))
         self._open: dict[int, CacheShard] = {}
 
-    def fill(self, ask: Ask) -> int:
-        """Write the blocks that are missing, damaged or of another fingerprint; how many there were."""
+    def fill(self, compute: ComputeRows) -> int:
+        """Write the shards that are missing, damaged or of another fingerprint; how many there were.
+
+        Args:
+            compute: gives the outputs of consecutive rows.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         written = 0
         with FileLock(self.folder / ".lock"):
             for k in range(len(self.starts)):
-                if self._opened(k) is None:
-                    self._write(k, ask)
+                if self._whole_shard(k) is None:
+                    self._write(k, compute)
                     written += 1
         return written
 
@@ -70,54 +80,57 @@ class CacheStore:
         """The states of some rows, in bfloat16, with their logits and masses."""
         return [self._row(row) for row in rows]
 
+    def term(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        """A tensor that belongs to these states, such as their scale: read, or computed once and stored beside them."""
+        path = self.folder / f"{name}.safetensors"
+        with FileLock(self.folder / ".lock"):
+            tensors = load_checked(path, self.name)
+            if tensors is None:
+                tensors = {"term": compute()}
+                save_checked(path, tensors, self.name)
+        return tensors["term"]
+
     def _row(self, row: int) -> TeacherOutput:
         k = bisect_right(self.starts, row) - 1
-        block = self._block(k)
+        rows = self._rows_of(k)
         if k not in self._open:
-            self._open[k] = blocks.header(self._path(k))
-        file, first = self._open[k], self._before(row)
-        at = first - self._before(block.start)
+            self._open[k] = read_header(self._path(k))
+        shard = self._open[k]
+        first = self._tokens_before(row)
+        position = first - self._tokens_before(rows.start)
         count = int(self.ends[row]) - first
-        return TeacherOutput(
-            file.read("states", at, count),
-            file.read("logits", row - block.start, 1)[0] if "logits" in file.entries else None,
-            file.read("masses", at, count)[:, 0] if "masses" in file.entries else None,
-        )
+        logits = masses = None
+        if "logits" in shard.entries:
+            logits = shard.read("logits", row - rows.start, 1)[0]
+        if "masses" in shard.entries:
+            masses = shard.read("masses", position, count)[:, 0]
+        return TeacherOutput(shard.read("states", position, count), logits, masses)
 
-    def _block(self, k: int) -> range:
-        return range(self.starts[k], self.starts[k + 1] if k + 1 < len(self.starts) else len(self.ends))
+    def _rows_of(self, k: int) -> range:
+        stop = self.starts[k + 1] if k + 1 < len(self.starts) else len(self.ends)
+        return range(self.starts[k], stop)
 
-    def _before(self, row: int) -> int:
-        """TokenizerAdapter of all rows before one."""
+    def _tokens_before(self, row: int) -> int:
         return int(self.ends[row - 1]) if row else 0
 
     def _path(self, k: int) -> Path:
-        return self.folder / f"block-{k:05}.safetensors"
+        return self.folder / f"shard-{k:05}.safetensors"
 
-    def _opened(self, k: int) -> CacheShard | None:
-        found, block = blocks.opened(self._path(k), self.name), self._block(k)
-        shape = [self._before(block.stop) - self._before(block.start), self.width]
-        return found if found is not None and found.entries["states"]["shape"] == shape else None
+    def _whole_shard(self, k: int) -> CacheShard | None:
+        shard, rows = open_shard(self._path(k), self.name), self._rows_of(k)
+        shape = [self._tokens_before(rows.stop) - self._tokens_before(rows.start), self.width]
+        if shard is None or shard.entries["states"]["shape"] != shape:
+            return None
+        return shard
 
-    def _write(self, k: int, ask: Ask) -> None:
-        block = self._block(k)
-        answers = (([row - block.start for row in rows], said) for rows, said in ask(block))
-        ends = self.ends[block.start : block.stop] - self._before(block.start)
-        blocks.write(self._path(k), ends, self.width, answers, self.name)
-
-    def term(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
-        """A tensor that belongs to these states, such as their scale: read, or computed once and kept beside them."""
-        path = self.folder / f"{name}.safetensors"
-        with FileLock(self.folder / ".lock"):
-            found = load_checked(path, self.name)
-            if found is None:
-                found = {"term": compute()}
-                save_checked(path, found, self.name)
-        return found["term"]
+    def _write(self, k: int, compute: ComputeRows) -> None:
+        rows = self._rows_of(k)
+        ends = self.ends[rows.start : rows.stop] - self._tokens_before(rows.start)
+        write_shard(self._path(k), ends, self.width, _numbered_from(rows.start, compute(rows)), self.name)
 
 
 def save_checked(path: Path, tensors: dict[str, Tensor], name: str) -> None:
-    """Write a file whole or not at all, with a checksum of what it holds and the name of what made it."""
+    """Write a file whole or not at all, with a checksum of its tensors and the name of what computed them."""
     with atomic_file(path) as part:
         save_file(tensors, part, {"fingerprint": name, "crc32": _checksum(tensors)})
 
@@ -126,17 +139,23 @@ def load_checked(path: Path, name: str) -> dict[str, Tensor] | None:
     """What `save_checked` wrote under this name; None if there is no such file, or it is damaged or another's."""
     try:
         with safe_open(path, "pt") as file:
-            said = file.metadata() or {}
+            metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError):
         return None
-    return tensors if said == {"fingerprint": name, "crc32": _checksum(tensors)} else None
+    is_whole = metadata == {"fingerprint": name, "crc32": _checksum(tensors)}
+    return tensors if is_whole else None
 
 
-def _starts(ends: Int64[ndarray, " rows"], tokens: int) -> list[int]:
-    """The first rows of blocks: consecutive rows of at most so many tokens together, one row at least.
+def _numbered_from(start: int, outputs: OutputBatches) -> OutputBatches:
+    for rows, row_outputs in outputs:
+        yield [row - start for row in rows], row_outputs
 
-    >>> _starts(np.array([3, 5, 9, 20, 21]), tokens=5)
+
+def _shard_starts(ends: Int64[ndarray, " rows"], tokens: int) -> list[int]:
+    """The first rows of shards: consecutive rows of at most so many tokens together, one row at least.
+
+    >>> _shard_starts(np.array([3, 5, 9, 20, 21]), tokens=5)
     [0, 2, 3, 4]
     """
     starts: list[int] = []

@@ -19,42 +19,57 @@ from kdda.runs.events import event_line, read_metrics
 from kdda.runtime import distributed
 from kdda.runtime.files import write_atomically
 
-PLAIN_EVERY = 15.0  # seconds between two plain lines where there is no terminal
+SECONDS_BETWEEN_LINES = 15.0  # of progress, where there is no terminal
 
 
 class MetricsLog:
-    """metrics.jsonl: one event a line, with the seconds of training so far, over all sittings; the first rank writes.
+    """Writes metrics.jsonl, one event a line, with the seconds of training so far over all sittings.
 
-    A run that resumes from step k drops what was logged after k, so that no step stands twice.
+    Only the main process writes. A run that resumes from step k drops what was logged after k, so that no step is
+    logged twice.
+
+    Args:
+        path: of the file.
+        resume_step: 0 for a run that starts.
     """
 
     def __init__(self, path: Path, resume_step: int = 0):
         self.path = path
-        kept = [event for event in read_metrics(path) if event.get("step", 0) <= resume_step] if resume_step else []
-        self.before = max((event["seconds"] for event in kept), default=0.0)
+        events = []
+        if resume_step:
+            events = [event for event in read_metrics(path) if event.get("step", 0) <= resume_step]
+        self.seconds_before = max((event["seconds"] for event in events), default=0.0)
         self.started = time.monotonic()
         if distributed.is_main_process():
-            write_atomically(path, "".join(event_line(event) for event in kept))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, "".join(map(event_line, events)))
 
     @property
     def seconds(self) -> float:
-        return self.before + time.monotonic() - self.started
+        """Of training so far, over all sittings."""
+        return self.seconds_before + time.monotonic() - self.started
 
     def write(self, event: str, **values: Any) -> None:
+        """Append an event."""
         if distributed.is_main_process():
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(event_line({"event": event, **values, "seconds": round(self.seconds, 2)}))
 
 
 class ProgressBar(TrainerCallback):  # type: ignore[misc]
-    """A bar with time left on a terminal, a plain line now and then elsewhere."""
+    """A bar with time left on a terminal, a plain line now and then elsewhere.
+
+    Args:
+        name: of the training.
+    """
 
     def __init__(self, name: str, console: Console | None = None):
         self.name, self.console = name, console or Console(stderr=True)
         self.bar: Progress | None = None
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.started, self.first, self.said = time.monotonic(), state.global_step, time.monotonic()
+        self.started = self.last_line = time.monotonic()
+        self.first_step = state.global_step
         if self.console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self.bar = Progress(*columns, console=self.console, transient=True)
@@ -64,13 +79,12 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self.bar is not None:
             self.bar.update(self.task, completed=state.global_step)
-        elif time.monotonic() - self.said >= PLAIN_EVERY:
-            self.said = time.monotonic()
-            each = (self.said - self.started) / max(1, state.global_step - self.first)
-            left = each * (state.max_steps - state.global_step)
-            self.console.print(
-                f"  {self.name}: step {state.global_step}/{state.max_steps}, about {left:.0f} s left", highlight=False
-            )
+        elif time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES:
+            self.last_line = time.monotonic()
+            seconds_a_step = (self.last_line - self.started) / max(1, state.global_step - self.first_step)
+            remaining = seconds_a_step * (state.max_steps - state.global_step)
+            line = f"  {self.name}: step {state.global_step}/{state.max_steps}, about {remaining:.0f} s remaining"
+            self.console.print(line, highlight=False)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self.bar is not None:
@@ -81,12 +95,13 @@ class StopOnInterrupt(TrainerCallback):  # type: ignore[misc]
     """The first Ctrl-C ends the step, writes a checkpoint and stops; the second one stops at once."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def handling_signals(self) -> Iterator[None]:
+        """Take Ctrl-C while training runs."""
         if threading.current_thread() is not threading.main_thread() or distributed.size() > 1:
-            yield  # ranks that stop after different steps would wait for each other: their last checkpoints must do
+            yield  # processes that stop after different steps would wait for each other: they resume from a checkpoint
             return
         before = signal.signal(signal.SIGINT, self._on_signal)
         try:
@@ -95,16 +110,16 @@ class StopOnInterrupt(TrainerCallback):  # type: ignore[misc]
             signal.signal(signal.SIGINT, before)
 
     def _on_signal(self, *_: Any) -> None:
-        if self.asked:
+        if self.requested:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True
         print("\n  stopping after this step; Ctrl-C again stops at once", file=sys.stderr)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if self.asked:
+        if self.requested:
             control.should_save = control.should_training_stop = True
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         # Trainer takes the end of a broken epoch for an epoch's end; a model half-way must not become the best one.
-        if self.asked and state.epoch is not None and state.epoch % 1 > 1e-9:
+        if self.requested and state.epoch is not None and state.epoch % 1 > 1e-9:
             control.should_evaluate = control.should_save = False

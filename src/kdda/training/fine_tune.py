@@ -1,11 +1,13 @@
-"""One fine-tuning from start to a saved model: resumable, and the same whether it was interrupted or not."""
+"""The steps of a fine-tuning, each a function whose result the next one takes.
+
+`load_student` → `encode` → `build_teacher_caches` → training (`DistillationTrainer.train`) → `restore_vocabulary`.
+"""
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,282 +15,300 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PrinterCallback, set_seed
 
-from kdda.data.examples import Example
-from kdda.errors import Interrupted
-from kdda.losses.distillation import DistillationLoss
-from kdda.models.device import in_bfloat16
+from kdda.errors import KddaError
 from kdda.models.heads import standardize_head
 from kdda.models.hidden_states import last_hidden
-from kdda.models.load import Checkpoint, load_checkpoint, quietly
+from kdda.models.load import Checkpoint, load_checkpoint
 from kdda.models.vocabulary import TrimmedVocabulary, decay_of_unused
-from kdda.recipe.schema import Distill, ModelSpec, Training
-from kdda.runs.folder import METRICS, MODEL_FOLDER
-from kdda.runtime import distributed
-from kdda.runtime.memory import free_bytes, keep_freed_memory
+from kdda.recipe.schema import ModelSpec
+from kdda.runtime.numbers import ceil_div
 from kdda.runtime.progress import Say
-from kdda.tasks.base import Features, Prediction, Task, predict
+from kdda.tasks.base import Features, Task
 from kdda.teachers.cache import TeacherCache
-from kdda.teachers.inputs import TeacherInputs
 from kdda.text.encode import Encoder
-from kdda.training.callbacks import MetricsLog, ProgressBar, StopOnInterrupt
-from kdda.training.checkpoints import last_whole_checkpoint
-from kdda.training.sampler import LanguageBatchSampler
-from kdda.training.trainer import DistillationTrainer, Lesson, arguments, check_switches, learning_rates
+from kdda.training.config import DistillationConfig
+from kdda.training.data import TrainingData
 
-CHECKPOINTS = "checkpoints"
+HEAD_ROWS = 128  # of a language, for the head's initialization; an eighth of them where a head reads all tokens
 
-HEAD_ROWS = 128  # of a language, for the head's initialization
-
-
-@dataclass(frozen=True)
-class Store:
-    """Where teacher states may be kept, and how many bytes a language's may take there."""
-
-    folder: Path
-    budget: float
+Model = str | Path | ModelSpec | tuple[Any, Any]
+"""A model by its name or folder, as a recipe specifies it, or as a pair of a model and its tokenizer."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """Everything that decides one fine-tuning's result.
+class EncodedData:
+    """Training data as the student reads it.
 
-    Args:
-        target: the language whose development rows select the model.
-        teachers: language → its frozen teacher; asked only when `distill` is given, and emptied once its states are
-            stored. A language without one learns its task alone.
-        store: of teacher states; without one the teacher is asked in each step.
-        memories: more that the saved model's config remembers of how it was trained.
+    Attributes:
+        train: language → windows of the training examples.
+        dev: windows of the target language's development examples; None without any.
+        encoder: the student's.
+        truncated: what did not fit of the training examples, by kind.
     """
 
-    name: str
-    task: Task
-    labels: Sequence[str]  # none for tasks without labels
-    model: ModelSpec
-    train: Mapping[str, Sequence[Example]]
-    dev: Mapping[str, Sequence[Example]]
-    target: str
-    training: Training
-    seed: int
-    folder: Path
-    distill: Distill | None = None
-    teachers: Mapping[str, Checkpoint] | None = None
-    store: Store | None = None
-    memories: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Student:
-    """A fine-tuned model, grafted and in memory, with what measures it."""
-
-    checkpoint: Checkpoint
+    train: Mapping[str, Features]
+    dev: Features | None
     encoder: Encoder
-    log: MetricsLog
-    job: Job
+    truncated: Counter[str]
 
-    def predict(self, examples: Sequence[Example], language: str) -> Sequence[Prediction]:
-        features = self.job.task.encode(examples, self.encoder)
-        return predict(self.checkpoint.model, self.job.task, features, self.encoder, self.job.labels, language)
-
-    def save(self) -> Path:
-        """Save an ordinary checkpoint (safetensors, tokenizer, full vocabulary) under the job's folder."""
-        final, written = self.job.folder / MODEL_FOLDER, self.job.folder / f"{MODEL_FOLDER}.part"
-        shutil.rmtree(written, ignore_errors=True)
-        with quietly():
-            self.checkpoint.model.save_pretrained(written)
-            self.checkpoint.tokenizer.save_pretrained(written)
-        shutil.rmtree(final, ignore_errors=True)
-        written.rename(final)  # a folder named model/ is a whole one
-        return final
+    @property
+    def used_ids(self) -> set[int]:
+        """Every token id that occurs."""
+        used: set[int] = set()
+        for features in self.train.values():
+            used |= features.windows.used
+        if self.dev is not None:
+            used |= self.dev.windows.used
+        return used
 
 
-def fine_tune(job: Job, say: Say = print) -> Student:
-    """Fine-tune, continuing from the last checkpoint if the folder holds one, and keep the best model on dev.
-
-    Raises:
-        Interrupted: after Ctrl-C, once a checkpoint is written; the same call continues from it.
-    """
-    keep_freed_memory()
-    set_seed(job.seed)
-    checkpoint = load_for(job.task, job.model, job.labels, job.training.attention_dropout)
-    check_switches(job.training, checkpoint.model)
-    checkpoint.model.config.update(_memories(job))
-    encoder = checkpoint.encoder(job.training.max_length, job.training.stride)
-    train = {language: job.task.encode(rows, encoder) for language, rows in job.train.items()}
-    cut = encoder.counts.copy()
-    dev = job.task.encode(job.dev[job.target], encoder)
-    vocabulary = TrimmedVocabulary(
-        checkpoint.model, set[int]().union(*(own.windows.used for own in (*train.values(), dev)))
-    )
-    say(_facts(job, train, cut, vocabulary))
-    lesson = Lesson(job.task, job.labels, train, dev, job.target, encoder, *_teachers(job, train, say))
-    if job.training.head == "standardized" and checkpoint.new_head:
-        standardize_head(checkpoint.model, _states_read(job.task, checkpoint, encoder, train))
-    # what was drawn above must not depend on which rooms drew; ranks drop out different states
-    set_seed(job.seed + distributed.rank())
-    trainer = _train(job, checkpoint, lesson)
-    vocabulary.graft(_decay(job, trainer))
-    distributed.barrier()
-    if distributed.is_main_process():
-        shutil.rmtree(job.folder / CHECKPOINTS, ignore_errors=True)
-    return Student(checkpoint, encoder, trainer.metrics_log, job)
+def name_of(model: Model) -> str:
+    """What messages call a model."""
+    if isinstance(model, ModelSpec):
+        return model.model
+    if isinstance(model, tuple):
+        return str(getattr(model[0], "name_or_path", "") or type(model[0]).__name__)
+    return str(model)
 
 
-def load_for(
+def load_model(
+    model: Model,
     task: Task,
-    spec: ModelSpec,
     labels: Sequence[str],
     attention_dropout: float | None = None,
     random: int | None = None,
+    segmenter: str | None = None,
 ) -> Checkpoint:
-    """A model with the head that a task needs."""
+    """A model with the head that a task needs.
+
+    Args:
+        model: objects of a user's are used as they are, and must have the head.
+        labels: in the order of the head's outputs.
+        attention_dropout: instead of the model's.
+        random: draw all weights by this seed, whatever the checkpoint holds.
+        segmenter: instead of what the checkpoint says.
+
+    Raises:
+        KddaError: as `load_checkpoint`, or objects without the task's head.
+    """
+    if isinstance(model, tuple):
+        checkpoint: Checkpoint = Checkpoint.from_objects(*model, segmenter=segmenter)
+        _name_labels(checkpoint, task, labels)
+        return checkpoint
+    spec = model if isinstance(model, ModelSpec) else ModelSpec(model=str(model))
     return load_checkpoint(
         spec.model,
         head=task.head,
         layers=spec.layers,
         labels=labels if task.labelled else None,
-        segmenter=spec.segmenter,
+        segmenter=segmenter or spec.segmenter,
         attention_dropout=attention_dropout,
         random=random,
     )
 
 
-def _memories(job: Job) -> dict[str, Any]:
-    """What a saved model's config remembers, so that it is read later as it was trained."""
-    own = {"kdda_task": job.task.name, "kdda_language": job.target, "kdda_max_length": job.training.max_length}
-    return {**own, "kdda_stride": job.training.stride, **job.task.settings(), **job.memories}
+def load_student(student: Model, data: TrainingData, args: DistillationConfig, **config: Any) -> Checkpoint:
+    """The student with its task's head, and a config that remembers how it is trained.
+
+    Args:
+        config: further fields that the saved model's config gets.
+
+    Raises:
+        KddaError: as `load_model`, or a model or machine that cannot do what `args` asks for.
+    """
+    checkpoint = load_model(student, data.task, data.labels, args.attention_dropout)
+    check_switches(args, checkpoint.model)
+    checkpoint.model.config.update(
+        {
+            "kdda_task": data.task.name,
+            "kdda_language": data.target,
+            "kdda_max_length": args.max_length,
+            "kdda_stride": args.stride,
+            **data.task.settings(),
+            **config,
+        }
+    )
+    return checkpoint
+
+
+def encode(data: TrainingData, student: Checkpoint, args: DistillationConfig) -> EncodedData:
+    """All training examples, and the development examples that select the model, as windows of the student."""
+    encoder = student.encoder(args.max_length, args.stride)
+    train = {language: data.task.encode(examples, encoder) for language, examples in data.train.items()}
+    truncated = encoder.counts.copy()
+    dev = None
+    if data.target in data.dev:
+        dev = data.task.encode(data.dev[data.target], encoder)
+    return EncodedData(train, dev, encoder, truncated)
+
+
+def build_teacher_caches(
+    teachers: Mapping[str, Callable[[], Checkpoint]],
+    encoded: EncodedData,
+    data: TrainingData,
+    args: DistillationConfig,
+    say: Say = lambda _: None,
+) -> dict[str, TeacherCache]:
+    """Each teacher's representations of the training rows of its language.
+
+    Args:
+        teachers: language → what opens its fine-tuned teacher; a teacher whose states are stored is closed again.
+    """
+    loss = args.distillation_loss()
+    caches = {}
+    for language, features in encoded.train.items():
+        if language in teachers:
+            caches[language] = _build_cache(language, teachers[language](), features, data, args, say)
+            caches[language].precompute_self_terms(loss)
+    return caches
+
+
+def _build_cache(
+    language: str, teacher: Checkpoint, features: Features, data: TrainingData, args: DistillationConfig, say: Say
+) -> TeacherCache:
+    folder = Path(args.teacher_cache_dir or Path(args.output_dir) / "teachers" / "states")
+    cache = TeacherCache.build(
+        teacher,
+        data.task.text_spans(features),
+        labels=data.labels if data.task.labelled else (),
+        layers=args.layers,
+        tokens=args.tokens,
+        max_length=args.max_length,
+        stride=args.stride,
+        folder=folder if args.teacher_cache_gb > 0 else None,
+        budget=args.teacher_cache_gb * 2**30,
+        precision=args.precision,
+        shuffle=args.shuffle_teacher,
+    )
+    scales = ", ".join(f"{scale:.3g}" for scale in cache.scales)
+    say(f"  {args.run_name}: {language} teacher: {_storage(cache, folder)}; its scale s = {scales}")
+    return cache
+
+
+def _storage(cache: TeacherCache, folder: Path) -> str:
+    size = f"{cache.stored_bytes / 2**20:,.0f} MB of states"
+    if not cache.is_stored:
+        return f"{size}, too large to store; the teacher runs in each step"
+    if cache.shards_written:
+        return f"{size}, stored in {folder}"
+    return f"{size}, read from {folder}"
+
+
+def initialize_head(student: Checkpoint, encoded: EncodedData, task: Task) -> None:
+    """Make a new head standardise the states that it reads (`standardize_head`)."""
+    standardize_head(student.model, _states_read(student, encoded, task))
 
 
 @torch.no_grad()
-def _states_read(
-    task: Task, checkpoint: Checkpoint, encoder: Encoder, train: Mapping[str, Features]
-) -> Float[Tensor, "states width"]:
+def _states_read(student: Checkpoint, encoded: EncodedData, task: Task) -> Float[Tensor, "states width"]:
     """Last states that a head reads, of some training rows of every language: the first token's, or all tokens'."""
+    reads_first = task.states_read == "first token"
+    rows = HEAD_ROWS if reads_first else HEAD_ROWS // 8
     states = []
-    for own in train.values():
-        rows = HEAD_ROWS if task.labelled else HEAD_ROWS // 8  # whose tokens are many
-        inputs = encoder.pad(own.windows[:: -(-len(own.windows) // rows)])
-        found = last_hidden(checkpoint.model.base_model(**inputs))
-        states.append(found[:, 0] if task.labelled else found[inputs["attention_mask"].bool()])
+    for features in encoded.train.values():
+        every = ceil_div(len(features.windows), rows)
+        inputs = encoded.encoder.pad(features.windows[::every])
+        last = last_hidden(student.model.base_model(**inputs))
+        states.append(last[:, 0] if reads_first else last[inputs["attention_mask"].bool()])
     return torch.cat(states)
 
 
-def _facts(job: Job, train: Mapping[str, Features], counts: Counter[str], vocabulary: TrimmedVocabulary) -> str:
-    sizes = ", ".join(f"{language} {_size(own)}" for language, own in train.items())
-    batches = sum(-(-len(own.windows) // job.training.batch_size) for own in train.values())
-    steps = f"{job.training.epochs} epochs of {batches} batches of {job.training.batch_size}"
+def restore_vocabulary(vocabulary: TrimmedVocabulary, args: DistillationConfig, steps: int, until: int) -> None:
+    """Put the full embedding back: trained rows as they are, the others decayed as AdamW would have.
+
+    Args:
+        steps: of the whole training, which the learning rate's schedule knows.
+        until: the step whose weights the model has.
+    """
+    vocabulary.graft(decay_of_unused(args.learning_rates(steps, until), args.weight_decay))
+
+
+def check_switches(args: DistillationConfig, model: Any) -> None:
+    """Refuse, before training, what this model or machine cannot do.
+
+    Raises:
+        KddaError: says which argument.
+    """
+    kind = model.config.model_type
+    checkpoints = args.gradient_checkpointing or getattr(args, "activation_checkpointing", False)
+    if checkpoints and not getattr(model, "supports_gradient_checkpointing", False):
+        raise KddaError(f"training.gradient_checkpointing: a model of type {kind} cannot compute its layers again")
+    if args.torch_compile:
+        _check_compiler()
+
+
+def _check_compiler() -> None:
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        raise KddaError(
+            "training.compile: torch.compile needs a C++ compiler, and there is none; install one (g++), "
+            "name it in CXX, or leave training.compile out"
+        ) from None
+
+
+def _name_labels(checkpoint: Checkpoint, task: Task, labels: Sequence[str]) -> None:
+    """Give a model object's outputs the task's label names, where it has none.
+
+    Raises:
+        KddaError: no head for the task, or another number or set of labels.
+    """
+    config, name = checkpoint.model.config, checkpoint.name
+    if type(checkpoint.model) is type(checkpoint.model.base_model):
+        raise KddaError(f'"{name}" has no head; task {task.name} needs one ({task.head}), such as AutoModelFor… gives')
+    if not task.labelled:
+        return
+    names = [str(config.id2label[index]) for index in sorted(config.id2label)]
+    if names == list(labels):
+        return
+    unnamed = all(label.startswith("LABEL_") for label in names)
+    if not unnamed or len(names) != len(labels):
+        raise KddaError(
+            f'"{name}": its labels are {", ".join(names)}; the task\'s are {", ".join(labels)}, in this order'
+        )
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: index for index, label in enumerate(labels)}
+
+
+def describe(name: str, encoded: EncodedData, vocabulary: TrimmedVocabulary, args: DistillationConfig) -> str:
+    """One line: rows and tokens by language, steps, the vocabulary's size, and what was truncated."""
+    sizes = []
+    batches = 0
+    for language, features in encoded.train.items():
+        sizes.append(f"{language} {_size(features)}")
+        batches += ceil_div(len(features.windows), args.per_device_train_batch_size)
+    steps = f"{args.num_train_epochs:g} epochs of {batches} batches of {args.per_device_train_batch_size}"
     rows, full = vocabulary.trimmed.num_embeddings, vocabulary.full.num_embeddings
     trimmed = f"vocabulary {rows:,} of {full:,} rows ({vocabulary.bytes_saved / 2**20:,.0f} MB saved)"
-    cut = "".join(f"; {count:,} {what}" for what, count in counts.items() if count)
-    return f"  {job.name}: {sizes}; {steps}; {trimmed}{cut}"
+    parts = [f"  {name}: {', '.join(sizes)}", steps, trimmed]
+    for what, count in encoded.truncated.items():
+        if count:
+            parts.append(f"{count:,} {what}")
+    return "; ".join(parts)
 
 
-def _size(own: Features) -> str:
-    tokens = _tokens(own)
-    split = f"{len(own.windows):,} windows, " if len(own.windows) != len(own.examples) else ""
-    return f"{len(own.examples):,} rows ({split}{tokens:,} tokens)"
-
-
-def _tokens(own: Features) -> int:
-    return int(own.lengths.sum(dtype=np.int64))
-
-
-def _teachers(
-    job: Job, train: Mapping[str, Features], say: Say
-) -> tuple[DistillationLoss | None, dict[str, list[TeacherCache]]]:
-    if job.distill is None or job.teachers is None:
-        return None, {}
-    states = {language: _states(job, language, own, say) for language, own in train.items() if language in job.teachers}
-    scales = {language: [own.scale for own in found] for language, found in states.items()}
-    loss = DistillationLoss(job.distill, scales)
-    if job.distill.objective == "sinkhorn":
-        for language, found in states.items():
-            for at, own in enumerate(found):
-                own.precompute_self_terms(loss.objective_settings(language, at))
-    return loss, states
-
-
-def _states(job: Job, language: str, own: Features, say: Say) -> list[TeacherCache]:
-    """What a language's teacher says, at each depth that is asked for."""
-    assert job.teachers is not None and job.distill is not None
-    teacher = job.teachers[language]
-    encoder = teacher.encoder(job.training.max_length, job.training.stride)
-    read = TeacherInputs(encoder, job.task.text_spans(own), job.distill.tokens)
-    labels, depths = job.labels if job.task.labelled else (), job.distill.layers
-    needed = len(depths) * read.stored_bytes(teacher.width)
-    fits = job.store is not None and needed <= job.store.budget and needed <= 0.9 * free_bytes(job.store.folder)
-    plan = f"stored in {job.store.folder}" if fits and job.store else "too large to store, asked in each step"
-    say(f"  {job.name}: {language} teacher's states {needed / 2**20:,.0f} MB, {plan}")
-    folder = job.store.folder if fits and job.store else None
-    bf16, shuffled = in_bfloat16(job.training.precision), job.distill.shuffle_teacher
-    found = [TeacherCache(teacher, read, labels, folder, bf16, shuffled, depth) for depth in depths]
-    if folder:
-        teacher.model.to("meta")  # nobody asks it any more: its memory is the training's
-    written, scales = sum(part.written for part in found), ", ".join(f"{part.scale:.3g}" for part in found)
-    made = f"{written} blocks written; " if written else "found whole; " if fits else ""
-    say(f"  {job.name}: {language} teacher: {made}its scale s = {scales}")
-    return found
-
-
-def _batches(job: Job, lesson: Lesson) -> LanguageBatchSampler:
-    lengths = {name: own.lengths for name, own in lesson.train.items()}
-    return LanguageBatchSampler(lengths, job.training.batch_size, job.seed)
-
-
-def _train(job: Job, checkpoint: Checkpoint, lesson: Lesson) -> DistillationTrainer:
-    folder = job.folder / CHECKPOINTS
-    folder.mkdir(parents=True, exist_ok=True)
-    batches, stop = _batches(job, lesson), StopOnInterrupt()
-    last = distributed.broadcast(last_whole_checkpoint(folder) if distributed.is_main_process() else None)
-    resume_step = int(last.rsplit("-", 1)[1]) if last else 0
-    trainer = DistillationTrainer(
-        lesson,
-        MetricsLog(job.folder / METRICS, resume_step),
-        batches,
-        job.training.micro_batch_size,
-        model=checkpoint.model,
-        args=arguments(job.training, folder, job.seed, job.task.metric, _steps(job, batches)),
-        callbacks=[*([ProgressBar(job.name)] if distributed.is_main_process() else []), stop],
-    )
-    trainer.remove_callback(PrinterCallback)
-    if not resume_step:
-        trainer.metrics_log.write("task", **_task_facts(job, lesson))
-    with stop.listening(), quietly():
-        trainer.train(resume_from_checkpoint=last)
-    if stop.asked:
-        raise Interrupted(
-            f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps} of {job.name}; "
-            "the same command continues from there"
-        )
-    return trainer
-
-
-def _task_facts(job: Job, lesson: Lesson) -> dict[str, Any]:
-    """What a report must know that only this room does."""
-    data = {
-        language: {
-            "rows": len(own.examples),
-            "windows": len(own.windows),
-            "tokens": _tokens(own),
+def data_facts(encoded: EncodedData) -> dict[str, dict[str, int]]:
+    """Sizes of the training data by language, for the run folder's `task` event."""
+    facts = {}
+    for language, features in encoded.train.items():
+        facts[language] = {
+            "rows": len(features.examples),
+            "windows": len(features.windows),
+            "tokens": _tokens(features),
         }
-        for language, own in lesson.train.items()
-    }
-    return {"task": job.task.name, "metric": job.task.metric, "scores": list(job.task.scores), "data": data}
+    return facts
 
 
-def _steps(job: Job, batches: LanguageBatchSampler) -> int:
-    return len(batches) * job.training.epochs
+def _size(features: Features) -> str:
+    windows = ""
+    if len(features.windows) != len(features.examples):
+        windows = f"{len(features.windows):,} windows, "
+    return f"{len(features.examples):,} rows ({windows}{_tokens(features):,} tokens)"
 
 
-def _decay(job: Job, trainer: DistillationTrainer) -> float:
-    """What weight decay has left of the rows that were not trained, at the selected model's step."""
-    steps = trainer.state.max_steps
-    until = trainer.state.best_global_step or steps
-    return decay_of_unused(learning_rates(job.training, steps, until), job.training.weight_decay)
-
-
-def scores_by_language(student: Student, rows: Mapping[str, Sequence[Example]]) -> dict[str, dict[str, Any]]:
-    """Scores of every language's rows."""
-    task, labels = student.job.task, student.job.labels
-    return {language: task.score(student.predict(examples, language), labels) for language, examples in rows.items()}
+def _tokens(features: Features) -> int:
+    return int(features.lengths.sum(dtype=np.int64))

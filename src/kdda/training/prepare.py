@@ -1,159 +1,334 @@
-"""Teachers: fine-tuned on their own language first (docs/method.md, 1), stored once, and reused by fingerprint."""
+"""Teachers: fine-tuned on the data of their language first (docs/method.md, 1), stored once, reused by fingerprint."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from kdda.data.examples import Example
 from kdda.errors import KddaError
 from kdda.models.load import Checkpoint, load_config
-from kdda.recipe.schema import ModelSpec, TeacherSpec, Training
+from kdda.recipe.schema import ModelSpec, TeacherSpec
 from kdda.runs.folder import MODEL_FOLDER
 from kdda.runtime import distributed
 from kdda.runtime.files import write_atomically
 from kdda.runtime.progress import Say
-from kdda.tasks.base import Task, predict
-from kdda.training.fine_tune import Job, fine_tune, load_for, scores_by_language
+from kdda.tasks.base import predict
+from kdda.training.config import DistillationConfig
+from kdda.training.data import TrainingData
+from kdda.training.fine_tune import Model, load_model, name_of
 
 RECORD = "teacher.json"  # written last: a teacher that has it is complete
 
-SAME_TEACHER = {"gradient_checkpointing", "compile"}  # how it was computed, not what
+# The arguments that decide what a fine-tuned teacher is; the others say how, where or how fast it is computed.
+DECISIVE = (
+    "learning_rate",
+    "num_train_epochs",
+    "per_device_train_batch_size",
+    "weight_decay",
+    "max_grad_norm",
+    "warmup_steps",
+    "lr_scheduler_type",
+    "lr_scheduler_kwargs",
+    "max_steps",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "eval_strategy",
+    "eval_steps",
+    "load_best_model_at_end",
+    "max_length",
+    "stride",
+    "head",
+    "attention_dropout",
+    "precision",
+)
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """A fine-tuned, frozen teacher and its scores on the development rows of its language.
+    """A teacher of one language.
+
+    Args:
+        model: a name, a folder, or a pair of a model and its tokenizer.
+        fine_tune: True fine-tunes it on its language's training rows first; False takes it as it is; None fine-tunes it
+            unless its config says that it was fine-tuned for labels of the task's names.
+        segmenter: how its tokenizer expects words to be segmented; by default what the checkpoint says.
+        layers: keep so many layers, evenly spaced; all by default.
+        weight: of its divergence, beside the distillation weight λ.
+        seed: of its fine-tuning.
+        training: arguments of its fine-tuning that differ from the student's, by their `DistillationConfig` names.
+        random: a control: the model's shape with weights drawn by `seed`, not fine-tuned.
+
+    >>> Teacher("vinai/phobert-base", training={"num_train_epochs": 3}).fine_tune is None
+    True
+    """
+
+    model: Model
+    fine_tune: bool | None = None
+    segmenter: str | None = None
+    layers: int | None = None
+    weight: float = 1.0
+    seed: int = 1
+    training: Mapping[str, Any] = field(default_factory=dict)
+    random: bool = False
+
+    @classmethod
+    def from_spec(cls, spec: TeacherSpec) -> Teacher:
+        """A teacher as a recipe specifies it."""
+        return cls(
+            spec.model,
+            fine_tune=not spec.finetuned,
+            segmenter=spec.segmenter,
+            layers=spec.layers,
+            weight=spec.weight,
+            seed=spec.seed,
+            training=_as_arguments(spec.training.model_dump(exclude_none=True)),
+            random=spec.random,
+        )
+
+    @property
+    def name(self) -> str:
+        """What messages and tables call it."""
+        name = name_of(self.model)
+        return f"{name} with random weights" if self.random else name
+
+    @property
+    def source(self) -> Model:
+        """What loads it."""
+        if isinstance(self.model, tuple):
+            return self.model
+        return ModelSpec(model=name_of(self.model), layers=self.layers, segmenter=self.segmenter)
+
+
+@dataclass(frozen=True)
+class PreparedTeacher:
+    """A teacher that is ready to distil from.
 
     Attributes:
-        seconds: time of its fine-tuning; None for a teacher that was not fine-tuned here.
+        dev: its scores on the development rows of its language.
+        open: loads the fine-tuned model.
+        seconds: of its fine-tuning; None where it was not fine-tuned here.
+        weight: of its divergence.
     """
 
     language: str
     name: str
-    checkpoint: Checkpoint
     dev: Mapping[str, Any]
+    open: Callable[[], Checkpoint]
     seconds: float | None = None
+    weight: float = 1.0
 
 
-@dataclass(frozen=True)
-class Lessons:
-    """What a teacher is fine-tuned on."""
-
-    language: str
-    task: Task
-    labels: Sequence[str]
-    train: Sequence[Example]
-    dev: Sequence[Example]
-    training: Training
+def as_teacher(value: Teacher | PreparedTeacher | Model) -> Teacher | PreparedTeacher:
+    """A teacher as a user names it."""
+    return value if isinstance(value, Teacher | PreparedTeacher) else Teacher(value)
 
 
-def teacher_fingerprint(spec: TeacherSpec, lessons: Lessons) -> str:
-    """A name for a teacher that changes with its model, its settings, its task and every row of its data."""
-    training = lessons.training.model_dump(exclude=SAME_TEACHER)
-    head = [_identity(spec), repr(lessons.task), list(lessons.labels), training]
-    rows = ({**asdict(own), "id": "", "group": ""} for own in chain(lessons.train, lessons.dev))
-    digest = hashlib.sha256(f"[{', '.join(map(_json, head))}, [".encode())
-    for k, row in enumerate(rows):  # the JSON of one list of all, never held whole
-        digest.update(f"{', ' if k else ''}{_json(row)}".encode())
-    digest.update(b"]]")
+def teacher_fingerprint(teacher: Teacher, data: TrainingData, args: DistillationConfig) -> str:
+    """A name for a teacher that changes with its model, its arguments, its task and every row of its data."""
+    head = [_identity(teacher), repr(data.task), list(data.labels), _decisive(args)]
+    digest = hashlib.sha256()
+    for part in head:
+        digest.update(_json(part).encode() + b"\n")
+    for example in _all_examples(data):  # never all in memory
+        digest.update(_json({**asdict(example), "id": "", "group": ""}).encode() + b"\n")
     return digest.hexdigest()[:12]
+
+
+def teacher_folder(teacher: Teacher, data: TrainingData, args: DistillationConfig, store: Path) -> Path:
+    """Where a fine-tuned teacher is stored."""
+    return store / f"{data.target}-{teacher_fingerprint(teacher, data, args)}"
+
+
+def is_ready(teacher: Teacher, data: TrainingData, args: DistillationConfig, store: Path) -> bool:
+    """Whether a teacher needs no fine-tuning any more."""
+    if teacher.random or not _needs_fine_tuning(teacher, data):
+        return True
+    return (teacher_folder(teacher, data, args, store) / RECORD).is_file()
+
+
+def prepare_teacher(
+    teacher: Teacher, data: TrainingData, args: DistillationConfig, store: Path, say: Say = print
+) -> PreparedTeacher:
+    """The teacher of one language, fine-tuned now unless it is stored already or taken as it is.
+
+    Args:
+        data: of its language alone, which is the target.
+        args: of its fine-tuning; the distillation's arguments are not used.
+        store: folder of all teachers; each has a folder below it, named by language and fingerprint.
+
+    Raises:
+        KddaError: a teacher that is taken as it is, but lacks the task's head or labels.
+    """
+    if teacher.random:
+        return _as_it_is(teacher, data, args, data.labels)
+    if not _needs_fine_tuning(teacher, data):
+        return _as_it_is(teacher, data, args, _labels_of(teacher, data))
+    folder = teacher_folder(teacher, data, args, store)
+    record = folder / RECORD
+    if distributed.broadcast(record.is_file()):
+        say(f"  teacher {data.target}: reused from {folder}")
+    else:
+        _fine_tune(teacher, data, args, folder, say)
+    facts = json.loads(record.read_text(encoding="utf-8"))
+    stored = ModelSpec(model=str(folder / MODEL_FOLDER), segmenter=teacher.segmenter)
+
+    def open_stored() -> Checkpoint:
+        return load_model(stored, data.task, data.labels)
+
+    return PreparedTeacher(data.target, teacher.name, facts["dev"], open_stored, facts.get("seconds"), teacher.weight)
+
+
+def teacher_arguments(teacher: Teacher, args: DistillationConfig, output_dir: Path, name: str) -> DistillationConfig:
+    """The arguments of a teacher's fine-tuning: the student's, with what differs."""
+    changes: dict[str, Any] = {
+        "output_dir": str(output_dir),
+        "seed": teacher.seed,
+        "run_name": name,
+        "push_to_hub": False,
+        **teacher.training,
+    }
+    return replace(args, **changes)
+
+
+def _fine_tune(teacher: Teacher, data: TrainingData, args: DistillationConfig, folder: Path, say: Say) -> None:
+    from kdda.training.trainer import DistillationTrainer  # which prepares teachers with this module
+
+    name = f"teacher {data.target}"
+    arguments = teacher_arguments(teacher, args, folder / "checkpoints", name)
+    arguments.metrics_file = "../metrics.jsonl"
+    trainer = DistillationTrainer(
+        _copied(teacher.source),
+        task=data.task,
+        train_dataset=data.train,
+        eval_dataset=data.dev,
+        labels=data.labels,
+        target=data.target,
+        args=arguments,
+        say=say,
+    )
+    trainer.train(resume_from_checkpoint=True)
+    if distributed.is_main_process():
+        dev = trainer.scores(data.dev[data.target], data.target)
+        trainer.save_model(str(folder / MODEL_FOLDER))
+        record = {"model": teacher.name, "dev": dev, "seconds": trainer.metrics_log.seconds}
+        write_atomically(folder / RECORD, json.dumps(record))
+        trainer.remove_checkpoints()
+    distributed.barrier()
+
+
+def _as_it_is(teacher: Teacher, data: TrainingData, args: DistillationConfig, labels: Sequence[str]) -> PreparedTeacher:
+    """A teacher that is not fine-tuned here, scored under its order of labels."""
+    seed = teacher.seed if teacher.random else None
+
+    def open_teacher() -> Checkpoint:
+        return load_model(teacher.source, data.task, labels, random=seed, segmenter=teacher.segmenter)
+
+    checkpoint = open_teacher()
+    if checkpoint.new_head and not teacher.random:
+        raise KddaError(
+            f'teachers.{data.target}: "{teacher.name}" is taken as fine-tuned, but lacks a {data.task.head} head'
+        )
+    dev: Mapping[str, Any] = {}
+    if data.target in data.dev:
+        encoder = checkpoint.encoder(args.max_length, args.stride)
+        features = data.task.encode(data.dev[data.target], encoder)
+        predictions = predict(checkpoint.model, data.task, features, encoder, labels, data.target)
+        dev = data.task.score(predictions, labels)
+    return PreparedTeacher(data.target, teacher.name, dev, open_teacher, weight=teacher.weight)
+
+
+def _copied(model: Model) -> Model:
+    """A user's model object as a copy of it, since fine-tuning changes weights."""
+    return (copy.deepcopy(model[0]), model[1]) if isinstance(model, tuple) else model
+
+
+def _needs_fine_tuning(teacher: Teacher, data: TrainingData) -> bool:
+    if teacher.fine_tune is not None:
+        return teacher.fine_tune
+    config = _config_of(teacher)
+    if getattr(config, "kdda_task", None) == data.task.name:
+        return False
+    has_head = any(_heads(config, data.task.head))
+    return not (has_head and data.task.labelled and set(_label_names(config)) == set(data.labels))
+
+
+def _heads(config: Any, head: str) -> Iterator[bool]:
+    from kdda.models.load import HEADS
+
+    ending = HEADS[head].__name__.removeprefix("AutoModel")
+    for name in getattr(config, "architectures", None) or ():
+        yield str(name).endswith(ending)
+
+
+def _labels_of(teacher: Teacher, data: TrainingData) -> list[str]:
+    """The labels of a fine-tuned teacher, in the order of its outputs."""
+    if not data.task.labelled:
+        return []
+    names = _label_names(_config_of(teacher))
+    if set(names) != set(data.labels):
+        raise KddaError(
+            f'teachers.{data.target}: "{teacher.name}" is taken as fine-tuned, but its labels are '
+            f"{', '.join(names)}; the task's are {', '.join(data.labels)}"
+        )
+    return names
+
+
+def _label_names(config: Any) -> list[str]:
+    return [str(label) for _, label in sorted((config.id2label or {}).items())]
+
+
+def _config_of(teacher: Teacher) -> Any:
+    if isinstance(teacher.model, tuple):
+        return teacher.model[0].config
+    return load_config(name_of(teacher.model))
+
+
+def _identity(teacher: Teacher) -> dict[str, Any]:
+    """What decides a teacher's weights. A local folder's content may change under one name: its files belong to it."""
+    if isinstance(teacher.model, tuple):
+        from kdda.models.fingerprint import weights_fingerprint
+
+        model: Any = weights_fingerprint(teacher.model[0], "teacher")
+    else:
+        model = name_of(teacher.model)
+    files = []
+    if isinstance(model, str) and Path(model).is_dir():
+        for path in sorted(Path(model).glob("*.safetensors")):
+            files.append([path.name, path.stat().st_size, path.stat().st_mtime_ns])
+    return {
+        "model": model,
+        "segmenter": teacher.segmenter,
+        "layers": teacher.layers,
+        "seed": teacher.seed,
+        "training": dict(teacher.training),
+        "files": files,
+    }
+
+
+def _decisive(args: DistillationConfig) -> dict[str, Any]:
+    values = {}
+    for name in DECISIVE:
+        value = getattr(args, name)
+        values[name] = getattr(value, "value", value)
+    return values
+
+
+def _all_examples(data: TrainingData) -> Iterator[Any]:
+    return chain(data.train.get(data.target, ()), data.dev.get(data.target, ()))
 
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-def _identity(spec: TeacherSpec) -> dict[str, Any]:
-    """A local folder's content may change under the same name, so its weights' size and time belong to it."""
-    files = sorted(Path(spec.model).glob("*.safetensors")) if Path(spec.model).is_dir() else []
-    return {**spec.model_dump(), "files": [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]}
-
-
-def folder_of(spec: TeacherSpec, lessons: Lessons, store: Path) -> Path:
-    """Where the store keeps a teacher."""
-    return store / f"{lessons.language}-{teacher_fingerprint(spec, lessons)}"
-
-
-def is_ready(spec: TeacherSpec, lessons: Lessons, store: Path) -> bool:
-    """Whether a teacher needs no fine-tuning any more."""
-    return spec.random or spec.finetuned or (folder_of(spec, lessons, store) / RECORD).is_file()
-
-
-def prepare_teacher(spec: TeacherSpec, lessons: Lessons, store: Path, say: Say = print) -> Teacher:
-    """The teacher of one language, fine-tuned now unless the store holds it already or the recipe calls it finished.
-
-    Args:
-        store: folder of all teachers; each has its own below it, named by language and fingerprint.
-    """
-    if spec.random:
-        return _measured(spec, lessons, load_for(lessons.task, spec, lessons.labels, random=spec.seed), lessons.labels)
-    if spec.finetuned:
-        return _finished(spec, lessons)
-    folder = folder_of(spec, lessons, store)
-    record = folder / RECORD
-    if distributed.broadcast(record.is_file()):
-        say(f"  teacher {lessons.language}: reused from {folder}")
-    else:
-        _make(spec, lessons, folder, say)
-    made = ModelSpec(model=str(folder / MODEL_FOLDER), segmenter=spec.segmenter)
-    checkpoint = load_for(lessons.task, made, lessons.labels)
-    facts = json.loads(record.read_text(encoding="utf-8"))
-    return Teacher(lessons.language, spec.model, checkpoint, facts["dev"], facts.get("seconds"))
-
-
-def _finished(spec: TeacherSpec, lessons: Lessons) -> Teacher:
-    """A teacher that was fine-tuned elsewhere, scored under its own order of labels."""
-    own = _own_labels(spec, lessons) if lessons.task.labelled else []
-    checkpoint = load_for(lessons.task, spec, own)
-    if checkpoint.new_head:
-        raise KddaError(
-            f'teachers.{lessons.language}: "{spec.model}" is called finetuned, but lacks a {lessons.task.head} head'
-        )
-    return _measured(spec, lessons, checkpoint, own)
-
-
-def _measured(spec: TeacherSpec, lessons: Lessons, checkpoint: Checkpoint, own: Sequence[str]) -> Teacher:
-    """A teacher that is not fine-tuned here, with its scores; `own` are the labels in its outputs' order."""
-    encoder = checkpoint.encoder(lessons.training.max_length, lessons.training.stride)
-    features = lessons.task.encode(lessons.dev, encoder)
-    found = predict(checkpoint.model, lessons.task, features, encoder, own, lessons.language)
-    name = f"{spec.model} with random weights" if spec.random else spec.model
-    return Teacher(lessons.language, name, checkpoint, lessons.task.score(found, own))
-
-
-def _own_labels(spec: TeacherSpec, lessons: Lessons) -> list[str]:
-    own = [str(label) for _, label in sorted((load_config(spec.model).id2label or {}).items())]
-    if set(own) != set(lessons.labels):
-        raise KddaError(
-            f'teachers.{lessons.language}: "{spec.model}" is called finetuned, but its labels are {", ".join(own)}; '
-            f"the task's are {', '.join(lessons.labels)}"
-        )
-    return own
-
-
-def _make(spec: TeacherSpec, lessons: Lessons, folder: Path, say: Say) -> None:
-    language = lessons.language
-    job = Job(
-        name=f"teacher {language}",
-        task=lessons.task,
-        labels=lessons.labels,
-        model=spec,
-        train={language: lessons.train},
-        dev={language: lessons.dev},
-        target=language,
-        training=lessons.training,
-        seed=spec.seed,
-        folder=folder,
-    )
-    student = fine_tune(job, say)
-    if distributed.is_main_process():
-        dev = scores_by_language(student, job.dev)[language]
-        student.save()
-        write_atomically(folder / RECORD, json.dumps({"model": spec.model, "dev": dev, "seconds": student.log.seconds}))
-    distributed.barrier()
+def _as_arguments(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's names of training fields as `TrainingArguments` has them."""
+    names = {"epochs": "num_train_epochs", "batch_size": "per_device_train_batch_size"}
+    return {names.get(name, name): value for name, value in changes.items()}

@@ -1,4 +1,4 @@
-"""EpochDataLoader of one language each, so that only that language's teacher is asked (docs/method.md, 2)."""
+"""Batches of one language each, so that only that language's teacher is used (docs/method.md, 2)."""
 
 from __future__ import annotations
 

@@ -1,11 +1,13 @@
-"""Fine-tuning, with teachers or without: transformers' Trainer, one-language batches, the loss of docs/method.md, 6."""
+"""`DistillationTrainer`: transformers' Trainer over one-language batches, with the distillation loss."""
 
 from __future__ import annotations
 
+import copy
+import shutil
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
@@ -13,54 +15,54 @@ from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerControl, TrainingArguments
+from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerControl, set_seed
 
-from kdda.errors import KddaError
-from kdda.losses.distillation import DistillationLoss
+from kdda.data.examples import Example
+from kdda.errors import Interrupted, KddaError, did_you_mean
 from kdda.losses.representations import Representations
-from kdda.models.device import in_bfloat16
 from kdda.models.hidden_states import attention_masses, hidden_at
-from kdda.recipe.schema import Training
+from kdda.models.load import quietly
+from kdda.models.vocabulary import TrimmedVocabulary
 from kdda.runtime import distributed
-from kdda.tasks.base import Features, Task, predict
+from kdda.runtime.memory import keep_freed_memory
+from kdda.runtime.numbers import ceil_div
+from kdda.runtime.progress import Say
+from kdda.tasks.base import Features, Prediction, Task, predict
+from kdda.tasks.registry import task_named
 from kdda.teachers.cache import TeacherCache
-from kdda.text.encode import Encoder
-from kdda.training.callbacks import MetricsLog
+from kdda.training.callbacks import MetricsLog, ProgressBar, StopOnInterrupt
+from kdda.training.checkpoints import last_whole_checkpoint
+from kdda.training.config import TASK_METRIC, DistillationConfig
+from kdda.training.data import TrainingData
+from kdda.training.fine_tune import (
+    Model,
+    build_teacher_caches,
+    data_facts,
+    describe,
+    encode,
+    initialize_head,
+    load_student,
+    restore_vocabulary,
+)
+from kdda.training.prepare import PreparedTeacher, Teacher, as_teacher, prepare_teacher, teacher_arguments
 from kdda.training.sampler import LanguageBatchSampler
-
-# transformers has renamed it, and warns of the old name
-RENAMED = hasattr(TrainingArguments, "activation_checkpointing")
-
-CHECKPOINTING = "activation_checkpointing" if RENAMED else "gradient_checkpointing"
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What a fine-tuning learns from: rows a language, the language that selects the model, and perhaps teachers."""
-
-    task: Task
-    labels: Sequence[str]
-    train: Mapping[str, Features]
-    dev: Features
-    target: str
-    encoder: Encoder
-    loss: DistillationLoss | None = None
-    teachers: Mapping[str, Sequence[TeacherCache]] = field(default_factory=dict)  # at each depth
+from kdda.training.widths import check_teacher_model
 
 
 class ConcatDataset:
     """The training windows of all languages, numbered through; an item is its language and its number there."""
 
-    def __init__(self, lesson: Lesson):
-        self.languages = list(lesson.train)
-        self.ends = list(accumulate(len(own.windows) for own in lesson.train.values()))
+    def __init__(self, train: Mapping[str, Features]):
+        self.languages = list(train)
+        self.ends = list(accumulate(len(features.windows) for features in train.values()))
 
     def __len__(self) -> int:
         return self.ends[-1]
 
     def __getitem__(self, index: int) -> tuple[str, int]:
         k = bisect_right(self.ends, index)
-        return self.languages[k], index - (self.ends[k - 1] if k else 0)
+        start = self.ends[k - 1] if k else 0
+        return self.languages[k], index - start
 
 
 class EpochDataLoader(DataLoader[Any]):
@@ -71,7 +73,7 @@ class EpochDataLoader(DataLoader[Any]):
         self.batch_sampler.set_epoch(epoch)
 
 
-class Part(NamedTuple):
+class BatchPart(NamedTuple):
     """Some rows of a batch: their share of it, and the means of the loss's terms over them."""
 
     share: float
@@ -79,214 +81,446 @@ class Part(NamedTuple):
 
 
 class DistillationTrainer(Trainer):  # type: ignore[misc]
-    """Trainer over one-language batches, whose loss may listen to that language's teacher."""
+    """Fine-tunes a student on a task in several languages, distilling it from a teacher of each language.
+
+    A `transformers.Trainer`: callbacks, trackers (`report_to`), resuming and Hub uploads work as they do there. Each
+    batch holds one language, and only that language's teacher is used. Teachers are fine-tuned on their language first
+    where they need it, and their hidden states are stored once.
+
+    Args:
+        student: a name, a folder, or a pair of a model with the task's head and its tokenizer.
+        teachers: language → a `Teacher`, a name, a folder, or a pair of a model and its tokenizer. A language without
+            one trains on the task alone; without any teacher this is plain fine-tuning.
+        task: a name in `kdda.tasks.registry.TASKS`, or a `Task`.
+        train_dataset: language → training rows: a `datasets.Dataset`, a list of dicts, or a file.
+        eval_dataset: language → development rows; those of `target` select the model. Without any, the last model is
+            the result.
+        args: a `DistillationConfig`; ``DistillationConfig("trainer_output")`` by default.
+        labels: label names in the order of the head's outputs; by default the task's, or those of the training rows in
+            alphabetical order.
+        target: the language whose development rows select the model; by default the first of `eval_dataset`.
+        callbacks: transformers' `TrainerCallback` objects, added to those of kdda.
+        compute_metrics: takes an `EvalPrediction`, as transformers' examples do, and returns further scores of an
+            evaluation.
+        config: further fields of the saved model's config.
+        say: told, line by line, what happens before training.
+
+    Raises:
+        KddaError: for everything that can be known before training: bad rows, unknown languages, models that do not
+            fit. Its message says what was found, where, and what would do.
+
+    Source: Nguyen et al., "Improving sentence representation for Vietnamese natural language understanding using
+    optimal transport", J. Intelligent & Fuzzy Systems 45(6), 2023; docs/method.md.
+    """
 
     def __init__(
         self,
-        lesson: Lesson,
-        log: MetricsLog,
-        batches: LanguageBatchSampler,
-        micro_batch_size: int | None = None,
-        **options: Any,
+        student: Model,
+        teachers: Mapping[str, Teacher | PreparedTeacher | Model] | None = None,
+        *,
+        task: str | Task = "nli",
+        train_dataset: Any,
+        eval_dataset: Any = None,
+        args: DistillationConfig | None = None,
+        labels: Sequence[str] | None = None,
+        target: str | None = None,
+        callbacks: Sequence[Any] | None = None,
+        compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
+        config: Mapping[str, Any] | None = None,
+        say: Say = print,
     ):
-        # Trainer wants an evaluation set to be given; `evaluate` reads the lesson's own.
-        data = {"train_dataset": ConcatDataset(lesson), "eval_dataset": lesson.dev.windows}
-        super().__init__(**data, data_collator=self._collate, **options)
-        self.lesson, self.metrics_log, self.batches = lesson, log, batches
-        self.targets = {name: lesson.task.targets(own, lesson.labels) for name, own in lesson.train.items()}
-        self.model_accepts_loss_kwargs = False  # each batch's loss is its own mean
-        self.micro_batch_size = micro_batch_size or batches.batch_size
+        task = task_named(task, "task") if isinstance(task, str) else task
+        self.data = TrainingData.from_datasets(task, train_dataset, eval_dataset, labels, target)
+        args = _complete(args or DistillationConfig("trainer_output"), self.data)
+        self.say, self.loss = say, args.distillation_loss()
+        self.teachers = {language: as_teacher(teacher) for language, teacher in (teachers or {}).items()}
+        self._check_teachers(student, args)
+        set_seed(args.seed)
+        self.student = load_student(student, self.data, args, **(config or {}))
+        self.encoded = encode(self.data, self.student, args)
+        self.interrupt = StopOnInterrupt()
+        bars = [ProgressBar(args.run_name)] if distributed.is_main_process() else []
+        # Trainer wants an evaluation set to be given; `evaluate` reads the encoded one.
+        super().__init__(
+            model=self.student.model,
+            args=args,
+            data_collator=_collate,
+            train_dataset=ConcatDataset(self.encoded.train),
+            eval_dataset=self.encoded.dev.windows if self.encoded.dev else None,
+            compute_metrics=compute_metrics,
+            callbacks=[*bars, self.interrupt, *(callbacks or ())],
+        )
+        self.remove_callback(PrinterCallback)
+        self.model_accepts_loss_kwargs = False  # each batch's loss is its mean
+        self.batches = self._make_sampler()
+        self.targets = self._make_targets()
+        self.micro_batch_size = args.micro_batch_size or args.per_device_train_batch_size
+        self.caches: dict[str, TeacherCache] = {}
+        self.prepared: dict[str, PreparedTeacher] = {}
+        self.metrics_log = MetricsLog.__new__(MetricsLog)  # opened by `train`, which knows whether it resumes
         self.terms: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
-        self.parts: list[Part] = []
+        self.parts: list[BatchPart] = []
+
+    # -- training
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **options: Any) -> Any:
+        """Prepare the teachers, train, and give the student its whole vocabulary back.
+
+        Args:
+            resume_from_checkpoint: True goes on from the last whole checkpoint in `output_dir` where there is one, a
+                folder from that one; the result is the same, to the last bit, as if it had never stopped.
+
+        Raises:
+            Interrupted: after Ctrl-C, once a checkpoint is written.
+        """
+        keep_freed_memory()
+        checkpoint = self._checkpoint_of(resume_from_checkpoint)
+        self._prepare_teachers()
+        vocabulary = TrimmedVocabulary(self.model, self.encoded.used_ids)
+        try:
+            output = self._train_trimmed(vocabulary, checkpoint, options)
+        finally:
+            steps = max(1, self.state.max_steps)
+            until = self.state.best_global_step or self.state.global_step
+            restore_vocabulary(vocabulary, self.args, steps, until)
+        if self.interrupt.requested:
+            raise Interrupted(
+                f"stopped at step {self.state.global_step} of {self.state.max_steps} of {self.args.run_name}; "
+                "the same command continues from there"
+            )
+        self.processing_class = self.student.tokenizer  # from here on saved with the model, which is whole again
+        return output
+
+    def _train_trimmed(self, vocabulary: TrimmedVocabulary, checkpoint: str | None, options: Mapping[str, Any]) -> Any:
+        self.say(describe(self.args.run_name, self.encoded, vocabulary, self.args))
+        openers = {language: teacher.open for language, teacher in self.prepared.items()}
+        self.caches = build_teacher_caches(openers, self.encoded, self.data, self.args, self.say)
+        if self.args.head == "standardized" and self.student.new_head:
+            initialize_head(self.student, self.encoded, self.data.task)
+        # what was drawn so far must not depend on which steps drew; processes drop out different states
+        set_seed(self.args.seed + distributed.rank())
+        self._move_model_to_device(self.model, self.args.device)
+        self._open_metrics_log(checkpoint)
+        with self.interrupt.handling_signals(), quietly():
+            return super().train(resume_from_checkpoint=checkpoint, **options)
+
+    def _prepare_teachers(self) -> None:
+        """Fine-tune the teachers that need it; those of languages without training rows are not used."""
+        store = Path(self.args.output_dir) / "teachers"
+        for language in self.data.train:
+            teacher = self.teachers.get(language)
+            if isinstance(teacher, PreparedTeacher):
+                self.prepared[language] = teacher
+            elif teacher is not None:
+                name = f"teacher {language}"
+                arguments = teacher_arguments(teacher, self.args, store / language, name)
+                self.prepared[language] = prepare_teacher(teacher, self._data_of(language), arguments, store, self.say)
+
+    def _data_of(self, language: str) -> TrainingData:
+        """What a teacher of a language is fine-tuned on."""
+        data = self.data
+        dev = {language: data.dev[language]} if language in data.dev else {}
+        return TrainingData(data.task, data.labels, {language: data.train[language]}, dev, language)
+
+    def _checkpoint_of(self, resume: str | bool | None) -> str | None:
+        if not isinstance(resume, bool) and resume is not None:
+            return resume
+        folder = Path(self.args.output_dir)
+        last = last_whole_checkpoint(folder) if resume and distributed.is_main_process() else None
+        return distributed.broadcast(last)
+
+    def _open_metrics_log(self, checkpoint: str | None) -> None:
+        resume_step = int(checkpoint.rsplit("-", 1)[1]) if checkpoint else 0
+        path = (Path(self.args.output_dir) / self.args.metrics_file).resolve()
+        self.metrics_log = MetricsLog(path, resume_step)
+        if not resume_step:
+            facts = self.data.task.report_facts()
+            self.metrics_log.write("task", **facts, data=data_facts(self.encoded))
+
+    def _make_sampler(self) -> LanguageBatchSampler:
+        lengths = {language: features.lengths for language, features in self.encoded.train.items()}
+        return LanguageBatchSampler(lengths, self.args.per_device_train_batch_size, self.args.seed)
+
+    def _make_targets(self) -> dict[str, dict[str, Any]]:
+        task, labels = self.data.task, self.data.labels
+        return {language: task.targets(features, labels) for language, features in self.encoded.train.items()}
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        # not prepared by accelerate, which would give each rank batches of its own: they share every batch
-        return EpochDataLoader(self.train_dataset, batch_sampler=self.batches, collate_fn=self._collate)  # type: ignore[arg-type]
-
-    def _collate(self, items: Sequence[tuple[str, int]]) -> dict[str, Any]:
-        """A batch is its language and its rows; `training_step` pads what it takes of them."""
-        return {"language": items[0][0], "rows": [row for _, row in items]}
+        # not prepared by accelerate, which would give each process batches of its own: they share every batch
+        return EpochDataLoader(
+            self.train_dataset,  # type: ignore[arg-type]
+            batch_sampler=self.batches,
+            collate_fn=_collate,
+            num_workers=self.args.dataloader_num_workers,
+        )
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
-        """One gradient of the whole batch, shared out among ranks, in as many parts as the memory at hand asks for."""
+        """One gradient of the whole batch, shared among processes, in as many parts as the free memory asks for."""
         language, rows = inputs["language"], inputs["rows"]
-        random = torch.get_rng_state()
+        random_state = torch.get_rng_state()
         while True:
             self.parts = []
             try:
-                found = self._step(model, language, rows)
+                loss = self._step(model, language, rows)
             except torch.OutOfMemoryError:
-                if (
-                    self.micro_batch_size == 1 or distributed.size() > 1
-                ):  # the other ranks would wait for this one's first try
-                    raise KddaError(
-                        f"{self.micro_batch_size} of a batch's rows do not fit into the memory at hand; lower "
-                        "training.micro_batch_size or max_length"
-                    ) from None
-                self.micro_batch_size = -(-min(self.micro_batch_size, len(rows)) // 2)
+                self._halve_micro_batch(len(rows))
                 model.zero_grad(set_to_none=True)
-                torch.set_rng_state(random)
+                torch.set_rng_state(random_state)
                 continue
             self._remember(language)
-            return found
+            return loss
+
+    def _halve_micro_batch(self, rows: int) -> None:
+        if self.micro_batch_size == 1 or distributed.size() > 1:  # other processes would wait for this one's first try
+            raise KddaError(
+                f"{self.micro_batch_size} of a batch's rows do not fit into the free memory; lower "
+                "training.micro_batch_size or max_length"
+            ) from None
+        self.micro_batch_size = ceil_div(min(self.micro_batch_size, rows), 2)
 
     def _step(self, model: Any, language: str, rows: Sequence[int]) -> Any:
-        own = rows[distributed.rank() :: distributed.size()]
-        weight = (
-            distributed.size() / len(rows) if own else 0.0
-        )  # gradients of ranks are averaged; one without rows adds nothing
-        *most, last = _parts(own or rows[:1], self.micro_batch_size)
-        found = []
-        for part in most:
+        rows_here = rows[distributed.rank() :: distributed.size()]
+        # gradients of processes are averaged; one without rows of a small batch adds nothing
+        weight = distributed.size() / len(rows) if rows_here else 0.0
+        *parts, last_part = _parts(rows_here or rows[:1], self.micro_batch_size)
+        losses = []
+        for part in parts:
             with self.accelerator.no_sync(model):
-                found.append(super().training_step(model, self._padded(language, part, weight)))
-        found.append(super().training_step(model, self._padded(language, last, weight)))
-        return torch.stack(found).sum()
+                losses.append(super().training_step(model, self._padded(language, part, weight)))
+        losses.append(super().training_step(model, self._padded(language, last_part, weight)))
+        return torch.stack(losses).sum()
 
     def _remember(self, language: str) -> None:
         """The batch's terms, from those of its parts."""
-        terms = self.terms[language]
         for name in self.parts[0].terms:
-            values = [(part.share, part.terms[name]) for part in self.parts]
-            whole = max(v for _, v in values) if name == "marginal_error" else sum(share * v for share, v in values)
-            terms[name].append(whole)
+            if name == "marginal_error":
+                value = max(part.terms[name] for part in self.parts)
+            else:
+                value = sum(part.share * part.terms[name] for part in self.parts)
+            self.terms[language][name].append(value)
 
     def _padded(self, language: str, rows: Sequence[int], weight: float) -> dict[str, Any]:
-        windows = [self.lesson.train[language].windows[row] for row in rows]
-        targets = {name: torch.from_numpy(own[rows]).long() for name, own in self.targets[language].items()}
-        loss, inputs = self.lesson.loss, self.lesson.encoder.pad(windows)
-        texts = loss is not None and loss.settings.tokens == "text"
-        return {
-            **inputs,
-            **targets,
-            "counted": self.lesson.encoder.text_mask(windows) if texts else inputs["attention_mask"].bool(),
-            "language": language,
-            "rows": rows,
-            "share": len(rows) * weight,
-        }
+        windows = [self.encoded.train[language].windows[row] for row in rows]
+        inputs = self.encoded.encoder.pad(windows)
+        if self.args.tokens == "text" and language in self.caches:
+            counted = self.encoded.encoder.text_mask(windows)
+        else:
+            counted = inputs["attention_mask"].bool()
+        batch: dict[str, Any] = {**inputs, "counted": counted, "language": language, "rows": rows}
+        for name, values in self.targets[language].items():
+            batch[name] = torch.from_numpy(values[rows]).long()
+        batch["share"] = len(rows) * weight
+        return batch
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
-        language, rows, share, counted = (inputs.pop(name) for name in ("language", "rows", "share", "counted"))
-        loss = self.lesson.loss if language in self.lesson.teachers else None
-        outputs = model(**inputs, output_hidden_states=loss is not None)
+        """The task's loss, and the teacher's divergence where the batch's language has a teacher."""
+        language, rows, share = inputs.pop("language"), inputs.pop("rows"), inputs.pop("share")
+        counted = inputs.pop("counted")
+        is_distilled = language in self.caches
+        outputs = model(**inputs, output_hidden_states=is_distilled)
         terms, total = {"task": outputs.loss.detach()}, outputs.loss
-        if loss is not None:
-            heard = self.lesson.teachers[language]
-            student = [self._own_side(outputs, counted, own.depth) for own in heard]
-            found = loss.transport(language, student, [self._side(own, rows) for own in heard], inputs.get("labels"))
-            total = loss.total(outputs.loss, found.mean, self.state.global_step / max(1, self.state.max_steps))
-            terms |= {"transport": found.mean.detach(), "marginal_error": found.marginal_error}
-        self.parts.append(Part(share, terms))
+        if is_distilled:
+            cache = self.caches[language]
+            student = [self._representations(outputs, counted, layer) for layer in self.args.layers]
+            teacher = [self._on_device(layer) for layer in cache.batch(rows)]
+            term = self.loss.divergence(student, teacher, labels=inputs.get("labels"), scales=cache.scales)
+            progress = self.state.global_step / max(1, self.state.max_steps)
+            weight = self.prepared[language].weight
+            divergence = term.mean if weight == 1.0 else weight * term.mean
+            total = self.loss.total(outputs.loss, divergence, progress)
+            terms |= {"transport": term.mean.detach(), "marginal_error": term.marginal_error}
+        self.parts.append(BatchPart(share, terms))
         return (share * total, outputs) if return_outputs else share * total
 
-    def _own_side(self, outputs: Any, counted: torch.Tensor, depth: float) -> Representations:
-        """The student's side at a depth, in its own graph."""
-        assert self.lesson.loss is not None
-        weighed = self.lesson.loss.settings.tokens == "attended"
-        masses = attention_masses(self.model, outputs, counted, depth) if weighed else counted
-        return Representations(hidden_at(outputs, depth), masses, getattr(outputs, "logits", None))
+    def _representations(self, outputs: Any, counted: torch.Tensor, layer: float) -> Representations:
+        """The student's states at a layer, in its graph."""
+        mask = counted
+        if self.args.tokens == "attended":
+            mask = attention_masses(self.model, outputs, counted, layer)
+        return Representations(hidden_at(outputs, layer), mask, getattr(outputs, "logits", None))
 
-    def _side(self, teacher: TeacherCache, rows: Sequence[int]) -> Representations:
-        side, device = teacher.batch(rows), self.args.device
-        parts = (side.states, side.mask, side.logits, side.self_term)
-        return Representations(*(None if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
+    def _on_device(self, side: Representations) -> Representations:
+        moved = []
+        for part in (side.states, side.mask, side.logits, side.self_term):
+            moved.append(None if part is None else part.to(self.args.device))
+        return Representations(*moved)  # type: ignore[arg-type]
 
-    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Scores on the development rows that select the model."""
-        lesson = self.lesson
-        found = predict(self.model, lesson.task, lesson.dev, lesson.encoder, lesson.labels, lesson.target)
-        scores = lesson.task.score(found, lesson.labels)
-        metrics = {f"eval_{name}": float(value) for name, value in scores.items() if isinstance(value, int | float)}
-        self.metrics_log.write("dev", step=self.state.global_step, epoch=self.state.epoch, **scores)
+    # -- evaluation
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Scores on development rows.
+
+        Args:
+            eval_dataset: rows of the target language, or language → rows; the target's development rows by default.
+
+        Returns:
+            ``{"eval_accuracy": 61.3, …}`` in per cent; ``eval_vi_accuracy`` where languages are named.
+        """
+        if isinstance(eval_dataset, Mapping):
+            metrics: dict[str, float] = {}
+            for language, dataset in eval_dataset.items():
+                metrics |= self._evaluate_rows(dataset, language, f"{metric_key_prefix}_{language}")
+        else:
+            metrics = self._evaluate_rows(eval_dataset, self.data.target, metric_key_prefix)
         self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def _evaluate_rows(self, dataset: Any, language: str, prefix: str) -> dict[str, float]:
+        if dataset is None or dataset is self.eval_dataset:
+            if self.encoded.dev is None:
+                raise KddaError("evaluate: no eval_dataset was given, here or to the trainer")
+            predictions = self._predict_features(self.encoded.dev, language)
+        else:
+            predictions = self.predict(dataset, language)
+        scores = self.data.task.score(predictions, self.data.labels)
+        metrics = {}
+        for name, value in scores.items():
+            if isinstance(value, int | float):
+                metrics[f"{prefix}_{name}"] = float(value)
+        if self.compute_metrics is not None:
+            arrays = EvalPrediction(*self.data.task.eval_prediction(predictions, self.data.labels))
+            for name, value in self.compute_metrics(arrays).items():
+                metrics[name if name.startswith(f"{prefix}_") else f"{prefix}_{name}"] = value
+        if self.is_in_train:
+            self.metrics_log.write("dev", step=self.state.global_step, epoch=self.state.epoch, **scores)
+            self._log_to_trackers(metrics)
+        return metrics
+
+    def predict(self, test_dataset: Any, language: str | None = None, **_: Any) -> Sequence[Prediction]:  # type: ignore[override]
+        """The task's predictions, a row each, in order.
+
+        Args:
+            test_dataset: rows, as `train_dataset` has them for one language.
+            language: whose scoring rules hold; the target by default.
+        """
+        examples = self.data.examples(test_dataset, "test_dataset")
+        features = self.data.task.encode(examples, self.encoded.encoder)
+        return self._predict_features(features, language or self.data.target)
+
+    def scores(self, examples: Sequence[Example], language: str) -> dict[str, Any]:
+        """The task's scores of some examples, in per cent."""
+        return self.data.task.score(self.predict(examples, language), self.data.labels)
+
+    def _predict_features(self, features: Features, language: str) -> Sequence[Prediction]:
+        return predict(self.model, self.data.task, features, self.encoded.encoder, self.data.labels, language)
+
+    # -- logging and saving
+
     def log(self, logs: dict[str, float], *_: Any, **__: Any) -> None:
-        """Terms and languages apart, since a sum hides which of them moves."""
+        """Write terms and languages apart, since a sum hides which of them moves; then hand all to the trackers."""
+        combined = dict(logs)
         for language, terms in self.terms.items():
-            own = {name: float(torch.tensor(values).mean()) for name, values in terms.items()}
-            if "marginal_error" in terms:
-                own["marginal_error"] = float(max(terms["marginal_error"]))
-            found = distributed.all_gather(own)
-            means = {name: (max if name == "marginal_error" else fmean)(o[name] for o in found) for name in own}
+            means = self._means(terms)
             self.metrics_log.write("train", step=self.state.global_step, language=language, **means)
+            for name, value in means.items():
+                combined[f"{language}_{name}"] = value
         self.terms.clear()
         if "learning_rate" in logs:
-            kept = {name: logs[name] for name in ("loss", "grad_norm", "learning_rate") if name in logs}
-            self.metrics_log.write("step", step=self.state.global_step, epoch=self.state.epoch, **kept)
+            optimizer = {name: logs[name] for name in ("loss", "grad_norm", "learning_rate") if name in logs}
+            self.metrics_log.write("step", step=self.state.global_step, epoch=self.state.epoch, **optimizer)
+        self._log_to_trackers(combined)
+
+    def _means(self, terms: Mapping[str, Sequence[Any]]) -> dict[str, float]:
+        """Means since the last log, over all processes; of marginal errors the largest."""
+        here = {}
+        for name, values in terms.items():
+            here[name] = float(max(values)) if name == "marginal_error" else float(torch.tensor(values).mean())
+        everywhere = distributed.all_gather(here)
+        means = {}
+        for name in here:
+            values = [process[name] for process in everywhere]
+            means[name] = max(values) if name == "marginal_error" else fmean(values)
+        return means
+
+    def _log_to_trackers(self, logs: dict[str, float]) -> None:
+        if self.state.epoch is not None:
+            logs["epoch"] = self.state.epoch
+        self.state.log_history.append({**logs, "step": self.state.global_step})
         self.control = self.callback_handler.on_log(self.args, self.state, self.control, logs)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save an ordinary checkpoint: safetensors, config and tokenizer, with the full vocabulary.
+
+        Args:
+            output_dir: ``OUTPUT_DIR/model`` by default.
+        """
+        if _internal_call:  # a checkpoint of the training, whose vocabulary is trimmed
+            super().save_model(output_dir, _internal_call)
+            return
+        if not distributed.is_main_process():
+            return
+        final = Path(output_dir or Path(self.args.output_dir) / "model")
+        written = final.with_name(f"{final.name}.part")
+        shutil.rmtree(written, ignore_errors=True)
+        with quietly():
+            self.model.save_pretrained(written)
+            self.student.tokenizer.save_pretrained(written)
+        shutil.rmtree(final, ignore_errors=True)
+        written.rename(final)  # a folder of this name is a whole model
+
+    def remove_checkpoints(self) -> None:
+        """Remove the folder of checkpoints, which nobody needs once the model is saved."""
+        if distributed.is_main_process():
+            shutil.rmtree(self.args.output_dir, ignore_errors=True)
+
+    # -- checks
+
+    def _check_teachers(self, student: Model, args: DistillationConfig) -> None:
+        languages = list(self.data.train)
+        for language, teacher in self.teachers.items():
+            if language not in languages:
+                hint = did_you_mean(language, languages)
+                raise KddaError(f'teachers: "{language}" has no train_dataset{hint}; there are {", ".join(languages)}')
+            if isinstance(teacher, Teacher):
+                check_teacher_model(language, teacher, student, self.loss, args.tokens)
+        if self.teachers and self.loss.needs_logits and not self.data.task.labelled:
+            raise KddaError(
+                f"task {self.data.task.name} has no labels, so that its logits cannot be compared: choose an objective "
+                "of hidden states, logit_weight 0 and example_weighting none"
+            )
+
+
+def fine_tune(
+    model: Model,
+    *,
+    task: str | Task = "nli",
+    train_dataset: Any,
+    eval_dataset: Any = None,
+    args: DistillationConfig | None = None,
+    **options: Any,
+) -> DistillationTrainer:
+    """Fine-tune a model on a task without teachers, as teachers are before they teach.
+
+    Arguments as in `DistillationTrainer`.
+
+    Returns:
+        The trainer, whose model is trained: `evaluate`, `predict` and `save_model` work on it.
+    """
+    trainer = DistillationTrainer(
+        model, task=task, train_dataset=train_dataset, eval_dataset=eval_dataset, args=args, **options
+    )
+    trainer.train()
+    return trainer
+
+
+def _collate(items: Sequence[tuple[str, int]]) -> dict[str, Any]:
+    """A batch is its language and its rows; `training_step` pads what it takes of them."""
+    return {"language": items[0][0], "rows": [row for _, row in items]}
 
 
 def _parts(rows: Sequence[int], size: int) -> list[Sequence[int]]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def arguments(training: Training, folder: Path, seed: int, metric: str, steps: int) -> TrainingArguments:
-    """docs/method.md, 8: AdamW, linear decay after warm-up, clipping, the best model of the development rows."""
-    return TrainingArguments(
-        output_dir=str(folder),
-        seed=seed,
-        num_train_epochs=training.epochs,
-        per_device_train_batch_size=training.batch_size,
-        learning_rate=training.learning_rate,
-        weight_decay=training.weight_decay,
-        max_grad_norm=training.max_grad_norm,
-        lr_scheduler_type="linear",
-        warmup_steps=warmup_steps(training, steps),
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=1,
-        load_best_model_at_end=True,
-        metric_for_best_model=f"eval_{metric}",
-        greater_is_better=True,
-        logging_steps=training.log_every,
-        **{CHECKPOINTING: training.gradient_checkpointing},
-        torch_compile=training.compile,
-        bf16=(bf16 := in_bfloat16(training.precision)),
-        use_cpu=(bf16 or distributed.size() > 1) and not torch.cuda.is_available(),
-        ddp_broadcast_buffers=False,  # none of them changes
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        report_to="none",
-        dataloader_pin_memory=torch.cuda.is_available(),
-    )
-
-
-def check_switches(training: Training, model: Any) -> None:
-    """Refuse, before training, what this model or machine cannot do."""
-    kind = model.config.model_type
-    if training.gradient_checkpointing and not getattr(model, "supports_gradient_checkpointing", False):
-        raise KddaError(f"training.gradient_checkpointing: a model of type {kind} cannot compute its layers again")
-    if not training.compile:
-        return
-    from torch._inductor.cpp_builder import get_cpp_compiler
-    from torch._inductor.exc import InvalidCxxCompiler
-
-    try:
-        get_cpp_compiler()
-    except InvalidCxxCompiler:
-        raise KddaError(
-            "training.compile: torch.compile needs a C++ compiler, and there is none; install one (g++), "
-            "name it in CXX, or leave training.compile out"
-        ) from None
-
-
-def warmup_steps(training: Training, steps: int) -> int:
-    """A part of all steps, or so many.
-
-    >>> warmup_steps(Training(warmup=0.1), 11), warmup_steps(Training(warmup=100), 1000)
-    (2, 100)
-    """
-    return min(steps, int(training.warmup)) if training.warmup >= 1 else -int(-steps * training.warmup // 1)
-
-
-def learning_rates(training: Training, steps: int, until: int) -> list[float]:
-    """The schedule's learning rate at each of the first `until` optimizer steps.
-
-    >>> learning_rates(Training(learning_rate=1.0, warmup=0.5), steps=4, until=4)
-    [0.0, 0.5, 1.0, 0.5]
-    """
-    warm = warmup_steps(training, steps)
-    return [
-        training.learning_rate * (t / warm if t < warm else (steps - t) / max(1, steps - warm)) for t in range(until)
-    ]
+def _complete(args: DistillationConfig, data: TrainingData) -> DistillationConfig:
+    """The arguments with what the data decides: the metric that selects the model, or that nothing selects it."""
+    if data.target not in data.dev:
+        return replace(args, eval_strategy="no", load_best_model_at_end=False, metric_for_best_model=None)
+    complete = copy.copy(args)
+    if args.metric_for_best_model == TASK_METRIC:
+        complete.metric_for_best_model = f"eval_{data.task.metric}"
+    if not complete.run_name:
+        complete.run_name = args.output_dir
+    return complete

@@ -12,7 +12,7 @@ from kdda.losses.representations import ObjectiveSettings, Representations
 from kdda.transport.cost import half_squared_distances
 from kdda.transport.sinkhorn import entropic_transport, sinkhorn_divergence
 
-RAW = ObjectiveSettings(epsilon=0.05, scale="none", projections=500)
+RAW = ObjectiveSettings(epsilon=0.05, scale="none", options={"projections": 500})
 FREE_WIDTHS = ("gromov", "cka")
 
 
@@ -92,7 +92,7 @@ def test_a_text_has_the_value_it_has_alone(name):
 )
 def test_gradcheck_holds(name):
     student, teacher = sides(batch=2)
-    settings = ObjectiveSettings(epsilon=1.0, scale=2.0, tolerance=1e-10, projections=9)
+    settings = ObjectiveSettings(epsilon=1.0, scale=2.0, tolerance=1e-10, options={"projections": 9})
 
     def value(states):
         return OBJECTIVES[name](Representations(states, student.mask), teacher, settings).value
@@ -153,7 +153,7 @@ def test_sliced_is_exact_in_one_dimension():
 
 
 def test_sliced_gives_single_points_their_cost_and_the_same_directions_at_every_call():
-    settings = ObjectiveSettings(scale="none", projections=20_000)
+    settings = ObjectiveSettings(scale="none", options={"projections": 20_000})
     x, y = Representations(torch.zeros(1, 1, 3)), Representations(torch.tensor([[[1.0, 2.0, 2.0]]]))
     out = OBJECTIVES["sliced"](x, y, settings).value
     assert out.item() == pytest.approx(4.5, rel=0.02)
@@ -163,7 +163,9 @@ def test_sliced_gives_single_points_their_cost_and_the_same_directions_at_every_
 def test_energy_and_mmd_are_their_formulas():
     student, teacher = sides()
     energy = OBJECTIVES["energy"](student, teacher, RAW).value
-    mmd = OBJECTIVES["mmd-gaussian"](student, teacher, ObjectiveSettings(scale="none", bandwidth=2.0)).value
+    mmd = OBJECTIVES["mmd-gaussian"](
+        student, teacher, ObjectiveSettings(scale="none", options={"bandwidth": 2.0})
+    ).value
     for row in range(3):
         u, v = real(student, row), real(teacher, row)
         xy, xx, yy = torch.cdist(u, v), torch.cdist(u, u), torch.cdist(v, v)

@@ -1,0 +1,325 @@
+"""How a student is trained: transformers' `TrainingArguments`, and what distillation adds to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from transformers import TrainingArguments, get_scheduler
+from transformers.trainer_utils import SchedulerType
+
+from kdda.errors import KddaError, did_you_mean
+from kdda.losses.distillation import DistillationLoss
+from kdda.models.device import in_bfloat16
+from kdda.recipe.schema import Distill, Training
+from kdda.runtime import distributed
+
+TASK_METRIC = "task"  # stands for the task's metric, which the trainer knows
+
+# Fields of TrainingArguments that would change what is computed in a way that kdda does not follow: name → the values
+# that are accepted, and why no other is.
+EXACT: dict[str, tuple[tuple[Any, ...], str]] = {
+    "optim": (
+        ("adamw_torch", "adamw_torch_fused"),
+        "vocabulary rows that do not occur are decayed in closed form, which holds for AdamW",
+    ),
+    "gradient_accumulation_steps": (
+        (1,),
+        "a batch is the rows of one gradient; micro_batch_size takes it in parts (gradient accumulation)",
+    ),
+    "label_smoothing_factor": ((0.0,), "the task's loss is the model's, which does not smooth labels"),
+    "neftune_noise_alpha": ((None,), "a resumed run must equal one that never stopped, and this noise is not restored"),
+    "auto_find_batch_size": ((False,), "it changes the batch; micro_batch_size is lowered by itself instead"),
+    "dataloader_drop_last": ((False,), "each row is trained on once an epoch"),
+    "train_sampling_strategy": (("random",), "each batch holds one language, in an order that the seed decides"),
+    "ignore_data_skip": ((False,), "a resumed run must equal one that never stopped"),
+    "save_only_model": ((False,), "a run resumes from its optimizer's state"),
+    "deepspeed": ((None,), "it shards the embedding, which is trimmed to the vocabulary in use"),
+    "fsdp": ((None, "", [], False), "it shards the embedding, which is trimmed to the vocabulary in use"),
+}
+ADAPTIVE_SCHEDULES = ("reduce_lr_on_plateau", "greedy")  # their rates depend on the run, and are not known beforehand
+
+# What a recipe says in fields of its own: TrainingArguments' name → where to write it.
+RECIPE_FIELDS = {
+    "output_dir": "kdda run --out",
+    "learning_rate": "training.learning_rate",
+    "num_train_epochs": "training.epochs",
+    "per_device_train_batch_size": "training.batch_size",
+    "warmup_steps": "training.warmup",
+    "warmup_ratio": "training.warmup",
+    "weight_decay": "training.weight_decay",
+    "max_grad_norm": "training.max_grad_norm",
+    "logging_steps": "training.log_every",
+    "activation_checkpointing": "training.gradient_checkpointing",
+    "gradient_checkpointing": "training.gradient_checkpointing",
+    "torch_compile": "training.compile",
+    "bf16": "training.precision",
+    "fp16": "training.precision",
+    "seed": "seeds",
+    "data_seed": "seeds",
+    "resume_from_checkpoint": "nothing: the same command resumes",
+}
+
+
+@dataclass
+class DistillationConfig(TrainingArguments):  # type: ignore[misc]
+    """Arguments of `DistillationTrainer`: every field of transformers' `TrainingArguments`, and these.
+
+    Args:
+        output_dir: for checkpoints and ``metrics.jsonl``; prepared teachers go to ``teachers/`` below it.
+        objective: what is minimised between student and teacher: a name in `kdda.losses.registry.OBJECTIVES`, or a
+            function ``(student, teacher, settings) -> values [batch]``.
+        objective_options: settings of this objective alone, such as ``{"bandwidth": 2.0}``.
+        distill_weight: the distillation weight λ.
+        epsilon: strength of the entropy in optimal transport, in units of the scaled cost.
+        scale: what costs are measured in: ``"teacher"`` (calibrated once a teacher), ``"none"``, ``"cosine"``,
+            ``"layernorm"``, or a number.
+        combine: ``"sum"`` or ``"interpolate"`` (`DistillationLoss`).
+        tolerance: marginal error at which a text counts as solved.
+        max_iterations: of the solver, a text.
+        temperature: of ``kd-logits``.
+        distill_schedule: λ over training: ``"constant"``, ``"linear_decay"``, ``"linear_warmup"``.
+        layers: whose states are compared, as parts of a model's depth: 1 is the last layer.
+        tokens: which tokens count: ``"all"``, ``"text"`` (no specials), ``"attended"`` (weighted by attention).
+        example_weighting: ``"none"``, ``"teacher_correct"``, ``"teacher_confidence"``.
+        logit_weight: how much of ``kd-logits`` is added to the objective.
+        shuffle_teacher: a control: each row gets the teacher states of another row.
+        max_length: tokens of a window at most.
+        stride: tokens that two windows of one long text share.
+        head: ``"plain"`` draws a new head as transformers does, ``"standardized"`` makes it standardise what it reads.
+        attention_dropout: instead of the model's.
+        precision: of the forward pass: ``"auto"`` (bfloat16 where the device computes in it), ``"fp32"``, ``"bf16"``.
+        micro_batch_size: rows in memory at once; the gradient is the whole batch's (gradient accumulation).
+        teacher_cache_dir: where teacher states are stored; ``OUTPUT_DIR/teachers/states`` by default.
+        teacher_cache_gb: most gigabytes of stored states; 0 runs teachers in each step.
+        metrics_file: where events are written, from `output_dir`.
+
+    `per_device_train_batch_size` is the rows of one gradient, shared among processes where there are several.
+
+    Raises:
+        KddaError: a value that does not exist, or one that would break exactness, with why.
+
+    >>> config = DistillationConfig("out", distill_weight=1.0, report_to="none")
+    >>> config.learning_rate, config.num_train_epochs, config.objective
+    (2e-05, 2, 'sinkhorn')
+    """
+
+    # TrainingArguments' fields with the defaults of docs/method.md, 8
+    per_device_train_batch_size: int = 32
+    num_train_epochs: float = 2
+    learning_rate: float = 2e-5
+    weight_decay: float = 0.01
+    warmup_steps: float = 0.1
+    logging_steps: float = 10
+    eval_strategy: Any = "epoch"
+    save_strategy: Any = "epoch"
+    save_total_limit: int | None = 1
+    load_best_model_at_end: bool = True
+    metric_for_best_model: str | None = TASK_METRIC
+    greater_is_better: bool | None = True
+    disable_tqdm: bool | None = True  # kdda's progress bar takes its place
+    remove_unused_columns: bool | None = False
+    ddp_broadcast_buffers: bool | None = False  # none of them changes
+    report_to: Any = "none"
+    hub_strategy: Any = "end"
+
+    objective: str | Callable[..., Any] = "sinkhorn"
+    objective_options: dict[str, Any] = field(default_factory=dict)
+    distill_weight: float = 0.3
+    epsilon: float = 0.005
+    scale: float | str = "teacher"
+    combine: str = "sum"
+    tolerance: float = 1e-4
+    max_iterations: int = 500
+    temperature: float = 2.0
+    distill_schedule: str = "constant"
+    layers: list[float] = field(default_factory=lambda: [1.0])
+    tokens: str = "all"
+    example_weighting: str = "none"
+    logit_weight: float = 0.0
+    shuffle_teacher: bool = False
+    max_length: int = 128
+    stride: int = 128
+    head: str = "plain"
+    attention_dropout: float | None = None
+    precision: str = "auto"
+    micro_batch_size: int | None = None
+    teacher_cache_dir: str | None = None
+    teacher_cache_gb: float = 20.0
+    metrics_file: str = "metrics.jsonl"
+
+    def __post_init__(self) -> None:
+        for name, (accepted, reason) in EXACT.items():
+            value = getattr(self, name, accepted[0])
+            if value not in accepted and not _is_default(name, value):
+                choices = ", ".join(str(choice) for choice in accepted)
+                raise KddaError(f"{name}: got {value!r}, expected {choices}: {reason}")
+        if _text(self.lr_scheduler_type) in ADAPTIVE_SCHEDULES:
+            raise KddaError(
+                f"lr_scheduler_type: got {_text(self.lr_scheduler_type)}, expected a schedule that is known beforehand, "
+                "such as linear or cosine: vocabulary rows that do not occur are decayed in closed form"
+            )
+        if self.push_to_hub and _text(self.hub_strategy) != "end":
+            raise KddaError(
+                f'hub_strategy: got {_text(self.hub_strategy)}, expected "end": checkpoints hold a trimmed vocabulary; '
+                "the model has its whole vocabulary when training ends"
+            )
+        self.distillation_loss()  # refuses what does not exist
+        self.bf16: bool = bool(self.bf16) or in_bfloat16(self.precision)
+        on_cuda = torch.cuda.is_available()
+        if (self.bf16 or distributed.size() > 1) and not on_cuda:
+            self.use_cpu = True
+        self.dataloader_pin_memory: bool = bool(self.dataloader_pin_memory) and on_cuda
+        super().__post_init__()
+
+    @property
+    def place_model_on_device(self) -> bool:
+        """False: the model goes to its device when its vocabulary is trimmed, not before."""
+        return False
+
+    def get_warmup_steps(self, num_training_steps: int) -> int:
+        """Steps of warm-up: a part of all steps, or from 1 on so many steps, all of them at most."""
+        return min(num_training_steps, int(super().get_warmup_steps(num_training_steps)))
+
+    def distillation_loss(self) -> DistillationLoss:
+        """The loss that these arguments describe."""
+        return DistillationLoss(
+            self.objective,
+            self.distill_weight,
+            epsilon=self.epsilon,
+            scale=self.scale,
+            combine=self.combine,
+            tolerance=self.tolerance,
+            max_iterations=self.max_iterations,
+            temperature=self.temperature,
+            schedule=self.distill_schedule,
+            example_weighting=self.example_weighting,
+            logit_weight=self.logit_weight,
+            options=self.objective_options,
+        )
+
+    def learning_rates(self, steps: int, until: int) -> Iterator[float]:
+        """The schedule's learning rate at each of the first `until` of `steps` optimizer steps."""
+        parameter = torch.nn.Parameter(torch.zeros(()))
+        optimizer = torch.optim.SGD([parameter], lr=self.learning_rate)
+        scheduler = get_scheduler(
+            SchedulerType(self.lr_scheduler_type),
+            optimizer,
+            num_warmup_steps=self.get_warmup_steps(steps),
+            num_training_steps=steps,
+            scheduler_specific_kwargs=self.lr_scheduler_kwargs or None,
+        )
+        for _ in range(until):
+            yield float(scheduler.get_last_lr()[0])
+            optimizer.step()
+            scheduler.step()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, for trackers; an objective that is a function by its name."""
+        values: dict[str, Any] = super().to_dict()
+        values["objective"] = _name_of(self.objective)
+        return values
+
+    def __getstate__(self) -> dict[str, Any]:
+        # transformers writes its arguments beside each checkpoint, and a function may not be picklable
+        return {**self.__dict__, "objective": _name_of(self.objective)}
+
+    @classmethod
+    def from_recipe(
+        cls, training: Training, distill: Distill | None, output_dir: str, seed: int, **further: Any
+    ) -> DistillationConfig:
+        """The same arguments as a recipe writes them down.
+
+        Args:
+            training: a recipe's `training`.
+            distill: a recipe's `distill`; None for an arm without teachers.
+            further: fields that a recipe has elsewhere.
+
+        Raises:
+            KddaError: a field of `training.arguments` that the recipe has under another name, or that does not exist.
+        """
+        check_recipe_arguments(training.arguments)
+        arguments: dict[str, Any] = {**training.arguments, CHECKPOINTING: training.gradient_checkpointing, **further}
+        if distill is not None:
+            arguments |= _distill_arguments(distill)
+        try:
+            return cls(
+                output_dir=output_dir,
+                seed=seed,
+                num_train_epochs=training.epochs,
+                per_device_train_batch_size=training.batch_size,
+                learning_rate=training.learning_rate,
+                weight_decay=training.weight_decay,
+                max_grad_norm=training.max_grad_norm,
+                warmup_steps=training.warmup,
+                logging_steps=training.log_every,
+                torch_compile=training.compile,
+                precision=training.precision,
+                micro_batch_size=training.micro_batch_size,
+                max_length=training.max_length,
+                stride=training.stride,
+                head=training.head,
+                attention_dropout=training.attention_dropout,
+                **arguments,
+            )
+        except KddaError as error:
+            raise KddaError(f"training.arguments or distill: {error}") from None
+        except (ValueError, TypeError) as error:  # transformers' checks of its arguments
+            raise KddaError(f"training.arguments: {' '.join(str(error).split())}") from None
+
+
+# transformers has renamed it, and warns of the old name
+CHECKPOINTING = "gradient_checkpointing"
+if hasattr(TrainingArguments, "activation_checkpointing"):
+    CHECKPOINTING = "activation_checkpointing"
+
+
+def check_recipe_arguments(arguments: Mapping[str, Any]) -> None:
+    """Refuse fields of `training.arguments` that do not exist, or that a recipe has elsewhere.
+
+    Raises:
+        KddaError: names the field and where to write it.
+    """
+    known = [argument.name for argument in fields(TrainingArguments)]
+    for name in arguments:
+        if name in RECIPE_FIELDS:
+            raise KddaError(f"training.arguments.{name}: a recipe has it elsewhere; write {RECIPE_FIELDS[name]}")
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise KddaError(f"training.arguments.{name}: transformers' TrainingArguments has no such field{hint}")
+
+
+def _distill_arguments(distill: Distill) -> dict[str, Any]:
+    return {
+        "objective": distill.objective,
+        "objective_options": dict(distill.options),
+        "distill_weight": distill.weight,
+        "epsilon": distill.epsilon,
+        "scale": distill.scale,
+        "combine": distill.combine,
+        "tolerance": distill.tolerance,
+        "max_iterations": distill.max_iterations,
+        "temperature": distill.temperature,
+        "distill_schedule": distill.schedule,
+        "layers": list(distill.layers),
+        "tokens": distill.tokens,
+        "example_weighting": distill.example_weighting,
+        "logit_weight": distill.logit_weight,
+        "shuffle_teacher": distill.shuffle_teacher,
+    }
+
+
+def _text(value: Any) -> str:
+    """An enumeration's value, or text as it is."""
+    return str(getattr(value, "value", value))
+
+
+def _is_default(name: str, value: Any) -> bool:
+    """Whether a field has the value that transformers gives it when nobody sets it."""
+    return bool(value == getattr(TrainingArguments, name, None))
+
+
+def _name_of(objective: str | Callable[..., Any]) -> str:
+    return objective if isinstance(objective, str) else getattr(objective, "__name__", type(objective).__name__)

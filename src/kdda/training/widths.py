@@ -1,0 +1,54 @@
+"""Whether a teacher's representations can be compared with a student's, from both models' configs alone."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from kdda.errors import KddaError
+from kdda.losses.distillation import DistillationLoss
+from kdda.losses.registry import OBJECTIVES
+from kdda.models.hidden_states import check_attention_is_readable
+from kdda.models.load import load_config
+from kdda.training.fine_tune import Model, name_of
+from kdda.training.prepare import Teacher
+
+
+def check_teacher_model(language: str, teacher: Teacher, student: Model, loss: DistillationLoss, tokens: str) -> None:
+    """Refuse, before anything is loaded, a teacher whose representations this loss cannot compare.
+
+    Raises:
+        KddaError: unequal widths under an objective that subtracts states, tokens that the objective takes all alike,
+            or an attention that cannot be read.
+    """
+    objective = loss.objective
+    if tokens == "attended" and not objective.token_masses:
+        raise KddaError(
+            f"distill.tokens: attended gives tokens masses, and objective {objective.name} takes them all alike"
+        )
+    if tokens == "attended":
+        for model in (student, teacher.model):
+            check_attention_is_readable(name_of(model), config_of(model).model_type)
+    ours, theirs = width_of(student), width_of(teacher.model)
+    if ours != theirs and objective.equal_widths:
+        free = [name for name, known in OBJECTIVES.items() if not known.equal_widths]
+        raise KddaError(
+            f"teachers.{language}: {teacher.name} is {theirs} wide and the student {name_of(student)} {ours}; "
+            f"objective {objective.name} subtracts their states, so choose a teacher of the student's width, or one "
+            f"of the objectives {', '.join(free)}"
+        )
+
+
+def width_of(model: Model) -> int:
+    """The width of a model's hidden states."""
+    return int(config_of(model).hidden_size)
+
+
+def config_of(model: Model) -> Any:
+    """A model's config, without its weights."""
+    return model[0].config if isinstance(model, tuple) else _config(name_of(model))
+
+
+@lru_cache
+def _config(name: str) -> Any:
+    return load_config(name)
