@@ -18,14 +18,13 @@ from rich.console import Console
 from kdda.baselines.vireader import SENTENCE_MODEL, SENTENCES_KEPT, SentenceSelector
 from kdda.data.examples import Example
 from kdda.embeddings.encoder import MeanPoolingModel
-from kdda.errors import KddaError, did_you_mean
 from kdda.experiment.specs import RunSpec, StudentRun, TeacherRun
 from kdda.experiment.splits import Split, SplitReader, Splits
 from kdda.hub.card import ModelCardFacts, write_card
 from kdda.hub.licences import licence, warning_of
 from kdda.metrics.significance import Interval, bootstrap_interval
 from kdda.recipe.schema import Recipe, TeacherSpec
-from kdda.runs.folder import ENVIRONMENT, FAILURE, PREDICTIONS, RECIPE, is_complete
+from kdda.runs.folder import ENVIRONMENT, FAILURE, METRICS, MODEL_FOLDER, PREDICTIONS, RECIPE, is_complete
 from kdda.runs.predictions import prediction_line, row_score
 from kdda.runtime import distributed
 from kdda.runtime.files import write_atomically
@@ -33,11 +32,11 @@ from kdda.runtime.locks import lock_or_refuse, lock_or_wait
 from kdda.runtime.memory import peak_megabytes
 from kdda.runtime.progress import Say
 from kdda.tasks.base import Prediction, Task
-from kdda.tasks.registry import TASKS
-from kdda.training.fine_tune import Job, Store, Student, fine_tune
-from kdda.training.prepare import Lessons, Teacher, prepare_teacher
-
-PIPELINE_TAGS = {"classification": "text-classification", "question-answering": "question-answering"}
+from kdda.tasks.registry import task_named
+from kdda.training.config import DistillationConfig
+from kdda.training.data import TrainingData
+from kdda.training.prepare import PreparedTeacher, Teacher, prepare_teacher
+from kdda.training.trainer import DistillationTrainer
 
 LIBRARIES = ("kdda", "torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
 
@@ -89,54 +88,59 @@ class RunContext:
         with lock_or_refuse(folder):
             self._run(work, folder)
 
-    def teacher(self, language: str, spec: TeacherSpec, say: Say = lambda _: None) -> Teacher:
-        """A teacher, ready to be asked; made now if it was not, unless another process is just making it."""
+    def teacher(self, language: str, spec: TeacherSpec, say: Say = lambda _: None) -> PreparedTeacher:
+        """A fine-tuned teacher: stored already, or fine-tuned now; another process that is at it is waited for."""
         store = self.out / "teachers"
-        lessons = lessons_of(self.reader, self.task, self.data[language], language, spec)
+        data = teacher_data(self.reader, self.task, self.data[language], language, spec)
         with lock_or_wait(store / language, self.say):
-            return prepare_teacher(spec, lessons, store, say)
+            return prepare_teacher(Teacher.from_spec(spec), data, base_config(self.recipe), store, say)
 
-    def _run(self, cell: StudentRun, folder: Path) -> None:
+    def _run(self, run: StudentRun, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if distributed.is_main_process():
             (folder / FAILURE).unlink(missing_ok=True)
-            write_atomically(folder / RECIPE, self.recipe.cell(cell.arm, cell.seed, cell.learning_rate).to_yaml())
+            write_atomically(folder / RECIPE, self.recipe.cell(run.arm, run.seed, run.learning_rate).to_yaml())
             write_atomically(folder / ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
-        teachers = {name: self.teacher(name, spec) for name, spec in self.recipe.teachers_of(cell.arm).items()}
-        student = fine_tune(self._job(cell, folder, teachers), self.say)
+        teachers = {name: self.teacher(name, spec) for name, spec in self.recipe.teachers_of(run.arm).items()}
+        trainer = self._trainer(run, folder, teachers)
+        trainer.train(resume_from_checkpoint=True)
         for language, teacher in teachers.items():
             facts = {"language": language, "model": teacher.name, "training_seconds": teacher.seconds}
-            student.log.write("final-teacher", **facts, **teacher.dev)
+            trainer.metrics_log.write("final-teacher", **facts, **teacher.dev)
         if distributed.is_main_process():
-            self._finish(student, cell, folder)
+            self._finish(trainer, run, folder)
         distributed.barrier()
 
-    def _job(self, cell: StudentRun, folder: Path, teachers: Mapping[str, Teacher]) -> Job:
-        return Job(
-            name=str(cell),
-            task=self.task,
-            labels=self.labels,
-            model=self.recipe.student_of(cell.arm),
-            train={name: self.shown(cell.arm, name, "train") for name in self.recipe.languages(cell.arm)},
-            dev={name: self.shown(cell.arm, name, "dev") for name in self.data},
-            target=self.recipe.target,
-            training=self.recipe.training_of(cell.arm, cell.learning_rate),
-            seed=cell.seed,
-            folder=folder,
-            distill=self.recipe.distillation(cell.arm),
-            teachers={language: teacher.checkpoint for language, teacher in teachers.items()},
-            store=Store(self.out / "teachers" / "states", self.recipe.teacher_cache_gb * 2**30),
-            memories={SENTENCES_KEPT: own.keep, SENTENCE_MODEL: own.model}
-            if (own := self.recipe.sentences_of(cell.arm))
-            else {},
+    def _trainer(self, run: StudentRun, folder: Path, teachers: Mapping[str, PreparedTeacher]) -> DistillationTrainer:
+        recipe, arm = self.recipe, run.arm
+        train = {language: self.rows_read(arm, language, "train") for language in recipe.languages(arm)}
+        dev = {language: self.rows_read(arm, language, "dev") for language in self.data}
+        args = DistillationConfig.from_recipe(
+            recipe.training_of(arm, run.learning_rate),
+            recipe.distillation(arm),
+            output_dir=str(folder / "checkpoints"),
+            seed=run.seed,
+            run_name=str(run),
+            metrics_file=f"../{METRICS}",
+            teacher_cache_dir=str(self.out / "teachers" / "states"),
+            teacher_cache_gb=recipe.teacher_cache_gb,
+        )
+        sentences = recipe.sentences_of(arm)
+        return DistillationTrainer(
+            recipe.student_of(arm),
+            teachers,
+            train_dataset=TrainingData(self.task, self.labels, train, dev, recipe.target),
+            args=args,
+            config={SENTENCES_KEPT: sentences.keep, SENTENCE_MODEL: sentences.model} if sentences else {},
+            say=self.say,
         )
 
-    def shown(self, arm: str, language: str, split: Split) -> Sequence[Example]:
+    def rows_read(self, arm: str, language: str, split: Split) -> Sequence[Example]:
         """The rows of a split as an arm reads them."""
-        rows, chooser = self.rows(arm, language, split), self._chooser(arm, language)
-        if chooser is None:
+        rows, selector = self.rows(arm, language, split), self._selector(arm, language)
+        if selector is None:
             return rows
-        return chooser.training_rows(rows) if split == "train" else chooser.rows(rows)
+        return selector.training_rows(rows) if split == "train" else selector.rows(rows)
 
     def rows(self, arm: str, language: str, split: Split) -> Sequence[Example]:
         """The rows of a split, as many of the training ones as an arm asks for."""
@@ -145,54 +149,71 @@ class RunContext:
             return self.data[language][split]
         return self.reader.draw(language, split, wanted, f"arms.{arm}.rows.{language}")
 
-    def _predictions(self, student: Student, arm: str, language: str, split: Split) -> Sequence[Prediction]:
-        """What a student finds in the whole passages, whatever it was shown of them."""
-        found, chooser = student.predict(self.shown(arm, language, split), language), self._chooser(arm, language)
-        return found if chooser is None else chooser.map_to_passage(found, self.data[language][split], language)
+    def _predictions(self, trainer: DistillationTrainer, arm: str, language: str, split: Split) -> Sequence[Prediction]:
+        """A student's predictions, mapped to the whole passages where it reads a part of them."""
+        predictions = trainer.predict(self.rows_read(arm, language, split), language)
+        selector = self._selector(arm, language)
+        if selector is None:
+            return predictions
+        return selector.map_to_passage(predictions, self.data[language][split], language)
 
-    def _chooser(self, arm: str, language: str) -> SentenceSelector | None:
-        own = self.recipe.sentences_of(arm)
-        return chooser_of(str(own.model), own.keep, language) if own else None
+    def _selector(self, arm: str, language: str) -> SentenceSelector | None:
+        sentences = self.recipe.sentences_of(arm)
+        return selector_of(str(sentences.model), sentences.keep, language) if sentences else None
 
-    def _finish(self, student: Student, cell: StudentRun, folder: Path) -> None:
+    def _finish(self, trainer: DistillationTrainer, run: StudentRun, folder: Path) -> None:
         """Score, save, and last of all write the predictions that mark a folder as complete."""
         for language in self.data:
-            scores = self.task.score(self._predictions(student, cell.arm, language, "dev"), self.labels)
-            student.log.write("final-dev", language=language, **scores)
-        tests = [language for language, splits in self.data.items() if "test" in splits]
-        lines, found, intervals = [], {}, {}
-        for language in tests:
-            predictions = self._predictions(student, cell.arm, language, "test")
-            found[language] = self.task.score(predictions, self.labels)
-            student.log.write("final-test", language=language, **found[language])
+            predictions = self._predictions(trainer, run.arm, language, "dev")
+            trainer.metrics_log.write("final-dev", language=language, **self.task.score(predictions, self.labels))
+        lines: list[str] = []
+        scores, intervals = {}, {}
+        for language, splits in self.data.items():
+            if "test" not in splits:
+                continue
+            predictions = self._predictions(trainer, run.arm, language, "test")
+            scores[language] = self.task.score(predictions, self.labels)
+            trainer.metrics_log.write("final-test", language=language, **scores[language])
             intervals[language] = interval_of(predictions)
-            lines += [prediction_line(language, asdict(p)) for p in predictions]
-        student.log.write("final-cost", peak_mb=round(peak_megabytes()))
-        write_card(student.save(), self._made(cell), self.task.metric, intervals)
+            for prediction in predictions:
+                lines.append(prediction_line(language, asdict(prediction)))
+        trainer.metrics_log.write("final-cost", peak_mb=round(peak_megabytes()))
+        trainer.save_model(str(folder / MODEL_FOLDER))
+        write_card(folder / MODEL_FOLDER, self._card_facts(run), self.task.metric, intervals)
         write_atomically(folder / PREDICTIONS, "".join(lines))
-        target = found[self.recipe.target][self.task.metric]
-        self.say(f"  {cell}: {self.task.metric} {target:.1f} on {self.recipe.target} test rows")
+        trainer.remove_checkpoints()
+        score = scores[self.recipe.target][self.task.metric]
+        self.say(f"  {run}: {self.task.metric} {score:.1f} on {self.recipe.target} test rows")
 
-    def _made(self, cell: StudentRun) -> ModelCardFacts:
-        recipe, spec = self.recipe, self.recipe.student_of(cell.arm)
-        teachers = {language: own.model for language, own in recipe.teachers_of(cell.arm).items()}
-        warnings = {model: warning_of(licence(model)) for model in (spec.model, *teachers.values())}
+    def _card_facts(self, run: StudentRun) -> ModelCardFacts:
+        recipe, spec = self.recipe, self.recipe.student_of(run.arm)
+        teachers, rows, warnings = {}, {}, []
+        models = [spec.model]
+        for language, teacher in recipe.teachers_of(run.arm).items():
+            teachers[language] = f"{teacher.model} (licence: {licence(teacher.model)})"
+            models.append(teacher.model)
+        for language in recipe.languages(run.arm):
+            rows[language] = len(self.rows(run.arm, language, "train"))
+        for model in dict.fromkeys(models):
+            warning = warning_of(licence(model))
+            if warning:
+                warnings.append(f"{model}: {warning}")
         return ModelCardFacts(
-            title=f"{recipe.name}: {cell}",
+            title=f"{recipe.name}: {run}",
             task=self.task.name,
-            pipeline_tag=PIPELINE_TAGS[self.task.head],
-            languages=recipe.languages(cell.arm),
+            pipeline_tag=self.task.pipeline_tag,
+            languages=recipe.languages(run.arm),
             base=spec.model,
             licence=licence(spec.model),
-            teachers={language: f"{model} (licence: {licence(model)})" for language, model in teachers.items()},
-            rows={language: len(self.rows(cell.arm, language, "train")) for language in recipe.languages(cell.arm)},
-            licence_warnings=[f"{model}: {warning}" for model, warning in warnings.items() if warning],
+            teachers=teachers,
+            rows=rows,
+            licence_warnings=warnings,
             note=recipe.note,
         )
 
 
 @lru_cache(maxsize=8)
-def chooser_of(model: str, keep: int, language: str) -> SentenceSelector:
+def selector_of(model: str, keep: int, language: str) -> SentenceSelector:
     """What chooses sentences, with one encoder for all languages; every run and split asks for it."""
     return SentenceSelector(_embedder(model), keep, language)
 
@@ -209,11 +230,12 @@ def interval_of(predictions: Sequence[Prediction]) -> Interval:
 
 
 def task_of(recipe: Recipe) -> Task:
-    """The task that a recipe names."""
-    name = recipe.task
-    if name not in TASKS:
-        raise KddaError(f'task: found "{name}"{did_you_mean(name, TASKS)}; there are {", ".join(TASKS)}')
-    return TASKS[name]
+    """The task that a recipe names.
+
+    Raises:
+        KddaError: there is none of this name.
+    """
+    return task_named(recipe.task, "task")
 
 
 def say(console: Console, text: str) -> None:
@@ -234,10 +256,23 @@ def environment() -> dict[str, Any]:
     }
 
 
-def lessons_of(reader: SplitReader, task: Task, splits: Splits, language: str, spec: TeacherSpec) -> Lessons:
-    """What a teacher of a language is fine-tuned on: the student's rows of it, or as many as it asks for."""
-    recipe = reader.recipe
-    labels = recipe.labels if task.labelled else []
-    field = f"teachers.{language}.rows"
-    train = reader.draw(language, "train", spec.rows, field) if spec.rows else splits["train"]
-    return Lessons(language, task, labels, train, splits["dev"], recipe.teacher_training(spec))
+def teacher_data(reader: SplitReader, task: Task, splits: Splits, language: str, spec: TeacherSpec) -> TrainingData:
+    """What a teacher of a language is fine-tuned on: the student's rows of it, or as many as the recipe says."""
+    labels = reader.recipe.labels if task.labelled else []
+    train = splits["train"]
+    if spec.rows:
+        train = reader.draw(language, "train", spec.rows, f"teachers.{language}.rows")
+    return TrainingData(task, labels, {language: train}, {language: splits["dev"]}, language)
+
+
+def base_config(recipe: Recipe) -> DistillationConfig:
+    """How a recipe trains, apart from what an arm or a teacher changes."""
+    return DistillationConfig.from_recipe(recipe.training, None, output_dir="", seed=1)
+
+
+def with_labels(recipe: Recipe) -> Recipe:
+    """A recipe that names its labels: its own, or those of its task."""
+    task = task_of(recipe)
+    if recipe.labels or not task.labelled:
+        return recipe
+    return recipe.model_copy(update={"labels": list(task.labels)})

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from kdda.experiment.context import lessons_of
+from kdda.experiment.context import base_config, teacher_data
 from kdda.experiment.profile import ModelCost, Profiler, TeacherCost, bytes_a_second
 from kdda.experiment.specs import StudentRun, TeacherRun, teacher_runs
 from kdda.experiment.splits import SplitReader, Splits
@@ -18,7 +18,7 @@ from kdda.report.render import Table
 from kdda.runtime.folders import nearest_existing
 from kdda.runtime.memory import free_bytes, peak_megabytes
 from kdda.runtime.numbers import ceil_div
-from kdda.training.prepare import is_ready
+from kdda.training.prepare import Teacher, is_ready
 
 GB = 2**30
 
@@ -92,7 +92,7 @@ class Estimate:
         assert distill is not None
         key = (student, teacher, language, distill.objective)
         if key not in self.teacher_costs:
-            self.teacher_costs[key] = self.profiler.teacher_check(student, teacher, language, distill)
+            self.teacher_costs[key] = self.profiler.teacher(student, teacher, language, distill)
         return self.teacher_costs[key]
 
     def models_table(self) -> Table:
@@ -146,10 +146,10 @@ class Estimate:
         """Those that are not ready."""
         work = []
         for run in sorted(teacher_runs(self.recipe, self.arms), key=lambda run: str((run.language, run.spec))):
-            lessons = lessons_of(self.reader, self.task, self.data[run.language], run.language, run.spec)
-            if is_ready(run.spec, lessons, self.out / "teachers"):
+            data = teacher_data(self.reader, self.task, self.data[run.language], run.language, run.spec)
+            if is_ready(Teacher.from_spec(run.spec), data, base_config(self.recipe), self.out / "teachers"):
                 continue
-            rows = {run.language: len(lessons.train)}
+            rows = {run.language: len(data.train[run.language])}
             steps = self._batches(run.spec, rows) * self.recipe.teacher_training(run.spec).epochs
             work.append(TeacherWork(run, steps, self._fine_tuning(run.spec, rows, steps)))
         return work
@@ -203,7 +203,7 @@ class Estimate:
         size = seconds = 0.0
         for (_, _, rows), cost in costs.items():
             size += cost.stored * rows
-            seconds += cost.ask * rows
+            seconds += cost.run * rows
         return StatesCost(size, seconds)
 
     def _disk(self) -> float:

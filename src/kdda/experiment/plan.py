@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kdda.errors import KddaError
-from kdda.experiment.context import task_of
+from kdda.experiment.context import task_of, with_labels
 from kdda.experiment.estimate import Estimate
-from kdda.experiment.run import check_models, chosen_arms, roles, width_of
+from kdda.experiment.run import check_models, chosen_arms, roles
 from kdda.experiment.specs import student_runs
 from kdda.experiment.splits import SPLITS, SplitReader, Splits
 from kdda.hub.licences import licence, warning_of
@@ -19,6 +19,7 @@ from kdda.report.render import Report, Table
 from kdda.report.selection import teacher_check
 from kdda.runs.folder import find_runs, is_complete
 from kdda.runtime.folders import check_folder
+from kdda.training.compatibility import width_of
 
 WARNING = "WARNING: "
 
@@ -41,7 +42,8 @@ class Plan:
         seeds: Sequence[int] | None = None,
         workers: int = 1,
     ):
-        self.recipe, self.out, self.workers = recipe, out, workers
+        self.recipe = recipe = with_labels(recipe)
+        self.out, self.workers = out, workers
         self.missing: list[str] = []
         self.warnings: list[str] = []
         self.task = task_of(recipe)

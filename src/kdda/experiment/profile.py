@@ -1,4 +1,4 @@
-"""What a fine-tuning will cost here, measured in a few of its own steps."""
+"""What a fine-tuning costs on this machine, measured in a few of its steps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -16,8 +15,6 @@ from typing import Any, NamedTuple
 import torch
 
 from kdda.data.examples import Example
-from kdda.losses.distillation import DistillationLoss
-from kdda.losses.registry import OBJECTIVES
 from kdda.losses.representations import Representations
 from kdda.models.device import in_bfloat16
 from kdda.models.hidden_states import last_hidden
@@ -25,22 +22,19 @@ from kdda.models.load import Checkpoint
 from kdda.models.vocabulary import TrimmedVocabulary
 from kdda.recipe.schema import Distill, ModelSpec, TeacherSpec, Training
 from kdda.runtime.memory import keep_freed_memory
+from kdda.runtime.numbers import ceil_div
 from kdda.tasks.base import Features, Task
 from kdda.teachers.cache import TeacherCache
-from kdda.teachers.inputs import TeacherInputs
-from kdda.text.encode import Encoder, Window, used_ids
-from kdda.training.fine_tune import load_for
+from kdda.text.encode import Encoder, Window
+from kdda.training.config import DistillationConfig
+from kdda.training.fine_tune import load_model
 from kdda.training.sampler import LanguageBatchSampler
 
-ROWS = 512  # of a language, that are encoded; the rest is taken to be like them
-
-STEPS = 3  # timed ones, after one that warms up
-
-ENOUGH = 4.0  # seconds of steps, after which a slow model is believed
-
-READ = 16  # windows of one forward pass
-
-BLOCK = 32 * 2**20  # bytes written to time the disk
+ENCODED_ROWS = 512  # of a language; the others are taken to be like them
+TIMED_STEPS = 3  # after one that warms up
+TIMED_SECONDS = 4.0  # of steps, after which no more are taken
+FORWARD_WINDOWS = 16
+DISK_BYTES = 32 * 2**20  # that are written to time the disk
 
 
 @dataclass(frozen=True)
@@ -52,9 +46,10 @@ class ModelCost:
         encode: seconds a row of text to tokens.
         step: seconds a step on a batch of mean size.
         read: seconds a window in evaluation.
-        tokens: mean tokens of a window.
-        windows: mean windows of a row.
-        saved, trained: bytes of the whole checkpoint, and of what the optimizer holds and a checkpoint keeps.
+        tokens: language → mean tokens of a window.
+        windows: language → mean windows of a row.
+        saved: bytes of the whole checkpoint.
+        trained: bytes that the optimizer holds and a checkpoint of the training stores.
     """
 
     load: float
@@ -68,27 +63,34 @@ class ModelCost:
 
 
 class TeacherCost(NamedTuple):
-    """Seconds that a batch's objective takes, that the teacher needs to be asked a row, and bytes of a stored row."""
+    """What a teacher adds.
+
+    Attributes:
+        solve: seconds a batch for the objective.
+        run: seconds a row for the teacher's forward pass.
+        stored: bytes of a row's stored states.
+    """
 
     solve: float
-    ask: float
+    run: float
     stored: float
 
 
-class Loaded(NamedTuple):
-    """A model that was loaded for its measurement, and the rows that it has read."""
+class LoadedModel(NamedTuple):
+    """A model that was loaded for its measurement, with the rows that it has encoded, and the seconds of both."""
 
     checkpoint: Checkpoint
     encoder: Encoder
-    own: dict[str, Features]
+    features: dict[str, Features]
     load: float
     encode: float
 
 
 class Profiler:
-    """Measures models at a task, as `fine_tune` would train them.
+    """Measures models at a task, as they would be trained.
 
     Args:
+        labels: in the order of the head's outputs.
         rows: language → training rows.
     """
 
@@ -97,122 +99,158 @@ class Profiler:
         self.task, self.labels, self.training, self.rows = task, labels, training, rows
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._in_bf16 = in_bfloat16(training.precision)
-        self._loaded: dict[ModelSpec, Loaded] = {}
+        self._loaded: dict[ModelSpec, LoadedModel] = {}
 
     def model(self, spec: ModelSpec, languages: Sequence[str]) -> ModelCost:
-        """Load a model, let it read its rows, and take some steps with it."""
+        """Load a model, encode its rows, and take some steps with it."""
         loaded = self._loaded[spec] = self._load(spec, languages)
-        model, windows = loaded.checkpoint.model, list(chain.from_iterable(own.windows for own in loaded.own.values()))
+        model = loaded.checkpoint.model
         saved = _bytes(model)
-        TrimmedVocabulary(model, used_ids(windows))
+        windows: list[Window] = []
+        used: set[int] = set()
+        for features in loaded.features.values():
+            windows += features.windows
+            used |= features.windows.used
+        TrimmedVocabulary(model, used)
         model.to(self.device)
-        step = self._steps(loaded)
-        some = windows[:: -(-len(windows) // READ)]
-        with self._clock() as read, torch.inference_mode():
-            model.eval()(**self._padded(loaded.encoder, some))
+        step = self._seconds_a_step(loaded)
+        tokens, windows_a_row, rows = {}, {}, 0
+        for language, features in loaded.features.items():
+            tokens[language] = float(features.lengths.mean())
+            windows_a_row[language] = len(features.windows) / len(features.examples)
+            rows += len(features.examples)
         return ModelCost(
             load=loaded.load,
-            encode=loaded.encode / sum(len(own.examples) for own in loaded.own.values()),
+            encode=loaded.encode / rows,
             step=step,
-            read=read[0] / len(some),
-            tokens={name: float(own.lengths.mean()) for name, own in loaded.own.items()},
-            windows={name: len(own.windows) / len(own.examples) for name, own in loaded.own.items()},
+            read=self._seconds_a_window(loaded, windows),
+            tokens=tokens,
+            windows=windows_a_row,
             saved=saved,
             trained=3 * _bytes(model),
         )
 
-    def teacher_check(self, student: ModelSpec, teacher: TeacherSpec, language: str, distill: Distill) -> TeacherCost:
+    def teacher(self, student: ModelSpec, teacher: TeacherSpec, language: str, distill: Distill) -> TeacherCost:
         """What a teacher adds to a student's step; both were measured before."""
-        read_student, read_teacher = self._loaded[student], self._loaded[teacher]
-        examples = read_student.own[language].examples[: self.training.batch_size]
-        features = self.task.encode(examples, read_student.encoder)
+        ours, theirs = self._loaded[student], self._loaded[teacher]
+        examples = ours.features[language].examples[: self.training.batch_size]
+        features = self.task.encode(examples, ours.encoder)
         labels = self.labels if self.task.labelled else ()
-        read_teacher.checkpoint.model.config.label2id = {label: i for i, label in enumerate(labels)}
-        inputs = self._padded(read_student.encoder, features.windows)
-        with torch.no_grad():
-            outputs = read_student.checkpoint.model(**inputs, output_hidden_states=True)
-        states = last_hidden(outputs).float().requires_grad_()
-        side, depths = (
-            Representations(states, inputs["attention_mask"].bool(), outputs.get("logits")),
-            len(distill.layers),
-        )
-        with self._clock() as asked:
-            read = TeacherInputs(read_teacher.encoder, self.task.text_spans(features), distill.tokens)
-            said = TeacherCache(read_teacher.checkpoint, read, labels, None, self._in_bf16, depth=distill.layers[0])
-        heard, rows = said.batch(range(len(read.lengths))), len(examples)
-        settings = DistillationLoss(distill, {language: [said.scale]}).objective_settings(language)
-        for _ in range(2):  # the first warms up
-            with self._clock() as solved:
-                torch.autograd.backward(OBJECTIVES[distill.objective](side, heard, settings).value.sum())
-        stored = depths * read.stored_bytes(read_teacher.checkpoint.width)
-        return TeacherCost(depths * solved[0], depths * asked[0] / rows, stored / rows)
+        theirs.checkpoint.model.config.label2id = {label: i for i, label in enumerate(labels)}
+        with self._clock() as running:
+            cache = TeacherCache.build(
+                theirs.checkpoint,
+                self.task.text_spans(features),
+                labels=labels,
+                layers=distill.layers[:1],
+                tokens=distill.tokens,
+                max_length=self.training.max_length,
+                stride=self.training.stride,
+                precision=self.training.precision,
+            )
+        solve = self._seconds_to_solve(self._student_side(ours, features), cache, len(features.windows), distill)
+        layers = len(distill.layers)
+        rows = len(examples)
+        return TeacherCost(layers * solve, layers * running[0] / rows, layers * cache.stored_bytes / rows)
 
-    def _load(self, spec: ModelSpec, languages: Sequence[str]) -> Loaded:
-        drawn = spec.seed if isinstance(spec, TeacherSpec) and spec.random else None
-        with self._clock() as load:
-            checkpoint = load_for(self.task, spec, self.labels, self.training.attention_dropout, drawn)
+    def _student_side(self, loaded: LoadedModel, features: Features) -> Representations:
+        inputs = self._padded(loaded.encoder, features.windows)
+        with torch.no_grad():
+            outputs = loaded.checkpoint.model(**inputs, output_hidden_states=True)
+        states = last_hidden(outputs).float().requires_grad_()
+        return Representations(states, inputs["attention_mask"].bool(), outputs.get("logits"))
+
+    def _seconds_to_solve(self, student: Representations, cache: TeacherCache, windows: int, distill: Distill) -> float:
+        (teacher,) = cache.batch(range(windows))
+        config = DistillationConfig.from_recipe(self.training, distill, output_dir="", seed=1)
+        loss = config.distillation_loss()
+        settings = loss.settings_at(cache.scales[0])
+        for _ in range(2):  # the first warms up
+            with self._clock() as solving:
+                torch.autograd.backward(loss.objective(student, teacher, settings).value.sum())
+        return solving[0]
+
+    def _load(self, spec: ModelSpec, languages: Sequence[str]) -> LoadedModel:
+        seed = None
+        if isinstance(spec, TeacherSpec) and spec.random:
+            seed = spec.seed
+        with self._clock() as loading:
+            checkpoint = load_model(spec, self.task, self.labels, self.training.attention_dropout, seed)
             encoder = checkpoint.encoder(self.training.max_length, self.training.stride)
             encoder.tokenize(["."])  # segmenters load when they are first used
-        with self._clock() as encode:
-            own = {language: self.task.encode(_some(self.rows[language]), encoder) for language in languages}
-        return Loaded(checkpoint, encoder, own, load[0], encode[0])
+        features = {}
+        with self._clock() as encoding:
+            for language in languages:
+                features[language] = self.task.encode(_every_kth(self.rows[language]), encoder)
+        return LoadedModel(checkpoint, encoder, features, loading[0], encoding[0])
 
-    def _steps(self, loaded: Loaded) -> float:
-        """Seconds a step: the mean over batches that stand for all, from short to long."""
+    def _seconds_a_window(self, loaded: LoadedModel, windows: Sequence[Window]) -> float:
+        some = windows[:: ceil_div(len(windows), FORWARD_WINDOWS)]
+        with self._clock() as reading, torch.inference_mode():
+            loaded.checkpoint.model.eval()(**self._padded(loaded.encoder, some))
+        return reading[0] / len(some)
+
+    def _seconds_a_step(self, loaded: LoadedModel) -> float:
+        """The mean over batches that stand for all, from short to long."""
         batches = sorted(self._batches(loaded), key=lambda batch: batch[0])
-        chosen = [batches[int((k + 0.5) * len(batches) / STEPS)] for k in range(STEPS)]
+        chosen = [batches[int((k + 0.5) * len(batches) / TIMED_STEPS)] for k in range(TIMED_STEPS)]
         model = loaded.checkpoint.model.train()
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)  # which leaves the weights as they are
         times: list[float] = []
-        for _, name, rows in [chosen[-1], *chosen]:
-            own = loaded.own[name]
-            inputs = self._padded(loaded.encoder, [own.windows[row] for row in rows])
-            for key, values in self.task.targets(own, self.labels).items():
-                inputs[key] = torch.from_numpy(values[rows]).long().to(self.device)
-            with self._clock() as step:
+        for _, language, rows in [chosen[-1], *chosen]:
+            inputs = self._batch(loaded, language, rows)
+            with self._clock() as stepping:
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bf16):
                     loss = model(**inputs).loss
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), self.training.max_grad_norm)
                 optimizer.step()
                 optimizer.zero_grad()
-            times.append(step[0])
-            if len(times) > 1 and sum(times) > ENOUGH:
+            times.append(stepping[0])
+            if len(times) > 1 and sum(times) > TIMED_SECONDS:
                 break
         return fmean(times[1:])
 
-    def _batches(self, loaded: Loaded) -> Iterator[tuple[int, str, list[int]]]:
+    def _batch(self, loaded: LoadedModel, language: str, rows: Sequence[int]) -> dict[str, torch.Tensor]:
+        features = loaded.features[language]
+        inputs = self._padded(loaded.encoder, [features.windows[row] for row in rows])
+        for name, values in self.task.targets(features, self.labels).items():
+            inputs[name] = torch.from_numpy(values[rows]).long().to(self.device)
+        return inputs
+
+    def _batches(self, loaded: LoadedModel) -> Iterator[tuple[int, str, list[int]]]:
         """A batch's longest window, its language, and its rows."""
-        for name, own in loaded.own.items():
-            for rows in LanguageBatchSampler({name: own.lengths}, self.training.batch_size, seed=0):
-                yield int(own.lengths[rows].max()), name, rows
+        for language, features in loaded.features.items():
+            for rows in LanguageBatchSampler({language: features.lengths}, self.training.batch_size, seed=0):
+                yield int(features.lengths[rows].max()), language, rows
 
     def _padded(self, encoder: Encoder, windows: Sequence[Window]) -> dict[str, torch.Tensor]:
         return {name: values.to(self.device) for name, values in encoder.pad(windows).items()}
 
     @contextmanager
     def _clock(self) -> Iterator[list[float]]:
-        spent: list[float] = []
+        seconds: list[float] = []
         started = time.perf_counter()
-        yield spent
+        yield seconds
         if self.device.type == "cuda":
             torch.cuda.synchronize()
-        spent.append(time.perf_counter() - started)
+        seconds.append(time.perf_counter() - started)
 
 
 def bytes_a_second(folder: Path) -> float:
     """How fast the disk of a folder takes what is written."""
     with tempfile.TemporaryFile(dir=folder) as file:
-        block, started = random.Random(0).randbytes(BLOCK), time.perf_counter()
-        file.write(block)
+        data = random.Random(0).randbytes(DISK_BYTES)
+        started = time.perf_counter()
+        file.write(data)
         file.flush()
-        return BLOCK / (time.perf_counter() - started)
+        return DISK_BYTES / (time.perf_counter() - started)
 
 
 def _bytes(model: Any) -> int:
-    return sum(own.numel() * own.element_size() for own in model.parameters())
+    return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
 
 
-def _some(rows: Sequence[Example]) -> list[Example]:
-    """Every k-th row, so that a sorted source is seen whole."""
-    return list(rows[:: -(-len(rows) // ROWS)])
+def _every_kth(rows: Sequence[Example]) -> list[Example]:
+    """Every k-th row, so that all parts of a sorted source are used."""
+    return list(rows[:: ceil_div(len(rows), ENCODED_ROWS)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,12 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from kdda.errors import KddaError, unknown_choice
-from kdda.experiment.context import RunContext, lessons_of, say, task_of
+from kdda.experiment.context import RunContext, say, task_of, teacher_data, with_labels
 from kdda.experiment.executors import Executor, Failures, LocalExecutor
 from kdda.experiment.specs import StudentRun, TeacherRun, student_runs, teacher_runs
 from kdda.experiment.splits import Splits
 from kdda.hub.licences import licence
-from kdda.losses.distillation import WIDTHS_MAY_DIFFER, check_distill
-from kdda.models.hidden_states import check_attention_is_readable
-from kdda.models.load import check_weights, load_config
+from kdda.models.load import check_weights
 from kdda.recipe.schema import Distill, ModelSpec, Recipe, TeacherSpec
 from kdda.report.render import to_markdown
 from kdda.report.selection import select_rates, teacher_check
@@ -29,6 +26,9 @@ from kdda.runs.folder import RECIPE, Run, find_runs, read_recipe
 from kdda.runtime import distributed
 from kdda.runtime.folders import make_folder
 from kdda.tasks.base import Task
+from kdda.training.compatibility import check_task, check_teacher, width_of
+from kdda.training.config import DistillationConfig, check_recipe_arguments
+from kdda.training.prepare import Teacher
 
 # fields that change no result of a run
 NO_RESULT = ("name", "note", "teacher_cache_gb", "training.gradient_checkpointing")
@@ -58,7 +58,8 @@ class Experiment:
         seeds: Sequence[int] | None = None,
         console: Console | None = None,
     ):
-        self.recipe, self.out = recipe, out
+        self.recipe = recipe = with_labels(recipe)
+        self.out = out
         self.console = console or Console()
         self.arms = chosen_arms(recipe, arms)
         self.student_runs = student_runs(recipe, self.arms, seeds)
@@ -141,7 +142,7 @@ class Experiment:
         for teacher in self.teacher_runs:
             if teacher.spec.rows:
                 splits = self.context.data[teacher.language]
-                lessons_of(self.context.reader, self.task, splits, teacher.language, teacher.spec)
+                teacher_data(self.context.reader, self.task, splits, teacher.language, teacher.spec)
         for arm in self.arms:
             for language in self.recipe.arms[arm].rows:
                 self.context.rows(arm, language, "train")
@@ -178,34 +179,20 @@ def check_models(recipe: Recipe, arms: Sequence[str]) -> None:
     """Refuse missing weights, unknown objectives, and teachers whose states cannot be compared with the student's."""
     for _, spec in roles(recipe, arms):
         check_weights(spec.model)
+    check_recipe_arguments(recipe.training.arguments)
     for arm in arms:
         distill = recipe.distillation(arm)
         if distill is not None:
-            check_distill(distill, task_of(recipe).labelled)
-            _check_states(recipe.student_of(arm), recipe.teachers_of(arm), distill)
+            _check_distillation(recipe, arm, distill)
 
 
-def _check_states(student: ModelSpec, teachers: dict[str, TeacherSpec], distill: Distill) -> None:
-    """Can the states of an arm's teachers be compared with its student's?"""
-    if distill.tokens == "attended":
-        for spec in (student, *teachers.values()):
-            check_attention_is_readable(spec.model, load_config(spec.model).model_type)
-    if distill.objective in WIDTHS_MAY_DIFFER:
-        return
-    width = width_of(student.model)
-    for language, teacher in teachers.items():
-        if width_of(teacher.model) != width:
-            raise KddaError(
-                f"teachers.{language}: {teacher.model} is {width_of(teacher.model)} wide and the student "
-                f"{student.model} {width}; transport compares their states, so choose "
-                f"a teacher of the student's width, or an objective of {', '.join(WIDTHS_MAY_DIFFER)}"
-            )
-
-
-@lru_cache
-def width_of(model: str) -> int:
-    """The size of a model's hidden states."""
-    return int(load_config(model).hidden_size)
+def _check_distillation(recipe: Recipe, arm: str, distill: Distill) -> None:
+    config = DistillationConfig.from_recipe(recipe.training_of(arm), distill, output_dir="", seed=1)
+    loss = config.distillation_loss()
+    check_task(loss, task_of(recipe))
+    student = recipe.student_of(arm)
+    for language, spec in recipe.teachers_of(arm).items():
+        check_teacher(language, Teacher.from_spec(spec), student, loss, distill.tokens)
 
 
 def _describe(spec: ModelSpec) -> str:

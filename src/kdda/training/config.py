@@ -158,8 +158,8 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
                 raise KddaError(f"{name}: got {value!r}, expected {choices}: {reason}")
         if _text(self.lr_scheduler_type) in ADAPTIVE_SCHEDULES:
             raise KddaError(
-                f"lr_scheduler_type: got {_text(self.lr_scheduler_type)}, expected a schedule that is known beforehand, "
-                "such as linear or cosine: vocabulary rows that do not occur are decayed in closed form"
+                f"lr_scheduler_type: got {_text(self.lr_scheduler_type)}, expected a schedule that is known "
+                "beforehand, such as linear or cosine: vocabulary rows that do not occur are decayed in closed form"
             )
         if self.push_to_hub and _text(self.hub_strategy) != "end":
             raise KddaError(
@@ -241,6 +241,8 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
             KddaError: a field of `training.arguments` that the recipe has under another name, or that does not exist.
         """
         check_recipe_arguments(training.arguments)
+        if distill is not None:
+            _check_distill(distill)
         arguments: dict[str, Any] = {**training.arguments, CHECKPOINTING: training.gradient_checkpointing, **further}
         if distill is not None:
             arguments |= _distill_arguments(distill)
@@ -265,7 +267,7 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
                 **arguments,
             )
         except KddaError as error:
-            raise KddaError(f"training.arguments or distill: {error}") from None
+            raise KddaError(f"training.arguments.{error}") from None
         except (ValueError, TypeError) as error:  # transformers' checks of its arguments
             raise KddaError(f"training.arguments: {' '.join(str(error).split())}") from None
 
@@ -289,6 +291,19 @@ def check_recipe_arguments(arguments: Mapping[str, Any]) -> None:
         if name not in known:
             hint = did_you_mean(name, known)
             raise KddaError(f"training.arguments.{name}: transformers' TrainingArguments has no such field{hint}")
+
+
+def _check_distill(distill: Distill) -> None:
+    try:
+        DistillationLoss(
+            distill.objective,
+            combine=distill.combine,
+            schedule=distill.schedule,
+            example_weighting=distill.example_weighting,
+            options=distill.options,
+        )
+    except KddaError as error:
+        raise KddaError(f"distill.{error}") from None
 
 
 def _distill_arguments(distill: Distill) -> dict[str, Any]:

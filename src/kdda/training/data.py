@@ -69,6 +69,13 @@ class TrainingData:
             raise KddaError(f'target "{chosen}" has no eval_dataset{did_you_mean(chosen, dev)}')
         return cls(task.fitted(_chained(train.values())), names, train, dev, chosen)
 
+    def of_language(self, language: str) -> TrainingData:
+        """The examples of one language alone, which is then the target."""
+        dev = {}
+        if language in self.dev:
+            dev[language] = self.dev[language]
+        return TrainingData(self.task, self.labels, {language: self.train[language]}, dev, language)
+
     def examples(self, dataset: Any, name: str = "dataset") -> Sequence[Example]:
         """The examples of another dataset of this task."""
         return _examples(self.task, _rows(dataset, name), self.labels)

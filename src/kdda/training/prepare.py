@@ -14,7 +14,7 @@ from typing import Any
 from kdda.errors import KddaError
 from kdda.models.load import Checkpoint, load_config
 from kdda.recipe.schema import ModelSpec, TeacherSpec
-from kdda.runs.folder import MODEL_FOLDER
+from kdda.runs.folder import METRICS, MODEL_FOLDER
 from kdda.runtime import distributed
 from kdda.runtime.files import write_atomically
 from kdda.runtime.progress import Say
@@ -131,23 +131,28 @@ def as_teacher(value: Teacher | PreparedTeacher | Model) -> Teacher | PreparedTe
 
 
 def teacher_fingerprint(teacher: Teacher, data: TrainingData, args: DistillationConfig) -> str:
-    """A name for a teacher that changes with its model, its arguments, its task and every row of its data."""
+    """A name for a teacher that changes with its model, its arguments, its task and every row of its data.
+
+    Args:
+        data: of its language alone.
+        args: the student's; `teacher.training` says what differs.
+    """
     head = [_identity(teacher), repr(data.task), list(data.labels), _decisive(args)]
     digest = hashlib.sha256()
     for part in head:
         digest.update(_json(part).encode() + b"\n")
-    for example in _all_examples(data):  # never all in memory
+    for example in chain(data.train[data.target], data.dev.get(data.target, ())):  # never all in memory
         digest.update(_json({**asdict(example), "id": "", "group": ""}).encode() + b"\n")
     return digest.hexdigest()[:12]
 
 
 def teacher_folder(teacher: Teacher, data: TrainingData, args: DistillationConfig, store: Path) -> Path:
-    """Where a fine-tuned teacher is stored."""
+    """Where a fine-tuned teacher is stored; arguments as in `prepare_teacher`."""
     return store / f"{data.target}-{teacher_fingerprint(teacher, data, args)}"
 
 
 def is_ready(teacher: Teacher, data: TrainingData, args: DistillationConfig, store: Path) -> bool:
-    """Whether a teacher needs no fine-tuning any more."""
+    """Whether a teacher needs no fine-tuning any more; arguments as in `prepare_teacher`."""
     if teacher.random or not _needs_fine_tuning(teacher, data):
         return True
     return (teacher_folder(teacher, data, args, store) / RECORD).is_file()
@@ -160,7 +165,7 @@ def prepare_teacher(
 
     Args:
         data: of its language alone, which is the target.
-        args: of its fine-tuning; the distillation's arguments are not used.
+        args: the student's; `teacher.training` says what differs while the teacher is fine-tuned.
         store: folder of all teachers; each has a folder below it, named by language and fingerprint.
 
     Raises:
@@ -185,42 +190,38 @@ def prepare_teacher(
     return PreparedTeacher(data.target, teacher.name, facts["dev"], open_stored, facts.get("seconds"), teacher.weight)
 
 
-def teacher_arguments(teacher: Teacher, args: DistillationConfig, output_dir: Path, name: str) -> DistillationConfig:
-    """The arguments of a teacher's fine-tuning: the student's, with what differs."""
-    changes: dict[str, Any] = {
-        "output_dir": str(output_dir),
-        "seed": teacher.seed,
-        "run_name": name,
-        "push_to_hub": False,
-        **teacher.training,
-    }
-    return replace(args, **changes)
-
-
 def _fine_tune(teacher: Teacher, data: TrainingData, args: DistillationConfig, folder: Path, say: Say) -> None:
     from kdda.training.trainer import DistillationTrainer  # which prepares teachers with this module
 
-    name = f"teacher {data.target}"
-    arguments = teacher_arguments(teacher, args, folder / "checkpoints", name)
-    arguments.metrics_file = "../metrics.jsonl"
     trainer = DistillationTrainer(
         _copied(teacher.source),
-        task=data.task,
-        train_dataset=data.train,
-        eval_dataset=data.dev,
-        labels=data.labels,
-        target=data.target,
-        args=arguments,
+        train_dataset=data,
+        args=_teacher_arguments(teacher, data, args, folder),
         say=say,
     )
     trainer.train(resume_from_checkpoint=True)
     if distributed.is_main_process():
-        dev = trainer.scores(data.dev[data.target], data.target)
+        dev = trainer.scores(data.dev[data.target], data.target) if data.dev else {}
         trainer.save_model(str(folder / MODEL_FOLDER))
         record = {"model": teacher.name, "dev": dev, "seconds": trainer.metrics_log.seconds}
         write_atomically(folder / RECORD, json.dumps(record))
         trainer.remove_checkpoints()
     distributed.barrier()
+
+
+def _teacher_arguments(
+    teacher: Teacher, data: TrainingData, args: DistillationConfig, folder: Path
+) -> DistillationConfig:
+    """The student's arguments, with what differs while a teacher is fine-tuned."""
+    changes: dict[str, Any] = {
+        "output_dir": str(folder / "checkpoints"),
+        "metrics_file": f"../{METRICS}",
+        "run_name": f"teacher {data.target}",
+        "seed": teacher.seed,
+        "push_to_hub": False,
+        **teacher.training,
+    }
+    return replace(args, **changes)
 
 
 def _as_it_is(teacher: Teacher, data: TrainingData, args: DistillationConfig, labels: Sequence[str]) -> PreparedTeacher:
@@ -260,9 +261,9 @@ def _needs_fine_tuning(teacher: Teacher, data: TrainingData) -> bool:
 
 
 def _heads(config: Any, head: str) -> Iterator[bool]:
-    from kdda.models.load import HEADS
+    from kdda.models.load import MODEL_CLASSES
 
-    ending = HEADS[head].__name__.removeprefix("AutoModel")
+    ending = MODEL_CLASSES[head].__name__.removeprefix("AutoModel")
     for name in getattr(config, "architectures", None) or ():
         yield str(name).endswith(ending)
 
@@ -318,10 +319,6 @@ def _decisive(args: DistillationConfig) -> dict[str, Any]:
         value = getattr(args, name)
         values[name] = getattr(value, "value", value)
     return values
-
-
-def _all_examples(data: TrainingData) -> Iterator[Any]:
-    return chain(data.train.get(data.target, ()), data.dev.get(data.target, ()))
 
 
 def _json(value: Any) -> str:

@@ -32,6 +32,7 @@ from kdda.tasks.registry import task_named
 from kdda.teachers.cache import TeacherCache
 from kdda.training.callbacks import MetricsLog, ProgressBar, StopOnInterrupt
 from kdda.training.checkpoints import last_whole_checkpoint
+from kdda.training.compatibility import check_task, check_teacher
 from kdda.training.config import TASK_METRIC, DistillationConfig
 from kdda.training.data import TrainingData
 from kdda.training.fine_tune import (
@@ -44,9 +45,8 @@ from kdda.training.fine_tune import (
     load_student,
     restore_vocabulary,
 )
-from kdda.training.prepare import PreparedTeacher, Teacher, as_teacher, prepare_teacher, teacher_arguments
+from kdda.training.prepare import PreparedTeacher, Teacher, as_teacher, prepare_teacher
 from kdda.training.sampler import LanguageBatchSampler
-from kdda.training.widths import check_teacher_model
 
 
 class ConcatDataset:
@@ -92,7 +92,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         teachers: language → a `Teacher`, a name, a folder, or a pair of a model and its tokenizer. A language without
             one trains on the task alone; without any teacher this is plain fine-tuning.
         task: a name in `kdda.tasks.registry.TASKS`, or a `Task`.
-        train_dataset: language → training rows: a `datasets.Dataset`, a list of dicts, or a file.
+        train_dataset: language → training rows: a `datasets.Dataset`, a list of dicts, or a file. Or a `TrainingData`,
+            which takes the place of `task`, `eval_dataset`, `labels` and `target` as well.
         eval_dataset: language → development rows; those of `target` select the model. Without any, the last model is
             the result.
         args: a `DistillationConfig`; ``DistillationConfig("trainer_output")`` by default.
@@ -130,7 +131,10 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         say: Say = print,
     ):
         task = task_named(task, "task") if isinstance(task, str) else task
-        self.data = TrainingData.from_datasets(task, train_dataset, eval_dataset, labels, target)
+        if isinstance(train_dataset, TrainingData):
+            self.data = train_dataset
+        else:
+            self.data = TrainingData.from_datasets(task, train_dataset, eval_dataset, labels, target)
         args = _complete(args or DistillationConfig("trainer_output"), self.data)
         self.say, self.loss = say, args.distillation_loss()
         self.teachers = {language: as_teacher(teacher) for language, teacher in (teachers or {}).items()}
@@ -212,15 +216,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             if isinstance(teacher, PreparedTeacher):
                 self.prepared[language] = teacher
             elif teacher is not None:
-                name = f"teacher {language}"
-                arguments = teacher_arguments(teacher, self.args, store / language, name)
-                self.prepared[language] = prepare_teacher(teacher, self._data_of(language), arguments, store, self.say)
-
-    def _data_of(self, language: str) -> TrainingData:
-        """What a teacher of a language is fine-tuned on."""
-        data = self.data
-        dev = {language: data.dev[language]} if language in data.dev else {}
-        return TrainingData(data.task, data.labels, {language: data.train[language]}, dev, language)
+                data = self.data.of_language(language)
+                self.prepared[language] = prepare_teacher(teacher, data, self.args, store, self.say)
 
     def _checkpoint_of(self, resume: str | bool | None) -> str | None:
         if not isinstance(resume, bool) and resume is not None:
@@ -474,12 +471,9 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
                 hint = did_you_mean(language, languages)
                 raise KddaError(f'teachers: "{language}" has no train_dataset{hint}; there are {", ".join(languages)}')
             if isinstance(teacher, Teacher):
-                check_teacher_model(language, teacher, student, self.loss, args.tokens)
-        if self.teachers and self.loss.needs_logits and not self.data.task.labelled:
-            raise KddaError(
-                f"task {self.data.task.name} has no labels, so that its logits cannot be compared: choose an objective "
-                "of hidden states, logit_weight 0 and example_weighting none"
-            )
+                check_teacher(language, teacher, student, self.loss, args.tokens)
+        if self.teachers:
+            check_task(self.loss, self.data.task)
 
 
 def fine_tune(

@@ -1,4 +1,4 @@
-"""Whether a teacher's representations can be compared with a student's, from both models' configs alone."""
+"""What a distillation loss needs of its task, teachers and student, checked from configs alone."""
 
 from __future__ import annotations
 
@@ -10,11 +10,33 @@ from kdda.losses.distillation import DistillationLoss
 from kdda.losses.registry import OBJECTIVES
 from kdda.models.hidden_states import check_attention_is_readable
 from kdda.models.load import load_config
+from kdda.tasks.base import Task
 from kdda.training.fine_tune import Model, name_of
 from kdda.training.prepare import Teacher
 
 
-def check_teacher_model(language: str, teacher: Teacher, student: Model, loss: DistillationLoss, tokens: str) -> None:
+def check_task(loss: DistillationLoss, task: Task) -> None:
+    """Refuse a loss that compares logits of whole texts where a task's logits belong to tokens.
+
+    Raises:
+        KddaError: says which field of `distill` asks for logits.
+    """
+    if task.labelled:
+        return
+    fields = {
+        f"objective: {loss.objective.name}": loss.objective.needs_logits,
+        "logit_weight": loss.logit_weight > 0,
+        "example_weighting": loss.example_weighting != "none",
+    }
+    for field, needs_logits in fields.items():
+        if needs_logits:
+            raise KddaError(
+                f"distill.{field} needs a teacher's logits of labels; those of task {task.name} belong to tokens, "
+                "which teacher and student split differently"
+            )
+
+
+def check_teacher(language: str, teacher: Teacher, student: Model, loss: DistillationLoss, tokens: str) -> None:
     """Refuse, before anything is loaded, a teacher whose representations this loss cannot compare.
 
     Raises:
