@@ -244,8 +244,6 @@ def _check_systems(recipe: Recipe, path: Path) -> None:
             )
         if not re.fullmatch(r"\w[\w.+-]*", name):
             raise KddaError(f'{path}: systems: found "{name}", expected letters, digits and "-": it names a folder')
-    if recipe.task != "qa" and (recipe.systems or any(own.sentences for own in recipe.arms.values())):
-        raise KddaError(f'{path}: systems and sentences are of task qa, and this recipe\'s is "{recipe.task}"')
 
 
 def _check_languages(recipe: Recipe, arm: str, path: Path) -> None:
