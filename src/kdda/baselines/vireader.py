@@ -48,7 +48,7 @@ def reader_of(predictor: Predictor) -> Reader:
     """
     config = predictor.engine.config
     keep = getattr(config, SENTENCES_KEPT, None)
-    predictor.must_be("qa")
+    predictor.require("answer")
     if not keep:
         return predictor
     return ViReader(

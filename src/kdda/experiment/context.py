@@ -18,6 +18,7 @@ from rich.console import Console
 from kdda.baselines.vireader import SENTENCE_MODEL, SENTENCES_KEPT, SentenceSelector
 from kdda.data.examples import Example
 from kdda.embeddings.encoder import MeanPoolingModel
+from kdda.errors import KddaError
 from kdda.experiment.specs import RunSpec, StudentRun, TeacherRun
 from kdda.experiment.splits import Split, SplitReader, Splits
 from kdda.hub.card import ModelCardFacts, write_card
@@ -233,9 +234,13 @@ def task_of(recipe: Recipe) -> Task:
     """The task that a recipe names.
 
     Raises:
-        KddaError: there is none of this name.
+        KddaError: no such task, or one without answers in a recipe whose systems or arms search passages for them.
     """
-    return task_named(recipe.task, "task")
+    task = task_named(recipe.task)
+    searches = bool(recipe.systems) or any(arm.sentences for arm in recipe.arms.values())
+    if searches and "answer" not in task.methods:
+        raise KddaError(f'systems and sentences need a task that answers questions; this recipe\'s is "{task.name}"')
+    return task
 
 
 def say(console: Console, text: str) -> None:

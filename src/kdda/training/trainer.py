@@ -130,7 +130,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         config: Mapping[str, Any] | None = None,
         say: Say = print,
     ):
-        task = task_named(task, "task") if isinstance(task, str) else task
+        task = task_named(task) if isinstance(task, str) else task
         if isinstance(train_dataset, TrainingData):
             self.data = train_dataset
         else:
