@@ -32,12 +32,12 @@ from page import machine, replace, table
 from plain import SolverSettings, encoder_of, plain_trainer
 
 from kdda.data.examples import Example
-from kdda.experiment.context import RunContext
+from kdda.experiment.context import RunContext, with_labels
 from kdda.models.load import load_checkpoint
 from kdda.recipe.load import load_recipe
 from kdda.runs.folder import MODEL_FOLDER, PREDICTIONS
 from kdda.tasks.base import predict
-from kdda.training.fine_tune import load_for
+from kdda.training.fine_tune import load_model
 
 OBJECTIVES, WEIGHTS, SEEDS = ("sinkhorn", "energy"), (0.03, 0.1, 0.3, 1.0, 3.0), (1, 2, 3)
 TO_REACH = 2.5
@@ -135,7 +135,8 @@ def sampled(cells: list[Any], count: int) -> list[Any]:
 def compare(own: argparse.Namespace, folder: Path) -> list[str]:
     recipe = recipe_file(own.rows, folder)
     read = load_recipe("mini-nli")
-    start = load_for(RunContext.open(read, folder, print).task, read.student, read.labels)
+    context = RunContext.open(with_labels(read), folder, print)
+    start = load_model(read.student, context.task, context.labels)
     start.model.save_pretrained(folder / "start")
     start.tokenizer.save_pretrained(folder / "start")
     teachers, making = teachers_of_their_own(recipe, folder)

@@ -28,13 +28,12 @@ from transport import SOLVERS as DIVERGENCES
 from transport import Clouds, errors, marginal_error, reference, value_and_gradient
 from turns import Program, Turns, disagreement, in_turns, ratio, say, start, take_turns
 
-from kdda.experiment.context import RunContext
+from kdda.experiment.context import RunContext, with_labels
 from kdda.experiment.specs import StudentRun, TeacherRun
 from kdda.models.load import load_checkpoint
 from kdda.recipe.load import load_recipe
 from kdda.recipe.schema import Recipe
 from kdda.teachers.cache import TeacherCache
-from kdda.teachers.inputs import TeacherInputs
 from kdda.training.sampler import LanguageBatchSampler
 
 WARM = 3  # steps that are not counted
@@ -91,20 +90,26 @@ def quiet(_: str) -> None:
 
 def prepared(recipe: Recipe, out: Path) -> tuple[RunContext, SolverSettings, float]:
     """Teachers, their stored states and scales, and the seconds that storing took."""
-    context = RunContext.open(recipe, out, print)
+    context = RunContext.open(with_labels(recipe), out, print)
     student = student_without_dropout(recipe, context.task, context.labels, out / "start")
     teachers, scales, seconds = {}, {}, 0.0
     encoder = load_checkpoint(student).encoder(recipe.training.max_length, recipe.training.stride)
     for language, spec in recipe.teachers.items():
         context.do(TeacherRun(language, spec))
-        made = context.teacher(language, spec).checkpoint
+        teacher = context.teacher(language, spec).open()
         features = context.task.encode(context.data[language]["train"], encoder)
-        own = made.encoder(recipe.training.max_length, recipe.training.stride)
         began = time.perf_counter()
-        states = out / "teachers" / "states"
-        found = TeacherCache(made, TeacherInputs(own, context.task.text_spans(features)), context.labels, states)
+        cache = TeacherCache.build(
+            teacher,
+            context.task.text_spans(features),
+            labels=context.labels,
+            max_length=recipe.training.max_length,
+            stride=recipe.training.stride,
+            folder=out / "teachers" / "states",
+            precision=recipe.training.precision,
+        )
         seconds += time.perf_counter() - began
-        teachers[language], scales[language] = made.name, found.scale
+        teachers[language], scales[language] = teacher.name, cache.scales[0]
     return context, SolverSettings(student, teachers, scales), seconds
 
 
@@ -121,7 +126,7 @@ def child(order: Mapping[str, Any]) -> None:
     )
     own = out / name.replace(" ", "-")
     arm, _ = OWN.get(name, ("", ()))
-    context = RunContext.open(recipe, out, quiet)
+    context = RunContext.open(with_labels(recipe), out, quiet)
     languages = list(recipe.data)
     if name == FORWARD:
         ask_teachers(context, settings, languages, Turns(steps))
@@ -221,19 +226,23 @@ def accuracy(context: RunContext, settings: SolverSettings, rows: int) -> list[l
     encoder, epsilon = encoder_of(settings.student, recipe), recipe.distill.epsilon
     student = AutoModel.from_pretrained(settings.student).eval()
     lines = []
-    for language, folder in settings.teachers.items():
+    for language in settings.teachers:
         features = task.encode(context.data[language]["train"], encoder)
-        teacher, own = context.teacher(language, recipe.teachers[language]).checkpoint, encoder_of(folder, recipe)
-        said = TeacherCache(teacher, TeacherInputs(own, task.text_spans(features)[:rows]), context.labels)
-        inputs, heard, unit = (
-            encoder.pad(features.windows[:rows]),
-            said.batch(range(rows)),
-            settings.scales[language] ** -0.5,
+        cache = TeacherCache.build(
+            context.teacher(language, recipe.teachers[language]).open(),
+            task.text_spans(features)[:rows],
+            labels=context.labels,
+            max_length=recipe.training.max_length,
+            stride=recipe.training.stride,
+            precision=recipe.training.precision,
         )
+        (teacher,) = cache.batch(range(rows))
+        inputs = encoder.pad(features.windows[:rows])
+        unit = settings.scales[language] ** -0.5
         with torch.no_grad():
             states = student(**inputs).last_hidden_state
-        assert heard.mask is not None
-        clouds = Clouds(states * unit, heard.states * unit, inputs["attention_mask"].bool(), heard.mask)
+        assert teacher.mask is not None
+        clouds = Clouds(states * unit, teacher.states * unit, inputs["attention_mask"].bool(), teacher.mask)
         truth = reference(clouds, epsilon)
         for name in ("kdda", "geomloss .9"):
             value, gradient, plan = value_and_gradient(DIVERGENCES[name], clouds, epsilon)

@@ -64,7 +64,7 @@ def test_states_are_written_once_and_read_from_then_on(teacher: Checkpoint, tmp_
 
 
 def test_states_over_the_budget_are_not_stored(teacher: Checkpoint, tmp_path: Path) -> None:
-    assert not cache_of(teacher, tmp_path, budget=10).is_stored
+    assert not cache_of(teacher, tmp_path, budget=10.0).is_stored
     assert not list(tmp_path.rglob("shard-*"))
 
 

@@ -151,7 +151,7 @@ def test_an_arm_may_train_on_other_rows_than_the_recipes(bench: Bench, command: 
     [
         ({"aa": 10_000}, "arms.many.rows.aa: found 10,000, but "),
         ({"xx": 10}, 'arms.many.rows: language "xx" has no entry under data'),
-        ({"aa": 0}, "arms.many.rows.aa: found 0, expected: "),
+        ({"aa": 0}, "arms.many.rows.aa: got 0, expected: "),
     ],
 )
 def test_rows_that_an_arm_cannot_have_are_named(bench: Bench, command: Any, rows: dict[str, int], said: str) -> None:

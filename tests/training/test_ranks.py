@@ -51,7 +51,7 @@ def test_two_processes_find_the_losses_and_weights_of_one(
     for a, b in zip(one_log, two_log, strict=True):
         assert (a["task"], a["transport"]) == pytest.approx((b["task"], b["transport"]), rel=1e-3)
     assert {p.name for p in runs[0].iterdir()} == {p.name for p in runs[1].iterdir()}
-    blocks = [list(Path(bench.folder / name / "teachers/states").rglob("block-*")) for name in ("one", "two")]
+    blocks = [list(Path(bench.folder / name / "teachers/states").rglob("shard-*")) for name in ("one", "two")]
     assert len(blocks[0]) == len(blocks[1]) == 2  # the store is written once
 
 

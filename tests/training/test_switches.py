@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from kdda.errors import KddaError
 from kdda.models.load import load_checkpoint
 from kdda.recipe.schema import Training
-from kdda.training.trainer import arguments, check_switches
+from kdda.training.config import CHECKPOINTING, DistillationConfig
+from kdda.training.fine_tune import check_switches
 from kdda.transport.sinkhorn import sinkhorn_divergence
 from tests.conftest import Bench, make_model
 
@@ -28,22 +29,25 @@ def test_layers_that_are_computed_again_give_the_same_weights(bench: Bench, comm
     assert all(torch.equal(kept[key], again[key]) for key in kept)  # dropout included
 
 
-def test_the_switches_reach_the_trainer(tmp_path: Path) -> None:
-    told = arguments(Training(gradient_checkpointing=True, compile=True, precision="fp32"), tmp_path, 1, "f1", 10)
-    assert told.gradient_checkpointing and told.torch_compile
-    plain = arguments(Training(precision="fp32"), tmp_path, 1, "f1", 10)
-    assert not plain.gradient_checkpointing and not plain.torch_compile
+def config(**training: Any) -> DistillationConfig:
+    return DistillationConfig.from_recipe(Training(precision="fp32", **training), None, output_dir="out", seed=1)
+
+
+def test_the_switches_reach_the_trainer() -> None:
+    switched = config(gradient_checkpointing=True, compile=True)
+    assert getattr(switched, CHECKPOINTING) and switched.torch_compile
+    assert not getattr(config(), CHECKPOINTING) and not config().torch_compile
 
 
 def test_what_cannot_work_is_refused_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load_checkpoint(make_model(tmp_path / "student")).model
     monkeypatch.setattr(type(model), "supports_gradient_checkpointing", False)
     with pytest.raises(KddaError, match="type bert cannot compute its layers again"):
-        check_switches(Training(gradient_checkpointing=True), model)
+        check_switches(config(gradient_checkpointing=True), model)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
     with pytest.raises(KddaError, match="needs a C\\+\\+ compiler"):
-        check_switches(Training(compile=True), model)
+        check_switches(config(compile=True), model)
 
 
 def test_stored_self_terms_save_their_solve_in_training(

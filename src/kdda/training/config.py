@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, no_type_check
 
 import torch
 from transformers import TrainingArguments, get_scheduler
@@ -63,6 +63,7 @@ RECIPE_FIELDS = {
 }
 
 
+@no_type_check  # at run time: transformers gives float fields integers
 @dataclass
 class DistillationConfig(TrainingArguments):  # type: ignore[misc]
     """Arguments of `DistillationTrainer`: every field of transformers' `TrainingArguments`, and these.
@@ -135,7 +136,7 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
     max_iterations: int = 500
     temperature: float = 2.0
     distill_schedule: str = "constant"
-    layers: list[float] = field(default_factory=lambda: [1.0])
+    layers: Sequence[float] = field(default_factory=lambda: [1.0])
     tokens: str = "all"
     example_weighting: str = "none"
     logit_weight: float = 0.0
