@@ -15,9 +15,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from kdda.baselines.vireader import SENTENCE_MODEL, SENTENCES_KEPT, SentenceSelector
+from kdda.baselines.vireader import ReaderRows, config_fields
 from kdda.data.examples import Example
-from kdda.embeddings.encoder import MeanPoolingModel
 from kdda.errors import KddaError, did_you_mean
 from kdda.experiment.specs import RunSpec, StudentRun, TeacherRun
 from kdda.experiment.splits import Split, SplitReader, Splits
@@ -126,17 +125,14 @@ class RunContext:
             distill=self.recipe.distillation(cell.arm),
             teachers={language: teacher.checkpoint for language, teacher in teachers.items()},
             store=Store(self.out / "teachers" / "states", self.recipe.teacher_cache_gb * 2**30),
-            memories={SENTENCES_KEPT: own.keep, SENTENCE_MODEL: own.model}
-            if (own := self.recipe.sentences_of(cell.arm))
-            else {},
+            memories=config_fields(self.recipe.sentences_of(cell.arm)),
         )
 
     def shown(self, arm: str, language: str, split: Split) -> Sequence[Example]:
         """The rows of a split as an arm reads them."""
-        rows, chooser = self.rows(arm, language, split), self._chooser(arm, language)
-        if chooser is None:
-            return rows
-        return chooser.training_rows(rows) if split == "train" else chooser.rows(rows)
+        rows = self.rows(arm, language, split)
+        reader_rows = self._reader_rows(arm, language)
+        return reader_rows.train(rows) if split == "train" else reader_rows.evaluation(rows)
 
     def rows(self, arm: str, language: str, split: Split) -> Sequence[Example]:
         """The rows of a split, as many of the training ones as an arm asks for."""
@@ -146,13 +142,12 @@ class RunContext:
         return self.reader.draw(language, split, wanted, f"arms.{arm}.rows.{language}")
 
     def _predictions(self, student: Student, arm: str, language: str, split: Split) -> Sequence[Prediction]:
-        """What a student finds in the whole passages, whatever it was shown of them."""
-        found, chooser = student.predict(self.shown(arm, language, split), language), self._chooser(arm, language)
-        return found if chooser is None else chooser.map_to_passage(found, self.data[language][split], language)
+        """A student's predictions on the whole passages, whichever sentences of them it reads."""
+        predictions = student.predict(self.shown(arm, language, split), language)
+        return self._reader_rows(arm, language).map_to_passage(predictions, self.data[language][split])
 
-    def _chooser(self, arm: str, language: str) -> SentenceSelector | None:
-        own = self.recipe.sentences_of(arm)
-        return chooser_of(str(own.model), own.keep, language) if own else None
+    def _reader_rows(self, arm: str, language: str) -> ReaderRows:
+        return ReaderRows.of(self.recipe.sentences_of(arm), language)
 
     def _finish(self, student: Student, cell: StudentRun, folder: Path) -> None:
         """Score, save, and last of all write the predictions that mark a folder as complete."""
@@ -189,17 +184,6 @@ class RunContext:
             licence_warnings=[f"{model}: {warning}" for model, warning in warnings.items() if warning],
             note=recipe.note,
         )
-
-
-@lru_cache(maxsize=8)
-def chooser_of(model: str, keep: int, language: str) -> SentenceSelector:
-    """What chooses sentences, with one encoder for all languages; every run and split asks for it."""
-    return SentenceSelector(_embedder(model), keep, language)
-
-
-@lru_cache(maxsize=1)
-def _embedder(model: str) -> MeanPoolingModel:
-    return MeanPoolingModel.load(model)
 
 
 def interval_of(predictions: Sequence[Prediction]) -> Interval:

@@ -15,6 +15,7 @@ from rich.console import Console
 from kdda.errors import KddaError, unknown_choice
 from kdda.experiment.context import RunContext, lessons_of, say, task_of
 from kdda.experiment.executors import Executor, Failures, LocalExecutor
+from kdda.experiment.open_domain import check_systems
 from kdda.experiment.specs import StudentRun, TeacherRun, student_runs, teacher_runs
 from kdda.experiment.splits import Splits
 from kdda.hub.licences import licence
@@ -65,6 +66,7 @@ class Experiment:
         self.teacher_runs = teacher_runs(recipe, self.arms)
         self._check_folders(task_of(recipe).name)
         check_models(recipe, self.arms)
+        check_systems(recipe)
         make_folder(out)
         self.context = RunContext.open(recipe, out, self.say)
         self._check_row_counts()
