@@ -1,4 +1,4 @@
-"""An objective of your own: as a function that is handed over, and under a name that recipes can use.
+"""A custom objective: as a function that is handed over, and under a name that recipes can use.
 
     python examples/custom_objective.py
 

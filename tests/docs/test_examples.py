@@ -199,5 +199,5 @@ def test_the_curl_examples_run(place: Path) -> None:
 def test_every_language_of_a_block_is_known() -> None:
     known = {"python", "sh", "yaml", "{include}", "{toctree}", "{eval-rst}", "{literalinclude}", ""}
     for page in pages():
-        found = set(re.findall(r"^```(\S*)", page.read_text(encoding="utf-8"), re.M))
-        assert found <= known, f"{name_of(page)}: {found - known}"
+        languages = set(re.findall(r"^```(\S*)", page.read_text(encoding="utf-8"), re.M))
+        assert languages <= known, f"{name_of(page)}: {languages - known}"

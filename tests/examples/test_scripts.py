@@ -15,7 +15,7 @@ from tests.conftest import make_model, make_rows, write_rows
 from tests.heads import make_reader
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SCRIPTS = ("own_trainer", "two_teachers", "custom_objective", "ask_corpus", "transport_alone")
+SCRIPTS = ("trainer_with_loss", "two_teachers", "custom_objective", "ask_corpus", "transport_alone")
 
 Script = Callable[..., str]
 
@@ -60,13 +60,13 @@ def test_transport_alone(script: Script) -> None:
     assert "all solved: True" in printed and "gradient norm" in printed
 
 
-def test_own_trainer(script: Script, models: dict[str, str], tmp_path: Path) -> None:
+def test_trainer_with_loss(script: Script, models: dict[str, str], tmp_path: Path) -> None:
     data = rows(tmp_path, "bb", "train")
     printed = script(
-        "own_trainer", "--student", models["student"], "--teacher", models["bb"], "--data", data, "--steps", 3
+        "trainer_with_loss", "--student", models["student"], "--teacher", models["bb"], "--data", data, "--steps", 3
     )
     assert "3 steps" in printed
-    assert (tmp_path / "own-trainer" / "final" / "model.safetensors").is_file()
+    assert (tmp_path / "trainer" / "final" / "model.safetensors").is_file()
 
 
 def test_two_teachers(script: Script, models: dict[str, str], tmp_path: Path) -> None:

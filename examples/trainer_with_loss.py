@@ -1,6 +1,6 @@
-"""Your own transformers.Trainer with kdda's distillation loss: one student, one frozen teacher, two tokenizers.
+"""A transformers.Trainer of yours with kdda's distillation loss: one student, one frozen teacher, two tokenizers.
 
-    python examples/own_trainer.py --data rows.jsonl --teacher my-teacher
+    python examples/trainer_with_loss.py --data rows.jsonl --teacher my-teacher
 
 Rows are JSON lines with `premise`, `hypothesis` and `label`.
 """
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--student", default="FacebookAI/xlm-roberta-base")
     parser.add_argument("--teacher", default="FacebookAI/roberta-base")
     parser.add_argument("--data", required=True)
-    parser.add_argument("--out", default="own-trainer")
+    parser.add_argument("--out", default="trainer")
     parser.add_argument("--steps", type=int, default=100)
     options = parser.parse_args()
 
