@@ -69,7 +69,7 @@ def _compare_systems(experiment: Experiment) -> None:
     for split in experiment.all_rows(target).values():
         rows.extend(split)
     splits = experiment.context.data[target]
-    runs, _ = experiment.chosen()
+    runs = experiment.comparison().runs
     comparison = SystemsEvaluation(experiment.recipe, experiment.out, runs, splits, rows, experiment.say)
     comparison.run()
     experiment.say("\n" + comparison.tables())
