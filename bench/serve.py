@@ -27,9 +27,6 @@ from use import DATA
 
 import kdda
 from kdda.data.sources import Source, read_rows
-from kdda.inference.files import FIELDS
-
-PATHS = {"qa": "/answer", "nli": "/entails"}
 
 
 @dataclass
@@ -91,9 +88,9 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="docs/performance.md, whose table is replaced")
     own = parser.parse_args()
     predictor = kdda.load(own.model)
-    task = predictor.task.name
-    pairs = [tuple(row.values[name] for name in FIELDS[task]) for row in read_rows(Source(DATA[task]))]
-    bodies = [json.dumps(dict(zip(FIELDS[task], pair, strict=True))).encode() for pair in pairs]
+    task = predictor.task
+    pairs = [tuple(row.values[name] for name in task.fields) for row in read_rows(Source(DATA[task.name]))]
+    bodies = [json.dumps(dict(zip(task.fields, pair, strict=True))).encode() for pair in pairs]
     rates = []
     for number in range(3 if own.seconds >= 30 else 2):
         began = time.monotonic()
@@ -102,11 +99,11 @@ def main() -> None:
     offline = statistics.median(rates)
     process, port = started(own.model)
     try:
-        asyncio.run(clients(own.clients, port, bodies, PATHS[task], min(3.0, own.seconds), 10**9))  # warms up
+        asyncio.run(clients(own.clients, port, bodies, task.route, min(3.0, own.seconds), 10**9))  # warms up
         memory = psutil.Process(process.pid)
         before = memory.memory_info().rss
-        load = asyncio.run(clients(own.clients, port, bodies, PATHS[task], own.seconds, 10**9))
-        rest = asyncio.run(clients(own.clients, port, bodies, PATHS[task], 1e9, own.requests - len(load.seconds)))
+        load = asyncio.run(clients(own.clients, port, bodies, task.route, own.seconds, 10**9))
+        rest = asyncio.run(clients(own.clients, port, bodies, task.route, 1e9, own.requests - len(load.seconds)))
         after = memory.memory_info().rss
     finally:
         process.terminate()

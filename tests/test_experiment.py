@@ -143,7 +143,7 @@ def test_evaluate_refuses_what_it_cannot_score(bench: Bench, command: Any) -> No
     code, _, message = command("evaluate", reader, "--task", "qa", "--data", data)
     assert code == 2 and "gives 3 numbers a token" in message
     code, _, message = command("evaluate", student, "--task", "qu", "--data", data)
-    assert code == 2 and "there are nli, qa" in message
+    assert code == 2 and "expected one of: nli, qa" in message
     code, _, message = command("evaluate", student, "--task", "qa", "--data", data, "--columns", "premise")
     assert code == 2 and "expected name=value" in message
 

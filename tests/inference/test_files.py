@@ -63,7 +63,7 @@ def test_a_stopped_job_goes_on_and_ends_with_the_same_file(
     out.write_bytes(whole[:kept] if kept >= 0 else whole)  # killed at any byte
     said = predict_file(reader, FileJob(source, out))
     assert read(out) == [json.loads(line) for line in whole.splitlines()]
-    assert ("there already" in said) == (kept > 333 or kept < 0 or b"\n" in whole[:kept])
+    assert ("were predicted before" in said) == (kept > 333 or kept < 0 or b"\n" in whole[:kept])
 
 
 def test_ctrl_c_leaves_whole_rows(reader: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_ctrl_c_leaves_whole_rows(reader: Predictor, tmp_path: Path, monkeypatch
         return read_pairs(pairs)
 
     monkeypatch.setattr(reader, "read", stops)
-    with pytest.raises(Interrupted, match="goes on after them"):
+    with pytest.raises(Interrupted, match="continues after them"):
         predict_file(reader, FileJob(source, out))
     assert len(read(out)) == 20
     predict_file(reader, FileJob(source, out))
@@ -87,7 +87,7 @@ def test_ctrl_c_leaves_whole_rows(reader: Predictor, tmp_path: Path, monkeypatch
 
 BAD = [
     (b"not json", "not JSON: Expecting value at column 1"),
-    (b"[1]", "found list, expected an object"),
+    (b"[1]", "got list, expected an object"),
     (b"\xff\xfe", "not UTF-8"),
     (b'{"question": "cat", "contxt": "dog"}', 'no field "context" — did you mean "contxt"'),
     (b'{"question": "cat", "context": 5}', '"context": found 5, expected text'),
@@ -105,7 +105,7 @@ def test_a_bad_row_is_named_before_any_is_answered(reader: Predictor, tmp_path: 
     with pytest.raises(KddaError) as caught:
         predict_file(reader, FileJob(source, out))
     assert f"{source}:3: " in str(caught.value) and said in str(caught.value) and not out.exists()
-    assert "1 bad rows left out" in predict_file(reader, FileJob(source, out, "skip"))
+    assert "1 bad rows skipped" in predict_file(reader, FileJob(source, out, "skip"))
     assert [row["id"] for row in read(out)] == [1]
 
 
@@ -127,7 +127,7 @@ def test_anothers_output_is_not_written_into(reader: Predictor, judge: Predictor
     with pytest.raises(KddaError, match=r"out\.jsonl:1: expected the id 'bb0'"):
         predict_file(reader, FileJob(source, out))
     out.write_text('{"id": "bb0", "label": "neutral"}\n')
-    with pytest.raises(KddaError, match="another file or of another model"):
+    with pytest.raises(KddaError, match="another file or of another task"):
         predict_file(reader, FileJob(source, out))
     out.unlink()
     predict_file(reader, FileJob(source, out))
@@ -147,7 +147,7 @@ def test_paths_that_cannot_be_meant_are_refused(reader: Predictor, tmp_path: Pat
         with pytest.raises(KddaError, match=said):
             predict_file(reader, job)
     source.write_text("\n")
-    with pytest.raises(KddaError, match="no row to answer"):
+    with pytest.raises(KddaError, match="no row to predict"):
         predict_file(reader, FileJob(source, tmp_path / "out"))
 
 

@@ -9,7 +9,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import kdda
 from kdda.errors import KddaError
-from kdda.inference.predictor import AnswerResult, LabelResult, Predictor
+from kdda.inference.predictor import Predictor
+from kdda.tasks.classification import LabelResult
+from kdda.tasks.qa import AnswerResult
 from kdda.text.batching import buckets
 from tests.conftest import LABELS, make_model
 from tests.heads import make_judge, make_phobert_head, make_reader
@@ -157,18 +159,18 @@ def test_texts_that_cannot_be_read_are_named(reader: Predictor, question: object
 
 
 def test_a_model_says_what_it_can_do_instead(reader: Predictor, judge: Predictor) -> None:
-    with pytest.raises(KddaError, match="labels pairs: entails"):
+    with pytest.raises(KddaError, match="labels texts: entails"):
         judge.answer("cat", "dog")
     with pytest.raises(KddaError, match="answers questions: answer"):
         reader.entails("cat", "dog")
 
 
 def test_models_without_a_head_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(KddaError, match=r"no head that answers.*BertModel"):
+    with pytest.raises(KddaError, match=r"no head of a task.*BertModel"):
         kdda.load(make_model(tmp_path / "bare"))
     with pytest.raises(KddaError, match="no folder"):
         kdda.load(tmp_path / "nowhere")
-    with pytest.raises(KddaError, match="one number a pair"):
+    with pytest.raises(KddaError, match="one number a row"):
         kdda.load(make_judge(tmp_path / "score", id2label={0: "score"}, label2id={"score": 0}))
 
 

@@ -73,7 +73,7 @@ def test_one_passage_is_read_as_the_model_reads_it_alone(tmp_path: Path, reader:
 
 def test_a_model_that_labels_and_an_empty_question_are_refused(tmp_path: Path, reader: str) -> None:
     make_index(tmp_path / "index")
-    with pytest.raises(KddaError, match="labels pairs"):
+    with pytest.raises(KddaError, match="labels texts"):
         Corpus.open(tmp_path / "index", reader_of(kdda.load(make_judge(tmp_path / "judge"))))
     with pytest.raises(KddaError, match="the question is empty"):
         Corpus.open(tmp_path / "index", kdda.load(reader)).ask("  ")

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from kdda.errors import KddaError
-from kdda.inference.predictor import AnswerResult, Predictor
+from kdda.inference.predictor import Predictor
 from kdda.retrieval.pipeline import Corpus
 from kdda.serve.limits import Limits
 from kdda.serve.page.markup import answer_html, passage_html, plain
 from kdda.serve.page.words import ENGLISH, VIETNAMESE, WORDS
 from kdda.serve.site import Site, make_application
+from kdda.tasks.qa import AnswerResult
 from tests.conftest import make_model
 from tests.report.test_report import write_run
 from tests.retrieval.corpus import TEXTS, make_index

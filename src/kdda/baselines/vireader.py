@@ -56,7 +56,7 @@ def reader_of(predictor: Predictor) -> Reader:
         KddaError: a model that does not answer questions, or whose sentence encoder does not exist.
     """
     config = predictor.engine.config
-    predictor.must_be("qa")
+    predictor.require("answer")
     keep = getattr(config, SENTENCES_KEPT, None)
     if not keep:
         return predictor

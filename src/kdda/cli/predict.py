@@ -1,4 +1,4 @@
-"""Commands that use a model: answers and labels, a corpus, exports, a server, pictures."""
+"""Commands that use a model: evaluation, predictions, translation retrieval, exports."""
 
 from __future__ import annotations
 
@@ -10,41 +10,54 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdda.cli.shared import app, parse_names, parse_pairs
+from kdda.cli.shared import PLUGIN, app, parse_names, parse_pairs
 from kdda.errors import KddaError
+from kdda.runtime.plugins import import_plugins
 
 if TYPE_CHECKING:
     from kdda.embeddings.translation_retrieval import TranslationRetrieval
+    from kdda.tasks.base import Task
+
+TASK = "A task's name; the model's by default."
 
 
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="A checkpoint: a folder, such as runs/qa/student-kdda/seed-1/model.")],
-    task: Annotated[str, typer.Option(help="qa or nli.")],
     data: Annotated[str, typer.Option(help="A file (SQuAD JSON, JSONL, JSON, CSV, TSV, Parquet), or a Hub split.")],
-    language: Annotated[str, typer.Option(help="Whose scoring rules hold; the model's own by default.")] = "",
+    task: Annotated[str, typer.Option(help=TASK)] = "",
+    language: Annotated[str, typer.Option(help="Whose scoring rules hold; the model's by default.")] = "",
     columns: Annotated[str, typer.Option(help="The file's names: premise=sentence1,label=gold.")] = "",
     labels: Annotated[str, typer.Option(help="The file's labels: 0=entailment,1=neutral,2=contradiction.")] = "",
     header: Annotated[str, typer.Option(help="Names of the columns of a CSV or TSV without a first line.")] = "",
     out: Annotated[Path, typer.Option(help="Where the predictions go.")] = Path("predictions.jsonl"),
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    plugin: Annotated[list[str] | None, typer.Option(help=PLUGIN)] = None,
 ) -> None:
     """Score a checkpoint on a file and save its predictions."""
-    from kdda.data.examples import Schema
+    import_plugins(plugin or [])
     from kdda.data.sources import Source
     from kdda.inference.evaluate import evaluate as run_evaluation
     from kdda.inference.evaluate import write_predictions
 
-    schema = Schema((), parse_pairs("--columns", columns), parse_pairs("--labels", labels))
-    found = run_evaluation(model, task, Source(data, parse_names(header) or None), schema, language or None)
-    write_predictions(out, found.predictions)
-    for remark in found.warnings:
-        print(remark, file=sys.stderr)
+    source = Source(data, parse_names(header) or None)
+    evaluation = run_evaluation(
+        model,
+        source,
+        task or None,
+        language or None,
+        parse_pairs("--columns", columns),
+        parse_pairs("--labels", labels),
+    )
+    write_predictions(out, evaluation.predictions)
+    for warning in evaluation.warnings:
+        print(warning, file=sys.stderr)
     if json_:
-        print(json.dumps(found.scores, ensure_ascii=False))
+        print(json.dumps(evaluation.scores, ensure_ascii=False))
         return
-    for name, value in found.scores.items():
-        print(f"{name.replace('_', ' '):20} {f'{value:.1f}' if isinstance(value, float) else value}")
+    for name, value in evaluation.scores.items():
+        text = f"{value:.1f}" if isinstance(value, float) else str(value)
+        print(f"{name.replace('_', ' '):20} {text}")
     print(f"predictions in {out}")
 
 
@@ -60,38 +73,64 @@ def predict(
     context: Annotated[str, typer.Option(help="The passage that holds the answer.")] = "",
     premise: Annotated[str, typer.Option(help="One premise, with --hypothesis.")] = "",
     hypothesis: Annotated[str, typer.Option(help="What may follow from the premise.")] = "",
+    text: Annotated[
+        list[str] | None, typer.Option(help="A field of any task, as field=value. May repeat, once a field.")
+    ] = None,
     input_: Annotated[
-        Path | None, typer.Option("--input", help="JSONL rows: id, question, context; or id, premise, hypothesis.")
+        Path | None, typer.Option("--input", help="JSONL rows with the task's fields: id, question, context; …")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="JSONL rows: id, answer, start, end, score; or label.")] = None,
-    skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave bad rows out.")] = False,
+    skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Skip bad rows.")] = False,
     no_answer: Annotated[
-        bool | None, typer.Option("--no-answer/--always-answer", help="Instead of what the model says of itself.")
+        bool | None, typer.Option("--no-answer/--always-answer", help="Instead of what the model's config says.")
     ] = None,
     precision: Annotated[str, typer.Option(help=PRECISION)] = "auto",
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object, for one pair.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object, for one row.")] = False,
+    task: Annotated[str, typer.Option(help=TASK)] = "",
+    plugin: Annotated[list[str] | None, typer.Option(help=PLUGIN)] = None,
 ) -> None:
-    """Answer one question or label one pair, or every row of a file.
+    """Answer one question or label one row, or every row of a file.
 
-    A file is read in bounded memory, and the same command goes on where it was stopped.
+    A file is read in bounded memory, and the same command continues where it was stopped.
     """
-    asked = [(question, context), (premise, hypothesis)]
+    texts = {"question": question, "context": context, "premise": premise, "hypothesis": hypothesis}
+    texts = {name: value for name, value in texts.items() if value}
+    texts.update(map(_field_and_text, text or []))
     if (input_ is None) != (output is None):
         raise KddaError("--input and --output go together")
-    if sum(map(any, asked)) + (input_ is not None) != 1 or any(any(pair) and not all(pair) for pair in asked):
-        raise KddaError("give --question and --context, or --premise and --hypothesis, or --input and --output")
+    if bool(texts) == (input_ is not None):
+        raise KddaError("give --question and --context, --premise and --hypothesis, --text, or --input and --output")
+    import_plugins(plugin or [])
     from kdda.inference.files import FileJob, predict_file
-    from kdda.inference.predictor import load
+    from kdda.inference.predictor import load, task_of_model
 
-    predictor = load(model, no_answer=no_answer, precision=precision)
+    if texts:
+        _check_fields(model, task_of_model(model, task or None), set(texts))
+    predictor = load(model, task=task or None, no_answer=no_answer, precision=precision)
     if input_ is not None and output is not None:
         print(predict_file(predictor, FileJob(input_, output, "skip" if skip_bad_rows else "raise")))
     else:
-        one = predictor.answer(question, context) if question else predictor.entails(premise, hypothesis)
-        assert not isinstance(one, list)
-        print(json.dumps(one.as_dict(), ensure_ascii=False) if json_ else one)
-    for remark in predictor.warnings:
-        print(remark, file=sys.stderr)
+        result = predictor.predict_texts(**texts)
+        print(json.dumps(result.as_dict(), ensure_ascii=False) if json_ else result)
+    for warning in predictor.warnings:
+        print(warning, file=sys.stderr)
+
+
+def _field_and_text(option: str) -> tuple[str, str]:
+    field, equals, value = option.partition("=")
+    if not equals or not field.strip() or not value.strip():
+        raise KddaError(f'--text: got "{option}", expected field=value')
+    return field.strip(), value
+
+
+def _check_fields(model: str, task: Task, fields: set[str]) -> None:
+    """Refuse texts of other fields than the task's, before the model is opened."""
+    expected = set(task.fields)
+    if not fields & expected:
+        raise KddaError(f'"{model}" {task.describe()}')
+    if fields != expected:
+        got = ", ".join(sorted(fields))
+        raise KddaError(f"task {task.name}: got {got}, expected one text for each of: {', '.join(task.fields)}")
 
 
 @app.command()
@@ -147,9 +186,12 @@ def export(
     format_: Annotated[str, typer.Option("--format", help="onnx")] = "onnx",
     int8: Annotated[bool, typer.Option("--int8", help="8-bit weights in the matrix products.")] = False,
     data: Annotated[str, typer.Option(help="Rows to check the export on; the embedded corpora by default.")] = "",
+    task: Annotated[str, typer.Option(help=TASK)] = "",
+    plugin: Annotated[list[str] | None, typer.Option(help=PLUGIN)] = None,
 ) -> None:
     """Write a checkpoint as an ONNX graph, and check it against the checkpoint on real rows."""
+    import_plugins(plugin or [])
     from kdda.inference.onnx import export as run_export
 
-    found = run_export(model, out, format_, int8, data)
-    print(f"{found}\n{out}: {found.megabytes:,.1f} MB")
+    exported = run_export(model, out, format_, int8, data, task or None)
+    print(f"{exported}\n{out}: {exported.megabytes:,.1f} MB")

@@ -15,6 +15,9 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=N
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # exit codes
 
 
+PLUGIN = "A module to import first, which registers a task, an objective or a retriever. May repeat."
+
+
 @app.callback()
 def about() -> None:
     """Distil monolingual teachers into one multilingual student by optimal transport, while it is fine-tuned."""

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from kdda.baselines.vireader import ReaderRows, config_fields
 from kdda.data.examples import Example
-from kdda.errors import KddaError, did_you_mean
+from kdda.errors import KddaError
 from kdda.experiment.specs import RunSpec, StudentRun, TeacherRun
 from kdda.experiment.splits import Split, SplitReader, Splits
 from kdda.hub.card import ModelCardFacts, write_card
@@ -32,11 +32,9 @@ from kdda.runtime.locks import lock_or_refuse, lock_or_wait
 from kdda.runtime.memory import peak_megabytes
 from kdda.runtime.progress import Say
 from kdda.tasks.base import Prediction, Task
-from kdda.tasks.registry import TASKS
+from kdda.tasks.registry import task_named
 from kdda.training.fine_tune import Job, Store, Student, fine_tune
 from kdda.training.prepare import Lessons, Teacher, prepare_teacher
-
-PIPELINE_TAGS = {"classification": "text-classification", "question-answering": "question-answering"}
 
 LIBRARIES = ("kdda", "torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
 
@@ -175,7 +173,7 @@ class RunContext:
         return ModelCardFacts(
             title=f"{recipe.name}: {cell}",
             task=self.task.name,
-            pipeline_tag=PIPELINE_TAGS[self.task.head],
+            pipeline_tag=self.task.pipeline_tag,
             languages=recipe.languages(cell.arm),
             base=spec.model,
             licence=licence(spec.model),
@@ -193,11 +191,16 @@ def interval_of(predictions: Sequence[Prediction]) -> Interval:
 
 
 def task_of(recipe: Recipe) -> Task:
-    """The task that a recipe names."""
-    name = recipe.task
-    if name not in TASKS:
-        raise KddaError(f'task: found "{name}"{did_you_mean(name, TASKS)}; there are {", ".join(TASKS)}')
-    return TASKS[name]
+    """The task that a recipe names.
+
+    Raises:
+        KddaError: no such task, or one without answers in a recipe whose systems or arms search passages for them.
+    """
+    task = task_named(recipe.task)
+    searches = bool(recipe.systems) or any(arm.sentences for arm in recipe.arms.values())
+    if searches and "answer" not in task.methods:
+        raise KddaError(f'systems and sentences need a task that answers questions; this recipe\'s is "{task.name}"')
+    return task
 
 
 def say(console: Console, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What turns token ids into logits: a model in torch, or a folder that `kdda export` wrote, in onnxruntime."""
+"""What computes logits of token ids: a model in torch, or a folder that `kdda export` wrote, in onnxruntime."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Engine(Protocol):
 
 
 class TorchEngine:
-    """A transformers model with its head, on the best device there is.
+    """A transformers model with its head, on the GPU if there is one, else on the CPU.
 
     Args:
         bf16: whether the forward pass computes in bfloat16; weights stay float32.
@@ -50,28 +50,40 @@ class TorchEngine:
 
 
 class OnnxEngine:
-    """An exported graph, on the CPU."""
+    """An exported graph, on the CPU.
+
+    Raises:
+        KddaError: onnxruntime is not installed, or the graph cannot be run.
+    """
 
     def __init__(self, folder: Path, config: Any):
         self.config = config
         options = runtime().SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
+        graph = folder / GRAPH
         try:
-            path, providers = str(folder / GRAPH), ["CPUExecutionProvider"]
-            self.session = runtime().InferenceSession(path, options, providers=providers)
-        except Exception as error:  # onnxruntime raises kinds of its own for a cut file, a wrong version, a lost one
+            self.session = runtime().InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has exceptions of many kinds for a damaged or missing file
             reason = " ".join(str(error).split())[:300]
-            raise KddaError(f"{folder / GRAPH} cannot be run ({reason}); export it again") from error
-        self.inputs = [own.name for own in self.session.get_inputs()]
-        self.outputs = [own.name for own in self.session.get_outputs()]
+            raise KddaError(f"{graph} cannot be run ({reason}); export it again") from error
+        self.inputs = list(map(_name, self.session.get_inputs()))
+        self.outputs = list(map(_name, self.session.get_outputs()))
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> Any:
-        found = self.session.run(self.outputs, {name: inputs[name].numpy() for name in self.inputs})
-        return SimpleNamespace(**dict(zip(self.outputs, map(torch.from_numpy, found), strict=True)))
+        arrays = self.session.run(self.outputs, {name: inputs[name].numpy() for name in self.inputs})
+        return SimpleNamespace(**dict(zip(self.outputs, map(torch.from_numpy, arrays), strict=True)))
+
+
+def _name(node: Any) -> str:
+    return str(node.name)
 
 
 def runtime() -> Any:
-    """onnxruntime, which only those need who export or run what was exported."""
+    """onnxruntime, which only exporting and running an export need.
+
+    Raises:
+        KddaError: it is not installed.
+    """
     try:
         import onnxruntime
     except ImportError:

@@ -1,29 +1,32 @@
-"""Any checkpoint's scores on any file."""
+"""Any checkpoint's scores on any dataset."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from kdda.data.examples import Schema, check_rows
-from kdda.data.sources import Source, read_rows
-from kdda.errors import KddaError, did_you_mean
-from kdda.models.families import position_limit
-from kdda.models.load import Checkpoint, load_checkpoint
-from kdda.tasks.base import Prediction, predict
-from kdda.tasks.registry import TASKS
+from kdda.data.adapters import to_rows
+from kdda.data.examples import CheckedRows, Schema, check_rows
+from kdda.errors import KddaError
+from kdda.inference.checkpoint import choose_task, counted, encoder_of_config, label_names
+from kdda.models.load import load_checkpoint, load_config
+from kdda.tasks.base import Prediction, Task, predict
 from kdda.text.encode import Encoder
-
-MAX_LENGTH = 384  # tokens, for checkpoints that do not remember how they were trained
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of a checkpoint on a file, and what it predicted."""
+    """Scores of a checkpoint on a dataset, and what it predicted.
+
+    Attributes:
+        scores: name → score, in per cent where it is one; with `task`, `rows` and `seconds`.
+        predictions: one a row, in the rows' order.
+        warnings: what was skipped, repaired or truncated, with counts.
+    """
 
     scores: dict[str, Any]
     predictions: Sequence[Prediction]
@@ -31,71 +34,70 @@ class Evaluation:
 
 
 def evaluate(
-    model: str, task: str, source: Source, schema: Schema | None = None, language: str | None = None
+    model: str | Path,
+    dataset: Any,
+    task: str | Task | None = None,
+    language: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    labels: Mapping[str, str | None] | None = None,
 ) -> Evaluation:
-    """Score a checkpoint (a folder or a Hub id) on one file or Hub split.
+    """Score a checkpoint on a dataset.
 
     Args:
-        task: a key of `TASKS`.
-        schema: how the source names columns and labels, where it differs; the labels are the checkpoint's own.
-        language: whose scoring rules hold; what the checkpoint remembers, or ``vi``, by default.
+        model: a folder, or a Hub id.
+        dataset: a file or Hub split as `kdda.data.sources.Source` names it, a list of dicts, or a `datasets.Dataset`.
+        task: a task or its name; the model's by default.
+        language: whose scoring rules hold (``vi``, ``en``, …); what the checkpoint stores, or ``vi``, by default.
+        columns: task field → the dataset's column, where they differ.
+        labels: the dataset's label value, as text → the checkpoint's label name, or None to skip such rows.
 
     Raises:
-        KddaError: no such task, a checkpoint without the task's head or label names, bad rows.
+        KddaError: no such task, a checkpoint without the task's head or label names, or bad rows.
+
+    >>> evaluate("out/final", [{"premise": "…", "hypothesis": "…", "label": "neutral"}])  # doctest: +SKIP
     """
-    if task not in TASKS:
-        raise KddaError(f'--task: found "{task}"{did_you_mean(task, TASKS)}; there are {", ".join(TASKS)}')
-    checkpoint = load_checkpoint(model, head=TASKS[task].head)
+    name = str(model)
+    chosen = choose_task(task, load_config(name), name)
+    checkpoint = load_checkpoint(name, head=chosen.head)
     if checkpoint.new_head:
-        raise KddaError(f'"{model}" has no {TASKS[task].head} head: fine-tune it first, for example with kdda run')
+        raise KddaError(f'"{name}" has no {chosen.head} head: fine-tune it first, for example with kdda run')
     config = checkpoint.model.config
-    check_outputs(config, model, task)
-    own = TASKS[task].with_settings(config.to_dict())
-    labels = _labels(checkpoint) if own.labelled else []
-    named = replace(schema or Schema(), labels=tuple(labels))
-    checked = check_rows(read_rows(source), own.convert(named))
+    chosen.check_outputs(config, name)
+    chosen = chosen.with_settings(config.to_dict())
+    names = _named_labels(config, name) if chosen.labelled else []
+    schema = Schema(tuple(names), columns or {}, labels or {})
+    checked = check_rows(to_rows(dataset), chosen.convert(schema))
     started = perf_counter()
-    spoken = language or getattr(config, "kdda_language", None) or "vi"
+    rules = language or getattr(config, "kdda_language", None) or "vi"
     encoder = encoder_of_config(config, checkpoint.tokenizer, checkpoint.segmenter)
-    features = own.encode(checked.examples, encoder)
-    found = predict(checkpoint.model, own, features, encoder, labels, spoken)
+    features = chosen.encode(checked.examples, encoder)
+    predictions = predict(checkpoint.model, chosen, features, encoder, names, rules)
     seconds = round(perf_counter() - started, 3)
-    scores = own.score(found, labels)
-    counts = [*checked.skipped.items(), *checked.repaired.items(), *encoder.counts.items()]
-    warnings = [f"{count:,} × {what}" for what, count in counts if count]
-    return Evaluation({"task": task, "seconds": seconds, **scores}, found, warnings)
+    scores = {"task": chosen.name, "seconds": seconds, **chosen.score(predictions, names)}
+    return Evaluation(scores, predictions, _warnings(checked, encoder))
 
 
-def check_outputs(config: Any, name: str, task: str) -> None:
-    """Refuse heads of the right kind and the wrong size.
+def _named_labels(config: Any, name: str) -> list[str]:
+    """A checkpoint's label names, which rows with labels are compared with.
 
     Raises:
-        KddaError: a reader whose head does not give a start and an end.
+        KddaError: the checkpoint has numbers alone.
     """
-    if task == "qa" and config.num_labels != 2:
+    names = label_names(config)
+    if all(label.startswith("LABEL_") for label in names):
         raise KddaError(
-            f'"{name}": its head gives {config.num_labels} numbers a token; an answer has a start and an end'
+            f'"{name}" has no names for its labels ({", ".join(names)}): write id2label into its '
+            "config.json, in the order of its outputs"
         )
+    return names
 
 
-def encoder_of_config(config: Any, tokenizer: Any, segmenter: str) -> Encoder:
-    """The encoder that a checkpoint was trained with, as far as its config remembers."""
-    longest = min(getattr(config, "kdda_max_length", MAX_LENGTH), position_limit(config))
-    return Encoder(tokenizer, segmenter, longest, getattr(config, "kdda_stride", 128))
+def _warnings(checked: CheckedRows, encoder: Encoder) -> list[str]:
+    return [*counted(checked.skipped), *counted(checked.repaired), *counted(encoder.counts)]
 
 
 def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
-    """One prediction a line."""
-    lines = [json.dumps(asdict(own), ensure_ascii=False) + "\n" for own in predictions]
-    path.write_text("".join(lines), encoding="utf-8")
-
-
-def _labels(checkpoint: Checkpoint) -> list[str]:
-    names: dict[int, str] = checkpoint.model.config.id2label
-    found = [str(names[i]) for i in sorted(names)]
-    if all(name.startswith("LABEL_") for name in found):
-        raise KddaError(
-            f'"{checkpoint.name}" has no names for its labels ({", ".join(found)}): write id2label into its '
-            "config.json, in the order of its outputs"
-        )
-    return found
+    """Write predictions as JSONL, one a line."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for prediction in predictions:
+            file.write(json.dumps(asdict(prediction), ensure_ascii=False) + "\n")

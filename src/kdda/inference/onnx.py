@@ -1,4 +1,4 @@
-"""Checkpoints as ONNX graphs, checked against the checkpoint they were made of on real rows."""
+"""Checkpoints as ONNX graphs, each checked against its checkpoint on real rows."""
 
 from __future__ import annotations
 
@@ -9,44 +9,46 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kdda.data.examples import BadRowError, raw_text
-from kdda.data.sources import Source, read_rows, sample
-from kdda.errors import KddaError, did_you_mean
+from kdda.data.sources import Row, Source, read_rows, sample
+from kdda.errors import KddaError, unknown_choice
 from kdda.inference.engines import RECORD, TorchEngine, runtime
-from kdda.inference.files import FIELDS
 from kdda.inference.predictor import Predictor, load
 from kdda.models.load import GRAPH, is_exported, quietly
 from kdda.models.smoothing import smooth_linears
+from kdda.tasks.base import Task
 
 FORMATS = ("onnx",)
 
-OUTPUTS = {"qa": ("start_logits", "end_logits"), "nli": ("logits",)}
-
-EMBEDDED = {"qa": ("reading/vi/test", "reading/en/test"), "nli": ("nli/vi/test", "nli/en/dev")}
-
 ROWS = 128  # that an export is checked on
 
-CALIBRATION = 64  # of them, that say how large the inputs of its layers are
+CALIBRATION = 64  # of them, on which the largest inputs of its layers are measured
 
 TOLERANCE = 1e-3  # of logits, between torch and onnxruntime in single precision
 
-EXTERNAL = 1.5e9  # bytes of weights from which they lie beside the graph: protobuf ends at 2 GB
+EXTERNAL = 1.5e9  # bytes of weights from which they have a file beside the graph: protobuf ends at 2 GB
+
+LIBRARIES = ("kdda", "torch", "transformers", "onnx", "onnxruntime")  # whose versions an export's record has
+
+Texts = tuple[str, ...]  # of one row, in the order of the task's fields
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export was checked for.
+    """How well an export agrees with its checkpoint.
 
     Attributes:
-        rows: pairs of texts that both the checkpoint and the export have read.
+        source: the checkpoint.
+        rows: that both have read.
         max_logit_difference: over all real tokens of all windows.
         agreement: the share of rows with the same answer or label, in per cent.
+        megabytes: of the graph with its weights.
     """
 
     source: str
@@ -64,86 +66,105 @@ class Exported:
         )
 
 
-def export(name: str, out: Path, form: str = "onnx", int8: bool = False, data: str = "") -> Exported:
-    """Write a checkpoint as a folder that `load` runs in onnxruntime, and say how well both agree.
+def export(
+    name: str,
+    out: Path,
+    form: str = "onnx",
+    int8: bool = False,
+    data: str = "",
+    task: str | Task | None = None,
+) -> Exported:
+    """Write a checkpoint as a folder that `load` runs in onnxruntime, and check how well both agree.
 
     Args:
-        int8: weights of the matrix products in 8 bits, activations quantized as they come.
-        data: a file with rows to check on; the embedded corpora by default.
+        name: a checkpoint: a folder, or a Hub id.
+        out: a new folder, or an empty one.
+        form: ``onnx``.
+        int8: weights of the matrix products in 8 bits, activations quantized at run time.
+        data: a file with rows to check on; embedded corpora of the task by default.
+        task: a task or its name; the model's by default.
 
     Raises:
-        KddaError: a folder that is not empty, a model without a head, onnxruntime missing, or, in single precision, an
-            export whose logits differ.
+        KddaError: a folder that is not empty, a model without a head, onnxruntime missing, no rows to check on, or, in
+            single precision, an export whose logits differ by more than `TOLERANCE`.
     """
     if form not in FORMATS:
-        raise KddaError(f'--format: found "{form}"{did_you_mean(form, FORMATS)}; there is {", ".join(FORMATS)}')
+        raise KddaError(unknown_choice("--format", form, FORMATS))
     _check_tools()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise KddaError(f"{out} is there already and not empty; choose another folder, or delete it")
+        raise KddaError(f"{out} exists and is not empty; choose another folder, or delete it")
     if is_exported(name):
-        raise KddaError(f'"{name}" is an export already; give the checkpoint it was made of')
-    predictor = load(name, precision="fp32")
-    pairs = _real_pairs(predictor.task.name, data)
+        raise KddaError(f'"{name}" is an export already; give its checkpoint')
+    predictor = load(name, task=task, precision="fp32")
+    rows = _real_rows(predictor.task, data)
     part = out.with_name(f"{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        _write(predictor, part, int8, pairs)
-        found = _checked(predictor, part, int8, pairs)
+        _write(predictor, part, int8, rows)
+        record = _check(predictor, part, int8, rows)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
     if out.is_dir():
         out.rmdir()
     part.replace(out)
-    return found
+    return record
 
 
 def _check_tools() -> None:
     runtime()
-    try:
-        import onnx
-        import onnxscript  # noqa: F401
-    except ImportError:
-        raise KddaError('export needs onnx and onnxscript: pip install "kdda[export]"') from None
-    assert onnx
+    for package in ("onnx", "onnxscript"):
+        if find_spec(package) is None:
+            raise KddaError('export needs onnx and onnxscript: pip install "kdda[export]"')
 
 
-def _real_pairs(task: str, data: str) -> list[tuple[str, str]]:
+def _real_rows(task: Task, data: str) -> list[Texts]:
     """Texts to check on, the same every time."""
-    sources = [data] if data else [f"embedded:{name}" for name in EMBEDDED[task]]
-    rows = [row for name in sources for row in sample(read_rows(Source(name)), ROWS // len(sources), "check")]
+    sources = [data]
+    if not data:
+        sources = [f"embedded:{corpus}" for corpus in task.export_rows]
+    if not sources:
+        raise KddaError(f'task "{task.name}" has no embedded rows to check the export on: give --data FILE')
+    texts: list[Texts] = []
+    for name in sources:
+        for row in sample(read_rows(Source(name)), ROWS // len(sources), "check"):
+            texts.append(_texts(row, task, data))
+    if not texts:
+        raise KddaError(f"--data {data}: no row to check the export on")
+    return texts
+
+
+def _texts(row: Row, task: Task, data: str) -> Texts:
     try:
-        first, second = FIELDS[task]
-        pairs = [(raw_text(row, first), raw_text(row, second)) for row in rows]
+        return tuple(raw_text(row, name) for name in task.fields)
     except BadRowError as error:
         raise KddaError(f"--data {data}: {error}") from None
-    if not pairs:
-        raise KddaError(f"--data {data}: no row to check the export on")
-    return pairs
 
 
 class _Logits(nn.Module):
-    """A model as a graph has it: tensors in, the logits out."""
+    """A model as a graph takes it: from tensors to the logits."""
 
     def __init__(self, model: nn.Module, names: Sequence[str]):
         super().__init__()
-        self.model, self.names = model, names
+        self.model = model
+        self.names = names
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
         outputs = self.model(**inputs)
         return tuple(getattr(outputs, name) for name in self.names)
 
 
-def _write(predictor: Predictor, out: Path, int8: bool, pairs: Sequence[tuple[str, str]]) -> None:
+def _write(predictor: Predictor, out: Path, int8: bool, rows: Sequence[Texts]) -> None:
     """The graph, the config and the tokenizer."""
     assert isinstance(predictor.engine, TorchEngine)
     model, encoder = predictor.engine.model.cpu(), predictor.encoder
-    inputs = encoder.pad([*predictor.windows(pairs[:1])] * 2)  # a batch of one would be taken for a constant
+    windows = list(predictor.windows(rows[:1]))
+    inputs = encoder.pad(windows + windows)  # a batch of one would become a constant of the graph
     if int8:
-        smooth_linears(model.base_model, lambda: predictor.read(pairs[:CALIBRATION]))
+        smooth_linears(model.base_model, lambda: predictor.read(rows[:CALIBRATION]))
     single = out / ("single.onnx" if int8 else GRAPH)
-    _trace(model, inputs, OUTPUTS[predictor.task.name], single)
+    _trace(model, inputs, predictor.task.outputs, single)
     if int8:
         _quantize(single, out / GRAPH, _bytes_of(model))
         for path in out.glob("single.onnx*"):
@@ -174,20 +195,20 @@ def _trace(model: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], 
             )
         assert program is not None
         program.save(path, external_data=_bytes_of(model) > EXTERNAL)
-    except Exception as error:  # torch.export fails in a hundred ways on a forward it cannot follow
+    except Exception as error:  # torch.export has exceptions of many kinds for a forward that it cannot trace
         kind = type(model).__name__
         raise KddaError(f"torch.onnx cannot export a {kind}: {' '.join(str(error).split())[:300]}") from error
 
 
 def _bytes_of(model: nn.Module) -> int:
-    return sum(own.numel() * own.element_size() for own in model.parameters())
+    return sum(weight.nbytes for weight in model.parameters())
 
 
 def _quantize(single: Path, out: Path, size: int) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     level = logging.getLogger().level
-    logging.getLogger().setLevel(logging.ERROR)  # it advises a pre-processing that the exporter has done
+    logging.getLogger().setLevel(logging.ERROR)  # it recommends a pre-processing that the exporter has done
     try:
         quantize_dynamic(
             single,
@@ -202,33 +223,37 @@ def _quantize(single: Path, out: Path, size: int) -> None:
         logging.getLogger().setLevel(level)
 
 
-def _checked(predictor: Predictor, out: Path, int8: bool, pairs: Sequence[tuple[str, str]]) -> Exported:
-    """Both read the same rows; the record that makes the folder whole is written last."""
-    (out / RECORD).write_text("{}", encoding="utf-8")
-    exported = load(str(out))
-    difference = max(_difference(predictor, exported, pair) for pair in pairs)
+def _check(predictor: Predictor, out: Path, int8: bool, rows: Sequence[Texts]) -> Exported:
+    """Let both read the same rows, and write the record that marks the folder as complete."""
+    record_path = out / RECORD
+    record_path.write_text("{}", encoding="utf-8")  # or else the folder could not be loaded
+    exported = load(str(out), task=predictor.task)
+    difference = _largest_difference(predictor, exported, rows)
     if not int8 and not difference <= TOLERANCE:
         raise KddaError(
             f"the export's logits differ from the checkpoint's by up to {difference:.2g}, more than {TOLERANCE}: it is "
             "not written; please report this model"
         )
-    found = [own.shown(own.read(pairs)) for own in (predictor, exported)]
-    same = sum(_gist(a) == _gist(b) for a, b in zip(*found, strict=True))
-    size = sum(path.stat().st_size for path in out.glob(f"{GRAPH}*")) / 2**20
-    record = Exported(predictor.name, int8, len(pairs), difference, 100 * same / len(pairs), round(size, 1))
-    made = {name: version(name) for name in ("kdda", "torch", "transformers", "onnx", "onnxruntime")}
-    (out / RECORD).write_text(json.dumps({**asdict(record), **made}, indent=2) + "\n", encoding="utf-8")
+    expected = predictor.results(predictor.read(rows))
+    results = exported.results(exported.read(rows))
+    same = 0
+    for ours, theirs in zip(expected, results, strict=True):
+        same += ours.decision == theirs.decision
+    size = 0
+    for path in out.glob(f"{GRAPH}*"):
+        size += path.stat().st_size
+    record = Exported(predictor.name, int8, len(rows), difference, 100 * same / len(rows), round(size / 2**20, 1))
+    versions = {name: version(name) for name in LIBRARIES}
+    record_path.write_text(json.dumps({**asdict(record), **versions}, indent=2) + "\n", encoding="utf-8")
     return record
 
 
-def _difference(a: Predictor, b: Predictor, pair: tuple[str, str]) -> float:
-    """The largest difference of a logit, one window at a time, so that padding does not count."""
-    gaps = []
-    for window in a.windows([pair]):
-        left, right = a.logits([window]), b.logits([window])
-        gaps += [float((getattr(left, name) - getattr(right, name)).abs().max()) for name in OUTPUTS[a.task.name]]
-    return max(gaps)
-
-
-def _gist(own: Any) -> Any:
-    return own.label if hasattr(own, "label") else (own.start, own.end)
+def _largest_difference(checkpoint: Predictor, exported: Predictor, rows: Sequence[Texts]) -> float:
+    """The largest difference of a logit, one window at a time, so that padding does not count; NaN if any is."""
+    differences = []
+    for window in checkpoint.windows(rows):
+        ours = checkpoint.logits([window])
+        theirs = exported.logits([window])
+        for name in checkpoint.task.outputs:
+            differences.append((getattr(ours, name) - getattr(theirs, name)).abs().max())
+    return float(torch.stack(differences).max())

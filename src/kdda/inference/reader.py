@@ -1,4 +1,4 @@
-"""What reads passages: a model as it is, or ViReader, which shows it the nearest sentences alone."""
+"""What finds answers in passages: a model as it is, or ViReader, which gives it the nearest sentences alone."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ class Reader(Protocol):
     """Finds answers in passages; `kdda.load` gives one."""
 
     def answer_spans(self, pairs: Sequence[tuple[str, str]]) -> list[list[AnswerSpan]]:
-        """The best slices of each passage for its question, best first; scores compare over passages of a question."""
+        """The best spans of each passage for its question, best first; scores compare over passages of a question."""
         ...

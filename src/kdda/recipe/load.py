@@ -308,9 +308,6 @@ def _check_systems(recipe: Recipe, path: Path) -> None:
         if system.arm not in recipe.arms:
             raise KddaError(f"{path}: {unknown_choice(f'systems.{name}.arm', system.arm, recipe.arms)}")
         _check_folder_name("systems", name, path)
-    shortens = any(arm.sentences for arm in recipe.arms.values())
-    if recipe.task != "qa" and (recipe.systems or shortens):
-        raise KddaError(f'{path}: systems and sentences are of task qa, and this recipe\'s is "{recipe.task}"')
 
 
 def _check_languages(recipe: Recipe, arm: str, path: Path) -> None:

@@ -13,11 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from starlette.routing import Route
 
 from kdda.errors import KddaError
-from kdda.inference.predictor import AnswerResult, LabelResult, Predictor
+from kdda.inference.predictor import Predictor
 from kdda.serve.batching import Batcher, Found, cancel_on_disconnect
 from kdda.serve.docs import docs_page
 from kdda.serve.limits import HTTPError, Limits
 from kdda.serve.metrics import Metrics
+from kdda.tasks.classification import LabelResult
+from kdda.tasks.qa import AnswerResult
 
 SOLID = r"[^\s\x1c-\x1f]"  # something that is not white space, as Python counts it
 

@@ -11,15 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from kdda.errors import KddaError
-from kdda.inference.predictor import AnswerResult, LabelResult, Predictor
+from kdda.inference.predictor import Predictor
 from kdda.serve.limits import HTTPError, Limits
 from kdda.serve.metrics import Metrics
+from kdda.tasks.base import Result
 
 CHARACTERS = 200_000  # of one batch's texts, so that a few long ones do not hold up the rest
 
 Pair = tuple[str, str]
 
-Found = AnswerResult | LabelResult
+Found = Result
 
 
 class Waiting(NamedTuple):
@@ -122,7 +123,7 @@ class Batcher:
     def _outcomes(self, pairs: Sequence[Pair]) -> list[Found | Exception]:
         """What is found of each pair; one that cannot be read does not take its neighbours with it."""
         try:
-            return list(self.predictor.shown(self.predictor.read(pairs)))
+            return list(self.predictor.results(self.predictor.read(pairs)))
         except Exception as error:
             if len(pairs) == 1:
                 return [error if isinstance(error, KddaError) else RuntimeError(f"{type(error).__name__}: {error}")]

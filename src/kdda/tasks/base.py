@@ -1,10 +1,15 @@
-"""What a task is: which rows it reads, how they become windows, and how outputs become predictions and scores."""
+"""What a task is: everything that kdda knows about it, in one object.
+
+A task says which fields a row has, how rows become windows, how a model's outputs become predictions and scores, and
+how predictions are given out: from Python, in files, over HTTP, on the server's page, in an export and on a model card.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, asdict, dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,17 +17,49 @@ from jaxtyping import Int32
 from numpy import ndarray
 
 from kdda.data.examples import Example, RowConverter, Schema
-from kdda.tasks.windows import Windows
+from kdda.errors import KddaError
+from kdda.runtime.disk_sequence import LazySequence
+from kdda.tasks.windows import Windows, in_chunks
 from kdda.text.encode import Encoder, Window
 from kdda.text.segment import Span
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One row's answer; each task adds what it found and what was right."""
+    """A prediction of one row, beside its gold; a task's subclass adds both.
+
+    Attributes:
+        id: the row's.
+        group: what ties rows that are not independent, such as those of one premise or passage.
+    """
 
     id: str
     group: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """A prediction as a user gets it: without golds and scores. Each task has a subclass with fields of its kind.
+
+    `kdda.load(...)` returns it, `kdda predict` prints it or writes it to a file, `kdda serve` sends it.
+    """
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields; what `kdda predict --json` prints."""
+        return asdict(self)
+
+    def as_row(self) -> dict[str, Any]:
+        """The fields of a line of `kdda predict --output`, beside the row's id."""
+        return self.as_dict()
+
+    def as_response(self) -> dict[str, Any]:
+        """The body of an HTTP response, as the task's `response_type` describes it."""
+        return self.as_dict()
+
+    @property
+    def decision(self) -> Any:
+        """What two models must agree on to give the same result; probabilities differ in their last digits."""
+        return self.as_dict()
 
 
 class TextSpan(NamedTuple):
@@ -50,72 +87,188 @@ class Features:
 
     @property
     def lengths(self) -> Int32[ndarray, " windows"]:
-        """TokenizerAdapter of each window."""
+        """Tokens of each window."""
         return self.windows.lengths
 
 
-@runtime_checkable
-class Task(Protocol):
-    """The interface of every task; reading differs from classification here and nowhere else."""
+@dataclass(frozen=True)
+class PageWords:
+    """What a task's tab on the server's page says, in one language.
 
-    @property
-    def name(self) -> str: ...
+    Args:
+        tab: its title.
+        button: what the button says.
+        fields: text field → its label, in the order in which the page shows them.
+        labels: label name → what it means, where that helps.
+    """
 
-    @property
-    def head(self) -> str:
-        """Which kind of model it needs, a key of `kdda.models.load.MODEL_CLASSES`."""
-        ...
+    tab: str
+    button: str
+    fields: Mapping[str, str]
+    labels: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def metric(self) -> str:
-        """The score that selects a model on the development rows, and that tables compare."""
-        ...
 
-    @property
-    def scores(self) -> tuple[str, ...]:
-        """Scores that tables show."""
-        ...
+@dataclass(frozen=True)
+class Task(ABC):
+    """Base class of every task: subclass it, or make a `Classification` or a `QuestionAnswering` of another name.
 
-    @property
-    def labelled(self) -> bool:
-        """Whether rows have labels that a recipe names."""
-        ...
+    Register it with `kdda.tasks.registry.register_task`; it can then be named in recipes, trained, loaded, served and
+    exported.
 
-    def convert(self, schema: Schema) -> RowConverter:
-        """How this task makes an example of a row."""
-        ...
+    Args:
+        name: what recipes and checkpoints call it.
+        fields: the text fields of a row, in the order in which a model reads them.
+        metric: the score that selects a model on the development rows, and that tables compare.
+        scores: scores that tables show.
+        labels: default names of the labels, in the order of the head's outputs; none for tasks without labels.
+        methods: names of the `Predictor` methods that work for this task; the last one is named in messages.
+        route: the path of its HTTP interface; ``/NAME`` by default.
+        summary: one line about the route.
+        samples: a sample text of each field, for the server's documentation and page.
+        short_fields: fields that take a question's length over HTTP, not a passage's.
+        export_rows: embedded corpora that an export is checked on, such as ``nli/vi/test``.
+        page_words: what the page says, by language code (``vi``, ``en``); names of the task's fields by default.
+    """
+
+    name: str
+    fields: tuple[str, ...]
+    _: KW_ONLY
+    metric: str = "accuracy"
+    scores: tuple[str, ...] = ("accuracy",)
+    labels: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    route: str = ""
+    summary: str = ""
+    samples: tuple[str, ...] = ()
+    short_fields: tuple[str, ...] = ()
+    export_rows: tuple[str, ...] = ()
+    page_words: Mapping[str, PageWords] = field(default_factory=dict, hash=False)
+
+    # What holds for every task of a kind.
+    head: ClassVar[str]  # a key of `kdda.models.load.MODEL_CLASSES`
+    labelled: ClassVar[bool] = False  # whether rows have labels that a recipe names
+    states_read: ClassVar[Literal["first token", "all tokens"]] = "first token"  # the states that the head reads
+    outputs: ClassVar[tuple[str, ...]] = ("logits",)  # names of the logits among a model's outputs
+    response_type: ClassVar[type]  # a dataclass that describes `Result.as_response`
+    result_key: ClassVar[str]  # a field that every line of `Result.as_row` has, and no other task's lines
+    pipeline_tag: ClassVar[str]  # the Hub's name of such tasks
+    row_score: ClassVar[Literal["f1", "accuracy"]] = "accuracy"  # the score of one row of predictions.jsonl
+    breakdown: ClassVar[Literal["label", "answer length"]] = "label"  # the parts of the test rows that a report shows
+    page_view: ClassVar[Literal["bars", "passage", "text"]] = "text"  # how the page shows a result
+    purpose: ClassVar[str] = "predicts"  # in messages: '"my-model" labels texts: classify(text)'
+
+    def __post_init__(self) -> None:
+        if not self.fields:
+            raise KddaError(f'task "{self.name}" has no fields, expected the names of its text fields')
+        if len(self.samples) not in (0, len(self.fields)):
+            raise KddaError(
+                f'task "{self.name}": got {len(self.samples)} samples, expected one for each of its '
+                f"{len(self.fields)} fields"
+            )
+        if not self.route:
+            object.__setattr__(self, "route", f"/{self.name}")
+
+    def describe(self) -> str:
+        """What a model of this task does, and how it is called."""
+        method = self.methods[-1] if self.methods else "predict_texts"
+        return f"{self.purpose}: {method}({', '.join(self.fields)})"
+
+    def report_facts(self) -> dict[str, Any]:
+        """What a report, which reads run folders alone, must know about the task: the `task` event of a run."""
+        return {
+            "task": self.name,
+            "metric": self.metric,
+            "scores": list(self.scores),
+            "row_score": self.row_score,
+            "breakdown": self.breakdown,
+        }
+
+    # -- settings that training rows or a checkpoint decide
 
     def fitted(self, examples: Iterable[Example]) -> Task:
         """The task with the settings that training rows decide."""
-        ...
+        return self
 
     def settings(self) -> dict[str, Any]:
-        """Those settings, as a model's config keeps them."""
-        ...
+        """Those settings, as a model's config stores them."""
+        return {}
 
     def with_settings(self, config: Mapping[str, Any]) -> Task:
-        """The task as a model's config remembers it."""
-        ...
+        """The task with the settings that a model's config stores."""
+        return self
 
-    def encode(self, examples: Sequence[Example], encoder: Encoder) -> Features: ...
+    def for_inference(self, no_answer: bool | None = None) -> Task:
+        """The task as a `Predictor` uses it.
+
+        Args:
+            no_answer: whether "there is no answer" may be predicted; what the checkpoint stores by default. Tasks
+                without answers ignore it.
+        """
+        return self
+
+    def check_outputs(self, config: Any, name: str) -> None:
+        """Refuse a model with a head of the right kind and the wrong size.
+
+        Raises:
+            KddaError: says what the head gives and what is needed.
+        """
+        if self.labelled and config.num_labels < 2:
+            raise KddaError(f'"{name}" gives one number a row, not probabilities of labels')
+
+    # -- from rows to predictions
+
+    @abstractmethod
+    def convert(self, schema: Schema) -> RowConverter:
+        """The function that makes an example of a row."""
+
+    def encode(self, examples: Sequence[Example], encoder: Encoder) -> Features:
+        """Examples as a model reads them: by default one window an example, cut where it is too long."""
+
+        def read(chunk: Sequence[Example]) -> Iterator[list[Window]]:
+            columns = zip(*(example.texts for example in chunk), strict=True)
+            for window in encoder.encode(*map(list, columns)):
+                yield [window]
+
+        return Features(examples, Windows(in_chunks(examples, read)))
 
     def text_spans(self, features: Features) -> Sequence[TextSpan]:
         """What each window reads, for another model to read the same."""
-        ...
+        examples = features.examples
+        return LazySequence(len(examples), lambda i: TextSpan(examples[i].texts, None))
 
+    @abstractmethod
     def targets(self, features: Features, labels: Sequence[str]) -> dict[str, Int32[ndarray, " windows"]]:
-        """What the model's forward takes beside a window to give a loss, a number a window."""
-        ...
+        """What the model's forward takes beside a window to give a loss: a number a window, by argument name."""
 
+    @abstractmethod
     def candidates(self, outputs: Any, windows: Sequence[Window]) -> list[Any]:
-        """What of a batch's outputs `decode` needs, a window."""
-        ...
+        """What `decode` needs of a batch's outputs, one item a window."""
 
+    @abstractmethod
     def decode(
         self, features: Features, candidates: Sequence[Any], labels: Sequence[str], language: str
-    ) -> Sequence[Prediction]: ...
+    ) -> Sequence[Prediction]:
+        """The predictions of all examples, in their order, scored by a language's rules."""
 
-    def score(self, predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, Any]: ...
+    # -- scores
+
+    @abstractmethod
+    def score(self, predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, Any]:
+        """The scores of predictions, in per cent: `metric`, all of `scores`, `rows` and `standard_error`."""
+
+    @abstractmethod
+    def eval_prediction(self, predictions: Sequence[Prediction], labels: Sequence[str]) -> tuple[Any, Any]:
+        """Predictions and golds in the shape of transformers' `EvalPrediction`, for a user's `compute_metrics`."""
+
+    # -- results
+
+    @abstractmethod
+    def result(self, prediction: Prediction, best: int = 5) -> Result:
+        """A prediction as a user gets it.
+
+        Args:
+            best: candidates to give, of tasks that have candidates.
+        """
 
 
 @torch.no_grad()
@@ -131,7 +284,7 @@ def predict(
     """Predictions for all examples, in their order; windows are read in batches of like length, in eval mode."""
     windows = features.windows
     order: list[int] = np.argsort(features.lengths, kind="stable").tolist()
-    found: list[Any] = [None] * len(windows)
+    candidates: list[Any] = [None] * len(windows)
     training = model.training
     model.eval()
     for start in range(0, len(order), batch_size):
@@ -139,6 +292,6 @@ def predict(
         batch = [windows[i] for i in chosen]
         inputs = {name: ids.to(model.device) for name, ids in encoder.pad(batch).items()}
         for i, candidate in zip(chosen, task.candidates(model(**inputs), batch), strict=True):
-            found[i] = candidate
+            candidates[i] = candidate
     model.train(training)
-    return task.decode(features, found, labels, language)
+    return task.decode(features, candidates, labels, language)

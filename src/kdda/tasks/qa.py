@@ -1,40 +1,47 @@
-"""Extractive reading comprehension: the answer is a slice of the context, to the character."""
+"""Extractive reading comprehension: the answer is a span of the context, to the character."""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from itertools import islice
+from operator import attrgetter
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32
+from jaxtyping import Float32, Int32
 from numpy import ndarray
+from pydantic import Field
 
 from kdda.data.examples import Example, GoldAnswer, Question, RowConverter, Schema
 from kdda.data.questions import question_converter
+from kdda.errors import KddaError
 from kdda.metrics.answers import answer_f1, best_over_golds, exact_match
 from kdda.metrics.significance import standard_error
 from kdda.runtime.disk_sequence import LazySequence
-from kdda.tasks.base import Features, Prediction, TextSpan
+from kdda.tasks.base import Features, PageWords, Prediction, Result, Task, TextSpan
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.text.encode import Encoder, Window
 
 BEST = 20  # starts and ends of a window that are paired
 
-SHOWN = 5  # candidates that a prediction keeps
+MAX_CANDIDATES = 5  # that a stored prediction has
 
-LIMIT = 400  # characters of an answer, for models that say nothing of the answers they were trained on
+LIMIT = 400  # characters of an answer, for models whose config does not store how long their training answers were
 
 LONGEST = "kdda_longest_answer"
 
 NO_ANSWER = "kdda_no_answer"
 
+NO_ANSWER_TEXT = "(no answer)"
+
+DIGITS = 6  # of a probability
+
 
 class AnswerSpan(NamedTuple):
-    """A slice of the context, with the sum of its two logits; the empty slice says that there is no answer."""
+    """A span of the context, with the sum of its two logits; the empty span stands for no answer."""
 
     start: int
     end: int
@@ -43,11 +50,13 @@ class AnswerSpan(NamedTuple):
 
 @dataclass(frozen=True)
 class AnswerPrediction(Prediction):
-    """The answer found and the golds it is held against, from 0 to 1.
+    """The predicted answer, the golds, and its scores against them, from 0 to 1.
 
     Attributes:
+        golds: texts of the gold answers; none where the question cannot be answered.
         probability: the answer's share among the candidates of all windows.
         oracle_exact_match, oracle_f1: of the best answer that the model's tokens and windows allow.
+        candidates: the best ones, the answer first: dicts of text, start, end and probability.
     """
 
     golds: list[str]
@@ -63,48 +72,152 @@ class AnswerPrediction(Prediction):
 
 
 @dataclass(frozen=True)
-class QuestionAnswering:
+class AnswerResult(Result):
+    """What a model answers.
+
+    Attributes:
+        text: `context[start:end]`, to the character; empty where the model predicts that there is no answer.
+        score: the answer's probability among the candidates of all windows.
+        candidates: the best ones, the answer first: dicts of text, start, end and probability.
+        no_answer: the probability that there is none; None of models that always answer.
+    """
+
+    text: str
+    start: int
+    end: int
+    score: float
+    candidates: list[dict[str, Any]]
+    no_answer: float | None
+
+    @property
+    def decision(self) -> tuple[int, int]:
+        return self.start, self.end
+
+    def as_row(self) -> dict[str, Any]:
+        return {"answer": self.text, "start": self.start, "end": self.end, "score": self.score}
+
+    def as_response(self) -> dict[str, Any]:
+        return {**self.as_row(), "candidates": self.candidates, "no_answer": self.no_answer}
+
+    def __str__(self) -> str:
+        lines = []
+        for candidate in self.candidates:
+            lines.append(f"{candidate['probability']:7.1%}  {candidate['text'] or NO_ANSWER_TEXT}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class AnswerCandidate:
+    """A span of the context."""
+
+    text: str
+    start: int
+    end: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class AnswerResponse:
+    """An answer, which is `context[start:end]`; empty where the model predicts that there is none."""
+
+    answer: str
+    start: int
+    end: int
+    score: float
+    candidates: list[AnswerCandidate]
+    no_answer: Annotated[
+        float | None, Field(description="The probability that there is none; null of models that always answer.")
+    ]
+
+
+@dataclass(frozen=True)
+class QuestionAnswering(Task):
     """Questions on contexts.
 
     Args:
         longest: characters of the longest answer to look for.
         no_answer: whether a question may have none.
-        shown: candidates that a prediction keeps.
+        max_candidates: that a prediction has.
     """
 
-    name: str
+    fields: tuple[str, ...] = ("question", "context")
+    _: KW_ONLY
     longest: int = LIMIT
     no_answer: bool = False
-    shown: int = SHOWN
+    max_candidates: int = MAX_CANDIDATES
     metric: str = "f1"
     scores: tuple[str, ...] = ("exact_match", "f1")
-    head: str = "question-answering"
-    labelled: bool = False
+    methods: tuple[str, ...] = ("answer",)
+    route: str = "/answer"
+    summary: str = "Answer a question on a passage"
+    short_fields: tuple[str, ...] = ("question",)
 
-    def convert(self, schema: Schema) -> RowConverter:
-        return question_converter(schema)
+    head: ClassVar[str] = "question-answering"
+    states_read: ClassVar[Literal["first token", "all tokens"]] = "all tokens"
+    outputs: ClassVar[tuple[str, ...]] = ("start_logits", "end_logits")
+    response_type: ClassVar[type] = AnswerResponse
+    result_key: ClassVar[str] = "answer"
+    pipeline_tag: ClassVar[str] = "question-answering"
+    row_score: ClassVar[Literal["f1", "accuracy"]] = "f1"
+    breakdown: ClassVar[Literal["label", "answer length"]] = "answer length"
+    page_view: ClassVar[Literal["bars", "passage", "text"]] = "passage"
+    purpose: ClassVar[str] = "answers questions"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.fields) != 2:
+            raise KddaError(f'task "{self.name}": got {len(self.fields)} fields, expected a question and a context')
+
+    # -- settings
 
     def fitted(self, examples: Iterable[Example]) -> QuestionAnswering:
-        """Answers may be a half longer than the longest in training; none is an answer if training says so."""
-        longest, unanswered = -1, False
+        """Answers may be half as long again as the longest in training; a question may have none if training has such.
+
+        Where no row has an answer, `LIMIT` takes the longest one's place.
+        """
+        longest = -1
+        has_unanswered = False
         for example in examples:
             if isinstance(example, Question):
-                longest = max([longest, *(len(answer.text) for answer in example.answers)])
-                unanswered = unanswered or not example.answers
-        longest = LIMIT if longest < 0 else longest
-        return replace(self, longest=longest * 3 // 2 + 1, no_answer=unanswered)
+                has_unanswered = has_unanswered or not example.answers
+                for answer in example.answers:
+                    longest = max(longest, len(answer.text))
+        if longest < 0:
+            longest = LIMIT
+        return replace(self, longest=longest * 3 // 2 + 1, no_answer=has_unanswered)
 
     def settings(self) -> dict[str, Any]:
         return {LONGEST: self.longest, NO_ANSWER: self.no_answer}
 
     def with_settings(self, config: Mapping[str, Any]) -> QuestionAnswering:
-        own = int(config.get(LONGEST) or LIMIT), bool(config.get(NO_ANSWER, self.no_answer))
-        return replace(self, longest=own[0], no_answer=own[1])
+        longest = int(config.get(LONGEST) or LIMIT)
+        return replace(self, longest=longest, no_answer=bool(config.get(NO_ANSWER, self.no_answer)))
+
+    def for_inference(self, no_answer: bool | None = None) -> QuestionAnswering:
+        """With all candidates, and "no answer" among them."""
+        task = replace(self, max_candidates=1 + BEST)
+        if no_answer is None:
+            return task
+        return replace(task, no_answer=no_answer)
+
+    def check_outputs(self, config: Any, name: str) -> None:
+        if config.num_labels != 2:
+            raise KddaError(
+                f'"{name}": its head gives {config.num_labels} numbers a token; an answer has a start and an end'
+            )
+
+    # -- from rows to predictions
+
+    def convert(self, schema: Schema) -> RowConverter:
+        return question_converter(schema)
 
     def encode(self, examples: Sequence[Example], encoder: Encoder) -> Features:
-        def read(some: Sequence[Example]) -> Iterator[list[Window]]:
-            encoder.tokenize([text for example in some for text in example.texts])
-            for example in some:
+        def read(chunk: Sequence[Example]) -> Iterator[list[Window]]:
+            texts: list[str] = []
+            for example in chunk:
+                texts += example.texts
+            encoder.tokenize(texts)  # all at once: fast tokenizers use every core
+            for example in chunk:
                 windows = encoder.windows(example.texts)
                 encoder.counts["answers truncated"] += _is_cut(example, windows)
                 yield windows
@@ -112,144 +225,219 @@ class QuestionAnswering:
         return Features(examples, Windows(in_chunks(examples, read)))
 
     def text_spans(self, features: Features) -> Sequence[TextSpan]:
-        def excerpt(k: int) -> TextSpan:
+        def text_span(k: int) -> TextSpan:
             return TextSpan(features.examples[features.owners[k]].texts, features.windows[k].context_span)
 
-        return LazySequence(len(features.windows), excerpt)
+        return LazySequence(len(features.windows), text_span)
 
     def targets(self, features: Features, labels: Sequence[str]) -> dict[str, Int32[ndarray, " windows"]]:
         """The tokens of the first gold that a window holds whole; the first token of all where it holds none."""
-        starts, ends = array("i"), array("i")
+        starts = array("i")
+        ends = array("i")
         for example, windows in zip(features.examples, features.windows.by_row, strict=True):
             for window in windows:
-                start, end = next(filter(None, (token_span(window, gold) for gold in _golds(example))), (0, 0))
+                start, end = _first_span(window, _golds(example))
                 starts.append(start)
                 ends.append(end)
         return {"start_positions": np.array(starts, np.int32), "end_positions": np.array(ends, np.int32)}
 
     def candidates(self, outputs: Any, windows: Sequence[Window]) -> list[list[AnswerSpan]]:
-        starts, ends = outputs.start_logits.float().cpu().numpy(), outputs.end_logits.float().cpu().numpy()
-        return [self._best(window, *row) for window, *row in zip(windows, starts, ends, strict=True)]
+        starts = outputs.start_logits.float().cpu().numpy()
+        ends = outputs.end_logits.float().cpu().numpy()
+        return list(map(self._best_spans, windows, starts, ends))
 
-    def _best(self, window: Window, starts: Float32[ndarray, "_"], ends: Float32[ndarray, "_"]) -> list[AnswerSpan]:
-        """The best slices of one window, best first, and last the score of no answer."""
-        first, (begin, stop) = window.context_start, window.ranges[-1]
-        part, count = window.parts[-1], stop - begin
-        nothing = AnswerSpan(0, 0, float(starts[0] + ends[0]))
-        if not count:
-            return [nothing]
-        starts, ends = starts[first : first + count], ends[first : first + count]
-        a, b = _largest(starts, BEST), _largest(ends, BEST)
-        left, right = part.starts[begin + a][:, None], part.ends[begin + b][None, :]
-        fits: Bool[ndarray, "starts ends"] = (a[:, None] <= b) & (left < right) & (right - left <= self.longest)
-        total = np.where(fits, starts[a][:, None] + ends[b], -np.inf).ravel()
-        best = _largest(total, BEST)
-        rows, columns = np.divmod(best[np.isfinite(total[best])], len(b))
-        found = zip(left[rows, 0].tolist(), right[0, columns].tolist(), total[rows * len(b) + columns], strict=True)
-        return [*(AnswerSpan(start, end, float(score)) for start, end, score in found), nothing]
+    def _best_spans(
+        self, window: Window, starts: Float32[ndarray, "_"], ends: Float32[ndarray, "_"]
+    ) -> list[AnswerSpan]:
+        """The best spans of one window, best first, and last the score of no answer."""
+        no_answer = AnswerSpan(0, 0, float(starts[0] + ends[0]))
+        begin, stop = window.ranges[-1]
+        if begin == stop:
+            return [no_answer]
+        tokens = slice(window.context_start, window.context_start + stop - begin)
+        starts, ends = starts[tokens], ends[tokens]
+        first, last = _largest(starts, BEST), _largest(ends, BEST)
+        context = window.parts[-1]
+        from_character = context.starts[begin + first][:, None]
+        to_character = context.ends[begin + last][None, :]
+        lengths = to_character - from_character
+        fits = (first[:, None] <= last) & (lengths > 0) & (lengths <= self.longest)
+        scores = np.where(fits, starts[first][:, None] + ends[last], -np.inf).ravel()
+        best = _largest(scores, BEST)
+        best = best[np.isfinite(scores[best])]
+        rows, columns = np.divmod(best, len(last))
+        span_starts = from_character[rows, 0].tolist()
+        span_ends = to_character[0, columns].tolist()
+        return [*map(AnswerSpan, span_starts, span_ends, scores[best].tolist()), no_answer]
 
     def decode(
         self, features: Features, candidates: Sequence[Sequence[AnswerSpan]], labels: Sequence[str], language: str
     ) -> list[AnswerPrediction]:
-        return [
-            self._prediction(example, found, oracle(example, windows), language)
-            for example, windows, found in zip(
-                features.examples, features.windows.by_row, _by_row(features, candidates), strict=True
-            )
-        ]
+        rows = zip(features.examples, features.windows.by_row, _by_row(features, candidates), strict=True)
+        predictions = []
+        for example, windows, spans in rows:
+            predictions.append(self._prediction(example, spans, oracle(example, windows), language))
+        return predictions
 
     def answer_spans(self, features: Features, candidates: Sequence[Sequence[AnswerSpan]]) -> list[list[AnswerSpan]]:
-        """Each example's best slices, best first, whose scores compare over examples that ask the same question.
+        """Each example's best spans, best first, whose scores compare over examples that ask the same question.
 
-        Of a model that may answer with nothing they are what a slice scores above no answer.
+        Where a question may have no answer, a span's score is what it has above no answer's.
         """
-        return [self._above(found) for found in _by_row(features, candidates)]
+        return list(map(self._above_no_answer, _by_row(features, candidates)))
 
-    def _above(self, windows: Sequence[Sequence[AnswerSpan]]) -> list[AnswerSpan]:
+    def _above_no_answer(self, windows: Sequence[Sequence[AnswerSpan]]) -> list[AnswerSpan]:
         ranked = self._ranked(windows)
-        nothing = next((own.score for own in ranked if own.start == own.end), 0.0) if self.no_answer else 0.0
-        return [own._replace(score=own.score - nothing) for own in ranked if own.start < own.end]
+        threshold = 0.0
+        answers = []
+        for span in ranked:
+            if span.start < span.end:
+                answers.append(span)
+            elif self.no_answer:
+                threshold = span.score
+        return [span._replace(score=span.score - threshold) for span in answers]
 
     def _prediction(
         self, example: Example, windows: Sequence[Sequence[AnswerSpan]], best_possible: str, language: str
     ) -> AnswerPrediction:
         ranked = self._ranked(windows)
-        shares = _softmax([candidate.score for candidate in ranked])
-        context, golds = example.texts[1], [gold.text for gold in _golds(example)]
-        texts = [context[candidate.start : candidate.end] for candidate in ranked]
-        shown = [
-            {"text": text, "start": own.start, "end": own.end, "probability": round(share, 6)}
-            for text, own, share in list(zip(texts, ranked, shares, strict=True))[: self.shown]
-        ]
+        probabilities = _softmax([span.score for span in ranked])
+        context = example.texts[1]
+        golds = [gold.text for gold in _golds(example)]
+        candidates = []
+        for span, probability in islice(zip(ranked, probabilities, strict=True), self.max_candidates):
+            candidates.append(
+                {
+                    "text": context[span.start : span.end],
+                    "start": span.start,
+                    "end": span.end,
+                    "probability": round(probability, DIGITS),
+                }
+            )
         best = ranked[0]
+        text = context[best.start : best.end]
         return AnswerPrediction(
             id=example.id,
             group=example.group,
             golds=golds,
-            predicted=texts[0],
+            predicted=text,
             start=best.start,
             end=best.end,
-            probability=round(shares[0], 6),
-            exact_match=best_over_golds(exact_match, texts[0], golds, language),
-            f1=best_over_golds(answer_f1, texts[0], golds, language),
+            probability=round(probabilities[0], DIGITS),
+            exact_match=best_over_golds(exact_match, text, golds, language),
+            f1=best_over_golds(answer_f1, text, golds, language),
             oracle_exact_match=best_over_golds(exact_match, best_possible, golds, language),
             oracle_f1=best_over_golds(answer_f1, best_possible, golds, language),
-            candidates=shown,
+            candidates=candidates,
         )
 
     def _ranked(self, windows: Sequence[Sequence[AnswerSpan]]) -> list[AnswerSpan]:
-        """Candidates of all windows, each slice once; the empty one only where it may be the answer.
+        """Candidates of all windows, each span once; the empty one only where it may be the answer.
 
-        A window without the answer says "nothing here" with confidence, so no answer scores what the least sure says.
+        A window without the answer predicts "no answer" with confidence, so no answer has the score of the window that
+        is least sure of it.
         """
         best: dict[tuple[int, int], AnswerSpan] = {}
-        for own in (candidate for window in windows for candidate in window[:-1]):
-            key = (own.start, own.end)
-            best[key] = max(best.get(key, own), own, key=lambda candidate: candidate.score)
-        nothing = AnswerSpan(0, 0, min(window[-1].score for window in windows))
-        slices = sorted(best.values(), key=lambda candidate: -candidate.score)[:BEST]
-        if self.no_answer or not slices:
-            slices = sorted([*slices, nothing], key=lambda candidate: -candidate.score)
-        return slices
+        for window in windows:
+            for span in window[:-1]:
+                known = best.get((span.start, span.end))
+                if known is None or span.score > known.score:
+                    best[span.start, span.end] = span
+        ranked = sorted(best.values(), key=_negative_score)[:BEST]
+        if self.no_answer or not ranked:
+            no_answer = AnswerSpan(0, 0, min(window[-1].score for window in windows))
+            ranked = sorted([*ranked, no_answer], key=_negative_score)
+        return ranked
+
+    # -- scores and results
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, Any]:
-        found = [p for p in predictions if isinstance(p, AnswerPrediction)]
-        names = ("exact_match", "f1", "oracle_exact_match", "oracle_f1")
-        means = {name: 100 * fmean(getattr(p, name) for p in found) for name in names}
-        return {"rows": len(found), **means, "standard_error": standard_error([100 * p.f1 for p in found])}
+        rows = list(map(_checked, predictions))
+        scores: dict[str, Any] = {"rows": len(rows)}
+        for name in ("exact_match", "f1", "oracle_exact_match", "oracle_f1"):
+            scores[name] = 100 * fmean(map(attrgetter(name), rows))
+        scores["standard_error"] = standard_error([100 * row.f1 for row in rows])
+        return scores
+
+    def eval_prediction(
+        self, predictions: Sequence[Prediction], labels: Sequence[str]
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Lists as the `squad` metric takes them: ``{id, prediction_text}``, and ``{id, answers: {text: […]}}``."""
+        answers = []
+        golds = []
+        for row in map(_checked, predictions):
+            answers.append({"id": row.id, "prediction_text": row.predicted})
+            golds.append({"id": row.id, "answers": {"text": row.golds, "answer_start": [0] * len(row.golds)}})
+        return answers, golds
+
+    def result(self, prediction: Prediction, best: int = MAX_CANDIDATES) -> AnswerResult:
+        row = _checked(prediction)
+        no_answer = None
+        for candidate in row.candidates:
+            if not candidate["text"] and no_answer is None:
+                no_answer = candidate["probability"]
+        candidates = row.candidates[: max(1, best)]
+        return AnswerResult(row.predicted, row.start, row.end, row.probability, candidates, no_answer)
+
+
+def _checked(prediction: Prediction) -> AnswerPrediction:
+    assert isinstance(prediction, AnswerPrediction)
+    return prediction
+
+
+def _negative_score(span: AnswerSpan) -> float:
+    return -span.score
 
 
 def _by_row(features: Features, candidates: Sequence[Sequence[AnswerSpan]]) -> Iterator[list[Sequence[AnswerSpan]]]:
-    """What belongs to each row's windows."""
-    left = iter(candidates)
-    return (list(islice(left, len(windows))) for windows in features.windows.by_row)
+    """The candidates of each row's windows."""
+    remaining = iter(candidates)
+    for windows in features.windows.by_row:
+        yield list(islice(remaining, len(windows)))
 
 
 def token_span(window: Window, answer: GoldAnswer) -> tuple[int, int] | None:
     """The window's tokens that hold an answer, first and last; None where the window does not hold all of it."""
-    part, (begin, stop) = window.parts[-1], window.ranges[-1]
-    start, end = part.within(answer.start, answer.start + len(answer.text))
+    begin, stop = window.ranges[-1]
+    start, end = window.parts[-1].within(answer.start, answer.start + len(answer.text))
     if start < begin or end > stop or start == end:
         return None
     return window.context_start + start - begin, window.context_start + end - 1 - begin
 
 
+def _first_span(window: Window, golds: Sequence[GoldAnswer]) -> tuple[int, int]:
+    for gold in golds:
+        span = token_span(window, gold)
+        if span is not None:
+            return span
+    return 0, 0
+
+
 def oracle(example: Example, windows: Sequence[Window]) -> str:
-    """The best answer that these windows' tokens can give: tokens cut inside a gold's edge give more than the gold."""
-    return next(_aligned(example, windows), "")
-
-
-def _aligned(example: Example, windows: Sequence[Window]) -> Iterator[str]:
-    context = example.texts[1]
-    slices = []
+    """The best answer that these windows' tokens can give: tokens that cross a gold's edge give more than the gold."""
+    best = ""
+    smallest = None
     for gold in _golds(example):
         for window in windows:
-            part, (begin, stop) = window.parts[-1], window.ranges[-1]
-            start, end = part.within(gold.start, gold.start + len(gold.text))
-            start, end = max(start, begin), min(end, stop)
-            if start < end:
-                slices.append((context[part.starts[start] : part.ends[end - 1]], gold.text))
-    yield from (text for text, _ in sorted(slices, key=lambda pair: abs(len(pair[0]) - len(pair[1]))))
+            text = _overlapping_text(window, gold, example.texts[1])
+            if text is None:
+                continue
+            difference = abs(len(text) - len(gold.text))
+            if smallest is None or difference < smallest:
+                best = text
+                smallest = difference
+    return best
+
+
+def _overlapping_text(window: Window, gold: GoldAnswer, context: str) -> str | None:
+    """The text of a window's tokens that hold any of a gold; None where none does."""
+    part = window.parts[-1]
+    begin, stop = window.ranges[-1]
+    start, end = part.within(gold.start, gold.start + len(gold.text))
+    start, end = max(start, begin), min(end, stop)
+    if start >= end:
+        return None
+    return context[part.starts[start] : part.ends[end - 1]]
 
 
 def _golds(example: Example) -> tuple[GoldAnswer, ...]:
@@ -259,11 +447,15 @@ def _golds(example: Example) -> tuple[GoldAnswer, ...]:
 def _is_cut(example: Example, windows: Sequence[Window]) -> bool:
     """Whether no window holds any of the golds whole."""
     golds = _golds(example)
-    return bool(golds) and not any(token_span(window, gold) for window in windows for gold in golds)
+    for window in windows:
+        for gold in golds:
+            if token_span(window, gold) is not None:
+                return False
+    return bool(golds)
 
 
 def _largest(values: Float32[ndarray, "_"], count: int) -> Any:
-    """Where the largest are, largest first."""
+    """Places of the largest values, largest first."""
     if len(values) <= count:
         return np.argsort(-values, kind="stable")
     few = np.argpartition(-values, count)[:count]
@@ -272,8 +464,20 @@ def _largest(values: Float32[ndarray, "_"], count: int) -> Any:
 
 def _softmax(scores: Sequence[float]) -> list[float]:
     powers = np.exp(np.array(scores) - max(scores))
-    shares: list[float] = (powers / powers.sum()).tolist()
-    return shares
+    probabilities: list[float] = (powers / powers.sum()).tolist()
+    return probabilities
 
 
-QA = QuestionAnswering("qa")
+QA = QuestionAnswering(
+    "qa",
+    samples=(
+        "Vua Lý Thái Tổ dời đô vào năm nào?",
+        "Hà Nội là thủ đô của Việt Nam, nằm bên bờ sông Hồng. Năm 1010, vua Lý Thái Tổ dời đô từ Hoa Lư ra đây và đặt "
+        "tên là Thăng Long.",
+    ),
+    export_rows=("reading/vi/test", "reading/en/test"),
+    page_words={
+        "vi": PageWords(tab="Hỏi đáp", button="Trả lời", fields={"context": "Đoạn văn", "question": "Câu hỏi"}),
+        "en": PageWords(tab="Ask", button="Answer", fields={"context": "Passage", "question": "Question"}),
+    },
+)

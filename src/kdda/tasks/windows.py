@@ -1,4 +1,4 @@
-"""Windows of many rows, kept on disk as token numbers and places, and put together again when they are asked for."""
+"""Windows of many rows: stored on disk as token ids and positions, and put together again when they are read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pickle
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar
 
 import numpy as np
@@ -35,14 +35,18 @@ class ByRow(DiskSequence[RowWindows]):
     def pack(self, item: RowWindows) -> bytes:
         first = item[0]
         self.template = first.template
-        parts = [(own.text, own.ids.tobytes() + own.starts.tobytes() + own.ends.tobytes()) for own in first.parts]
+        parts = []
+        for part in first.parts:
+            parts.append((part.text, part.ids.tobytes() + part.starts.tobytes() + part.ends.tobytes()))
         return pickle.dumps((parts, [window.ranges for window in item]))
 
     def unpack(self, packed: bytes) -> RowWindows:
         assert self.template is not None
-        parts, ranges = pickle.loads(packed)
-        pieces = tuple(TokenizedText(text, *np.frombuffer(numbers, np.int32).reshape(3, -1)) for text, numbers in parts)
-        return [Window(pieces, own, self.template) for own in ranges]
+        packed_parts, all_ranges = pickle.loads(packed)
+        parts = []
+        for text, numbers in packed_parts:
+            parts.append(TokenizedText(text, *np.frombuffer(numbers, np.int32).reshape(3, -1)))
+        return [Window(tuple(parts), ranges, self.template) for ranges in all_ranges]
 
 
 class Windows(SequenceBase[Window]):
@@ -51,43 +55,57 @@ class Windows(SequenceBase[Window]):
     Attributes:
         lengths: tokens of each.
         owners: window k is of row `owners[k]`; ordered.
-        used: every id that occurs, those of cut ends too.
+        used: every id that occurs, those of truncated ends too.
     """
 
     def __init__(self, rows: Iterable[RowWindows]):
-        lengths, owners = array("i"), array("i")
+        lengths = array("i")
+        owners = array("i")
         self.used: set[int] = set()
-        self.by_row = ByRow(_noted(rows, lengths, owners, self.used))
+        self.by_row = ByRow(_recorded(rows, lengths, owners, self.used))
         self.lengths: Int32[ndarray, " windows"] = np.array(lengths, np.int32)
-        # one a row, as in classification, is a rule and no list
-        self.owners: Sequence[int] = range(len(owners)) if len(owners) == len(self.by_row) else owners
+        self.owners: Sequence[int] = owners
+        if len(owners) == len(self.by_row):  # one a row, as in classification: a rule and no list
+            self.owners = range(len(owners))
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[Window]:
-        return (window for windows in self.by_row for window in windows)
+        for windows in self.by_row:
+            yield from windows
 
     def item(self, index: int) -> Window:
         owner = self.owners[index]
         return self.by_row[owner][index - bisect_left(self.owners, owner)]
 
 
-def _noted(
+def _recorded(
     rows: Iterable[RowWindows], lengths: MutableSequence[int], owners: MutableSequence[int], used: set[int]
 ) -> Iterator[RowWindows]:
-    left = enumerate(rows)
-    while some := list(islice(left, CHUNK)):
-        for owner, windows in some:
+    """The rows as they come, with their windows' lengths, owners and ids added to the other arguments."""
+    owner = 0
+    for chunk in _chunks(rows):
+        windows_of_chunk = list(chain.from_iterable(chunk))
+        for windows in chunk:
             for window in windows:
                 lengths.append(len(window))
                 owners.append(owner)
-        used |= used_ids(window for _, windows in some for window in windows)
-        yield from (windows for _, windows in some)
+            owner += 1
+        used |= used_ids(windows_of_chunk)
+        yield from chunk
 
 
 def in_chunks(items: Iterable[T], read: Callable[[Sequence[T]], Iterable[RowWindows]]) -> Iterator[RowWindows]:
-    """What `read` makes of items, some at a time: tokenizers like many texts, and memory few."""
-    left = iter(items)
-    while some := list(islice(left, CHUNK)):
-        yield from read(some)
+    """What `read` makes of items, `CHUNK` at a time: tokenizers are fast on many texts, and memory stays bounded."""
+    for chunk in _chunks(items):
+        yield from read(chunk)
+
+
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    remaining = iter(items)
+    while True:
+        chunk = list(islice(remaining, CHUNK))
+        if not chunk:
+            return
+        yield chunk

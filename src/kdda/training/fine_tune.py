@@ -167,10 +167,11 @@ def _states_read(
     """Last states that a head reads, of some training rows of every language: the first token's, or all tokens'."""
     states = []
     for own in train.values():
-        rows = HEAD_ROWS if task.labelled else HEAD_ROWS // 8  # whose tokens are many
+        reads_all = task.states_read == "all tokens"
+        rows = HEAD_ROWS // 8 if reads_all else HEAD_ROWS  # a row has many tokens
         inputs = encoder.pad(own.windows[:: -(-len(own.windows) // rows)])
         found = last_hidden(checkpoint.model.base_model(**inputs))
-        states.append(found[:, 0] if task.labelled else found[inputs["attention_mask"].bool()])
+        states.append(found[inputs["attention_mask"].bool()] if reads_all else found[:, 0])
     return torch.cat(states)
 
 
@@ -274,7 +275,7 @@ def _task_facts(job: Job, lesson: Lesson) -> dict[str, Any]:
         }
         for language, own in lesson.train.items()
     }
-    return {"task": job.task.name, "metric": job.task.metric, "scores": list(job.task.scores), "data": data}
+    return {**job.task.report_facts(), "data": data}
 
 
 def _steps(job: Job, batches: LanguageBatchSampler) -> int:

@@ -11,12 +11,13 @@ from typing import Any
 from fastapi import FastAPI
 
 from kdda.errors import KddaError
-from kdda.inference.predictor import AnswerResult, LabelResult
 from kdda.serve.app import Service
 from kdda.serve.limits import HTTPError
 from kdda.serve.page.markup import STYLE, answer_html, label_html, message, passage_html
 from kdda.serve.page.pictures import TransportView, training_html
 from kdda.serve.page.words import VIETNAMESE, WORDS, Words, preferred
+from kdda.tasks.classification import LabelResult
+from kdda.tasks.qa import AnswerResult
 from kdda.visualize.transport_plan import names_of
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from kdda.inference.predictor import AnswerResult, LabelResult
 from kdda.report.render import TABLE_STYLE
 from kdda.serve.page.words import Words
+from kdda.tasks.classification import LabelResult
+from kdda.tasks.qa import AnswerResult
 
 # The page's component reads its content as a template, too: what a template would take for its own is spelt out.
 TEMPLATE = str.maketrans({"$": "&#36;", "{": "&#123;", "}": "&#125;", "`": "&#96;", "\\": "&#92;"})

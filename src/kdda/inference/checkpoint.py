@@ -1,0 +1,94 @@
+"""What a checkpoint's config says about it: its task, its label names, how its texts are encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kdda.errors import KddaError
+from kdda.models.families import position_limit
+from kdda.models.load import MODEL_CLASSES
+from kdda.tasks.base import Task
+from kdda.tasks.registry import TASKS, task_named
+from kdda.text.encode import Encoder
+
+MAX_LENGTH = 384  # tokens, for checkpoints whose config does not store how they were trained
+
+STRIDE = 128  # tokens that two windows share, for the same checkpoints
+
+
+def choose_task(task: str | Task | None, config: Any, name: str) -> Task:
+    """The task of a checkpoint.
+
+    Args:
+        task: a task, or the name of a registered one; by default what the config says: `kdda_task`, which kdda writes
+            into it, or else the class of the architecture.
+        name: the checkpoint, for messages.
+
+    Raises:
+        KddaError: no such task, or a checkpoint whose config tells of none.
+    """
+    if isinstance(task, Task):
+        return task
+    if task:
+        return task_named(task)
+    stored = getattr(config, "kdda_task", None)
+    if stored is None:
+        return _task_of_architecture(config, name)
+    if stored not in TASKS:
+        raise KddaError(
+            f'"{name}" is of task "{stored}", which is not registered here: import the module that registers it '
+            f"(--plugin MODULE), or name one of: {', '.join(TASKS)}"
+        )
+    return TASKS[stored]
+
+
+def _task_of_architecture(config: Any, name: str) -> Task:
+    """The first registered task whose head the architecture's class is named after."""
+    classes = getattr(config, "architectures", None) or []
+    for class_name in classes:
+        for task in TASKS.values():
+            if class_name.endswith(_head_name(task)):
+                return task
+    raise no_head(name, classes)
+
+
+def _head_name(task: Task) -> str:
+    """How transformers' classes with a task's head end: ``ForSequenceClassification``."""
+    auto_class: str = MODEL_CLASSES[task.head].__name__
+    return auto_class.removeprefix("AutoModel")
+
+
+def no_head(name: str, classes: list[str] | None = None) -> KddaError:
+    """The refusal of a model without a task's head."""
+    architectures = ""
+    if classes:
+        architectures = f" (its config says {', '.join(classes)})"
+    return KddaError(
+        f'"{name}" has no head of a task (one of: {", ".join(TASKS)}){architectures}: give a fine-tuned checkpoint, '
+        "such as the model folder of a run that kdda run has made"
+    )
+
+
+def label_names(config: Any) -> list[str]:
+    """Names of a classification head's outputs, in their order."""
+    return [str(config.id2label[i]) for i in sorted(config.id2label)]
+
+
+def counted(counts: Mapping[str, int]) -> list[str]:
+    """What was truncated, split, skipped or repaired, as lines for a person.
+
+    >>> counted({"contexts split": 1200, "answers truncated": 0})
+    ['1,200 × contexts split']
+    """
+    lines = []
+    for reason, count in counts.items():
+        if count:
+            lines.append(f"{count:,} × {reason}")
+    return lines
+
+
+def encoder_of_config(config: Any, tokenizer: Any, segmenter: str) -> Encoder:
+    """The encoder that a checkpoint was trained with, as far as its config stores it."""
+    max_length = min(getattr(config, "kdda_max_length", MAX_LENGTH), position_limit(config))
+    return Encoder(tokenizer, segmenter, max_length, getattr(config, "kdda_stride", STRIDE))

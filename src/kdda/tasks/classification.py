@@ -1,0 +1,153 @@
+"""Classification of one text or a pair of texts, whatever the labels mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from jaxtyping import Float32, Int32
+from numpy import ndarray
+
+from kdda.data.examples import Example, LabelledExample, RowConverter, Schema, labelled_converter
+from kdda.errors import KddaError
+from kdda.metrics.labels import accuracy, macro_f1, per_label_f1
+from kdda.metrics.significance import standard_error
+from kdda.tasks.base import Features, Prediction, Result, Task
+from kdda.text.encode import Window
+
+DIGITS = 6  # of a probability
+
+SMALLEST = 0.5 * 10**-DIGITS  # the probability whose logarithm stands for one that was rounded to 0
+
+
+@dataclass(frozen=True)
+class LabelPrediction(Prediction):
+    """The predicted label, beside the gold one.
+
+    Attributes:
+        gold: the row's label; empty for a row without one.
+        probabilities: label name → its probability.
+    """
+
+    gold: str
+    predicted: str
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class LabelResult(Result):
+    """The likeliest label, and every label's probability by name."""
+
+    label: str
+    probabilities: dict[str, float]
+
+    @property
+    def decision(self) -> str:
+        return self.label
+
+    def __str__(self) -> str:
+        ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
+        lines = []
+        for label, probability in ranked:
+            lines.append(f"{probability:7.1%}  {label}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """A classification task over one text field or two.
+
+    >>> Classification("sentiment", ("text",), labels=("negative", "positive")).describe()
+    'labels texts: classify(text)'
+    """
+
+    _: KW_ONLY
+    scores: tuple[str, ...] = ("accuracy", "macro_f1")
+    methods: tuple[str, ...] = ("classify",)
+    route: str = "/classify"
+    summary: str = "Label a row: the likeliest label, and every label's probability"
+
+    head: ClassVar[str] = "classification"
+    labelled: ClassVar[bool] = True
+    response_type: ClassVar[type] = LabelResult
+    result_key: ClassVar[str] = "label"
+    pipeline_tag: ClassVar[str] = "text-classification"
+    page_view: ClassVar[Literal["bars", "passage", "text"]] = "bars"
+    purpose: ClassVar[str] = "labels texts"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.fields) > 2:
+            raise KddaError(f'task "{self.name}": got {len(self.fields)} fields, expected one text or a pair of texts')
+
+    def convert(self, schema: Schema) -> RowConverter:
+        return labelled_converter(self.fields, schema)
+
+    def targets(self, features: Features, labels: Sequence[str]) -> dict[str, Int32[ndarray, " windows"]]:
+        index = _places(labels)
+        golds = (index[_gold(example)] for example in features.examples)
+        return {"labels": np.fromiter(golds, np.int32, len(features.examples))}
+
+    def candidates(self, outputs: Any, windows: Sequence[Window]) -> list[list[float]]:
+        rows: list[list[float]] = outputs.logits.float().softmax(dim=-1).tolist()
+        return rows
+
+    def decode(
+        self, features: Features, candidates: Sequence[Sequence[float]], labels: Sequence[str], language: str
+    ) -> list[LabelPrediction]:
+        predictions = []
+        for example, row in zip(features.examples, candidates, strict=True):
+            best = max(range(len(row)), key=row.__getitem__)
+            probabilities = dict(zip(labels, map(_rounded, row), strict=True))
+            predictions.append(LabelPrediction(example.id, example.group, _gold(example), labels[best], probabilities))
+        return predictions
+
+    def score(self, predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, Any]:
+        rows = list(map(_checked, predictions))
+        gold = [row.gold for row in rows]
+        predicted = [row.predicted for row in rows]
+        row_scores = [100.0 * (row.gold == row.predicted) for row in rows]
+        return {
+            "rows": len(rows),
+            "accuracy": accuracy(gold, predicted),
+            "macro_f1": macro_f1(gold, predicted, labels),
+            "per_label": per_label_f1(gold, predicted, labels),
+            "standard_error": standard_error(row_scores),
+        }
+
+    def eval_prediction(
+        self, predictions: Sequence[Prediction], labels: Sequence[str]
+    ) -> tuple[Float32[ndarray, "rows labels"], Int32[ndarray, " rows"]]:
+        """Log-probabilities in the order of `labels`, and the golds' places in `labels`."""
+        index = _places(labels)
+        probabilities = np.zeros((len(predictions), len(labels)), np.float32)
+        golds = np.zeros(len(predictions), np.int32)
+        for row, prediction in enumerate(map(_checked, predictions)):
+            golds[row] = index[prediction.gold]
+            for label, value in prediction.probabilities.items():
+                probabilities[row, index[label]] = value
+        return np.log(np.maximum(probabilities, SMALLEST)), golds
+
+    def result(self, prediction: Prediction, best: int = 5) -> LabelResult:
+        row = _checked(prediction)
+        return LabelResult(row.predicted, row.probabilities)
+
+
+def _gold(example: Example) -> str:
+    """An example's label; empty for a row that is to be labelled."""
+    return example.label if isinstance(example, LabelledExample) else ""
+
+
+def _places(labels: Sequence[str]) -> dict[str, int]:
+    return {label: i for i, label in enumerate(labels)}
+
+
+def _rounded(probability: float) -> float:
+    return round(probability, DIGITS)
+
+
+def _checked(prediction: Prediction) -> LabelPrediction:
+    assert isinstance(prediction, LabelPrediction)
+    return prediction
