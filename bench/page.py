@@ -1,4 +1,4 @@
-"""What all benchmarks write: tables between markers of a page of the docs, with the machine that they speak of."""
+"""Writing a benchmark's tables between the markers of a page of the docs, with the machine they were measured on."""
 
 import datetime
 import os
@@ -10,10 +10,17 @@ import torch
 
 
 def replace(path: Path, name: str, lines: Sequence[str], part: str = "") -> None:
-    """Put a table between its markers; a benchmark that is run in parts has some for each."""
+    """Replace the lines between a benchmark's markers in a page.
+
+    Args:
+        path: the page.
+        name: the benchmark's file, without its ending.
+        lines: the new lines, a table with its heading.
+        part: of a benchmark that is run in parts, each with its markers.
+    """
     text = path.read_text(encoding="utf-8")
-    own = f"bench/{name}.py {part}".strip()
-    start, end = f"<!-- {own}:start -->", f"<!-- {own}:end -->"
+    marker = f"bench/{name}.py {part}".strip()
+    start, end = f"<!-- {marker}:start -->", f"<!-- {marker}:end -->"
     before, rest = text.split(start)
     path.write_text(
         before + start + "\n" + "\n".join(lines).strip() + "\n" + end + rest.split(end)[1], encoding="utf-8"
@@ -21,7 +28,7 @@ def replace(path: Path, name: str, lines: Sequence[str], part: str = "") -> None
 
 
 def machine() -> str:
-    """What ratios were measured on, and when."""
+    """The processor, cores and torch version of this machine, and the date."""
     cpu = Path("/proc/cpuinfo")
     names = [line.split(":")[1].strip() for line in cpu.read_text().splitlines() if "model name" in line.lower()]
     model = f" ({names[0]})" if cpu.exists() and names else ""
@@ -29,7 +36,7 @@ def machine() -> str:
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Words to the left in the first column, numbers to the right in the others."""
+    """A Markdown table whose first column is left-aligned and the others right-aligned."""
     return [_line(titles), "|---|" + "--:|" * (len(titles) - 1), *map(_line, rows)]
 
 

@@ -1,9 +1,10 @@
-"""The program that a person writes first: transformers' Trainer, the teacher asked in each step, geomloss, every row of
-the vocabulary trained.
+"""A straightforward program for comparison: transformers' Trainer, geomloss, a teacher's forward pass in each step, and
+every row of the vocabulary trained.
 
-It reads the windows that kdda reads, in the same batches, so that the two differ in how and not in what they compute.
+It reads the same windows as kdda in the same batches, so that the two differ in how they compute, not in what.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from transformers import (
 from kdda.experiment.context import RunContext
 from kdda.models.load import load_tokenizer
 from kdda.recipe.schema import Recipe
-from kdda.text.encode import Encoder
+from kdda.text.encode import Encoder, Window
 from kdda.training.sampler import LanguageBatchSampler
 from kdda.transport.sinkhorn import sinkhorn_divergence
 
@@ -34,13 +35,14 @@ HEADS = {"qa": AutoModelForQuestionAnswering, "nli": AutoModelForSequenceClassif
 
 @dataclass(frozen=True)
 class SolverSettings:
-    """What the program is told.
+    """The program's settings.
 
-    Args:
-        teachers: language → folder of its fine-tuned teacher; none fine-tunes without listening.
+    Attributes:
+        student: folder of the student's checkpoint.
+        teachers: language → folder of its fine-tuned teacher; without teachers the student learns the task alone.
         scales: language → the number that its costs are divided by.
-        longest: what every batch is padded to; its own longest window if `None`.
-        exact: the divergence is kdda.transport's, to see what else differs.
+        longest: tokens that every batch is padded to; `None` pads to the batch's longest window.
+        exact: compute the divergence by kdda.transport, to see what else differs.
     """
 
     student: str
@@ -58,16 +60,22 @@ def tokenized(context: RunContext, settings: SolverSettings, languages: Sequence
     for language in languages:
         features = task.encode(context.data[language]["train"], encoder)
         targets = task.targets(features, context.labels)
-        heard = _heard(recipe, settings, language, task.text_spans(features))
+        teacher_inputs = _teacher_inputs(recipe, settings, language, task.text_spans(features))
         for i, window in enumerate(features.windows):
-            own = {
-                "input_ids": list(window.ids),
-                "token_type_ids": list(window.types),
-                "attention_mask": [1] * len(window),
-            }
-            rows.append({"language": language, "inputs": own, "targets": {k: int(v[i]) for k, v in targets.items()}})
-            rows[-1]["teacher"] = heard[i] if heard else None
+            row: dict[str, Any] = {"language": language, "inputs": _inputs(window), "teacher": None}
+            row["targets"] = {name: int(values[i]) for name, values in targets.items()}
+            if teacher_inputs:
+                row["teacher"] = teacher_inputs[i]
+            rows.append(row)
     return rows
+
+
+def _inputs(window: Window) -> dict[str, list[int]]:
+    return {
+        "input_ids": list(window.ids),
+        "token_type_ids": list(window.types),
+        "attention_mask": [1] * len(window),
+    }
 
 
 def encoder_of(name: str, recipe: Recipe) -> Encoder:
@@ -75,26 +83,26 @@ def encoder_of(name: str, recipe: Recipe) -> Encoder:
     return Encoder(*load_tokenizer(name), recipe.training.max_length, recipe.training.stride)
 
 
-def _heard(
+def _teacher_inputs(
     recipe: Recipe, settings: SolverSettings, language: str, text_spans: Sequence[Any]
 ) -> list[dict[str, list[int]]]:
+    """The same texts through the tokenizer of the language's teacher, a window for each of the student's."""
     if language not in settings.teachers:
         return []
     encoder = encoder_of(settings.teachers[language], recipe)
-    found = []
-    for excerpt in text_spans:
-        one = (
-            encoder.encode(*([t] for t in excerpt.texts))
-            if excerpt.span is None
-            else encoder.windows(excerpt.texts, span=excerpt.span, overlap=0)
-        )
-        assert len(one) == 1, "a window that the teacher reads in two is more than this program can do"
-        found.append({"input_ids": one[0].ids, "token_type_ids": one[0].types, "attention_mask": [1] * len(one[0])})
-    return found
+    inputs = []
+    for text_span in text_spans:
+        if text_span.span is None:
+            windows = encoder.encode(*([text] for text in text_span.texts))
+        else:
+            windows = encoder.windows(text_span.texts, span=text_span.span, overlap=0)
+        assert len(windows) == 1, "this program cannot train on windows that the teacher must read in two"
+        inputs.append(_inputs(windows[0]))
+    return inputs
 
 
 def padded(rows: Sequence[Mapping[str, list[int]]], longest: int | None) -> dict[str, Tensor]:
-    """To the batch's longest, or to a length; what padding says does not matter, since all masks and weights are 0."""
+    """Rows padded to the longest, or to a length; padding has masks and weights of 0, so its ids do not matter."""
     width = longest or max(len(row["input_ids"]) for row in rows)
     return {name: torch.tensor([row[name] + [0] * (width - len(row[name])) for row in rows]) for name in rows[0]}
 
@@ -103,9 +111,9 @@ Divergence = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # of two batche
 
 
 def from_geomloss(objective: str, epsilon: float) -> Divergence:
-    """geomloss' own of kdda's objectives ``sinkhorn`` and ``energy``; padding is what has no weight."""
+    """The objectives ``sinkhorn`` and ``energy`` by geomloss, in which padding has weight 0."""
     loss = SamplesLoss(objective, p=2, blur=epsilon**0.5, scaling=0.9, debias=True, backend="tensorized")
-    return lambda x, y, own, other: loss(_weights(own), x, _weights(other), y)
+    return lambda x, y, x_mask, y_mask: loss(_weights(x_mask), x, _weights(y_mask), y)
 
 
 def _weights(mask: Tensor) -> Tensor:
@@ -113,10 +121,10 @@ def _weights(mask: Tensor) -> Tensor:
 
 
 def exact(objective: str, epsilon: float) -> Divergence:
-    """kdda's, solved to its tolerance."""
+    """The objective ``sinkhorn`` by kdda.transport, solved to its tolerance."""
     assert objective == "sinkhorn"
-    return lambda x, y, own, other: (
-        sinkhorn_divergence(x, y, x_mask=own.bool(), y_mask=other.bool(), epsilon=epsilon).value
+    return lambda x, y, x_mask, y_mask: (
+        sinkhorn_divergence(x, y, x_mask=x_mask.bool(), y_mask=y_mask.bool(), epsilon=epsilon).value
     )
 
 
@@ -128,7 +136,8 @@ class PlainTrainer(Trainer):  # type: ignore[misc]
         self.model_accepts_loss_kwargs = False
         self.recipe, self.settings, self.seed = recipe, settings, seed
         self.teachers = {name: AutoModel.from_pretrained(folder).eval() for name, folder in settings.teachers.items()}
-        self.divergence = (exact if settings.exact else from_geomloss)(recipe.distill.objective, recipe.distill.epsilon)
+        make_divergence = exact if settings.exact else from_geomloss
+        self.divergence = make_divergence(recipe.distill.objective, recipe.distill.epsilon)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         lengths: dict[str, list[int]] = {}
@@ -140,48 +149,51 @@ class PlainTrainer(Trainer):  # type: ignore[misc]
     def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         longest = self.settings.longest
         batch: dict[str, Any] = padded([row["inputs"] for row in rows], longest)
-        batch |= {name: torch.tensor([row["targets"][name] for row in rows]) for name in rows[0]["targets"]}
-        heard = padded([row["teacher"] for row in rows], longest) if self.teachers else None
-        return {**batch, "language": rows[0]["language"], "teacher": heard}
+        for name in rows[0]["targets"]:
+            batch[name] = torch.tensor([row["targets"][name] for row in rows])
+        teacher_inputs = None
+        if self.teachers:
+            teacher_inputs = padded([row["teacher"] for row in rows], longest)
+        return {**batch, "language": rows[0]["language"], "teacher": teacher_inputs}
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
-        language, heard = inputs.pop("language"), inputs.pop("teacher")
+        language, teacher_inputs = inputs.pop("language"), inputs.pop("teacher")
         outputs = model(**inputs, output_hidden_states=bool(self.teachers))
         loss = outputs.loss
         if self.teachers:
             with torch.no_grad():
-                said = self.teachers[language](**heard).last_hidden_state
+                teacher_states = self.teachers[language](**teacher_inputs).last_hidden_state
             unit = self.settings.scales[language] ** -0.5
-            masks = inputs["attention_mask"], heard["attention_mask"]
-            found = self.divergence(outputs.hidden_states[-1] * unit, said * unit, *masks)
-            loss = loss + self.recipe.distill.weight * found.mean()
+            masks = inputs["attention_mask"], teacher_inputs["attention_mask"]
+            divergence = self.divergence(outputs.hidden_states[-1] * unit, teacher_states * unit, *masks)
+            loss = loss + self.recipe.distill.weight * divergence.mean()
         return (loss, outputs) if return_outputs else loss
 
 
 def plain_trainer(
     context: RunContext, settings: SolverSettings, languages: Sequence[str], seed: int, out: Path, **more: Any
 ) -> PlainTrainer:
-    """The program, ready to train as the recipe says; what the recipe leaves open is transformers' default."""
+    """The program, ready to train by a recipe; settings that the recipe does not name have transformers' defaults."""
     recipe, task = context.recipe, context.task
     model = HEADS[task.name].from_pretrained(settings.student)
-    own = recipe.training
+    training = recipe.training
     rows = tokenized(context, settings, languages)
     lengths = {name: [0] * sum(row["language"] == name for row in rows) for name in languages}
-    steps = own.epochs * len(LanguageBatchSampler(lengths, own.batch_size, seed))
+    steps = training.epochs * len(LanguageBatchSampler(lengths, training.batch_size, seed))
     options = {
-        "num_train_epochs": own.epochs,
-        "learning_rate": own.learning_rate,
-        "weight_decay": own.weight_decay,
-        "max_grad_norm": own.max_grad_norm,
-        "warmup_steps": -int(-steps * own.warmup // 1),
-        "per_device_train_batch_size": own.batch_size,
-        "logging_steps": own.log_every,
+        "num_train_epochs": training.epochs,
+        "learning_rate": training.learning_rate,
+        "weight_decay": training.weight_decay,
+        "max_grad_norm": training.max_grad_norm,
+        "warmup_steps": math.ceil(steps * training.warmup),
+        "per_device_train_batch_size": training.batch_size,
+        "logging_steps": training.log_every,
         "save_strategy": "no",
         "remove_unused_columns": False,
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
-        "bf16": own.precision == "bf16",
+        "bf16": training.precision == "bf16",
         "use_cpu": not torch.cuda.is_available(),
     }
     arguments = TrainingArguments(str(out), seed=seed, **(options | more))

@@ -1,8 +1,8 @@
-"""How long `kdda plan` takes and how near it comes to the run that it announces, and how long a large report takes.
+"""How long `kdda plan` takes, how accurate its estimate of a run's time is, and how long a large report takes.
 
     python bench/protocol.py            # runs mini-nli with one seed: about a quarter of an hour on two quiet cores
 
-Whole processes are timed, importing included. The report's folders are copies of the runs that were just made.
+Whole processes are timed, importing included. The report's folders are copies of the runs just made.
 """
 
 import argparse
@@ -27,14 +27,14 @@ def timed(*arguments: object) -> tuple[float, str]:
     return time.perf_counter() - started, done.stdout
 
 
-def promised(plan: str) -> float:
-    found = re.search(r"Time left: about (\S+) (s|min|h)", plan)
-    assert found
-    return float(found[1]) * UNITS[found[2]]
+def estimated_seconds(plan: str) -> float:
+    estimate = re.search(r"Time left: about (\S+) (s|min|h)", plan)
+    assert estimate
+    return float(estimate[1]) * UNITS[estimate[2]]
 
 
 def multiply(runs: Path, out: Path) -> None:
-    """So many run folders, of the arms and predictions that there are, at seeds of their own."""
+    """Copy the run folders of a recipe until there are `FOLDERS`, each with another seed."""
     made = sorted(path.parent for path in runs.glob("*/*/seed-*/predictions.jsonl"))
     for number in range(FOLDERS):
         source, seed = made[number % len(made)], 1 + number // len(made)
@@ -47,9 +47,10 @@ def multiply(runs: Path, out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="mini-nli")
-    parser.add_argument("--arms", default="", help="some arms alone: `--arms student` takes three minutes")
-    own = parser.parse_args()
-    recipe, arms = own.recipe, ["--arms", own.arms] if own.arms else []
+    parser.add_argument("--arms", default="", help="only these arms: `--arms student` takes three minutes")
+    options = parser.parse_args()
+    recipe = options.recipe
+    arms = ["--arms", options.arms] if options.arms else []
     with tempfile.TemporaryDirectory() as folder:
         out, many = Path(folder) / "runs", Path(folder) / "many"
         planning, plan = timed("plan", recipe, *arms, "--out", out)
@@ -59,9 +60,9 @@ def main() -> None:
     print("| what | seconds |\n|---|---:|")
     recipe = " ".join([recipe, *arms])
     print(f"| `kdda plan {recipe}` | {planning:.1f} |")
-    print(f"| the time it announces | {promised(plan):.0f} |")
+    print(f"| the time it estimates | {estimated_seconds(plan):.0f} |")
     print(f"| `kdda run {recipe}` | {running:.0f} |")
-    print(f"| announced / real | {promised(plan) / running:.2f} |")
+    print(f"| estimated / real | {estimated_seconds(plan) / running:.2f} |")
     print(f"| `kdda report`, {FOLDERS} run folders, one page | {reporting:.1f} |")
 
 

@@ -1,10 +1,10 @@
-"""How fast texts become windows, and logits answers: encoding, the PhoBERT path, and decoding, on one core.
+"""How fast texts are encoded into windows, and logits decoded into answers, on one core.
 
     python bench/reading.py            # writes the table of docs/reading.md; about half a minute
 
 The texts are the embedded reading corpus, six questions a passage. Tokens are cached by content within an encoder, so
-every repeat starts from a new one, with the segmenter's cache emptied. PhoBERT's tokenizer is learned from the corpus
-(the real one needs a download); its path is otherwise the same.
+every repeat starts with a new encoder and an empty cache of the segmenter. PhoBERT's tokenizer is trained on the corpus
+(the real one needs a download); its code is otherwise the same.
 """
 
 import argparse
@@ -103,13 +103,13 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where reading.md is")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [f"| {name} | {found:,.0f} |" for name, found in measure()]
+    rows = [f"| {name} | {windows:,.0f} |" for name, windows in measure()]
     table = "\n".join(["| step, one core | windows/s |", "|---|---:|", *rows])
     print(table)
     page = arguments.docs / "reading.md"
     before, rest = page.read_text(encoding="utf-8").split(MARKERS[0])
     after = rest.split(MARKERS[1])[1]
-    command = "`python bench/reading.py` (its PhoBERT has a vocabulary learned from the corpus):"
+    command = "`python bench/reading.py` (its PhoBERT has a vocabulary trained on the corpus):"
     page.write_text(f"{before}{MARKERS[0]}\n{command}\n\n{table}\n{MARKERS[1]}{after}", encoding="utf-8")
 
 

@@ -2,13 +2,12 @@
 
     python bench/rows.py --write docs/performance.md    # 10⁴, 10⁵ and 10⁶ rows
     python bench/rows.py --rows 10000 100000            # some of them
-    python bench/rows.py --live                         # teachers asked in each step, instead of their states stored
+    python bench/rows.py --live                         # teachers run in each step, instead of from stored states
 
-Each is a run of its own process, from reading the files to the table: two languages with half of the rows each, a
-teacher fine-tuned for each, and the arm student-kdda, one epoch. The rows are pairs of random sentences, hardly any of
-them twice, and the models as small as can be (2 layers × 16), so that what is measured is what the rows need;
-development and test rows are 300 whatever the number. Memory is the peak of the process' resident memory, mapped files
-included.
+Each is a run in a separate process, from reading the files to the table: two languages with half of the rows each, a
+teacher fine-tuned for each, and the arm student-kdda, one epoch. The rows are pairs of random sentences, nearly all of
+them different, and the models are tiny (2 layers × 16), so that the rows decide the cost; there are always 300
+development and 300 test rows. Memory is the peak of the process' resident memory, mapped files included.
 """
 
 import argparse
@@ -45,7 +44,7 @@ def write_pairs(path: Path, language: str, count: int, seed: int) -> str:
 
 
 def model(folder: Path, seed: int) -> str:
-    words = tuple(word for own in WORDS.values() for word in own)
+    words = tuple(word for language_words in WORDS.values() for word in language_words)
     name = make_model(folder, seed=seed, rows=40 + len(words))
     make_tokenizer(words).save_pretrained(folder)
     return name
@@ -74,7 +73,7 @@ def recipe(folder: Path, rows: int, live: bool) -> Path:
     return path
 
 
-def measured(rows: int, live: bool) -> tuple[float, float]:
+def measure(rows: int, live: bool) -> tuple[float, float]:
     """Peak resident megabytes, and seconds of a core, of one run."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -96,7 +95,7 @@ def main() -> None:
     cells: list[tuple[str, ...]] = []
     first = None
     for rows in options.rows:
-        memory, seconds = measured(rows, options.live)
+        memory, seconds = measure(rows, options.live)
         first = first or memory
         row = (
             f"{rows:,}",

@@ -26,7 +26,7 @@ from plain import SolverSettings, encoder_of, padded, plain_trainer, tokenized
 from transformers import AutoModel
 from transport import SOLVERS as DIVERGENCES
 from transport import Clouds, errors, marginal_error, reference, value_and_gradient
-from turns import Program, Turns, disagreement, in_turns, ratio, say, start, take_turns
+from turns import Program, Turns, disagreement, in_turns, ratio, send, start, take_turns
 
 from kdda.experiment.context import RunContext, with_labels
 from kdda.experiment.specs import StudentRun, TeacherRun
@@ -157,7 +157,7 @@ def ask_teachers(context: RunContext, settings: SolverSettings, languages: list[
     rows = tokenized(context, settings, languages)
     lengths = {name: [len(row["inputs"]["input_ids"]) for row in rows if row["language"] == name] for name in languages}
     batches = iter(LanguageBatchSampler(lengths, context.recipe.training.batch_size, SEED))
-    say(ready=True)
+    send(ready=True)
     turns.wait()
     for batch in batches:
         inputs = padded([rows[i]["teacher"] for i in batch], None)

@@ -30,10 +30,12 @@ from kdda.data.examples import Question, Schema, check_rows
 from kdda.data.questions import question_converter
 from kdda.data.sources import Source, read_rows
 from kdda.embeddings.encoder import MeanPoolingModel
-from kdda.retrieval.index import Index, IndexSettings, Writer
+from kdda.retrieval.index import Index, IndexSettings
 from kdda.retrieval.passages import Document
-from kdda.retrieval.pipeline import Corpus, make_retriever
+from kdda.retrieval.pipeline import Corpus
 from kdda.retrieval.pool import cores
+from kdda.retrieval.registry import open_retriever
+from kdda.retrieval.writer import IndexWriter
 
 EMBEDDED = [f"embedded:reading/vi/{split}" for split in ("train", "dev", "test")]
 NOISE = 0.2  # of a repeated passage's words
@@ -73,7 +75,7 @@ def indexing(texts: Sequence[str], folder: Path, counts: dict[str, int]) -> list
     for name, segmenter, target in ((PLAIN, "none", "2,000"), (SEGMENTED, "vi", "150")):
         documents = list(repeated(texts, counts[segmenter]))
         started = time.perf_counter()
-        Writer(folder / segmenter, IndexSettings(segmenter=segmenter, size=5000)).build(documents)
+        IndexWriter(folder / segmenter, IndexSettings(segmenter=segmenter, size=5000)).build(documents)
         rate = len(documents) / (time.perf_counter() - started)
         rows.append(Found(f"index {len(documents):,} passages, {name}, passages/s", f"{rate:,.0f}", f"≥ {target}"))
     return rows
@@ -82,7 +84,7 @@ def indexing(texts: Sequence[str], folder: Path, counts: dict[str, int]) -> list
 def large(texts: Sequence[str], folder: Path, count: int, rounds: int) -> list[Found]:
     """Queries of a large index, in a process of its own, whose memory is its own."""
     started = time.perf_counter()
-    Writer(folder / f"large-{count}", IndexSettings(segmenter="none", size=5000)).build(repeated(texts, count))
+    IndexWriter(folder / f"large-{count}", IndexSettings(segmenter="none", size=5000)).build(repeated(texts, count))
     made = time.perf_counter() - started
     command = [sys.executable, __file__, "--measure", str(folder / f"large-{count}"), "--rounds", str(rounds)]
     said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -103,7 +105,7 @@ def measure(folder: Path, rounds: int) -> dict[str, float]:
     asked = [row.texts[0] for row in rows_of(EMBEDDED[1:])]
     before = peak_megabytes()
     started = time.perf_counter()
-    retriever = make_retriever("bm25", Index.open(folder))
+    retriever = open_retriever("bm25", Index.open(folder))
     opened = time.perf_counter() - started
     asked = (asked * (rounds // len(asked) + 1))[:rounds]
     seconds = [seconds_of(partial(retriever.search, question, 10)) for question in asked]
@@ -130,12 +132,14 @@ def recalls(name: str, rows: Sequence[Question], folder: Path, embedding_model: 
         out = folder / f"recall-{len(documents)}-{segmenter}"
         shutil.rmtree(out, ignore_errors=True)
         settings = IndexSettings(segmenter=segmenter, dense=embedding_model.name)
-        Writer(out, settings, embed=lambda _: embedding_model).build(Document(n, text) for text, n in documents.items())
+        IndexWriter(out, settings, embed=lambda _: embedding_model).build(
+            Document(n, text) for text, n in documents.items()
+        )
         index = Index.open(out)
         kinds = {"bm25": f"BM25, {label}"} if segmenter == "none" else {"bm25": f"BM25, {label}", "dense": "vectors"}
         kinds |= {"fusion": "both, reciprocal ranks"} if segmenter == "vi" else {}
         for kind, said in kinds.items():
-            found = recall(make_retriever(kind, index), rows, documents)
+            found = recall(open_retriever(kind, index), rows, documents)
             cells = " | ".join(f"{own:.3f}" for own in found)
             lines.append(f"| {name}: {len(index)} passages | {said} | {cells} |")
     return lines
@@ -157,7 +161,7 @@ def recall(retriever: Any, rows: Sequence[Question], documents: dict[str, str]) 
 def asking(reader: str, texts: Sequence[str], folder: Path, rounds: int) -> list[Found]:
     """From a question to answers: in a process that is warm, and as a whole command."""
     out = folder / "ask"
-    Writer(out).build(Document(str(i), text) for i, text in enumerate(texts))
+    IndexWriter(out).build(Document(str(i), text) for i, text in enumerate(texts))
     corpus = Corpus.open(out, kdda.load(reader))
     asked = [row.texts[0] for row in rows_of(EMBEDDED[1:])][: rounds + 2]
     seconds = [seconds_of(partial(corpus.ask, question)) for question in asked][2:]

@@ -1,7 +1,7 @@
-"""Programs that take turns, a step each, every one in a process of its own.
+"""Programs in separate processes that take turns, a step each.
 
-A machine's speed drifts by more than what is measured here, so programs are compared step by step, on the same batch,
-while the others wait; and a process of its own shows what each of them holds in memory.
+A machine's speed drifts by more than the differences measured here, so programs are compared step by step, on the same
+batch, while the others wait. In separate processes the memory of each can be measured.
 """
 
 import json
@@ -19,20 +19,22 @@ from transformers import TrainerCallback
 from transformers.trainer import DEFAULT_CALLBACKS
 
 QUIET = {"TRANSFORMERS_VERBOSITY": "error"}
-MARK = "@turn "  # of a child's lines that are for its parent; whatever else it prints is not
+MARK = "@turn "  # begins a child's messages to its parent; its other output is ignored
 
 
 def peak_megabytes() -> float:
-    """The most memory that this process has held so far. (What getrusage says of a child begins with its parent's.)"""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 2**10
+    """The peak resident memory of this process so far. (That of getrusage includes the parent's at the fork.)"""
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 2**10
+    raise RuntimeError("/proc/self/status has no VmHWM")
 
 
 class Turns:
-    """A child's side: it waits for its turn, does a step, says what it found, and after the last one ends."""
+    """The child's side: it waits for its turn, does a step, reports it, and exits after the last one."""
 
     def __init__(self, steps: int):
-        self.left = steps
+        self.remaining = steps
 
     def wait(self) -> None:
         if not sys.stdin.readline():  # the parent is gone
@@ -41,21 +43,21 @@ class Turns:
 
     def over(self, loss: float = 0.0) -> None:
         seconds = time.perf_counter() - self.started
-        self.left -= 1
-        say(seconds=seconds, loss=loss, peak=peak_megabytes())
-        if not self.left:
+        self.remaining -= 1
+        send(seconds=seconds, loss=loss, peak=peak_megabytes())
+        if not self.remaining:
             leave()
         self.wait()
 
 
 class InTurns(TrainerCallback):  # type: ignore[misc]
-    """Makes any Trainer that logs every step take turns; batches are fetched and losses logged within its own."""
+    """Makes any Trainer that logs every step take turns; fetching a batch and logging count as part of its step."""
 
     def __init__(self, turns: Turns):
         self.turns = turns
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        say(ready=True)
+        send(ready=True)
         self.turns.wait()
 
     def on_log(self, *_: Any, logs: Mapping[str, float], **__: Any) -> None:
@@ -64,23 +66,24 @@ class InTurns(TrainerCallback):  # type: ignore[misc]
 
 
 def take_turns(steps: int) -> None:
-    """From now on every Trainer of this process, kdda's own too, takes turns."""
+    """From now on every Trainer of this process takes turns, those of kdda included."""
     DEFAULT_CALLBACKS.append(InTurns(Turns(steps)))
 
 
-def say(**values: Any) -> None:
+def send(**values: Any) -> None:
+    """Send a message to the parent."""
     print(MARK + json.dumps(values), flush=True)
 
 
 def leave() -> NoReturn:
-    """What would follow the last step is not measured."""
+    """Exit at once: whatever follows the last step is not measured."""
     sys.stdout.flush()
     os._exit(0)
 
 
 @dataclass
 class Program:
-    """A parent's side of one child."""
+    """The parent's side of one child."""
 
     name: str
     command: Sequence[str]
@@ -92,22 +95,23 @@ class Program:
         pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen([sys.executable, *self.command], env={**os.environ, **QUIET}, **pipes)
 
-    def hear(self) -> dict[str, Any]:
+    def receive(self) -> dict[str, Any]:
+        """Wait for the child's next message."""
         assert self.process.stdout
         for line in self.process.stdout:
             if line.startswith(MARK):
-                found: dict[str, Any] = json.loads(line.removeprefix(MARK))
-                return found
+                message: dict[str, Any] = json.loads(line.removeprefix(MARK))
+                return message
         sys.exit(f"{self.name} ended with code {self.process.wait()}")
 
     def step(self) -> None:
         assert self.process.stdin
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        found = self.hear()
-        self.seconds.append(found["seconds"])
-        self.losses.append(found["loss"])
-        self.peak = found["peak"]
+        message = self.receive()
+        self.seconds.append(message["seconds"])
+        self.losses.append(message["loss"])
+        self.peak = message["peak"]
 
 
 def start(programs: Sequence[Program]) -> None:
@@ -115,21 +119,21 @@ def start(programs: Sequence[Program]) -> None:
     for program in programs:
         program.start()
     for program in programs:
-        program.hear()
+        program.receive()
 
 
 def in_turns(programs: Sequence[Program], steps: int, say: Callable[[str], None] = print) -> None:
-    """Let each do a step, again and again."""
+    """Let each program do so many steps, one step at a time; the first to go changes from step to step."""
     for number in range(steps):
         first = number % len(programs)
         for program in (*programs[first:], *programs[:first]):
             program.step()
-        say(f"step {number + 1}: " + ", ".join(f"{own.name} {own.seconds[-1]:.2f} s" for own in programs))
+        say(f"step {number + 1}: " + ", ".join(f"{program.name} {program.seconds[-1]:.2f} s" for program in programs))
 
 
 def ratio(slow: Program, fast: Program, warm: int) -> float:
     """The median over steps of how many times longer one takes than the other on the same batch."""
-    pairs = zip(slow.seconds[warm:], fast.seconds[warm:], strict=False)  # one may have gone on after the other
+    pairs = zip(slow.seconds[warm:], fast.seconds[warm:], strict=False)  # one may have done more steps
     return statistics.median(a / b for a, b in pairs)
 
 

@@ -22,12 +22,12 @@ def summary(path: Path) -> str:
 
 
 def rooms() -> dict[str, list[Path]]:
-    """Files of each room, the package's own first."""
-    found: dict[str, list[Path]] = {}
+    """Files of each room, those of the package itself first."""
+    files: dict[str, list[Path]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).parts
-        found.setdefault(parts[0] if len(parts) > 1 else "", []).append(path)
-    return found
+        files.setdefault(parts[0] if len(parts) > 1 else "", []).append(path)
+    return files
 
 
 def lines(known: dict[str, str]) -> list[str]:

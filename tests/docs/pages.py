@@ -41,12 +41,12 @@ class Block:
 
 def blocks(page: Path, language: str) -> list[Block]:
     text = page.read_text(encoding="utf-8")
-    found = []
+    listed = []
     for match in FENCE.finditer(text):
         if match[2] == language:
             line = text.count("\n", 0, match.start(3)) + 1
-            found.append(Block(page, line, language, match[3]))
-    return found
+            listed.append(Block(page, line, language, match[3]))
+    return listed
 
 
 def prose(page: Path) -> str:
@@ -63,11 +63,11 @@ def links(page: Path) -> Iterator[str]:
 
 def anchors(page: Path) -> set[str]:
     """Names that headings can be linked by."""
-    found = set()
+    names = set()
     for match in HEADING.finditer(prose(page)):
         title = LINK_TEXT.sub(r"\1", match[1]).replace("`", "").lower()
-        found.add(re.sub(r"[^\w\- ]", "", title).replace(" ", "-"))
-    return found
+        names.add(re.sub(r"[^\w\- ]", "", title).replace(" ", "-"))
+    return names
 
 
 LINK_TEXT = re.compile(r"\[([^\]]*)\]\([^)]*\)")

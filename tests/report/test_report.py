@@ -12,7 +12,8 @@ import yaml
 from kdda.errors import KddaError
 from kdda.metrics.significance import bootstrap_interval, holm, seed_interval
 from kdda.report.build import report, write_report
-from kdda.report.differences import differences
+from kdda.report.comparison import Comparison, compare, task_scores
+from kdda.report.differences import Difference, differences
 from kdda.report.render import Table
 from kdda.runs.folder import find_runs
 from kdda.visualize.files import plot_all
@@ -58,6 +59,18 @@ def change_arm(folder: Path, changes: dict[str, Any]) -> None:
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
 
 
+def compared(root: Path, against: str | None = None) -> Comparison:
+    """The runs below a folder, compared on Vietnamese rows."""
+    found = find_runs(root)
+    scores = task_scores(found)
+    assert scores is not None
+    return compare(found, "vi", scores, against=against)
+
+
+def differences_in(root: Path) -> list[Difference]:
+    return differences(compared(root))
+
+
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     for seed in (1, 2, 3):
@@ -79,8 +92,8 @@ def test_every_form_holds_the_tables(runs: Path) -> None:
 
 
 def test_a_direction_is_claimed_only_where_both_intervals_exclude_zero(runs: Path) -> None:
-    found = {(own.arm, own.baseline): own for own in differences(find_runs(runs), "vi")}
-    assert found["student-da", "student"].verdict == "above"
+    found = {(own.arm, own.baseline): own for own in differences_in(runs)}
+    assert found["student-da", "student"].verdict == "higher"
     same = found["student-kdda", "student-da"]
     assert same.by_example.mean == 0 and same.verdict == "no evidence of a difference"
 
@@ -88,11 +101,11 @@ def test_a_direction_is_claimed_only_where_both_intervals_exclude_zero(runs: Pat
 def test_one_seed_says_nothing_of_others(tmp_path: Path) -> None:
     write_run(tmp_path, "student", 1, 0.5)
     write_run(tmp_path, "student-da", 1, 0.9)
-    (only,) = differences(find_runs(tmp_path), "vi")
-    assert only.by_seed is None and only.verdict == "one seed: nothing to say"
+    (only,) = differences_in(tmp_path)
+    assert only.by_seed is None and only.verdict == "one seed: no conclusion"
 
 
-def test_a_seed_missing_in_one_arm_is_left_out_and_said(runs: Path) -> None:
+def test_a_seed_missing_in_one_arm_is_skipped_and_named(runs: Path) -> None:
     write_run(runs, "student", 4, 0.5)
     text = write_report([runs], None)
     assert "Seeds differ between arms" in text
@@ -100,9 +113,9 @@ def test_a_seed_missing_in_one_arm_is_left_out_and_said(runs: Path) -> None:
     assert "Common seeds only: student-kdda" in write_report([runs], None)
 
 
-def test_a_half_written_folder_is_left_out_and_said(runs: Path) -> None:
+def test_a_half_written_folder_is_skipped_and_named(runs: Path) -> None:
     (write_run(runs, "student", 5, 0.5) / "predictions.jsonl").unlink()
-    assert "left out, unfinished" in write_report([runs], None) and "seed-5" in write_report([runs], None)
+    assert "skipped, unfinished" in write_report([runs], None) and "seed-5" in write_report([runs], None)
 
 
 def test_a_folder_with_predictions_alone_is_refused(runs: Path) -> None:
@@ -118,7 +131,7 @@ def test_runs_of_two_recipes_are_not_mixed(runs: Path) -> None:
 
 
 def test_one_arm_under_two_settings_is_not_mixed(runs: Path) -> None:
-    write_run(runs / "louder", "student-kdda", 4, 0.8, weight=1.0)
+    write_run(runs / "larger-weight", "student-kdda", 4, 0.8, weight=1.0)
     with pytest.raises(KddaError, match='two recipes under one name: arms of arm "student-kdda"'):
         report([runs])
 
@@ -132,26 +145,28 @@ def test_the_same_run_from_two_places_is_not_counted_twice(runs: Path) -> None:
 def test_some_arms_can_be_reported_alone(runs: Path) -> None:
     text = write_report([runs], None, ["student", "student-da"])
     assert "student-da" in text and "student-kdda" not in text
-    with pytest.raises(KddaError, match='no run of "student-kda" — did you mean "student-kdda"'):
+    with pytest.raises(
+        KddaError, match=r'--arms: got "student-kda", expected one of: .* — did you mean "student-kdda"'
+    ):
         write_report([runs], None, ["student-kda"])
     assert "over seeds 1, 3." in write_report([runs], None, None, [1, 3])
-    with pytest.raises(KddaError, match="no run at seed 9; there are 1, 2, 3"):
+    with pytest.raises(KddaError, match="no run at seed 9; seeds that have run: 1, 2, 3"):
         write_report([runs], None, None, [9])
 
 
-def test_arms_are_held_against_those_that_hear_no_teacher_whatever_they_are_called(tmp_path: Path) -> None:
+def test_arms_are_compared_with_those_without_a_teacher_whatever_they_are_called(tmp_path: Path) -> None:
     for seed in (1, 2):
         write_run(tmp_path, "xlmr-da", seed, 0.6)
-        write_run(tmp_path, "a-louder-one", seed, 0.6, weight=1.0)
-    assert [(own.arm, own.baseline) for own in differences(find_runs(tmp_path), "vi")] == [("a-louder-one", "xlmr-da")]
+        write_run(tmp_path, "a-larger-weight", seed, 0.6, weight=1.0)
+    assert [(own.arm, own.baseline) for own in differences_in(tmp_path)] == [("a-larger-weight", "xlmr-da")]
     assert "| vs xlmr-da |" in write_report([tmp_path], None)
 
 
-def test_arms_are_held_against_those_that_are_made_alike(tmp_path: Path) -> None:
+def test_arms_are_compared_with_those_of_the_same_configuration(tmp_path: Path) -> None:
     for arm, weight in (("da", None), ("da-few", None), ("kdda", 0.3), ("kdda-few", 0.3), ("kdda-deep", 0.3)):
         change_arm(write_run(tmp_path, arm, 1, 0.6, weight=weight), {"rows": {"vi": 50}} if "few" in arm else {})
     change_arm(write_run(tmp_path, "kdda-long", 1, 0.6, weight=0.3), {"training": {"epochs": 9}})
-    pairs = {(own.arm, own.baseline) for own in differences(find_runs(tmp_path), "vi")}
+    pairs = {(own.arm, own.baseline) for own in differences_in(tmp_path)}
     alone = {("kdda-long", "da"), ("kdda-long", "da-few")}  # nothing is made as it is
     assert pairs == {("da-few", "da"), ("kdda-few", "da-few"), ("kdda", "da"), ("kdda-deep", "da"), *alone}
     table = next(line for line in write_report([tmp_path], None).splitlines() if line.startswith("| kdda-few "))
@@ -162,11 +177,11 @@ def test_a_teacher_stands_beside_the_students_it_might_have_taught(tmp_path: Pat
     for name, teacher in (("da", None), ("kdda", 70.0), ("da-large", None), ("kdda-large", 90.0)):
         folder = heard(tmp_path, name, 1, 0.6, teacher, dev=80.0 if "large" in name else 55.0, rows=int(teacher or 1))
         change_arm(folder, {"student": {"model": "large"}} if "large" in name else {})
-    worth = next(part for part in report([tmp_path]).parts if part.title.startswith("Worth"))
+    worth = next(part for part in report([tmp_path]).parts if part.title.startswith("Teacher check"))
     assert isinstance(worth, Table)
-    assert worth.header == ["teacher", "its own", "da", "da-large"]
+    assert worth.header == ["teacher", "teacher's score", "da", "da-large"]
     assert [[bool(cell) for cell in row[2:]] for row in worth.rows] == [[True, False], [False, True]]
-    assert not worth.notes  # 70 is less than da-large has, whom it does not teach
+    assert not any("WARNING" in note for note in worth.notes)  # 70 is less than da-large has, whom it does not teach
 
 
 def test_many_arms_leave_their_drawing_room(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
@@ -176,17 +191,19 @@ def test_many_arms_leave_their_drawing_room(tmp_path: Path, recwarn: pytest.Warn
     assert not [own for own in recwarn if "constrained_layout" in str(own.message)]
 
 
-def test_all_arms_can_be_held_against_one(runs: Path) -> None:
+def test_all_arms_can_be_compared_with_one(runs: Path) -> None:
     text = write_report([runs], None, against="student-kdda")
     pairs = re.findall(r"^\| ([\w-]+ − [\w-]+)", text, re.MULTILINE)
     assert pairs == ["student − student-kdda", "student-da − student-kdda"]
     assert "| vs student-kdda |" in text and "vs student-da" not in text
     assert "| vs student-kdda |" not in write_report([runs], None, dev=True)
-    with pytest.raises(KddaError, match='--against: no run of "student-kd" — did you mean "student-kdda"'):
+    with pytest.raises(
+        KddaError, match=r'--against: got "student-kd", expected one of: .* — did you mean "student-kdda"'
+    ):
         write_report([runs], None, against="student-kd")
 
 
-def test_a_teacher_is_shown_beside_the_arms_that_heard_none_and_warned_of(runs: Path) -> None:
+def test_a_teacher_stands_beside_the_arms_without_one_and_a_weak_one_is_warned_of(runs: Path) -> None:
     for metrics in runs.rglob("metrics.jsonl"):
         arm = metrics.parents[1].name
         own = {"student": 40.0, "student-da": 61.0, "student-kdda": 62.0}[arm]
@@ -198,7 +215,7 @@ def test_a_teacher_is_shown_beside_the_arms_that_heard_none_and_warned_of(runs: 
     text = write_report([runs], None)
     assert re.search(r"\| vi, t +\| +60\.5 \| +40\.0 \| +61\.0 \|", text)
     assert "WARNING: this teacher is no better than the student it teaches: vi, t 60.5, student-da 61.0." in text
-    assert "Teachers and the students" in write_report([runs], runs / "page.html")
+    assert "Teachers and students" in write_report([runs], runs / "page.html")
 
 
 def heard(
@@ -274,21 +291,21 @@ def test_a_choice_can_be_made_without_a_look_at_test_rows(tmp_path: Path) -> Non
 def test_points_are_told_beside_the_seconds_that_they_cost(tmp_path: Path) -> None:
     def told() -> dict[str, str]:
         table = next(t for t in report([tmp_path]).tables if t.title == "Cost")
-        assert table.header[-1] == "points a minute beyond student-da"
+        assert table.header[-1] == "points per extra minute vs student-da"
         return {row[0]: row[-1] for row in table.rows}
 
     for seed in (1, 2):
         heard(tmp_path, "student-da", seed, 0.5)
-        heard(tmp_path, "louder", seed, 0.7, 70.0)
+        heard(tmp_path, "larger-weight", seed, 0.7, 70.0)
         heard(tmp_path, "as-long", seed, 0.7, 70.0)
-        metrics = tmp_path / f"nli/louder/seed-{seed}/metrics.jsonl"
+        metrics = tmp_path / f"nli/larger-weight/seed-{seed}/metrics.jsonl"
         metrics.write_text(metrics.read_text() + json.dumps({"event": "step", "step": 3, "seconds": 33.0}) + "\n")
         if seed == 1:
             assert set(told().values()) == {""}  # one seed does not know by how much seconds differ
-    gain = next(own for own in differences(find_runs(tmp_path), "vi") if own.arm == "louder").by_example.mean
+    gain = next(own for own in differences_in(tmp_path) if own.arm == "larger-weight").by_example.mean
     cost = told()
     assert cost["student-da"] == cost["as-long"] == ""
-    assert float(cost["louder"]) == pytest.approx(2 * gain, abs=0.1)  # half a minute more
+    assert float(cost["larger-weight"]) == pytest.approx(2 * gain, abs=0.1)  # half a minute more
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
@@ -296,7 +313,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
         report([tmp_path / "none"])
     with pytest.raises(KddaError, match="no finished run"):
         report([tmp_path])
-    with pytest.raises(KddaError, match=r"no form for \"\.pdf\""):
+    with pytest.raises(KddaError, match=r"its form: got \"\.pdf\", expected one of: \.md"):
         write_report([tmp_path], tmp_path / "r.pdf")
 
 

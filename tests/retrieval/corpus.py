@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from kdda.retrieval.index import Index, IndexSettings, Writer
+from kdda.retrieval.index import Index, IndexSettings
 from kdda.retrieval.passages import Document
+from kdda.retrieval.writer import IndexWriter
 
 TEXTS = {
     "cats": "cat sleeps. the cat is very old and the cat sleeps again.",
@@ -26,7 +27,7 @@ def documents(*names: str) -> list[Document]:
 
 
 def make_index(folder: Path, settings: IndexSettings = PLAIN, **options: Any) -> Index:
-    Writer(folder, settings, **options).build(documents())
+    IndexWriter(folder, settings, **options).build(documents())
     return Index.open(folder)
 
 

@@ -12,11 +12,12 @@ import pytest
 import kdda
 from kdda.baselines.vireader import reader_of
 from kdda.errors import KddaError
-from kdda.retrieval.index import Writer
-from kdda.retrieval.open_domain import ReadPassage, answers
+from kdda.retrieval.base import Hit
+from kdda.retrieval.bm25 import Bm25
+from kdda.retrieval.open_domain import ReadPassage, best_answers
 from kdda.retrieval.passages import Passage
 from kdda.retrieval.pipeline import Corpus
-from kdda.retrieval.retrievers import Bm25, Hit
+from kdda.retrieval.writer import IndexWriter
 from kdda.tasks.qa import AnswerSpan
 from tests.heads import make_judge, make_reader
 from tests.retrieval.corpus import PLAIN, documents, make_index
@@ -34,19 +35,19 @@ class TestMixing:
 
     @pytest.mark.parametrize(("mu", "best"), [(0.0, "found"), (1.0, "read"), (0.9, "read"), (0.1, "found")])
     def test_mu_says_who_decides(self, mu: float, best: str) -> None:
-        assert answers(self.TWO, mu)[0].passage.document == best
+        assert best_answers(self.TWO, mu)[0].passage.document == best
 
     def test_both_sides_are_one_for_the_best_there_is(self) -> None:
-        found = {own.passage.document: own.score for own in answers(self.TWO, 0.5, best=2)}
+        found = {own.passage.document: own.score for own in best_answers(self.TWO, 0.5, best=2)}
         assert found["read"] == pytest.approx(0.5 + 0.5 * 3 / 9)
         assert found["found"] == pytest.approx(0.5 * 0.1353352832 + 0.5)
 
     def test_a_place_is_given_once_though_passages_overlap(self) -> None:
         three = [read("d", 2.0, (5, 8, 1.0), (6, 7, 0.5)), read("d", 1.0, (0, 3, 0.9), start=5), read("e", 1.0)]
-        assert [own.place for own in answers(three, 1.0, best=5)] == [("d", 5, 8)]
+        assert [own.place for own in best_answers(three, 1.0, best=5)] == [("d", 5, 8)]
 
     def test_nothing_read_gives_nothing(self) -> None:
-        assert answers([], 0.5) == []
+        assert best_answers([], 0.5) == []
 
 
 @pytest.fixture
@@ -109,6 +110,6 @@ class TestCommands:
         assert code == 2 and "no file or folder" in err
         code, _, err = command("serve", reader, "--index", tmp_path / "nowhere")
         assert code == 2 and "is no index" in err
-        Writer(tmp_path / "index", PLAIN).build(documents())
+        IndexWriter(tmp_path / "index", PLAIN).build(documents())
         code, _, err = command("index", tmp_path, tmp_path / "index", "--add", "--no-segment")
         assert code == 2 and "leave out" in err

@@ -104,7 +104,7 @@ def test_what_is_done_is_kept_and_what_its_reader_has_left_behind_is_done_again(
 @pytest.mark.slow
 def test_a_model_of_vireaders_reads_as_it_was_trained(done: Bench, table: str) -> None:
     own = reader_of(kdda.load(done.folder / "runs/qa/vireader/seed-1/model"))
-    assert isinstance(own, ViReader) and own.chooser.keep == 2
+    assert isinstance(own, ViReader) and own.selector.keep == 2
 
 
 @pytest.mark.slow

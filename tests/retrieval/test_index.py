@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import bm25s
@@ -12,11 +16,14 @@ import pytest
 from filelock import FileLock
 
 from kdda.errors import KddaError
-from kdda.retrieval.index import Index, IndexSettings, Writer, read_manifest
+from kdda.retrieval.bm25 import Bm25
+from kdda.retrieval.dense import Dense
+from kdda.retrieval.index import Index, IndexSettings, read_manifest
 from kdda.retrieval.passages import Document, split
-from kdda.retrieval.pool import term_reader
-from kdda.retrieval.retrievers import Bm25
+from kdda.retrieval.pool import term_extractor
 from kdda.retrieval.terms import terms_of
+from kdda.retrieval.writer import IndexWriter
+from tests.conftest import make_model
 from tests.retrieval.corpus import PLAIN, TEXTS, Letters, documents, make_index
 
 
@@ -28,7 +35,7 @@ def test_an_index_gives_its_passages_back_to_the_character(tmp_path: Path) -> No
 
 def test_scores_over_segments_are_those_of_bm25s_over_all_passages_at_once(tmp_path: Path) -> None:
     for part in (["cats", "dogs"], ["hens"], ["fish", "towns"]):
-        Writer(tmp_path / "index", PLAIN).build(documents(*part), add=part[0] != "cats")
+        IndexWriter(tmp_path / "index", PLAIN).build(documents(*part), add=part[0] != "cats")
     index = Index.open(tmp_path / "index")
     oracle = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
     oracle.index([terms_of(text, "none") for text in TEXTS.values()], show_progress=False)
@@ -42,7 +49,7 @@ def test_scores_over_segments_are_those_of_bm25s_over_all_passages_at_once(tmp_p
 def test_what_is_added_touches_nothing_that_is_there_and_known_documents_are_left_out(tmp_path: Path) -> None:
     make_index(tmp_path / "index")
     before = {p: p.read_bytes() for p in (tmp_path / "index/segment-00001").iterdir()}
-    built = Writer(tmp_path / "index").build([*documents("cats"), Document("new", "a new cat.")], add=True)
+    built = IndexWriter(tmp_path / "index").build([*documents("cats"), Document("new", "a new cat.")], add=True)
     assert (built.documents, built.passages, built.known) == (1, 1, 1)
     assert all(path.read_bytes() == content for path, content in before.items())
     assert Bm25(Index.open(tmp_path / "index")).search("new", 5)[0].passage.document == "new"
@@ -57,13 +64,13 @@ def test_words_are_matched_beside_syllables_and_spelling_does_not_matter(tmp_pat
 
 def test_processes_read_the_same_terms(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"Hà Nội là thủ đô số {i}." for i in range(520)]
-    with term_reader("vi", 2) as reader:
+    with term_extractor("vi", 2) as reader:
         assert reader(texts) == [terms_of(text, "vi") for text in texts]
 
 
 def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
     with pytest.raises(KddaError, match="corpus is empty"):
-        Writer(tmp_path / "index", PLAIN).build([])
+        IndexWriter(tmp_path / "index", PLAIN).build([])
     with pytest.raises(KddaError, match="is no index"):
         Index.open(tmp_path / "index")
 
@@ -71,13 +78,13 @@ def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
 def test_an_index_is_not_overwritten_and_a_strange_folder_is_left_alone(tmp_path: Path) -> None:
     make_index(tmp_path / "index")
     with pytest.raises(KddaError, match="--add adds to it"):
-        Writer(tmp_path / "index", PLAIN).build(documents())
+        IndexWriter(tmp_path / "index", PLAIN).build(documents())
     with pytest.raises(KddaError, match="no index to add to"):
-        Writer(tmp_path / "other", PLAIN).build(documents(), add=True)
+        IndexWriter(tmp_path / "other", PLAIN).build(documents(), add=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/photo.jpg").touch()
     with pytest.raises(KddaError, match=r"photo\.jpg"):
-        Writer(tmp_path / "mine", PLAIN).build(documents())
+        IndexWriter(tmp_path / "mine", PLAIN).build(documents())
 
 
 def test_a_writer_that_was_stopped_leaves_what_there_was(tmp_path: Path) -> None:
@@ -88,14 +95,14 @@ def test_a_writer_that_was_stopped_leaves_what_there_was(tmp_path: Path) -> None
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Writer(tmp_path / "index").build(stopped(), add=True)
+        IndexWriter(tmp_path / "index").build(stopped(), add=True)
     (tmp_path / "index/segment-00002").mkdir()  # as a kill during the writing of a segment leaves it
     assert len(Index.open(tmp_path / "index")) == len(TEXTS)
-    Writer(tmp_path / "index").build([Document("new", "a whole one")], add=True)
+    IndexWriter(tmp_path / "index").build([Document("new", "a whole one")], add=True)
     assert len(Index.open(tmp_path / "index")) == len(TEXTS) + 1
 
 
-def test_a_first_index_that_was_stopped_is_said_and_made_anew(tmp_path: Path) -> None:
+def test_a_first_index_that_was_stopped_is_refused_and_made_anew(tmp_path: Path) -> None:
     make_index(tmp_path / "index")
     (tmp_path / "index/index.json").unlink()
     with pytest.raises(KddaError, match="did not finish"):
@@ -108,6 +115,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "were written": lambda folder: (folder / "segment-00001/passages.jsonl").write_text("{}"),
     "is not what was written": lambda folder: _flip(folder / "segment-00001/indices.csc.index.npy"),
     "cannot be read": lambda folder: (folder / "index.json").write_text('{"format": "kdda-index", "version": 1'),
+    "an index of version 1; this kdda reads version 2": lambda folder: _version_1(folder / "index.json"),
     "of version 99": lambda folder: _rewrite(folder / "index.json", version=99),
     "String should match": lambda folder: _rename(folder / "index.json"),
 }
@@ -123,17 +131,24 @@ def _rewrite(path: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
+def _version_1(path: Path) -> None:
+    """As it was written before an index had the fingerprint of its dense model."""
+    manifest = json.loads(path.read_text())
+    del manifest["dense_fingerprint"]
+    path.write_text(json.dumps({**manifest, "version": 1}))
+
+
 def _rename(path: Path) -> None:
-    said = json.loads(path.read_text())
-    said["segments"][0]["name"] = "../elsewhere"
-    path.write_text(json.dumps(said))
+    manifest = json.loads(path.read_text())
+    manifest["segments"][0]["name"] = "../elsewhere"
+    path.write_text(json.dumps(manifest))
 
 
-@pytest.mark.parametrize("said", list(DAMAGE))
-def test_a_damaged_index_or_another_versions_is_refused_with_what_would_do(tmp_path: Path, said: str) -> None:
+@pytest.mark.parametrize("message", list(DAMAGE))
+def test_a_damaged_index_or_another_versions_is_refused_with_what_to_do(tmp_path: Path, message: str) -> None:
     make_index(tmp_path / "index")
-    DAMAGE[said](tmp_path / "index")
-    with pytest.raises(KddaError, match=said) as refused:
+    DAMAGE[message](tmp_path / "index")
+    with pytest.raises(KddaError, match=message) as refused:
         Index.open(tmp_path / "index")
     assert "index" in str(refused.value) and "again" in str(refused.value)
 
@@ -153,13 +168,13 @@ def test_large_files_are_read_whole_before_more_is_put_beside_them(
     monkeypatch.setattr("kdda.retrieval.segments.READ_WHOLE", 0)
     Index.open(tmp_path / "index")
     with pytest.raises(KddaError, match="is not what was written"):
-        Writer(tmp_path / "index").build(documents(), add=True)
+        IndexWriter(tmp_path / "index").build(documents(), add=True)
 
 
 def test_a_second_writer_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
     make_index(tmp_path / "index")
     with FileLock(tmp_path / ".index.lock"), pytest.raises(KddaError, match="another process is writing"):
-        Writer(tmp_path / "index").build([Document("x", "x")], add=True, wait=0.0)
+        IndexWriter(tmp_path / "index").build([Document("x", "x")], add=True, wait=0.0)
     assert len(Index.open(tmp_path / "index")) == len(TEXTS)
 
 
@@ -169,13 +184,13 @@ def test_two_writers_take_turns_and_nothing_is_lost(tmp_path: Path) -> None:
 
     def write(name: str) -> None:
         both.wait()
-        Writer(tmp_path / "index").build([Document(name, f"text of {name}")], add=True, wait=60.0)
+        IndexWriter(tmp_path / "index").build([Document(name, f"text of {name}")], add=True, wait=60.0)
 
     threads = [threading.Thread(target=write, args=(name,)) for name in ("one", "two")]
-    for own in threads:
-        own.start()
-    for own in threads:
-        own.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     index = Index.open(tmp_path / "index")
     assert {index.passage(i).document for i in range(len(index))} == {*TEXTS, "one", "two"}
 
@@ -186,13 +201,13 @@ def test_a_document_of_ten_megabytes_is_indexed(tmp_path: Path) -> None:
     (tmp_path / "long.txt").write_text(text + "Cái kim này nằm ở cuối.", encoding="utf-8")
     from kdda.retrieval.passages import read_documents
 
-    Writer(tmp_path / "index", PLAIN).build(read_documents(tmp_path / "long.txt"))
+    IndexWriter(tmp_path / "index", PLAIN).build(read_documents(tmp_path / "long.txt"))
     (hit,) = Bm25(Index.open(tmp_path / "index")).search("cái kim", 1)
     assert hit.passage.text == text[hit.passage.start : hit.passage.end] + "Cái kim này nằm ở cuối."
 
 
 def test_many_segments_are_searched_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kdda.retrieval.index.ROWS", 2)
+    monkeypatch.setattr("kdda.retrieval.writer.SEGMENT_PASSAGES", 2)
     many = make_index(tmp_path / "many")
     monkeypatch.undo()
     one = make_index(tmp_path / "one")
@@ -201,21 +216,53 @@ def test_many_segments_are_searched_as_one(tmp_path: Path, monkeypatch: pytest.M
         assert Bm25(many).search(question, 3) == Bm25(one).search(question, 3)
 
 
-def test_vectors_stand_beside_terms_and_an_index_remembers_whose(tmp_path: Path) -> None:
+def test_vectors_stand_beside_terms_and_an_index_remembers_the_model_that_made_them(tmp_path: Path) -> None:
     make_index(tmp_path / "index", IndexSettings(segmenter="none", dense="letters"), embed=Letters)
-    assert read_manifest(tmp_path / "index").settings.dense == "letters"
-    Writer(tmp_path / "index", embed=Letters).build([Document("new", "zzz")], add=True)
-    shapes = [own.vectors.shape for own in Index.open(tmp_path / "index").segments]
+    manifest = read_manifest(tmp_path / "index")
+    assert (manifest.settings.dense, manifest.dense_fingerprint) == ("letters", "a")
+    IndexWriter(tmp_path / "index", embed=Letters).build([Document("new", "zzz")], add=True)
+    shapes = [segment.vectors.shape for segment in Index.open(tmp_path / "index").segments]
     assert shapes == [(len(TEXTS), 26), (1, 26)]
 
 
+def test_passages_of_other_weights_are_not_added_to_an_index(tmp_path: Path) -> None:
+    make_index(tmp_path / "index", IndexSettings(segmenter="none", dense="letters"), embed=Letters)
+    trained_again = partial(Letters, fingerprint="b")
+    with pytest.raises(KddaError, match=r'"letters" with other weights \(fingerprint a; the model now has b\)'):
+        IndexWriter(tmp_path / "index", embed=trained_again).build([Document("new", "zzz")], add=True)
+    assert len(Index.open(tmp_path / "index")) == len(TEXTS)
+
+
+def test_a_dense_model_is_remembered_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_model(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    index = make_index(tmp_path / "index", IndexSettings(segmenter="none", dense="model"))
+    assert index.settings.dense == str(tmp_path / "model")
+    assert len(Dense.open(index).search("cat", 2)) == 2
+
+
+def test_modules_of_retrieval_change_no_logger_when_they_are_imported() -> None:
+    code = (
+        "import logging, bm25s; logger = logging.getLogger('bm25s'); logger.setLevel(7); "
+        "import kdda.retrieval.counts; assert logger.level == 7, logger.level"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_indexing_leaves_the_level_of_a_logger_as_it_was(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "bm25s")
+    make_index(tmp_path / "index")
+    assert logging.getLogger("bm25s").level == logging.DEBUG
+    assert not [record for record in caplog.records if record.name == "bm25s"]
+
+
 def test_a_title_is_matched_too(tmp_path: Path) -> None:
-    Writer(tmp_path / "index", PLAIN).build([*documents(), Document("x", "nothing of the kind", "Huy hoàng")])
+    IndexWriter(tmp_path / "index", PLAIN).build([*documents(), Document("x", "nothing of the kind", "Huy hoàng")])
     assert Bm25(Index.open(tmp_path / "index")).search("huy hoàng", 1)[0].passage.document == "x"
 
 
 def test_passages_overlap_in_the_index_as_they_were_split(tmp_path: Path) -> None:
     long = Document("long", "Một câu ngắn thôi. " * 20)
-    Writer(tmp_path / "index", IndexSettings(segmenter="none", size=100, overlap=40)).build([long])
+    IndexWriter(tmp_path / "index", IndexSettings(segmenter="none", size=100, overlap=40)).build([long])
     index = Index.open(tmp_path / "index")
     assert [index.passage(i) for i in range(len(index))] == list(split(long, 100, 40))

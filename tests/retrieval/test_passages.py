@@ -19,9 +19,9 @@ TEXT = "Đoạn một nói về Hà Nội. Câu hai dài hơn một chút! Còn 
 @given(st.text(alphabet="aà ́.\n?", max_size=300), st.integers(20, 60), st.integers(0, 19))
 def test_passages_are_slices_that_leave_out_nothing_but_white_space(text: str, size: int, overlap: int) -> None:
     covered = set[int]()
-    for own in split(Document("d", text), size, overlap):
-        assert own.text == text[own.start : own.end] and 0 < len(own.text) <= size
-        covered |= set(range(own.start, own.end))
+    for passage in split(Document("d", text), size, overlap):
+        assert passage.text == text[passage.start : passage.end] and 0 < len(passage.text) <= size
+        covered |= set(range(passage.start, passage.end))
     assert all(text[i].isspace() for i in range(len(text)) if i not in covered)
 
 
@@ -35,9 +35,9 @@ def test_a_passage_shares_whole_sentences_with_the_next_and_ends_with_its_paragr
 @pytest.mark.parametrize("language", ["", "vi"])
 def test_sentences_are_spans_of_the_raw_text(language: str) -> None:
     text = "  Ông sinh ở TP. Hồ Chí Minh… Năm 1945?\n Đúng vậy. "
-    found = sentences(text, language)
-    assert "".join(text[a:b] for a, b in found).replace(" ", "") == "".join(text.split())
-    assert all(text[a:b] == text[a:b].strip() for a, b in found)
+    spans = sentences(text, language)
+    assert "".join(text[a:b] for a, b in spans).replace(" ", "") == "".join(text.split())
+    assert all(text[a:b] == text[a:b].strip() for a, b in spans)
 
 
 def test_a_folder_is_read_in_the_order_of_names_and_a_heading_is_a_title(tmp_path: Path) -> None:
@@ -47,18 +47,18 @@ def test_a_folder_is_read_in_the_order_of_names_and_a_heading_is_a_title(tmp_pat
     rows = [{"id": "x", "text": "Đà Nẵng.", "title": "Biển", "source": "https://example.org"}, {"text": "Cần Thơ."}]
     (tmp_path / "c.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     (tmp_path / "notes.bin").write_bytes(b"\x00")
-    found = list(read_documents(tmp_path))
-    assert [own.id for own in found] == ["a.txt", "b/hue.md", "x", "c.jsonl:2"]
-    assert [own.title for own in found] == ["", "Huế", "Biển", ""]
-    assert found[0].text == "Hà Nội là thủ đô." and found[2].source == "https://example.org"
+    documents = list(read_documents(tmp_path))
+    assert [document.id for document in documents] == ["a.txt", "b/hue.md", "x", "c.jsonl:2"]
+    assert [document.title for document in documents] == ["", "Huế", "Biển", ""]
+    assert documents[0].text == "Hà Nội là thủ đô." and documents[2].source == "https://example.org"
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
-        ("a.jsonl", b'{"text": "x"}\n{"txt": "y"}', "a.jsonl:2: found no text"),
-        ("a.jsonl", b'{"text": "x"}\n{"text": 3}', "a.jsonl:2: found text 3"),
-        ("a.jsonl", b"[1]", "a.jsonl:1: found list"),
+        ("a.jsonl", b'{"text": "x"}\n{"txt": "y"}', 'a.jsonl:2: no "text"'),
+        ("a.jsonl", b'{"text": "x"}\n{"text": 3}', "a.jsonl:2: got text 3"),
+        ("a.jsonl", b"[1]", "a.jsonl:1: got list"),
         ("a.jsonl", b"{", "a.jsonl:1: not JSON"),
         ("a.jsonl", b'{"text": "\xff"}', "a.jsonl:1: not UTF-8"),
         ("a.txt", b"\xe0 la", "iconv"),
@@ -66,14 +66,14 @@ def test_a_folder_is_read_in_the_order_of_names_and_a_heading_is_a_title(tmp_pat
         ("folder/a.pdf", b"", "holds no .txt, .md, .jsonl file"),
     ],
 )
-def test_what_cannot_be_read_is_said_with_its_place(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+def test_what_cannot_be_read_is_named_with_its_place(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
-    with pytest.raises(KddaError, match=said.replace("(", r"\(")):
+    with pytest.raises(KddaError, match=message.replace("(", r"\(")):
         list(read_documents(path if "/" not in name else path.parent))
 
 
-def test_a_corpus_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_corpus_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(KddaError, match="no file or folder"):
         list(read_documents(tmp_path / "nowhere"))

@@ -9,11 +9,14 @@ import pytest
 
 from kdda.embeddings.encoder import MeanPoolingModel
 from kdda.errors import KddaError
+from kdda.retrieval.base import Hit, Retriever
+from kdda.retrieval.bm25 import Bm25
+from kdda.retrieval.dense import Dense
+from kdda.retrieval.fusion import Fusion
 from kdda.retrieval.index import Index, IndexSettings
 from kdda.retrieval.opensearch import OpenSearch
 from kdda.retrieval.passages import Passage
-from kdda.retrieval.pipeline import make_retriever
-from kdda.retrieval.retrievers import Bm25, Dense, Fused, Retriever
+from kdda.retrieval.registry import open_retriever
 from tests.conftest import make_model
 from tests.retrieval.corpus import TEXTS, Cluster, Letters, make_index
 
@@ -33,12 +36,12 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
 @pytest.fixture(params=KINDS)
 def retriever(request: pytest.FixtureRequest, index: Index) -> Retriever:
     if request.param == "opensearch":
-        own = OpenSearch(Cluster(), "texts", "none")
-        own.make()
-        assert own.add(passages()) == own.add(passages()) == len(TEXTS)
-        return own
+        cluster = OpenSearch(Cluster(), "texts", "none")
+        cluster.make()
+        assert cluster.add(passages()) == cluster.add(passages()) == len(TEXTS)
+        return cluster
     dense = Dense(index, Letters())
-    return {"bm25": Bm25(index), "dense": dense, "fusion": Fused([Bm25(index), dense])}[request.param]
+    return {"bm25": Bm25(index), "dense": dense, "fusion": Fusion([Bm25(index), dense])}[request.param]
 
 
 class TestEveryRetriever:
@@ -72,12 +75,10 @@ def test_fusion_prefers_what_both_find() -> None:
             def search(self, question: str, k: int) -> list:
                 return [hit for hit in hits if hit.passage.document in names][:k]
 
-        from kdda.retrieval.retrievers import Hit
-
         hits = [Hit(Passage(name, name, 0, 1), 1.0) for name in names]
         return Fixed()
 
-    found = Fused([ranked("a", "b", "c"), ranked("d", "b", "e")]).search("", 3)
+    found = Fusion([ranked("a", "b", "c"), ranked("d", "b", "e")]).search("", 3)
     assert [hit.passage.document for hit in found] == ["b", "a", "d"]
     assert found[0].score == pytest.approx(2 / 62)
 
@@ -85,10 +86,21 @@ def test_fusion_prefers_what_both_find() -> None:
 def test_vectors_of_another_model_are_refused(tmp_path: Path, index: Index) -> None:
     with pytest.raises(KddaError, match='vectors of "letters", not of "words"'):
         Dense(index, Letters("words"))
+    with pytest.raises(KddaError, match=r'"letters" with other weights \(fingerprint a; the model now has b\)'):
+        Dense(index, Letters(fingerprint="b"))
     with pytest.raises(KddaError, match="--dense MODEL"):
-        make_retriever("dense", make_index(tmp_path / "plain"))
+        open_retriever("dense", make_index(tmp_path / "plain"))
     with pytest.raises(KddaError, match='did you mean "fusion"'):
-        make_retriever("fusoin", index)
+        open_retriever("fusoin", index)
+
+
+def test_questions_are_not_encoded_by_a_model_that_was_trained_again(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model")
+    index = make_index(tmp_path / "index", IndexSettings(segmenter="none", dense=model))
+    assert open_retriever("fusion", index).search("cat", 1)
+    make_model(tmp_path / "model", seed=1)
+    with pytest.raises(KddaError, match=r"with other weights .* index the corpus again"):
+        open_retriever("fusion", index)
 
 
 def test_an_encoders_vectors_are_means_of_its_last_states(tmp_path: Path) -> None:

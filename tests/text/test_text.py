@@ -121,6 +121,13 @@ def test_what_is_too_long_is_cut_and_counted() -> None:
     assert rows[1].types[-2:] == [1, 1]  # the longer text was cut, not the hypothesis
 
 
+def test_a_single_text_that_is_too_long_keeps_its_first_tokens() -> None:
+    encoder = Encoder(make_tokenizer(), max_length=6)
+    (window,) = encoder.encode(["cat dog hen fish runs very not"])
+    assert window.ranges == ((0, 4),) and len(window) == 6
+    assert encoder.counts["texts truncated at 6 tokens"] == 1
+
+
 def test_windows_cover_a_long_context_and_share_their_overlap() -> None:
     encoder = Encoder(make_tokenizer(), max_length=10, overlap=2)
     windows = encoder.windows(("cat", "cat dog hen fish runs very not cat dog hen fish runs"))

@@ -82,7 +82,7 @@ def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
     for folders, form, said in (
         ([tmp_path / "no"], "png", "no folder"),
         ([tmp_path], "png", "nothing to draw"),
-        ([tmp_path], "jpg", "there are png, svg"),
+        ([tmp_path], "jpg", "expected one of: png, svg"),
     ):
         with pytest.raises(KddaError, match=said):
             plot_all(folders, tmp_path / "out", form)

@@ -1,245 +1,208 @@
-"""ViReader's sentences: a question is read beside the sentences of its passage that are nearest to it.
+"""ViReader: a reader that is trained on, and reads, the sentences of a passage that are nearest to the question.
 
 Nguyen, Nguyen, Nguyen and Nguyen, "ViReader: A Wikipedia-based Vietnamese reading comprehension system using transfer
-learning", J. Intelligent & Fuzzy Systems 41(1), 2021. The sentences are those of underthesea's `sent_tokenize`, the
-nearest ones by cosine are kept in the passage's order, and a passage of no more sentences is left as it is.
+learning", J. Intelligent & Fuzzy Systems 41(1), 2021. Vietnamese sentences are those of underthesea's `sent_tokenize`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
-import numpy as np
-from jaxtyping import Float32
-from numpy import ndarray
-
+from kdda.baselines.sentence_selector import SentenceSelector
+from kdda.baselines.shortened_context import ShortenedContext
 from kdda.data.examples import Example, GoldAnswer, Question
-from kdda.embeddings.encoder import EmbeddingModel, MeanPoolingModel
+from kdda.embeddings.encoder import MeanPoolingModel
 from kdda.inference.predictor import Predictor
 from kdda.inference.reader import Reader
 from kdda.metrics.answers import answer_f1, best_over_golds, exact_match
+from kdda.recipe.schema import Sentences
 from kdda.tasks.base import Prediction
 from kdda.tasks.qa import AnswerPrediction, AnswerSpan
 from kdda.text.segment import Span
-from kdda.text.sentences import sentences
 
-
-@dataclass(frozen=True)
-class ViReader:
-    """Reads the sentences of each passage that are nearest to the question; slices are the passage's own."""
-
-    predictor: Reader
-    chooser: SentenceSelector
-
-    def answer_spans(self, pairs: Sequence[tuple[str, str]]) -> list[list[AnswerSpan]]:
-        shortened = self.chooser.choose(pairs)
-        read = self.predictor.answer_spans(
-            [(asked, own.text) for (asked, _), own in zip(pairs, shortened, strict=True)]
-        )
-        return [map_slices_to_passage(*pair) for pair in zip(read, shortened, strict=True)]
-
-
-def reader_of(predictor: Predictor) -> Reader:
-    """A model as it was trained to read: one of ViReader's says so in its config.
-
-    Raises:
-        KddaError: a model that does not answer, or whose sentence encoder is not there.
-    """
-    config = predictor.engine.config
-    keep = getattr(config, SENTENCES_KEPT, None)
-    predictor.require("answer")
-    if not keep:
-        return predictor
-    return ViReader(
-        predictor,
-        SentenceSelector.load(getattr(config, SENTENCE_MODEL), int(keep), getattr(config, SENTENCE_LANGUAGE, "")),
-    )
-
-
-# What a model's config remembers.
+# Fields of a saved model's config, which make `reader_of` read as the model was trained.
 SENTENCES_KEPT = "kdda_sentences"
 SENTENCE_MODEL = "kdda_sentence_model"
 SENTENCE_LANGUAGE = "kdda_language"
 
-KNOWN = 100_000  # vectors that are kept
 
-Vector = Float32[ndarray, " width"]
+@dataclass(frozen=True)
+class ViReader:
+    """Reads the selected sentences of each passage; its answers are spans of the whole passage.
+
+    Attributes:
+        reader: reads a question with a shortened passage.
+        selector: shortens passages.
+    """
+
+    reader: Reader
+    selector: SentenceSelector
+
+    def answer_spans(self, pairs: Sequence[tuple[str, str]]) -> list[list[AnswerSpan]]:
+        """The best answer spans of each (question, passage) pair, best first."""
+        contexts = self.selector.select(pairs)
+        short_pairs = [(question, context.text) for (question, _), context in zip(pairs, contexts, strict=True)]
+        spans = self.reader.answer_spans(short_pairs)
+        return [_spans_in_passage(*pair) for pair in zip(spans, contexts, strict=True)]
+
+
+def reader_of(predictor: Predictor) -> Reader:
+    """A model as it was trained to read: a `ViReader` if the model's config says so, else the model itself.
+
+    Raises:
+        KddaError: a model that does not answer questions, or whose sentence encoder does not exist.
+    """
+    config = predictor.engine.config
+    predictor.require("answer")
+    keep = getattr(config, SENTENCES_KEPT, None)
+    if not keep:
+        return predictor
+    language = getattr(config, SENTENCE_LANGUAGE, "")
+    return ViReader(predictor, SentenceSelector.load(getattr(config, SENTENCE_MODEL), int(keep), language))
+
+
+def config_fields(sentences: Sentences | None) -> dict[str, Any]:
+    """What the config of a model that was trained on selected sentences stores."""
+    if sentences is None:
+        return {}
+    return {SENTENCES_KEPT: sentences.keep, SENTENCE_MODEL: sentences.model}
 
 
 @dataclass(frozen=True)
-class ShortenedContext:
-    """Some sentences of a passage, and the way back.
+class ReaderRows:
+    """The rows of one language as an arm's reader sees them: with whole passages, or with selected sentences.
 
     Attributes:
-        text: the kept stretches of the passage, joined by one space.
-        raw: the passage.
-        spans: of the stretches in the passage; neighbouring sentences are one stretch, white space between included.
+        language: of the rows, whose scoring rules hold.
+        selector: shortens passages; `None` leaves rows and predictions as they are.
     """
 
-    text: str
-    raw: str
-    spans: tuple[Span, ...]
+    language: str
+    selector: SentenceSelector | None = None
 
     @classmethod
-    def of(cls, raw: str, kept: Sequence[Span]) -> ShortenedContext:
-        """A passage's kept sentences.
-
-        >>> ShortenedContext.of("A b. C d. E f.", [(0, 4), (10, 14)]).text
-        'A b. E f.'
-        """
-        spans: list[Span] = []
-        for start, end in kept:
-            if spans and not raw[spans[-1][1] : start].strip():
-                spans[-1] = (spans[-1][0], end)
-            else:
-                spans.append((start, end))
-        return cls(" ".join(raw[start:end] for start, end in spans), raw, tuple(spans))
-
-    @property
-    def _places(self) -> list[tuple[int, int, int]]:
-        """Each stretch: where it begins and ends in the short text, and how far it stands from its place."""
-        found, at = [], 0
-        for start, end in self.spans:
-            found.append((at, at + end - start, start - at))
-            at += end - start + 1
-        return found
-
-    def to_raw(self, start: int, end: int) -> Span:
-        """A slice of the short text as a slice of the passage that reads the same.
-
-        One that crosses a join is nowhere in the passage: it becomes the longest part of it that is, of equals the
-        first. One that is a join and no more becomes an empty slice.
-
-        >>> short = ShortenedContext.of("A b. C d. E f.", [(0, 4), (10, 14)])
-        >>> short.to_raw(5, 6), short.to_raw(2, 9)
-        ((10, 11), (10, 14))
-        """
-        parts = [(max(start, a) + gap, min(end, b) + gap) for a, b, gap in self._places if start < b and a < end]
-        return max(parts, key=lambda own: own[1] - own[0], default=(0, 0))
-
-    def to_short(self, start: int, end: int) -> Span | None:
-        """A slice of the passage in the short text, None where not all of it was kept."""
-        found = ((start - gap, end - gap) for a, b, gap in self._places if a + gap <= start and end <= b + gap)
-        return next(found, None)
-
-
-class SentenceSelector:
-    """Chooses the sentences that are nearest to a question.
-
-    Args:
-        keep: how many; the paper's best is 5.
-        language: whose sentences (`kdda.text.sentences`).
-    """
-
-    def __init__(self, embedding_model: EmbeddingModel, keep: int = 5, language: str = "vi"):
-        self.embedding_model, self.keep, self.language = embedding_model, keep, language
-        self._known: dict[str, Vector] = {}
-
-    @classmethod
-    def load(cls, model: str, keep: int, language: str) -> SentenceSelector:
-        return cls(MeanPoolingModel.load(model), keep, language)
-
-    def choose(self, pairs: Sequence[tuple[str, str]]) -> list[ShortenedContext]:
-        """The shortened passage of each question; sentences that many questions share are embedded once."""
-        found = {raw: sentences(raw, self.language) for _, raw in pairs}
-        long = {raw for raw, spans in found.items() if len(spans) > self.keep}
-        texts = [text for asked, raw in pairs if raw in long for text in (asked, *_slices(raw, found[raw]))]
-        vectors = self._vectors(texts)
-        return [
-            self._chosen(raw, found[raw], vectors[asked], [vectors[own] for own in _slices(raw, found[raw])])
-            if raw in long
-            else ShortenedContext(raw, raw, ((0, len(raw)),))
-            for asked, raw in pairs
-        ]
-
-    def _vectors(self, texts: Sequence[str]) -> dict[str, Vector]:
-        """Each text's vector, kept because the same rows are chosen for again; a server must not keep them all."""
-        if len(self._known) > KNOWN:
-            self._known.clear()
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if new:
-            self._known.update(zip(new, self.embedding_model.encode(new), strict=True))
-        return {text: self._known[text] for text in texts}
-
-    def _chosen(self, raw: str, spans: Sequence[Span], asked: Vector, vectors: Sequence[Vector]) -> ShortenedContext:
-        nearness = np.stack(vectors) @ asked
-        kept = np.sort(np.argsort(-nearness, kind="stable")[: self.keep])
-        return ShortenedContext.of(raw, [spans[i] for i in kept])
-
-    def training_rows(self, examples: Sequence[Example]) -> list[Example]:
-        """Rows to train on: answers move with their sentences; a row whose answers were all dropped is dropped."""
-        shortened = self.choose([_pair(own) for own in examples])
-        rows = [_moved(own, short) for own, short in zip(examples, shortened, strict=True)]
-        return [row for own, row in zip(examples, rows, strict=True) if row.answers or not _answers(own)]
-
-    def rows(self, examples: Sequence[Example]) -> list[Example]:
-        """Rows to be scored: none is dropped, and the golds are those of the whole passage.
-
-        An answer that was dropped stands behind the end of the text: it is scored, and no window holds it.
-        """
-        shortened = self.choose([_pair(own) for own in examples])
-        return [_scored(own, short) for own, short in zip(examples, shortened, strict=True)]
-
-    def map_to_passage(
-        self, predictions: Sequence[Prediction], examples: Sequence[Example], language: str
-    ) -> list[Prediction]:
-        """Predictions on shortened passages, with their slices in the whole ones.
+    def of(cls, sentences: Sentences | None, language: str) -> ReaderRows:
+        """The rows of an arm.
 
         Args:
-            examples: the rows of `predictions` before they were shortened.
+            sentences: of the arm (`Recipe.sentences_of`); `None` for an arm that reads whole passages.
         """
-        shortened = self.choose([_pair(own) for own in examples])
-        return [_restored(own, short, language) for own, short in zip(predictions, shortened, strict=True)]
+        if sentences is None:
+            return cls(language)
+        return cls(language, _shared_selector(str(sentences.model), sentences.keep, language))
+
+    def train(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Rows to train on: answers move with their sentences, and a row that loses all its answers is dropped."""
+        if self.selector is None:
+            return examples
+        rows = []
+        for example, context in self._shortened(self.selector, examples):
+            row = _training_row(example, context)
+            if row.answers or not _answers(example):
+                rows.append(row)
+        return rows
+
+    def evaluation(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Rows to be scored: none is dropped, and the golds are those of the whole passage.
+
+        An answer that is not in the selected sentences is placed behind the end of the text: it is scored, and no
+        window contains it.
+        """
+        if self.selector is None:
+            return examples
+        return [_evaluation_row(example, context) for example, context in self._shortened(self.selector, examples)]
+
+    def map_to_passage(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> Sequence[Prediction]:
+        """Predictions on evaluation rows as predictions on the whole passages.
+
+        Args:
+            predictions: one for each row of `evaluation`.
+            examples: the rows before they were shortened.
+        """
+        if self.selector is None:
+            return predictions
+        mapped = []
+        pairs = self._shortened(self.selector, examples)
+        for prediction, (_, context) in zip(predictions, pairs, strict=True):
+            mapped.append(_prediction_in_passage(prediction, context, self.language))
+        return mapped
+
+    def _shortened(
+        self, selector: SentenceSelector, examples: Sequence[Example]
+    ) -> list[tuple[Example, ShortenedContext]]:
+        contexts = selector.select([(example.texts[0], example.texts[1]) for example in examples])
+        return list(zip(examples, contexts, strict=True))
 
 
-def _slices(raw: str, spans: Sequence[Span]) -> list[str]:
-    return [raw[start:end] for start, end in spans]
+@lru_cache(maxsize=8)
+def _shared_selector(model: str, keep: int, language: str) -> SentenceSelector:
+    """One selector, with its cache of embeddings, for all runs and splits of a process."""
+    return SentenceSelector(_shared_embedding_model(model), keep, language)
 
 
-def _pair(example: Example) -> tuple[str, str]:
-    return example.texts[0], example.texts[1]
+@lru_cache(maxsize=1)
+def _shared_embedding_model(model: str) -> MeanPoolingModel:
+    return MeanPoolingModel.load(model)
 
 
 def _answers(example: Example) -> tuple[GoldAnswer, ...]:
     return example.answers if isinstance(example, Question) else ()
 
 
-def _moved(example: Example, short: ShortenedContext) -> Question:
-    places = [(gold.text, short.to_short(gold.start, gold.start + len(gold.text))) for gold in _answers(example)]
-    answers = tuple(GoldAnswer(text, place[0]) for text, place in places if place)
-    return Question(example.id, (example.texts[0], short.text), example.group, answers)
+def _short_span(answer: GoldAnswer, context: ShortenedContext) -> Span | None:
+    return context.to_short(answer.start, answer.start + len(answer.text))
 
 
-def _scored(example: Example, short: ShortenedContext) -> Question:
-    places = [(gold.text, short.to_short(gold.start, gold.start + len(gold.text))) for gold in _answers(example)]
-    answers = tuple(GoldAnswer(text, place[0] if place else len(short.text) + 1) for text, place in places)
-    return Question(example.id, (example.texts[0], short.text), example.group, answers)
+def _training_row(example: Example, context: ShortenedContext) -> Question:
+    """A row with the answers that are in the selected sentences."""
+    answers = []
+    for answer in _answers(example):
+        span = _short_span(answer, context)
+        if span is not None:
+            answers.append(GoldAnswer(answer.text, span[0]))
+    return _row(example, context, answers)
 
 
-def _restored(own: Prediction, short: ShortenedContext, language: str) -> Prediction:
-    assert isinstance(own, AnswerPrediction)
-    start, end = short.to_raw(own.start, own.end)
-    text = short.raw[start:end]
-    candidates = []
-    for one in own.candidates:
-        a, b = short.to_raw(one["start"], one["end"])
-        candidates.append({**one, "text": short.raw[a:b], "start": a, "end": b})
+def _evaluation_row(example: Example, context: ShortenedContext) -> Question:
+    """A row with all answers, those that are not in the selected sentences behind the end."""
+    answers = []
+    for answer in _answers(example):
+        span = _short_span(answer, context) or (len(context.text) + 1, 0)
+        answers.append(GoldAnswer(answer.text, span[0]))
+    return _row(example, context, answers)
+
+
+def _row(example: Example, context: ShortenedContext, answers: Sequence[GoldAnswer]) -> Question:
+    return Question(example.id, (example.texts[0], context.text), example.group, tuple(answers))
+
+
+def _prediction_in_passage(prediction: Prediction, context: ShortenedContext, language: str) -> Prediction:
+    assert isinstance(prediction, AnswerPrediction)
+    start, end = context.to_raw(prediction.start, prediction.end)
+    text = context.raw[start:end]
     return replace(
-        own,
+        prediction,
         predicted=text,
         start=start,
         end=end,
-        exact_match=best_over_golds(exact_match, text, own.golds, language),
-        f1=best_over_golds(answer_f1, text, own.golds, language),
-        candidates=candidates,
+        exact_match=best_over_golds(exact_match, text, prediction.golds, language),
+        f1=best_over_golds(answer_f1, text, prediction.golds, language),
+        candidates=[_candidate_in_passage(candidate, context) for candidate in prediction.candidates],
     )
 
 
-def map_slices_to_passage(slices: Sequence[AnswerSpan], short: ShortenedContext) -> list[AnswerSpan]:
-    """A reader's slices of a short text as slices of the passage; each once."""
-    best: dict[Span, AnswerSpan] = {}
-    for own in slices:
-        span = short.to_raw(own.start, own.end)
-        best.setdefault(span, AnswerSpan(*span, own.score))
-    return list(best.values())
+def _candidate_in_passage(candidate: dict[str, Any], context: ShortenedContext) -> dict[str, Any]:
+    start, end = context.to_raw(candidate["start"], candidate["end"])
+    return {**candidate, "text": context.raw[start:end], "start": start, "end": end}
+
+
+def _spans_in_passage(spans: Sequence[AnswerSpan], context: ShortenedContext) -> list[AnswerSpan]:
+    """Spans of a shortened text as spans of the passage, each once with the score of the first."""
+    mapped: dict[Span, AnswerSpan] = {}
+    for span in spans:
+        place = context.to_raw(span.start, span.end)
+        mapped.setdefault(place, AnswerSpan(*place, span.score))
+    return list(mapped.values())

@@ -62,15 +62,15 @@ def run(
 
 def _compare_systems(experiment: Experiment) -> None:
     """Score the recipe's systems among all passages of its target language, and print their tables."""
-    from kdda.experiment.open_domain import Comparison
+    from kdda.experiment.open_domain import SystemsEvaluation
 
     target = experiment.recipe.target
     rows: list[Example] = []
     for split in experiment.all_rows(target).values():
         rows.extend(split)
     splits = experiment.context.data[target]
-    runs, _ = experiment.chosen()
-    comparison = Comparison(experiment.recipe, experiment.out, runs, splits, rows, experiment.say)
+    runs = experiment.comparison().runs
+    comparison = SystemsEvaluation(experiment.recipe, experiment.out, runs, splits, rows, experiment.say)
     comparison.run()
     experiment.say("\n" + comparison.tables())
 

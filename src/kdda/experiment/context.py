@@ -15,9 +15,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from kdda.baselines.vireader import SENTENCE_MODEL, SENTENCES_KEPT, SentenceSelector
+from kdda.baselines.vireader import ReaderRows, config_fields
 from kdda.data.examples import Example
-from kdda.embeddings.encoder import MeanPoolingModel
 from kdda.errors import KddaError
 from kdda.experiment.specs import RunSpec, StudentRun, TeacherRun
 from kdda.experiment.splits import Split, SplitReader, Splits
@@ -126,22 +125,20 @@ class RunContext:
             teacher_cache_dir=str(self.out / "teachers" / "states"),
             teacher_cache_gb=recipe.teacher_cache_gb,
         )
-        sentences = recipe.sentences_of(arm)
         return DistillationTrainer(
             recipe.student_of(arm),
             teachers,
             train_dataset=TrainingData(self.task, self.labels, train, dev, recipe.target),
             args=args,
-            config={SENTENCES_KEPT: sentences.keep, SENTENCE_MODEL: sentences.model} if sentences else {},
+            config=config_fields(recipe.sentences_of(arm)),
             say=self.say,
         )
 
     def rows_read(self, arm: str, language: str, split: Split) -> Sequence[Example]:
         """The rows of a split as an arm reads them."""
-        rows, selector = self.rows(arm, language, split), self._selector(arm, language)
-        if selector is None:
-            return rows
-        return selector.training_rows(rows) if split == "train" else selector.rows(rows)
+        rows = self.rows(arm, language, split)
+        reader_rows = self._reader_rows(arm, language)
+        return reader_rows.train(rows) if split == "train" else reader_rows.evaluation(rows)
 
     def rows(self, arm: str, language: str, split: Split) -> Sequence[Example]:
         """The rows of a split, as many of the training ones as an arm asks for."""
@@ -151,16 +148,12 @@ class RunContext:
         return self.reader.draw(language, split, wanted, f"arms.{arm}.rows.{language}")
 
     def _predictions(self, trainer: DistillationTrainer, arm: str, language: str, split: Split) -> Sequence[Prediction]:
-        """A student's predictions, mapped to the whole passages where it reads a part of them."""
+        """A student's predictions on the whole passages, whichever sentences of them it reads."""
         predictions = trainer.predict(self.rows_read(arm, language, split), language)
-        selector = self._selector(arm, language)
-        if selector is None:
-            return predictions
-        return selector.map_to_passage(predictions, self.data[language][split], language)
+        return self._reader_rows(arm, language).map_to_passage(predictions, self.data[language][split])
 
-    def _selector(self, arm: str, language: str) -> SentenceSelector | None:
-        sentences = self.recipe.sentences_of(arm)
-        return selector_of(str(sentences.model), sentences.keep, language) if sentences else None
+    def _reader_rows(self, arm: str, language: str) -> ReaderRows:
+        return ReaderRows.of(self.recipe.sentences_of(arm), language)
 
     def _finish(self, trainer: DistillationTrainer, run: StudentRun, folder: Path) -> None:
         """Score, save, and last of all write the predictions that mark a folder as complete."""
@@ -211,17 +204,6 @@ class RunContext:
             licence_warnings=warnings,
             note=recipe.note,
         )
-
-
-@lru_cache(maxsize=8)
-def selector_of(model: str, keep: int, language: str) -> SentenceSelector:
-    """What chooses sentences, with one encoder for all languages; every run and split asks for it."""
-    return SentenceSelector(_embedder(model), keep, language)
-
-
-@lru_cache(maxsize=1)
-def _embedder(model: str) -> MeanPoolingModel:
-    return MeanPoolingModel.load(model)
 
 
 def interval_of(predictions: Sequence[Prediction]) -> Interval:

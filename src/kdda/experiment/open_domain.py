@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
+from pydantic import ValidationError
 
 from kdda.baselines.vireader import reader_of
 from kdda.data.examples import Example, Question
@@ -21,50 +23,77 @@ from kdda.inference.predictor import load
 from kdda.metrics.answers import answer_f1, best_over_golds, exact_match
 from kdda.metrics.significance import standard_error
 from kdda.recipe.schema import Recipe, System
-from kdda.report.open_domain import CLOSED, OPEN, SystemRun, find_systems, systems_tables
+from kdda.report.open_domain import CLOSED, OPEN, find_systems, systems_tables
 from kdda.report.render import to_markdown
-from kdda.retrieval.index import Index, IndexSettings, Writer
-from kdda.retrieval.open_domain import ReadPassage, answers, read_passages
-from kdda.retrieval.passages import Document
-from kdda.retrieval.pipeline import make_retriever
+from kdda.retrieval.index import MANIFEST, VERSION, Index, IndexSettings
+from kdda.retrieval.open_domain import CorpusAnswer, ReadPassage, best_answers, read_passages
+from kdda.retrieval.passages import Document, Passage
+from kdda.retrieval.registry import RETRIEVERS, check_retriever, open_retriever
+from kdda.retrieval.writer import IndexWriter
 from kdda.runs.folder import ENVIRONMENT, METRICS, MODEL_FOLDER, PREDICTIONS, RECIPE, SYSTEMS, Run, is_complete
+from kdda.runs.predictions import read_predictions
 from kdda.runtime.files import write_atomically
 from kdda.runtime.progress import Say
 from kdda.text.segment import SEGMENTERS
 
 RECALLS = (1, 5, 10)
 
+NO_RESULT = ("name", "note", "teacher_cache_gb")  # fields of a recipe that change no result
 
-Read = Sequence[Sequence[ReadPassage]]
+PassagesByQuestion = Sequence[Sequence[ReadPassage]]
 
-Choice = tuple[int, float]  # passages that are read, and μ
+
+class Choice(NamedTuple):
+    """How a system answers: how many passages it reads, and the reader's weight μ."""
+
+    passages: int
+    mu: float
 
 
 @dataclass(frozen=True)
 class Questions:
-    """Questions whose passages are documents of the corpus."""
+    """Questions whose passages are documents of the corpus.
+
+    Attributes:
+        documents: passage → the id of its document.
+    """
 
     examples: Sequence[Question]
-    documents: Mapping[str, str]  # a passage → its document's id
+    documents: Mapping[str, str]
 
-    def rank(self, at: int, read: Sequence[ReadPassage]) -> int | None:
-        """At which place the passage stands that holds an answer of question `at`, from 1; None where it is not."""
-        own = self.examples[at]
-        document = self.documents[own.texts[1]]
-        for rank, passage in enumerate(read, 1):
-            found = passage.hit.passage
-            if found.document == document and any(found.start <= gold.start < found.end for gold in own.answers):
+    def rank(self, number: int, passages: Sequence[ReadPassage]) -> int | None:
+        """The rank, from 1, of the first passage that contains a gold answer of a question; `None` without one."""
+        question = self.examples[number]
+        document = self.documents[question.texts[1]]
+        for rank, read in enumerate(passages, 1):
+            passage = read.hit.passage
+            if passage.document == document and _contains_gold(passage, question):
                 return rank
         return None
 
 
-class Comparison:
+def _contains_gold(passage: Passage, question: Question) -> bool:
+    return any(passage.start <= gold.start < passage.end for gold in question.answers)
+
+
+def check_systems(recipe: Recipe) -> None:
+    """Refuse systems whose retriever is not registered, or does not take their options.
+
+    Raises:
+        KddaError: with the field of the recipe.
+    """
+    for name, system in recipe.systems.items():
+        check_retriever(system.retriever, system.retriever_options, f"systems.{name}.retriever")
+
+
+class SystemsEvaluation:
     """All systems of a recipe at all seeds that its arms have run.
 
     Args:
+        out: the folder of runs; systems go to `out`/systems.
         runs: of the arms, at their chosen learning rates.
         splits: the target language's development and test rows, as the runs saw them.
-        corpus: examples whose contexts make up the passages to search.
+        corpus: examples whose contexts are the passages to search.
     """
 
     def __init__(
@@ -76,122 +105,158 @@ class Comparison:
         corpus: Iterable[Example],
         say: Say = print,
     ):
-        self.recipe, self.out, self.runs, self.say = recipe, out, runs, say
-        self.documents = {text: f"p{i:05}" for i, text in enumerate(dict.fromkeys(own.texts[1] for own in corpus))}
+        self.recipe = recipe
+        self.out = out
+        self.runs = runs
+        self.say = say
+        contexts = dict.fromkeys(example.texts[1] for example in corpus)
+        self.documents = {text: f"p{number:05}" for number, text in enumerate(contexts)}
         self.splits = {name: Questions(_questions(rows), self.documents) for name, rows in splits.items()}
-        self.index = lru_cache(1)(self._index)  # made when the first system needs it
+        self.index = lru_cache(1)(self._open_index)  # made when the first system needs it
 
     def run(self) -> None:
-        """Score every system whose folder is not finished yet, or whose reader was made anew since.
+        """Score every system whose folder is not complete, or whose reader was trained again since.
 
         Raises:
             KddaError: a folder that holds another recipe's system.
         """
         read = lru_cache(2)(self._read)  # systems of one reader and one retriever read the same passages
-        for run in sorted(self.runs, key=lambda own: (own.seed, own.arm)):
+        for run in sorted(self.runs, key=lambda run: (run.seed, run.arm)):
             for name, system in self.recipe.systems.items():
                 folder = self.out / SYSTEMS / name / f"seed-{run.seed}"
                 if system.arm == run.arm and not self._is_done(folder, name, run):
-                    self._score(folder, name, run, read(run.folder, system.retriever, max(system.passages)))
+                    options = json.dumps(system.retriever_options, sort_keys=True)
+                    passages = read(run.folder, system.retriever, options, max(system.passages))
+                    self._score(folder, name, run, passages)
 
     def tables(self) -> str:
-        """The systems' table, from their folders alone."""
+        """The table of systems, from their folders alone."""
         seeds = {run.seed for run in self.runs}
-        found: list[SystemRun] = [own for own in find_systems(self.out / SYSTEMS) if own.seed in seeds]
-        return "\n".join(f"{own.title}\n\n{to_markdown(own)}" for own in systems_tables(found, [*self.recipe.systems]))
+        runs = [run for run in find_systems(self.out / SYSTEMS) if run.seed in seeds]
+        tables = systems_tables(runs, [*self.recipe.systems])
+        return "\n".join(f"{table.title}\n\n{to_markdown(table)}" for table in tables)
 
-    def _index(self) -> Index:
+    def _open_index(self) -> Index:
         """All passages of the language, indexed once for these contexts and settings."""
-        target, retrievers = self.recipe.target, {own.retriever for own in self.recipe.systems.values()}
-        dense = self.recipe.student.model if retrievers - {"bm25"} else ""
-        settings = IndexSettings(segmenter=target if target in SEGMENTERS else "none", dense=dense)
-        key = sha256(json.dumps([settings.model_dump(), *self.documents], ensure_ascii=False).encode()).hexdigest()
+        target = self.recipe.target
+        settings = IndexSettings(segmenter=target if target in SEGMENTERS else "none", dense=self._dense_model())
+        content = json.dumps([VERSION, settings.model_dump(), *self.documents], ensure_ascii=False)
+        key = sha256(content.encode()).hexdigest()
         folder = self.out / SYSTEMS / f"index-{target}-{key[:12]}"
-        if not (folder / "index.json").is_file():
-            built = Writer(folder, settings).build(Document(name, text) for text, name in self.documents.items())
-            self.say(f"  systems: {built} → {folder}")
+        if not (folder / MANIFEST).is_file():
+            documents = [Document(name, text) for text, name in self.documents.items()]
+            summary = IndexWriter(folder, settings).build(documents)
+            self.say(f"  systems: {summary} → {folder}")
         return Index.open(folder)
 
-    def _read(self, run: Path, retriever: str, passages: int) -> dict[str, Read]:
-        """What a run's reader finds in the passages of all development and test questions."""
-        own = make_retriever(retriever, self.index())
-        reader = reader_of(load(run / MODEL_FOLDER, precision=self.recipe.training.precision))
-        found: dict[str, Read] = {}
-        for name in ("dev", "test"):
-            asked = [example.texts[0] for example in self.splits[name].examples]
-            self.say(f"  {run}: {name}, {len(asked)} questions × {passages} passages by {retriever}")
-            found[name] = read_passages(own, reader, asked, passages, max(RECALLS))
-        return found
+    def _dense_model(self) -> str:
+        """The model whose vectors the index holds: the recipe's student, if a retriever needs vectors."""
+        for system in self.recipe.systems.values():
+            if RETRIEVERS[system.retriever].needs_vectors:
+                return self.recipe.student.model
+        return ""
 
-    def _said(self, name: str, run: Run) -> str:
-        cell = self.recipe.cell(run.arm, run.seed, run.learning_rate)
-        return cell.model_copy(update={"systems": {name: self.recipe.systems[name]}}).to_yaml()
+    def _read(self, run: Path, name: str, options: str, passages: int) -> dict[str, PassagesByQuestion]:
+        """The passages of all development and test questions, read by the model of a run.
+
+        Args:
+            name, options: of the retriever; options as JSON.
+            passages: how many are read for a question.
+        """
+        retriever = open_retriever(name, self.index(), json.loads(options))
+        reader = reader_of(load(run / MODEL_FOLDER, precision=self.recipe.training.precision))
+        read: dict[str, PassagesByQuestion] = {}
+        for split in ("dev", "test"):
+            questions = [example.texts[0] for example in self.splits[split].examples]
+            self.say(f"  {run}: {split}, {len(questions)} questions × {passages} passages by {name}")
+            read[split] = read_passages(retriever, reader, questions, passages, max(RECALLS))
+        return read
+
+    def _resolved(self, name: str, run: Run) -> str:
+        """What a system's folder stores as its recipe.yaml."""
+        recipe = self.recipe.cell(run.arm, run.seed, run.learning_rate)
+        return recipe.model_copy(update={"systems": {name: self.recipe.systems[name]}}).to_yaml()
 
     def _is_done(self, folder: Path, name: str, run: Run) -> bool:
         if not is_complete(folder):
             return False
-        here, there = (yaml.safe_load(own) for own in (self._said(name, run), (folder / RECIPE).read_text("utf-8")))
-        changed = [
-            key for key in here if here[key] != there.get(key) and key not in ("name", "note", "teacher_cache_gb")
-        ]
+        expected = yaml.safe_load(self._resolved(name, run))
+        stored = yaml.safe_load((folder / RECIPE).read_text("utf-8"))
+        with suppress(ValidationError):  # fields that are newer than the folder have their defaults
+            stored = yaml.safe_load(Recipe.model_validate(stored).to_yaml())
+        changed = [key for key in expected if expected[key] != stored.get(key) and key not in NO_RESULT]
         if changed:
             raise KddaError(f"{folder} holds a system of another recipe ({', '.join(changed)}); choose another --out")
-        (done,) = [own for own in find_systems(folder) if own.folder == folder]
-        return bool(done.chosen.get("reader") == _fingerprint(run))
+        (done,) = [system for system in find_systems(folder) if system.folder == folder]
+        return bool(done.chosen.get("reader") == _predictions_digest(run))
 
-    def _score(self, folder: Path, name: str, run: Run, read: Mapping[str, Read]) -> None:
+    def _score(self, folder: Path, name: str, run: Run, read: Mapping[str, PassagesByQuestion]) -> None:
+        """Choose on the development rows how a system answers, score it on the test rows, and write its folder."""
         started = time.perf_counter()
         system, target = self.recipe.systems[name], self.recipe.target
-        grid = {choice: self._f1(choice, read["dev"]) for choice in choices(system)}
-        passages, mu = max(grid, key=lambda own: (grid[own], -own[0], own[1]))
-        rows = {CLOSED: _closed_rows(run, target), OPEN: self._rows("test", (passages, mu), read["test"])}
-        chosen = {
-            "arm": run.arm,
-            "retriever": system.retriever,
-            "passages": passages,
-            "mu": mu,
-            "corpus": len(self.index()),
-            "reader": _fingerprint(run),
-            "grid": [[n, share, round(found, 3)] for (n, share), found in grid.items()],
+        grid = {choice: self._dev_f1(choice, read["dev"]) for choice in choices(system)}
+        choice = max(grid, key=lambda choice: (grid[choice], -choice.passages, choice.mu))
+        event = self._system_event(system, run, choice, grid)
+        rows = {
+            CLOSED: read_predictions(run.folder, target),  # with the passage given, there is nothing to retrieve
+            OPEN: self._rows("test", choice, read["test"]),
         }
-        events = [{"event": "system", **chosen}]
-        dev = self._rows("dev", (passages, mu), read["dev"])
-        events.append({"event": "final-dev", "language": target, "setting": OPEN, **scores_of(dev)})
-        events += [
-            {"event": "final-test", "language": target, "setting": setting, **scores_of(own)}
-            for setting, own in rows.items()
-        ]
+        dev = self._rows("dev", choice, read["dev"])
+        events = [event, {"event": "final-dev", "language": target, "setting": OPEN, **scores_of(dev)}]
+        for setting, setting_rows in rows.items():
+            events.append({"event": "final-test", "language": target, "setting": setting, **scores_of(setting_rows)})
         events.append({"event": "final-cost", "seconds": round(time.perf_counter() - started, 3)})
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / RECIPE, self._said(name, run))
+        write_atomically(folder / RECIPE, self._resolved(name, run))
         write_atomically(folder / ENVIRONMENT, (run.folder / ENVIRONMENT).read_text(encoding="utf-8"))
         write_atomically(folder / METRICS, _lines(events))
-        write_atomically(folder / PREDICTIONS, _lines({"setting": s, **row} for s, own in rows.items() for row in own))
-        self.say(f"  {name}, seed {run.seed}: open f1 {events[-2]['f1']:.1f}, {passages} passages, μ = {mu:g}")
+        write_atomically(folder / PREDICTIONS, _lines(_with_settings(rows)))
+        f1 = events[-2]["f1"]
+        self.say(f"  {name}, seed {run.seed}: open f1 {f1:.1f}, {choice.passages} passages, μ = {choice.mu:g}")
 
-    def _f1(self, choice: Choice, read: Read) -> float:
+    def _system_event(self, system: System, run: Run, choice: Choice, grid: Mapping[Choice, float]) -> dict[str, Any]:
+        """How a system answers, and what was tried on the development rows."""
+        return {
+            "event": "system",
+            "arm": run.arm,
+            "retriever": system.retriever,
+            "passages": choice.passages,
+            "mu": choice.mu,
+            "corpus": len(self.index()),
+            "reader": _predictions_digest(run),
+            "grid": [[tried.passages, tried.mu, round(f1, 3)] for tried, f1 in grid.items()],
+        }
+
+    def _dev_f1(self, choice: Choice, read: PassagesByQuestion) -> float:
         return fmean(row["f1"] for row in self._rows("dev", choice, read))
 
-    def _rows(self, split: str, choice: Choice, read: Read) -> list[dict[str, Any]]:
-        """What a system answers, held against the golds."""
+    def _rows(self, split: str, choice: Choice, read: PassagesByQuestion) -> list[dict[str, Any]]:
+        """The predictions of a system on a split, scored."""
         questions = self.splits[split]
-        return [
-            self._row(own, questions.rank(at, found), answers(found[: choice[0]], choice[1]))
-            for at, (own, found) in enumerate(zip(questions.examples, read, strict=True))
-        ]
+        rows = []
+        for number, (question, passages) in enumerate(zip(questions.examples, read, strict=True)):
+            answers = best_answers(passages[: choice.passages], choice.mu)
+            rows.append(self._row(question, questions.rank(number, passages), answers))
+        return rows
 
-    def _row(self, own: Question, rank: int | None, found: Sequence[Any]) -> dict[str, Any]:
-        golds, language = [gold.text for gold in own.answers], self.recipe.target
-        text = found[0].answer if found else ""
-        where = dict(zip(("document", "start", "end"), found[0].place, strict=True)) if found else {}
+    def _row(self, question: Question, rank: int | None, answers: Sequence[CorpusAnswer]) -> dict[str, Any]:
+        language = self.recipe.target
+        golds = [gold.text for gold in question.answers]
+        text = ""
+        score = 0.0
+        place: dict[str, Any] = {}
+        if answers:
+            text = answers[0].answer
+            score = answers[0].score
+            place = dict(zip(("document", "start", "end"), answers[0].place, strict=True))
         return {
             "language": language,
-            "id": own.id,
-            "group": own.group,
+            "id": question.id,
+            "group": question.group,
             "golds": golds,
             "predicted": text,
-            **where,
-            "probability": round(found[0].score, 6) if found else 0.0,
+            **place,
+            "probability": round(score, 6),
             "exact_match": best_over_golds(exact_match, text, golds, language),
             "f1": best_over_golds(answer_f1, text, golds, language),
             "gold_rank": rank,
@@ -200,35 +265,43 @@ class Comparison:
 
 def choices(system: System) -> list[Choice]:
     """What is tried on the development rows."""
-    return [(passages, mu) for passages in system.passages for mu in system.mu]
+    tried = []
+    for passages in system.passages:
+        tried += [Choice(passages, mu) for mu in system.mu]
+    return tried
 
 
 def scores_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Scores in per cent; recall where rows say at which place their passage was found.
+    """Scores in per cent; recall where rows have the rank of their gold passage.
 
-    A question without an answer has no passage to be found, and is not counted there.
+    A question without an answer has no passage to be retrieved, and does not count for recall.
     """
-    found: dict[str, Any] = {"rows": len(rows)}
-    found |= {name: 100 * fmean(row[name] for row in rows) for name in ("exact_match", "f1")}
-    found["standard_error"] = standard_error([100 * row["f1"] for row in rows])
+    scores: dict[str, Any] = {"rows": len(rows)}
+    for name in ("exact_match", "f1"):
+        scores[name] = 100 * fmean(row[name] for row in rows)
+    scores["standard_error"] = standard_error([100 * row["f1"] for row in rows])
     ranks = [row["gold_rank"] for row in rows if "gold_rank" in row and row["golds"]]
     if ranks:
-        found |= {f"recall@{k}": 100 * fmean(rank is not None and rank <= k for rank in ranks) for k in RECALLS}
-    return found
+        for k in RECALLS:
+            scores[f"recall@{k}"] = 100 * fmean(rank is not None and rank <= k for rank in ranks)
+    return scores
 
 
 def _questions(rows: Sequence[Example]) -> list[Question]:
-    return [own for own in rows if isinstance(own, Question)]
+    return [row for row in rows if isinstance(row, Question)]
 
 
-def _closed_rows(run: Run, language: str) -> list[dict[str, Any]]:
-    """A run's own test rows: with one passage that is given, retrieval has no say."""
-    rows = (json.loads(line) for line in (run.folder / PREDICTIONS).read_text(encoding="utf-8").split("\n") if line)
-    return [row for row in rows if row["language"] == language]
-
-
-def _fingerprint(run: Run) -> str:
+def _predictions_digest(run: Run) -> str:
+    """What tells a run from one that was made again: its test predictions."""
     return sha256((run.folder / PREDICTIONS).read_bytes()).hexdigest()[:16]
+
+
+def _with_settings(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """The rows of each setting with its name."""
+    lines = []
+    for setting, setting_rows in rows.items():
+        lines += [{"setting": setting, **row} for row in setting_rows]
+    return lines
 
 
 def _lines(rows: Iterable[Mapping[str, Any]]) -> str:

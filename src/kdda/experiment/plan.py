@@ -15,8 +15,9 @@ from kdda.experiment.splits import SPLITS, SplitReader, Splits
 from kdda.hub.licences import licence, warning_of
 from kdda.models.load import check_weights, load_config
 from kdda.recipe.schema import ModelSpec, Recipe
+from kdda.report.comparison import TaskScores, compare
 from kdda.report.render import Report, Table
-from kdda.report.selection import teacher_check
+from kdda.report.teacher_check import teacher_warnings
 from kdda.runs.folder import find_runs, is_complete
 from kdda.runtime.folders import check_folder
 from kdda.training.compatibility import width_of
@@ -109,13 +110,11 @@ class Plan:
 
     def _warn_of_teachers(self) -> None:
         """Repeat the warnings of earlier runs in this folder about their teachers."""
-        if not self.out.is_dir():
-            return
-        runs = [run for run in find_runs(self.out / self.task.name) if run.arm in self.arms]
-        table = teacher_check(runs, self.task.metric)
-        if table:
-            for note in table.notes:
-                self.warnings.append(note.removeprefix(WARNING))
+        runs = []
+        for arm in self.arms:
+            runs += find_runs(self.out / self.task.name / arm)
+        scores = TaskScores(self.task.metric, tuple(self.task.scores))
+        self.warnings += teacher_warnings(compare(runs, self.recipe.target, scores))
 
 
 def _data_table(data: Mapping[str, Splits]) -> Table:

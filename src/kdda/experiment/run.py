@@ -14,15 +14,15 @@ from rich.console import Console
 from kdda.errors import KddaError, unknown_choice
 from kdda.experiment.context import RunContext, say, task_of, teacher_data, with_labels
 from kdda.experiment.executors import Executor, Failures, LocalExecutor
+from kdda.experiment.open_domain import check_systems
 from kdda.experiment.specs import StudentRun, TeacherRun, student_runs, teacher_runs
 from kdda.experiment.splits import Splits
 from kdda.hub.licences import licence
 from kdda.models.load import check_weights
 from kdda.recipe.schema import Distill, ModelSpec, Recipe, TeacherSpec
-from kdda.report.render import to_markdown
-from kdda.report.selection import select_rates, teacher_check
-from kdda.report.tables import comparison
-from kdda.runs.folder import RECIPE, Run, find_runs, read_recipe
+from kdda.report.build import summary
+from kdda.report.comparison import Comparison, TaskScores, compare, task_scores
+from kdda.runs.folder import RECIPE, is_complete, read_recipe, read_run
 from kdda.runtime import distributed
 from kdda.runtime.folders import make_folder
 from kdda.tasks.base import Task
@@ -66,6 +66,7 @@ class Experiment:
         self.teacher_runs = teacher_runs(recipe, self.arms)
         self._check_folders(task_of(recipe).name)
         check_models(recipe, self.arms)
+        check_systems(recipe)
         make_folder(out)
         self.context = RunContext.open(recipe, out, self.say)
         self._check_row_counts()
@@ -104,14 +105,12 @@ class Experiment:
                 return teacher
         return None
 
-    def chosen(self) -> tuple[list[Run], list[str]]:
-        """This recipe's finished runs, of each arm those at its best learning rate, and in words which that is."""
-        folders = {run.folder(self.out, self.task.name) for run in self.student_runs}
-        finished = []
-        for run in find_runs(self.out / self.task.name):
-            if run.folder in folders:
-                finished.append(run)
-        return select_rates(finished, self.recipe.target, self.task.metric)
+    def comparison(self) -> Comparison:
+        """This recipe's finished runs, of each arm those at its best learning rate."""
+        folders = [run.folder(self.out, self.task.name) for run in self.student_runs]
+        runs = [read_run(folder) for folder in folders if is_complete(folder)]
+        scores = task_scores(runs) or TaskScores(self.task.metric, tuple(self.task.scores))
+        return compare(runs, self.recipe.target, scores, self.arms)
 
     def all_rows(self, language: str) -> Splits:
         """A language's splits without the recipe's limits: all rows of a corpus."""
@@ -119,13 +118,8 @@ class Experiment:
 
     def table(self) -> str:
         """The comparison on the target language's test rows, of this recipe's arms that have run."""
-        runs, warnings = self.chosen()
-        table = comparison(runs, self.recipe.target, self.task, self.arms, self.recipe.note)
-        lines = [to_markdown(table), *warnings]
-        teachers = teacher_check(runs, self.task.metric)
-        if teachers:
-            lines = [f"{teachers.title}\n", to_markdown(teachers), "", *lines]
-        return "\n".join(lines)
+        more = f"Intervals, verdicts and costs: kdda report {self.out / self.task.name}"
+        return f"{summary(self.comparison(), self.recipe.note)}\n{more}"
 
     def say(self, text: str) -> None:
         if distributed.is_main_process():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from kdda.hub.licences import UNKNOWN
 from kdda.metrics.significance import Interval
 
 CARD = "README.md"
@@ -85,12 +86,15 @@ def _cells(language: str, facts: ModelCardFacts, score: Interval | None) -> list
 
 
 def _mini_models(facts: ModelCardFacts) -> list[str]:
-    models = dict.fromkeys([facts.base, *facts.teachers.values()])
-    return [model for model in models if model.startswith(MINI_PREFIX)]
+    models = []
+    for model in (facts.base, *facts.teachers.values()):
+        if model.startswith(MINI_PREFIX):
+            models.append(f"`{model.split(' ')[0]}`")
+    return list(dict.fromkeys(models))
 
 
 def _about_mini_models(facts: ModelCardFacts) -> str:
-    names = ", ".join(f"`{model.split(' ')[0]}`" for model in _mini_models(facts))
+    names = ", ".join(_mini_models(facts))
     return f"Made with mini models ({names}): small models to try kdda with, whose scores say nothing of larger ones."
 
 
@@ -110,7 +114,9 @@ def _metadata(facts: ModelCardFacts, metric: str, scores: Mapping[str, Interval]
 def _hub_licence(facts: ModelCardFacts) -> str | None:
     if facts.licence_warnings:
         return "other"
-    return None if facts.licence == "unknown" else facts.licence
+    if facts.licence == UNKNOWN:
+        return None
+    return facts.licence
 
 
 def _hub_base_model(base: str) -> str | None:

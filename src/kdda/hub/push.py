@@ -35,19 +35,20 @@ def push(folder: Path, repository: str, *, confirmed: bool, public: bool = False
     model = _model_folder(folder)
     files = _files(model)
     _check_name(repository)
-    details = [f"{path.name}  {path.stat().st_size / 2**20:.1f} MB" for path in files]
-    details += _licence_warnings(model)
+    details = [*map(_name_and_size, files), *_licence_warnings(model)]
     if not confirmed:
         visibility = "public" if public else "private"
         header = f"to {repository} ({visibility}) would go:"
         return [header, *details, "nothing was sent; to send it, add --yes"]
-    _upload(model, repository, [path.name for path in files], private=not public)
+    _upload(model, repository, files, private=not public)
     return [f"sent to {repository}:", *details]
 
 
 def _model_folder(folder: Path) -> Path:
     inside = folder / MODEL_FOLDER
-    return inside if inside.is_dir() else folder
+    if inside.is_dir():
+        return inside
+    return folder
 
 
 def _files(model: Path) -> list[Path]:
@@ -65,6 +66,10 @@ def _files(model: Path) -> list[Path]:
     return sorted(files)
 
 
+def _name_and_size(path: Path) -> str:
+    return f"{path.name}  {path.stat().st_size / 2**20:.1f} MB"
+
+
 def _licence_warnings(model: Path) -> list[str]:
     text = ModelCard.load(model / CARD).text
     return [line for line in text.split("\n") if line.startswith("**Licence:**")]
@@ -79,8 +84,9 @@ def _check_name(repository: str) -> None:
         ) from None
 
 
-def _upload(model: Path, repository: str, names: list[str], private: bool) -> None:
+def _upload(model: Path, repository: str, files: list[Path], private: bool) -> None:
     api = HfApi()
+    names = [path.name for path in files]
     try:
         api.create_repo(repository, private=private, exist_ok=True)
         api.upload_folder(repo_id=repository, folder_path=model, allow_patterns=names, commit_message="A kdda student")

@@ -1,4 +1,4 @@
-"""Scores of extractive answers, as the datasets' own scripts count them: exact match and F1, best over golds."""
+"""Scores of extractive answers, as the scripts of the datasets compute them: exact match and F1, best over golds."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 # SQuAD's script drops English articles. UIT-ViQuAD's does not: "an" and "a" are Vietnamese syllables.
 ARTICLES = {"en": re.compile(r"\b(a|an|the)\b")}
 
-# Scripts without spaces between words are compared letter by letter, as MLQA's script does for Chinese.
-LETTERS = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
+# Languages without spaces between words are compared letter by letter, as MLQA's script does for Chinese.
+UNSPACED_LANGUAGES = {"zh", "ja", "yue"}
 
-BY_LETTER = {"zh", "ja", "yue"}
+UNSPACED_LETTERS = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
 
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -27,49 +27,67 @@ def normalize_answer(text: str, language: str = "vi") -> str:
     text = text.lower().translate(PUNCTUATION)
     if language in ARTICLES:
         text = ARTICLES[language].sub(" ", text)
-    if language in BY_LETTER:
-        text = LETTERS.sub(r" \1 ", text)
+    if language in UNSPACED_LANGUAGES:
+        text = UNSPACED_LETTERS.sub(r" \1 ", text)
     return " ".join(text.split())
 
 
 def exact_match(predicted: str, gold: str, language: str = "vi") -> float:
-    """1 where both read the same once normalized."""
+    """1 where both are the same text once normalized, else 0."""
     return float(normalize_answer(predicted, language) == normalize_answer(gold, language))
 
 
 def answer_f1(predicted: str, gold: str, language: str = "vi") -> float:
-    """Overlap of syllables (words), 0 to 1. Two empty answers agree.
+    """F1 of the words (Vietnamese: syllables) that both share, 0 to 1; 1 for two empty answers.
 
     >>> round(answer_f1("thành phố Huế", "Huế"), 2)
     0.5
     """
-    found, wanted = normalize_answer(predicted, language).split(), normalize_answer(gold, language).split()
-    if not found or not wanted:
-        return float(found == wanted)
-    common = sum((Counter(found) & Counter(wanted)).values())
-    return 2 * common / (len(found) + len(wanted))
+    predicted_words = normalize_answer(predicted, language).split()
+    gold_words = normalize_answer(gold, language).split()
+    if not predicted_words or not gold_words:
+        return float(predicted_words == gold_words)
+    common = sum((Counter(predicted_words) & Counter(gold_words)).values())
+    return 2 * common / (len(predicted_words) + len(gold_words))
 
 
-def best_over_golds(
-    score: Callable[[str, str, str], float], predicted: str, golds: Sequence[str], language: str
-) -> float:
+AnswerScore = Callable[[str, str, str], float]
+
+"""`(predicted, gold, language) -> score`."""
+
+
+def best_over_golds(score: AnswerScore, predicted: str, golds: Sequence[str], language: str) -> float:
     """The best score over the golds; an unanswerable question's only gold is the empty answer."""
     return max(score(predicted, gold, language) for gold in golds or [""])
 
 
 def human_score(golds: Sequence[Sequence[str]], language: str = "vi") -> dict[str, float]:
-    """What a person reaches, in per cent: each gold against the others of its question, leave-one-out.
+    """The scores that people reach: each gold scored against the others of its question, leave-one-out.
 
     Args:
-        golds: of each question, two or more; questions with fewer are left out.
+        golds: the gold answers of each question; questions with fewer than two are skipped.
+        language: sets the rules of normalization.
+
+    Returns:
+        `exact_match` and `f1` in per cent, each question with the same weight; NaN where no question has two golds.
     """
-    rounds = [(own[i], [*own[:i], *own[i + 1 :]]) for own in golds if len(own) > 1 for i in range(len(own))]
-    weights = [1 / len(own) for own in golds if len(own) > 1 for _ in own]
-    if not rounds:
-        return {"exact_match": float("nan"), "f1": float("nan")}
     return {
-        name: 100
-        * sum(w * best_over_golds(score, text, rest, language) for w, (text, rest) in zip(weights, rounds, strict=True))
-        / sum(weights)
-        for name, score in (("exact_match", exact_match), ("f1", answer_f1))
+        "exact_match": _leave_one_out(exact_match, golds, language),
+        "f1": _leave_one_out(answer_f1, golds, language),
     }
+
+
+def _leave_one_out(score: AnswerScore, golds: Sequence[Sequence[str]], language: str) -> float:
+    weights = []
+    weighted_scores = []
+    for answers in golds:
+        if len(answers) < 2:
+            continue
+        weight = 1 / len(answers)
+        for i, answer in enumerate(answers):
+            others = [*answers[:i], *answers[i + 1 :]]
+            weights.append(weight)
+            weighted_scores.append(weight * best_over_golds(score, answer, others, language))
+    if not weights:
+        return float("nan")
+    return 100 * sum(weighted_scores) / sum(weights)

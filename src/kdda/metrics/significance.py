@@ -1,4 +1,4 @@
-"""How sure a number is."""
+"""Uncertainty of scores: standard errors, intervals of differences, p-values."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-ROUNDS = 10_000
+BOOTSTRAP_SAMPLES = 10_000
 
-LEVEL = 0.95
+CONFIDENCE = 0.95
 
 
 class Interval(NamedTuple):
-    """A mean with its 95 % interval, and the two-sided p-value of its being 0."""
+    """A mean with its 95 % interval, and the two-sided p-value of the hypothesis that it is 0."""
 
     mean: float
     low: float
@@ -24,75 +24,105 @@ class Interval(NamedTuple):
 
     @property
     def excludes_zero(self) -> bool:
+        """Whether the whole interval lies on one side of 0."""
         return self.low > 0 or self.high < 0
 
 
 def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and sample standard deviation; one value has no spread, which is None and not 0.
+    """Mean and sample standard deviation; the deviation of one value is None and not 0.
 
     >>> mean_sd([1.0, 3.0])
     (2.0, 1.4142135623730951)
     >>> mean_sd([1.0])
     (1.0, None)
     """
-    return fmean(values), stdev(values) if len(values) > 1 else None
+    if len(values) < 2:
+        return fmean(values), None
+    return fmean(values), stdev(values)
 
 
 def standard_error(values: Sequence[float]) -> float:
-    """Of the mean of independent rows' scores; 0 for one row.
+    """Standard error of the mean of independent scores; 0 for one score.
 
     >>> standard_error([0.0, 100.0, 0.0, 100.0]).__round__(1)
     28.9
     """
-    return stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    if len(values) < 2:
+        return 0.0
+    return stdev(values) / float(len(values) ** 0.5)
 
 
 def seed_interval(differences: Sequence[float]) -> Interval | None:
-    """Student's t interval of paired differences, one a seed; None for a single seed, which says nothing of others.
+    """Student's t interval of paired differences, one a seed.
 
-    Some seeds that differ by the very same amount say as little: their spread is the chance of coarse scores. Only
-    where no seed differs at all, as between a run and its control with λ = 0, is the interval one point.
+    Args:
+        differences: between two arms, of the seeds that both have.
+
+    Returns:
+        None for one seed, which does not show how seeds vary, and for several seeds that differ by exactly the same
+        amount other than 0: of coarse scores such agreement is chance. Where no seed differs at all, as between a run
+        and its control with λ = 0, the interval is the point 0.
 
     >>> seed_interval([1.0, 2.0, 3.0]).low.__round__(2)
     -0.48
     """
     if len(differences) < 2:
         return None
-    mean, error = fmean(differences), standard_error(differences)
+    mean = fmean(differences)
+    error = standard_error(differences)
     if error == 0:
-        return Interval(0.0, 0.0, 0.0, 1.0) if mean == 0 else None
-    reach = float(stdtrit(len(differences) - 1, 0.5 + LEVEL / 2)) * error
-    p = float(2 * stdtr(len(differences) - 1, -abs(mean) / error))
-    return Interval(mean, mean - reach, mean + reach, p)
+        return _interval_without_spread(mean)
+    degrees = len(differences) - 1
+    half_width = float(stdtrit(degrees, 0.5 + CONFIDENCE / 2)) * error
+    p = float(2 * stdtr(degrees, -abs(mean) / error))
+    return Interval(mean, mean - half_width, mean + half_width, p)
 
 
-def bootstrap_interval(differences: Sequence[float], groups: Sequence[str], rounds: int = ROUNDS) -> Interval:
-    """Paired bootstrap of differences, one a row, that draws whole groups: rows of one premise or passage are not
-    independent (Efron & Tibshirani 1993, §8; Koehn 2004 for paired test scores).
+def _interval_without_spread(mean: float) -> Interval | None:
+    if mean != 0:
+        return None
+    return Interval(0.0, 0.0, 0.0, 1.0)
+
+
+def bootstrap_interval(
+    differences: Sequence[float], groups: Sequence[str], samples: int = BOOTSTRAP_SAMPLES
+) -> Interval:
+    """Paired bootstrap of differences, one a row, that draws whole groups.
+
+    Rows of one premise or passage are not independent (Efron & Tibshirani 1993, §8; Koehn 2004 for paired test scores).
+
+    Args:
+        differences: of each row.
+        groups: of each row, the premise or passage it belongs to.
+        samples: how many times the groups are drawn.
 
     >>> bootstrap_interval([1.0] * 50 + [0.0] * 50, [str(i) for i in range(100)]).excludes_zero
     True
     """
-    index = {group: i for i, group in enumerate(dict.fromkeys(groups))}
-    which = np.array([index[group] for group in groups])
-    sums = np.bincount(which, weights=np.asarray(differences, float), minlength=len(index))
-    counts = np.bincount(which, minlength=len(index))
-    drawn = np.random.default_rng(0).multinomial(len(index), np.full(len(index), 1 / len(index)), size=rounds)
-    means = (drawn @ sums) / (drawn @ counts)
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    tail = (1 + min((means <= 0).sum(), (means >= 0).sum())) / (1 + rounds)
+    numbers: dict[str, int] = {}
+    group_of_row = np.array([numbers.setdefault(group, len(numbers)) for group in groups])
+    count = len(numbers)
+    group_sums = np.bincount(group_of_row, weights=np.asarray(differences, float), minlength=count)
+    group_sizes = np.bincount(group_of_row, minlength=count)
+    draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=samples)
+    means = (draws @ group_sums) / (draws @ group_sizes)
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    # One is added to both counts, so that no p-value is 0 for want of samples.
+    tail = (1 + min((means <= 0).sum(), (means >= 0).sum())) / (1 + samples)
     return Interval(float(np.mean(differences)), float(low), float(high), float(min(1.0, 2 * tail)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for their number, in their order (Holm 1979): none is significant because there are many.
+    """p-values adjusted for the number of comparisons (Holm 1979), in the order of the arguments.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    adjusted, largest = [0.0] * len(p_values), 0.0
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
     for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        scaled = (len(p_values) - rank) * p_values[i]
+        largest = max(largest, min(1.0, scaled))
         adjusted[i] = largest
     return adjusted

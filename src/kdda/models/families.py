@@ -63,7 +63,7 @@ def self_attention(model: Any, layer: int) -> Any:
 
 
 def head_dense(model: Any) -> nn.Linear | None:
-    """The square dense layer that a task head applies to the first token's state, if the architecture has one."""
+    """The dense layer that a task head applies to the first token's state, if the architecture has one."""
     poolers = (
         getattr(model.base_model, "pooler", None),
         getattr(model, "pooler", None),
@@ -72,7 +72,7 @@ def head_dense(model: Any) -> nn.Linear | None:
     for pooler in poolers:
         dense = getattr(pooler, "dense", None)
         if isinstance(dense, nn.Linear):
-            return dense if dense.in_features == dense.out_features else None
+            return dense
     return None
 
 

@@ -32,12 +32,15 @@ def standardize_head(model: Any, states: Float[Tensor, "states width"]) -> bool:
     Returns:
         Whether the architecture has such a layer; nothing is changed otherwise.
     """
-    dense, spans = head_dense(model), span_head(model)
-    if dense is not None:
+    dense = head_dense(model)
+    if dense is not None and dense.in_features == dense.out_features:
         _standardize_dense(dense, states)
-    elif spans is not None:
+        return True
+    spans = span_head(model)
+    if spans is not None:
         _standardize_spans(spans, states)
-    return dense is not None or spans is not None
+        return True
+    return False
 
 
 def _standardize_dense(dense: nn.Linear, states: Float[Tensor, "states width"]) -> None:

@@ -1,4 +1,4 @@
-"""What two models are compared by: hidden states at a depth, and the attention that each token gets there."""
+"""Hidden states of a model at a depth, and the attention that each token gets at that depth."""
 
 from __future__ import annotations
 

@@ -27,12 +27,14 @@ def _respells_its_vocabulary(tokenizer: Any) -> bool:
     normalizer = tokenizer.backend_tokenizer.normalizer
     if normalizer is None:
         return False
-    entries = [entry for entry in tokenizer.get_vocab() if not entry.startswith("[")]
-    respelt = 0
-    for entry in entries:
+    entries = respelt = 0
+    for entry in tokenizer.get_vocab():
+        if entry.startswith("["):  # special tokens, which are never normalized
+            continue
+        entries += 1
         if normalizer.normalize_str(entry) != entry:
             respelt += 1
-    return respelt > MOST_RESPELT * len(entries)
+    return respelt > MOST_RESPELT * entries
 
 
 def segmenter_of(config: Any, tokenizer: Any) -> str:

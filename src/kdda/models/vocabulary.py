@@ -1,8 +1,8 @@
 """Train on the embedding rows that the data contains, and graft them back into the full matrix.
 
-A task sees a few thousand of XLM-R's 250,000 rows. A row that never occurs gets no gradient, so AdamW only decays it:
-after t steps it is Π(1 − lr_t·decay) times itself, which needs no optimizer state. Training the rows that occur is
-therefore exact, and saves the rest's gradients, moments and time.
+A task uses a few thousand of XLM-R's 250,000 rows. A row that never occurs gets no gradient, so AdamW only decays it:
+after t steps it is Π(1 − lr_t·decay) times itself, which needs no optimizer state. Training only the rows that occur
+is therefore exact, and saves the gradients, moments and time of the others.
 """
 
 from __future__ import annotations
@@ -18,13 +18,22 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kdda.runtime.numbers import ceil_div
+
+SPECIAL_TOKENS = ("pad", "bos", "eos", "sep", "cls")  # as configs name their ids: pad_token_id, …
+
+MADV_PAGEOUT = 21  # of <linux/mman.h>
+
 
 class TrimmedEmbedding(nn.Module):
     """An embedding that holds only the rows in use; it takes the full vocabulary's ids.
 
     Args:
-        full: the embedding it stands in for.
-        used: ids that may occur; asking for another is an IndexError.
+        full: the embedding it replaces.
+        used: ids that may occur.
+
+    Raises:
+        IndexError: in the forward pass, for an id that is not among those used.
     """
 
     lookup: Tensor
@@ -36,7 +45,9 @@ class TrimmedEmbedding(nn.Module):
         lookup[rows] = torch.arange(len(rows))
         self.register_buffer("lookup", lookup, persistent=False)
         self.weight = nn.Parameter(full.weight.detach()[rows].clone())
-        self.padding_idx = None if full.padding_idx is None else int(lookup[full.padding_idx])
+        self.padding_idx: int | None = None
+        if full.padding_idx is not None:
+            self.padding_idx = int(lookup[full.padding_idx])
         self.num_embeddings, self.embedding_dim = self.weight.shape
 
     def forward(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape width"]:
@@ -48,7 +59,10 @@ class TrimmedVocabulary:
 
     Args:
         model: changed in place.
-        used: the ids that its data contains; the specials of its config are added.
+        used: the ids that its data contains; the special tokens of its config are added.
+
+    Raises:
+        ValueError: the model has output embeddings, which need every row.
     """
 
     def __init__(self, model: Any, used: Iterable[int]):
@@ -56,19 +70,22 @@ class TrimmedVocabulary:
             raise ValueError("the model has output embeddings, tied or not; only encoders with a task head are trimmed")
         self.model = model
         self.full: nn.Embedding = model.get_input_embeddings()
-        specials = (getattr(model.config, f"{name}_token_id", None) for name in ("pad", "bos", "eos", "sep", "cls"))
-        self.trimmed = TrimmedEmbedding(self.full, [*used, *(i for i in specials if i is not None)])
+        self.trimmed = TrimmedEmbedding(self.full, [*used, *_special_ids(model.config)])
         model.set_input_embeddings(self.trimmed)
         _page_out(self.full.weight)
 
     @property
     def bytes_saved(self) -> int:
-        """Bytes of gradient and of AdamW's two moments that the unused rows do not take."""
+        """Bytes that the unused rows would take for their gradient and for AdamW's two moments."""
         unused = self.full.weight.numel() - self.trimmed.weight.numel()
         return 3 * unused * self.full.weight.element_size()
 
     def graft(self, decay: float = 1.0) -> None:
-        """Put the full matrix back: trained rows as they are, the others times `decay` (see `decay_of_unused`)."""
+        """Put the full matrix back into the model.
+
+        Args:
+            decay: factor of the rows that were not trained (see `decay_of_unused`).
+        """
         with torch.no_grad():
             used = self.trimmed.lookup < self.trimmed.num_embeddings
             self.full.weight.mul_(decay)
@@ -76,24 +93,14 @@ class TrimmedVocabulary:
         self.model.set_input_embeddings(self.full)
 
 
-MADV_PAGEOUT = 21  # of <linux/mman.h>
-
-
-def _page_out(tensor: Tensor) -> None:
-    """Let the kernel take the memory of a tensor that is not needed for long; whoever reads it has it back.
-
-    A checkpoint's weights are mapped from its file, so this costs nothing but reading them again at the graft.
-    """
-    if sys.platform != "linux" or tensor.device.type != "cpu":
-        return
-    page, begin = mmap.PAGESIZE, tensor.data_ptr()
-    first, last = -(-begin // page) * page, (begin + tensor.nbytes) // page * page
-    if last > first:
-        ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), MADV_PAGEOUT)
-
-
 def decay_of_unused(learning_rates: Iterable[float], weight_decay: float) -> float:
-    """What AdamW's decoupled decay leaves of a row without gradient (Loshchilov & Hutter 2019, alg. 2, line 12).
+    """The factor that AdamW's decoupled decay applies to a row without gradient, over some steps.
+
+    Loshchilov & Hutter 2019, algorithm 2, line 12.
+
+    Args:
+        learning_rates: the learning rate of each optimizer step.
+        weight_decay: AdamW's.
 
     >>> round(decay_of_unused([0.1, 0.1], weight_decay=0.5), 4)
     0.9025
@@ -102,3 +109,27 @@ def decay_of_unused(learning_rates: Iterable[float], weight_decay: float) -> flo
     for rate in learning_rates:
         factor *= 1 - rate * weight_decay
     return factor
+
+
+def _special_ids(config: Any) -> list[int]:
+    ids = []
+    for name in SPECIAL_TOKENS:
+        special = getattr(config, f"{name}_token_id", None)
+        if special is not None:
+            ids.append(special)
+    return ids
+
+
+def _page_out(tensor: Tensor) -> None:
+    """Let the kernel reclaim the memory of a tensor that will not be read for long; a later read loads it again.
+
+    A checkpoint's weights are mapped from its file, so the only cost is reading them again at the graft.
+    """
+    if sys.platform != "linux" or tensor.device.type != "cpu":
+        return
+    page = mmap.PAGESIZE
+    begin, end = tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes
+    first = ceil_div(begin, page) * page  # whole pages only
+    last = end // page * page
+    if last > first:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), MADV_PAGEOUT)

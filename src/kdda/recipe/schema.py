@@ -85,7 +85,7 @@ def _keep_shorthand(value: Any) -> Any:
 class Sentences(Strict):
     """ViReader: an arm that reads the `keep` sentences of a passage that are nearest to the question.
 
-    `model`: the encoder that says so; by default the arm's student as it was before fine-tuning.
+    `model`: the encoder whose embeddings are compared; by default the arm's student as it was before fine-tuning.
     """
 
     keep: int = Field(5, ge=1)
@@ -93,14 +93,16 @@ class Sentences(Strict):
 
 
 class System(Strict):
-    """An arm's reader among all passages of the target language.
+    """An open-domain system: an arm's model that reads passages which a retriever finds in the target language.
 
-    `passages`: how many are read for a question; `mu`: the reader's part of a score, beside retrieval's. Of several the
-    ones that do best on the development rows are taken.
+    `retriever`: the name of a registered retriever; `retriever_options`: what it takes, such as a cluster's `url`.
+    `passages`: how many are read for a question; `mu`: the reader's weight in a score, the rest being retrieval's. Of
+    several values those with the best F1 on the development rows are chosen.
     """
 
     arm: str
-    retriever: Literal["bm25", "dense", "fusion"] = "bm25"
+    retriever: str = "bm25"
+    retriever_options: dict[str, Any] = {}
     passages: list[Annotated[int, Field(ge=1)]] = Field([1, 3, 5, 10], min_length=1)
     mu: list[Annotated[float, Field(ge=0, le=1)]] = Field([1.0], min_length=1)
 

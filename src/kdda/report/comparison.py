@@ -1,55 +1,225 @@
-"""Which arm is compared with which."""
+"""Which arms are compared with which: decided once, for tables, figures, differences and the teacher check."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
+from kdda.report.learning_rates import select_rates
 from kdda.runs.folder import Run
 
 
-def in_order(runs: Sequence[Run]) -> list[Run]:
-    """Arms that hear no teacher first, of these the ones on fewest rows; then by name and seed."""
-    return sorted(runs, key=lambda run: (run.is_distilled, _size(run), run.arm, run.seed))
+@dataclass(frozen=True)
+class TaskScores:
+    """What a report must know of a task, as the `task` events of its runs say.
 
-
-def _size(run: Run) -> int:
-    said: dict[str, Any] = next((e for e in run.events if e["event"] == "task"), {})
-    return 0 if run.is_distilled else sum(own["rows"] for own in said.get("data", {}).values())
-
-
-def plain_arms(runs: Sequence[Run]) -> list[str]:
-    """The arms that others are held against: those that hear no teacher, or the first one where all do."""
-    plain = dict.fromkeys(run.arm for run in runs if not run.is_distilled)
-    return list(plain) or [run.arm for run in runs[:1]]
-
-
-def baseline(runs: Sequence[Run]) -> str | None:
-    """The arm that a gain by listening is told against: it hears none, is made as most of those are that do, and trains
-    on most rows; the first of equals.
+    Attributes:
+        metric: the score by which arms are compared.
+        scores: the scores of a table, by the names they have in an event.
+        breakdown: what scores are broken down by: "label" or "answer length"; None where the run does not say.
     """
-    plain, heard = (
-        [run for run in runs if not run.is_distilled],
-        [run.configuration for run in runs if run.is_distilled],
-    )
-    return min(plain, key=lambda run: (-heard.count(run.configuration), -_size(run), run.arm)).arm if plain else None
+
+    metric: str
+    scores: tuple[str, ...]
+    breakdown: str | None = None
 
 
-def comparison_baselines(runs: Sequence[Run], against: str | None = None) -> dict[str, list[str]]:
-    """The arms that each one is held against.
+def task_scores(runs: Sequence[Run]) -> TaskScores | None:
+    """The scores of the task that some runs have in common; None where no run says which they are."""
+    for run in runs:
+        event = run.task_event
+        if event:
+            return TaskScores(event["metric"], tuple(event["scores"]), event.get("breakdown"))
+    return None
 
-    They hear no teacher and are made as it is. Where no such arm is there, a distilled arm is compared with all that
-    hear none, and one that hears none against the `baseline`.
+
+def score_name(score: str) -> str:
+    """A score as tables and sentences write it.
+
+    >>> score_name("macro_f1")
+    'macro-f1'
+    """
+    return score.replace("_", "-")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The arms of one experiment and the arms that each of them is compared with.
+
+    Attributes:
+        runs: every arm's runs at its chosen learning rate.
+        target: the language whose rows are compared.
+        task: the scores that are compared.
+        arms: in the order of the tables.
+        default_baselines: arm → the arms it is compared with by default (see `find_baselines`).
+        plain_baseline: the undistilled arm that gains by distillation are measured from (see `find_plain_baseline`).
+        against: the one arm that all others are compared with instead.
+        rate_notes: which learning rate was chosen for an arm, and why.
+        split: the rows that scores are of: "test" or "development".
+    """
+
+    runs: Sequence[Run]
+    target: str
+    task: TaskScores
+    arms: Sequence[str]
+    default_baselines: Mapping[str, Sequence[str]]
+    plain_baseline: str | None
+    against: str | None = None
+    rate_notes: Sequence[str] = field(default_factory=list)
+    split: str = "test"
+
+    @property
+    def metric(self) -> str:
+        """The score by which arms are compared."""
+        return self.task.metric
+
+    @property
+    def main_baseline(self) -> str | None:
+        """The arm of `against`, or else the plain baseline."""
+        return self.against or self.plain_baseline
+
+    @cached_property
+    def by_arm(self) -> dict[str, dict[int, Run]]:
+        """Arm → seed → run, arms in their order."""
+        runs: dict[str, dict[int, Run]] = {arm: {} for arm in self.arms}
+        for run in self.runs:
+            runs[run.arm][run.seed] = run
+        return runs
+
+    @property
+    def baselines(self) -> list[str]:
+        """All arms that another one is compared with, in the order of the runs."""
+        names = set[str]()
+        for arm in self.arms:
+            names.update(self.baselines_of(arm))
+        return [arm for arm in unique_arms(self.runs) if arm in names]
+
+    def baselines_of(self, arm: str) -> Sequence[str]:
+        """The arms that one is compared with."""
+        if self.against is None:
+            return self.default_baselines[arm]
+        return [] if arm == self.against else [self.against]
+
+    def common_seeds(self, arm: str, baseline: str) -> list[int]:
+        """The seeds that two arms have both run."""
+        return sorted(set(self.by_arm[arm]) & set(self.by_arm[baseline]))
+
+    def scores(self, arm: str, score: str) -> dict[int, float]:
+        """Seed → score of an arm on the target language's rows, in per cent."""
+        values = {}
+        for seed, run in self.by_arm[arm].items():
+            values[seed] = float(self.facts(run)[score])
+        return values
+
+    def facts(self, run: Run) -> Mapping[str, Any]:
+        """All that scoring has said of a run on the target language's rows."""
+        scores = run.dev if self.split == "development" else run.test
+        return scores[self.target]
+
+    def paired_gains(self, arm: str, baseline: str) -> list[float]:
+        """The metric of an arm minus that of another, one number a common seed."""
+        scores, others = self.scores(arm, self.metric), self.scores(baseline, self.metric)
+        return [scores[seed] - others[seed] for seed in self.common_seeds(arm, baseline)]
+
+    def on_development_rows(self) -> Comparison:
+        """The same comparison by the scores on development rows, of the runs that have them."""
+        runs = [run for run in self.runs if self.target in run.dev]
+        names = unique_arms(runs)
+        return replace(self, runs=runs, arms=[arm for arm in self.arms if arm in names], split="development")
+
+
+def compare(
+    runs: Sequence[Run], target: str, task: TaskScores, arms: Sequence[str] = (), against: str | None = None
+) -> Comparison:
+    """Choose each arm's learning rate and decide which arms are compared with which.
 
     Args:
-        against: this one alone instead.
+        runs: of one experiment, at all learning rates.
+        target: the language whose rows are compared.
+        task: the scores that are compared.
+        arms: their order in tables; by default undistilled ones first (see `in_order`).
+        against: the one arm that all others are compared with, instead of those that `find_baselines` names.
     """
-    made = {run.arm: run.configuration for run in runs}
-    listening, plain, first = {run.arm for run in runs if run.is_distilled}, plain_arms(runs), baseline(runs)
-    found = {}
-    for arm in made:
-        others = [other for other in plain if other != arm]
-        alike = [other for other in others if made[other] == made[arm]]
-        rest = others if arm in listening or first is None else [other for other in others if other == first]
-        found[arm] = alike or rest if against is None else [against] * (arm != against)
-    return found
+    chosen, notes = select_rates(in_order(runs), target, task.metric)
+    names = unique_arms(chosen)
+    return Comparison(
+        runs=chosen,
+        target=target,
+        task=task,
+        arms=[arm for arm in arms or names if arm in names],
+        default_baselines=find_baselines(chosen),
+        plain_baseline=find_plain_baseline(chosen),
+        against=against,
+        rate_notes=notes,
+    )
+
+
+def in_order(runs: Sequence[Run]) -> list[Run]:
+    """Undistilled arms first, of these the ones with fewest training rows; then by name and seed."""
+    return sorted(runs, key=lambda run: (run.is_distilled, _rows_of_undistilled(run), run.arm, run.seed))
+
+
+def _rows_of_undistilled(run: Run) -> int:
+    return 0 if run.is_distilled else training_rows(run)
+
+
+def training_rows(run: Run) -> int:
+    """The number of rows that a run was trained on, over all languages."""
+    sizes = run.task_event.get("data", {})
+    return sum(size["rows"] for size in sizes.values())
+
+
+def unique_arms(runs: Sequence[Run]) -> list[str]:
+    """The arms of some runs, each once, in their order."""
+    return list(dict.fromkeys(run.arm for run in runs))
+
+
+def runs_by_arm(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Arm → its runs, in their order."""
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[run.arm].append(run)
+    return groups
+
+
+def undistilled_arms(runs: Sequence[Run]) -> list[str]:
+    """The arms whose students have no teacher."""
+    return unique_arms([run for run in runs if not run.is_distilled])
+
+
+def find_plain_baseline(runs: Sequence[Run]) -> str | None:
+    """The undistilled arm that gains by distillation are measured from; None where all arms are distilled.
+
+    It has the student, training and rows that most distilled runs have, and of several such arms most training rows.
+    """
+    distilled = [run.configuration for run in runs if run.is_distilled]
+    plain = [run for run in runs if not run.is_distilled]
+    if not plain:
+        return None
+    return min(plain, key=lambda run: (-distilled.count(run.configuration), -training_rows(run), run.arm)).arm
+
+
+def find_baselines(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """The arms that each one is compared with.
+
+    They are the undistilled arms with the same student, training and rows. Where there is none, a distilled arm is
+    compared with all undistilled ones, and an undistilled one with the plain baseline. Where every arm is distilled,
+    the first one stands for the undistilled ones.
+    """
+    configurations = {run.arm: run.configuration for run in runs}
+    plain = undistilled_arms(runs)
+    main = find_plain_baseline(runs)
+    candidates = plain or unique_arms(runs)[:1]
+    baselines = {}
+    for arm, configuration in configurations.items():
+        alike = [name for name in candidates if name != arm and configurations[name] == configuration]
+        if alike:
+            baselines[arm] = alike
+        elif arm in plain:
+            baselines[arm] = [name for name in candidates if name == main != arm]
+        else:
+            baselines[arm] = [name for name in candidates if name != arm]
+    return baselines

@@ -1,22 +1,29 @@
-"""Arms against each other: differences paired by seed and by row, and words that say no more than they do."""
+"""Arms against each other: differences paired by seed and by row, and verdicts that claim no more than they show."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from kdda.metrics.significance import Interval, bootstrap_interval, holm, seed_interval
-from kdda.report.comparison import comparison_baselines
+from kdda.report.comparison import Comparison, score_name
 from kdda.report.render import Table
+from kdda.report.tables import seed_list
 from kdda.runs.folder import Run
-from kdda.runs.predictions import row_scores
+from kdda.runs.predictions import RowScore, row_scores
+
+EXPLANATION = (
+    "Each line is the first arm minus the second. By row: 95 % interval of a paired bootstrap over test rows, which "
+    "draws whole premises or passages; seeds are averaged. By seed: 95 % t interval of the seeds' differences. "
+    'Verdict: "higher" or "lower" only where both intervals exclude zero. p is that of the bootstrap; beside it, '
+    "adjusted for the number of lines by Holm's method."
+)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One arm less another on the same seeds and the same rows."""
+    """One arm minus another on the same seeds and the same rows, in points."""
 
     arm: str
     baseline: str
@@ -25,69 +32,116 @@ class Difference:
     by_seed: Interval | None
 
     @property
+    def name(self) -> str:
+        return f"{self.arm} − {self.baseline}"
+
+    @property
     def verdict(self) -> str:
         """No direction is claimed unless both intervals exclude zero."""
+        if len(self.seeds) == 1:
+            return "one seed: no conclusion"
         if self.by_seed is None:
-            return "one seed: nothing to say" if len(self.seeds) == 1 else "seeds of no spread: nothing to say"
+            return "no spread between seeds: no conclusion"
         if self.by_example.excludes_zero and self.by_seed.excludes_zero:
-            return "above" if self.by_example.mean > 0 else "below"
+            return "higher" if self.by_example.mean > 0 else "lower"
         return "no evidence of a difference"
 
 
-def differences(runs: Sequence[Run], language: str, against: str | None = None) -> list[Difference]:
-    """Every arm against those that `comparison_baselines` finds for it, over the seeds that both have run."""
-    by_arm: dict[str, dict[int, Run]] = defaultdict(dict)
-    for run in runs:
-        by_arm[run.arm][run.seed] = run
-    held = comparison_baselines(runs, against)
-    pairs: dict[tuple[str, str], list[int]] = {}
-    for baseline in (own for own in by_arm if any(own in others for others in held.values())):
-        for arm in (arm for arm in by_arm if baseline in held[arm]):
-            common = sorted(set(by_arm[arm]) & set(by_arm[baseline]))
-            if common and (baseline, arm) not in pairs:
-                pairs[arm, baseline] = common
-    return [_difference(by_arm[a], by_arm[b], common, language) for (a, b), common in pairs.items()]
+def differences(comparison: Comparison) -> list[Difference]:
+    """Every arm minus each of its baselines, over the seeds that both have run."""
+    measured: dict[tuple[str, str], Difference] = {}
+    for baseline in comparison.baselines:
+        for arm in comparison.by_arm:
+            compared = baseline in comparison.baselines_of(arm) and (baseline, arm) not in measured
+            if compared and comparison.common_seeds(arm, baseline):
+                measured[arm, baseline] = _difference(comparison, arm, baseline)
+    return list(measured.values())
 
 
-def _difference(ours: dict[int, Run], theirs: dict[int, Run], seeds: list[int], language: str) -> Difference:
-    pairs = [(row_scores(ours[seed], language), row_scores(theirs[seed], language)) for seed in seeds]
-    rows = [key for key in pairs[0][0] if all(key in side for pair in pairs for side in pair)]
-    per_seed = [fmean(mine[key].score - other[key].score for key in rows) for mine, other in pairs]
-    per_row = [fmean(mine[key].score - other[key].score for mine, other in pairs) for key in rows]
-    groups = [pairs[0][0][key].group for key in rows]
-    arm, baseline = ours[seeds[0]].arm, theirs[seeds[0]].arm
+def _difference(comparison: Comparison, arm: str, baseline: str) -> Difference:
+    seeds = comparison.common_seeds(arm, baseline)
+    runs, others = comparison.by_arm[arm], comparison.by_arm[baseline]
+    pairs = [_row_pairs(runs[seed], others[seed], comparison.target) for seed in seeds]
+    rows = _common_rows(pairs)
+    per_seed = []
+    for pair in pairs:
+        gaps = [_gap(pair[row]) for row in rows]
+        per_seed.append(fmean(gaps))
+    per_row, groups = [], []
+    for row in rows:
+        gaps = [_gap(pair[row]) for pair in pairs]
+        per_row.append(fmean(gaps))
+        groups.append(pairs[0][row][0].group)
     return Difference(arm, baseline, seeds, bootstrap_interval(per_row, groups), seed_interval(per_seed))
 
 
-def difference_table(found: Sequence[Difference], score: str) -> Table:
+RowPair = tuple[RowScore, RowScore]
+
+
+def _row_pairs(run: Run, other: Run, language: str) -> dict[str, RowPair]:
+    """Id → both runs' scores of a row, of the rows that both have."""
+    scores, others = row_scores(run, language), row_scores(other, language)
+    pairs = {}
+    for row, score in scores.items():
+        if row in others:
+            pairs[row] = (score, others[row])
+    return pairs
+
+
+def _common_rows(pairs: Sequence[Mapping[str, RowPair]]) -> list[str]:
+    """The ids that all seeds have, in the first seed's order."""
+    rows = []
+    for row in pairs[0]:
+        if all(row in pair for pair in pairs):
+            rows.append(row)
+    return rows
+
+
+def _gap(pair: RowPair) -> float:
+    return pair[0].score - pair[1].score
+
+
+def difference_table(measured: Sequence[Difference], metric: str) -> Table:
     """Differences with their intervals; p-values are those of the bootstrap, adjusted for their number."""
-    adjusted = holm([own.by_example.p for own in found])
-    rows = [_row(own, p) for own, p in zip(found, adjusted, strict=True)]
-    header = ["arms", f"Δ {score}", "95 % by row", "95 % by seed", "p", "p, Holm", "reading"]
-    seeds = sorted({seed for own in found for seed in own.seeds})
-    notes = [
-        "By row: paired bootstrap over rows, whole premises or passages drawn together, seeds averaged. By seed: t "
-        "interval of the seeds' differences. An arm is called above or below only where both exclude zero.",
-        f"Seeds compared: {', '.join(map(str, seeds))}.",
-    ]
-    uneven = [f"{own.arm} − {own.baseline} ({own.seeds})" for own in found if own.seeds != seeds]
-    if uneven:
-        notes.append(f"Common seeds only: {'; '.join(uneven)}.")
-    return Table("Differences", header, rows, notes)
+    score = score_name(metric)
+    adjusted = holm([difference.by_example.p for difference in measured])
+    rows = [_row(difference, p) for difference, p in zip(measured, adjusted, strict=True)]
+    header = ["arms", f"Δ {score}", "95 % by row", "95 % by seed", "p", "p, Holm", "verdict"]
+    return Table("Differences", header, rows, [EXPLANATION, *_seed_notes(measured)])
 
 
-def _row(own: Difference, adjusted: float) -> list[str]:
-    name, mean = f"{own.arm} − {own.baseline}", _signed(own.by_example.mean)
-    ranges = [_range(own.by_example), _range(own.by_seed)]
-    return [name, mean, *ranges, _p(own.by_example.p), _p(adjusted), own.verdict]
+def _seed_notes(measured: Sequence[Difference]) -> list[str]:
+    seeds = set[int]()
+    for difference in measured:
+        seeds.update(difference.seeds)
+    notes = [f"Seeds compared: {seed_list(seeds)}."]
+    fewer = []
+    for difference in measured:
+        if len(difference.seeds) < len(seeds):
+            fewer.append(f"{difference.name} ({seed_list(difference.seeds)})")
+    if fewer:
+        notes.append(f"Common seeds only: {'; '.join(fewer)}.")
+    return notes
 
 
-def _signed(value: float) -> str:
+def _row(difference: Difference, adjusted: float) -> list[str]:
+    interval = difference.by_example
+    ranges = [_range(interval), _range(difference.by_seed)]
+    p_values = [_p(interval.p), _p(adjusted)]
+    return [difference.name, signed(interval.mean), *ranges, *p_values, difference.verdict]
+
+
+def signed(value: float) -> str:
+    """A difference in points.
+
+    >>> signed(-1.24)
+    '−1.2'
+    """
     return f"{value:+.1f}".replace("-", "−")
 
 
-def _range(own: Interval | None) -> str:
-    return "" if own is None else f"[{_signed(own.low)}, {_signed(own.high)}]"
+def _range(interval: Interval | None) -> str:
+    return "" if interval is None else f"[{signed(interval.low)}, {signed(interval.high)}]"
 
 
 def _p(value: float) -> str:

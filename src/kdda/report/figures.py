@@ -1,20 +1,22 @@
-"""Drawings of run folders, as SVG text that a page can hold."""
+"""Drawings of run folders: training curves, scores, teachers, gains and distillation weights."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from kdda.errors import KddaError
 from kdda.metrics.significance import mean_sd
-from kdda.report.comparison import baseline
+from kdda.report.canvas import empty_canvas, finished
+from kdda.report.comparison import Comparison, score_name
 from kdda.report.differences import Difference
-from kdda.report.render import Figure, Table
+from kdda.report.render import Figure
+from kdda.report.teacher_check import TeacherScore, compared_students
 from kdda.runs.folder import Run
+
+WIDTH = 7.0  # inches
 
 FEW = 8  # names that a drawing has room for
 
@@ -24,119 +26,189 @@ LEADER = {"arrowstyle": "-", "color": "0.8", "relpos": (0, 0.5), "shrinkA": 1}  
 
 TERMS = ("task", "transport")
 
+STYLES = ("-", "--", ":")  # the next one after every ten colours
+
+POINTS_AT_LEAST = 3  # weights that make a line
+
+Curves = dict[str, dict[int, list[float]]]  # arm → step → values, one a run
+
 
 def curves(runs: Sequence[Run]) -> list[Figure]:
-    """The loss's terms against the step, a panel a language, seeds averaged."""
-    found: dict[tuple[str, str], dict[str, dict[int, list[float]]]] = defaultdict(
-        lambda: defaultdict(lambda: defaultdict(list))
-    )
+    """The terms of the loss against the step, a drawing a language, seeds averaged."""
+    panels: dict[tuple[str, str], Curves] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for run in runs:
-        for event in run.events:
-            for term in TERMS if event["event"] == "train" else ():
-                if term in event:
-                    found[term, event["language"]][run.arm][event["step"]].append(event[term])
+        for term, event in _training_terms(run):
+            panels[term, event["language"]][run.arm][event["step"]].append(event[term])
     figures = []
-    for (term, language), arms in sorted(found.items()):
-        figure, axes = _canvas("step", f"{term}, {language}", height=3.0 + 0.25 * (len(arms) if len(arms) > FEW else 0))
-        for number, (arm, points) in enumerate(arms.items()):
-            steps, style = sorted(points), ("-", "--", ":")[number // 10 % 3]  # there are ten colours
-            axes.plot(steps, [fmean(points[step]) for step in steps], style, label=arm, linewidth=1.2)
-        _legend(figure, axes, len(arms))
-        figures.append(drawn(f"Training: {term}, {language}", figure))
+    for (term, language), arms in sorted(panels.items()):
+        figures.append(_curve(term, language, arms))
     return figures
 
 
-def scores_by_arm(runs: Sequence[Run], language: str, metric: str) -> Figure:
+def _training_terms(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every term of the loss that a run has logged, with its event."""
+    for event in run.events:
+        if event["event"] == "train":
+            for term in TERMS:
+                if term in event:
+                    yield term, event
+
+
+def _curve(term: str, language: str, arms: Curves) -> Figure:
+    height = 3.0
+    if len(arms) > FEW:
+        height += LABEL * len(arms)
+    figure, axes = _canvas("step", f"{term}, {language}", height)
+    for number, (arm, points) in enumerate(arms.items()):
+        steps = sorted(points)
+        means = [fmean(points[step]) for step in steps]
+        style = STYLES[number // 10 % len(STYLES)]
+        axes.plot(steps, means, style, label=arm, linewidth=1.2)
+    _legend(figure, axes, len(arms))
+    return finished(f"Training: {term}, {language}", figure)
+
+
+def scores_by_arm(comparison: Comparison) -> Figure:
     """Each arm's mean and standard deviation over seeds, and the seeds themselves."""
-    by_arm: dict[str, list[float]] = defaultdict(list)
-    for run in runs:
-        by_arm[run.arm].append(run.test[language][metric])
-    figure, axes = _canvas(f"{metric.replace('_', ' ')}, {language} test rows", "", height=0.5 + 0.4 * len(by_arm))
-    for place, values in enumerate(reversed(by_arm.values())):
+    arms = list(reversed(comparison.arms))
+    x = f"{score_name(comparison.metric)}, {comparison.target} test rows"
+    figure, axes = _canvas(x, "", height=0.5 + 0.4 * len(arms))
+    for place, arm in enumerate(arms):
+        values = list(comparison.scores(arm, comparison.metric).values())
         mean, sd = mean_sd(values)
-        axes.errorbar(mean, place, xerr=sd or 0, fmt="o", color="C0", capsize=3)
-        axes.plot(values, [place] * len(values), "|", color="C1", markersize=12)
-    axes.set_yticks(range(len(by_arm)), list(reversed(by_arm)))
-    return drawn("Scores by arm: mean and sd, a stroke a seed", figure)
+        axes.errorbar(mean, place, xerr=sd or 0, fmt="o", color="C0", capsize=3, clip_on=False)
+        axes.plot(values, [place] * len(values), "|", color="C1", markersize=12, clip_on=False)
+    _rows(axes, arms)
+    return finished("Scores by arm: mean and standard deviation, one stroke per seed", figure)
 
 
-def teachers_by_arm(worth: Table) -> Figure:
-    """What teachers score on their development rows, beside the arms that heard none (`listening`)."""
-    figure, axes = _canvas(worth.title.removeprefix("Worth listening to? "), "", height=0.6 + 0.4 * len(worth.rows))
-    for column, name in enumerate(worth.header[1:], 1):
-        scores = [float(row[column]) if row[column] else math.nan for row in reversed(worth.rows)]
-        axes.plot(scores, range(len(scores)), "o" if column == 1 else "|", label=name, markersize=8 * min(column, 2))
-    axes.set_yticks(range(len(worth.rows)), [row[0] for row in reversed(worth.rows)], parse_math=False)
-    axes.legend(fontsize="small")
-    return drawn("Teachers and the students that heard none", figure)
-
-
-def gains_by_lead(runs: Sequence[Run], found: Sequence[Difference], language: str, metric: str) -> list[Figure]:
-    """What each arm gained by listening, against how much better its teacher is than the arm that heard none.
-
-    Both are of the target language: gains on test rows with intervals by row, leads on development rows. Arms whose
-    student is another, or is trained otherwise, are left out.
-    """
-    plain = baseline(runs)
-    like = (
-        [run for run in runs if run.configuration == next(own.configuration for own in runs if own.arm == plain)]
-        if plain
-        else []
-    )
-    dev = [run.dev[language][metric] for run in like if run.arm == plain and language in run.dev]
-    spoken = {run.arm: run.teachers[language][metric] for run in like if language in run.teachers}
-    points = [own for own in found if own.baseline == plain and own.arm in spoken]
-    if not dev or len({spoken[own.arm] for own in points}) < 2:
+def teachers_and_students(teachers: Sequence[TeacherScore], metric: str) -> list[Figure]:
+    """What teachers score on the development rows of their languages, beside the undistilled arms."""
+    if not teachers:
         return []
+    rows = list(reversed(teachers))
+    x = f"{score_name(metric)} on the development rows of the teacher's language"
+    figure, axes = _canvas(x, "", height=0.6 + 0.4 * len(rows))
+    places = range(len(rows))
+    axes.plot([row.score for row in rows], places, "o", label="teacher", markersize=8, clip_on=False)
+    for arm in compared_students(teachers):
+        scores = [row.students.get(arm, math.nan) for row in rows]
+        axes.plot(scores, places, "|", label=arm, markersize=16, clip_on=False)
+    _rows(axes, [row.label for row in rows])
+    axes.legend(fontsize="small")
+    return [finished("Teachers and students without a teacher", figure)]
+
+
+def gains_by_lead(comparison: Comparison, measured: Sequence[Difference]) -> list[Figure]:
+    """What each arm gained by distillation, against how much better its teacher is than the undistilled arm.
+
+    Both are of the target language: gains on test rows with intervals by row, leads on development rows. Arms with
+    another student, training or rows are not drawn.
+    """
+    leads = _teacher_leads(comparison)
     by_lead: dict[float, list[Difference]] = defaultdict(list)
-    for own in sorted(points, key=lambda own: own.by_example.mean):
-        by_lead[spoken[own.arm] - fmean(dev)].append(own)
+    for difference in sorted(measured, key=lambda difference: difference.by_example.mean):
+        if difference.baseline == comparison.plain_baseline and difference.arm in leads:
+            by_lead[leads[difference.arm]].append(difference)
+    if len(by_lead) < 2:
+        return []
     height = max(4.0, 1.0 + LABEL * max(map(len, by_lead.values())))
-    what = metric.replace("_", " ")
-    x, y = f"the {language} teacher's lead over {plain}: {what}, development rows", "gain, test rows"
-    figure, axes = _canvas(x, y, height)
+    baseline, what = comparison.plain_baseline, score_name(comparison.metric)
+    x = f"the {comparison.target} teacher's lead over {baseline}: {what}, development rows"
+    figure, axes = _canvas(x, "gain, test rows", height)
     axes.axhline(0, color="0.6", linewidth=0.8)
     axes.margins(x=0.3)  # names stand beside their points
+    _gain_points(axes, by_lead)
+    _gain_names(axes, by_lead, height)
+    return [finished(f"Gain over {baseline} against the teacher's lead", figure)]
+
+
+def _teacher_leads(comparison: Comparison) -> dict[str, float]:
+    """Arm → its teacher's score minus the plain baseline's, both of the target language, on development rows."""
+    language, metric, baseline = comparison.target, comparison.metric, comparison.plain_baseline
+    if baseline is None:
+        return {}
+    plain_runs = list(comparison.by_arm[baseline].values())
+    dev = [run.dev[language][metric] for run in plain_runs if language in run.dev]
+    leads = {}
+    for run in comparison.runs:
+        if dev and language in run.teachers and run.configuration == plain_runs[0].configuration:
+            leads[run.arm] = run.teachers[language][metric] - fmean(dev)
+    return leads
+
+
+def _gain_points(axes: Any, by_lead: Mapping[float, Sequence[Difference]]) -> None:
     for lead, group in by_lead.items():
-        for gain in (own.by_example for own in group):
-            axes.errorbar(lead, gain.mean, yerr=[[gain.mean - gain.low], [gain.high - gain.mean]], fmt="o", color="C0")
+        for difference in group:
+            gain = difference.by_example
+            error = [[gain.mean - gain.low], [gain.high - gain.mean]]
+            axes.errorbar(lead, gain.mean, yerr=error, fmt="o", color="C0", clip_on=False)
+
+
+def _gain_names(axes: Any, by_lead: Mapping[float, Sequence[Difference]], height: float) -> None:
+    """The arms' names beside their points, moved apart where they would cover each other."""
     (low, high), (left, right) = axes.get_ylim(), axes.get_xlim()
     beside: dict[str, Any] = {"fontsize": "small", "va": "center", "arrowprops": LEADER}
     for lead, group in by_lead.items():
-        gains = [own.by_example.mean for own in group]
+        gains = [difference.by_example.mean for difference in group]
         places = _apart(gains, LABEL * (high - low) / height)
         axes.plot([lead] * len(places), places, color="none")  # the drawing grows where names need it
-        for own, mean, place in zip(group, gains, places, strict=True):
-            axes.annotate(own.arm, (lead, mean), (lead + 0.03 * (right - left), place), **beside)
-    return [drawn(f"Gain over {plain} against the teacher's lead", figure)]
+        for difference, mean, place in zip(group, gains, places, strict=True):
+            axes.annotate(difference.arm, (lead, mean), (lead + 0.03 * (right - left), place), **beside)
 
 
-def scores_by_weight(runs: Sequence[Run], language: str, metric: str) -> list[Figure]:
+def scores_by_weight(comparison: Comparison) -> list[Figure]:
     """The score against λ, a line for each three arms or more that differ in nothing else, over their common seeds."""
-    lines: dict[str, dict[float, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-    names: dict[str, str] = {}
-    for run in (run for run in runs if run.is_distilled):
-        own = dict(run.recipe["arms"][run.arm])
-        changes = dict(own.pop("distill")) if isinstance(own["distill"], dict) else {}
-        weight = float(changes.pop("lambda", run.recipe["distill"]["lambda"]))
-        own["distill"] = changes or True
-        alike = repr(sorted(own.items()))
-        names.setdefault(alike, run.arm)
-        lines[alike][weight][run.seed] = run.test[language][metric]
-    drawn_lines = {}
-    for alike, weights in lines.items():
-        common = set.intersection(*(set(scores) for scores in weights.values()))
-        if len(weights) >= 3 and common:
-            drawn_lines[names[alike]] = {w: mean_sd([weights[w][seed] for seed in common]) for w in sorted(weights)}
-    if not drawn_lines:
+    lines = _lines_by_weight(comparison)
+    if not lines:
         return []
-    figure, axes = _canvas("λ", f"{metric.replace('_', ' ')}, {language} test rows")
-    for name, line in drawn_lines.items():
-        means, errors = [mean for mean, _ in line.values()], [sd or 0 for _, sd in line.values()]
-        axes.errorbar(list(line), means, yerr=errors, fmt="o-", capsize=3, label=f"as {name}")
-    if len(drawn_lines) > 1:
+    figure, axes = _canvas("λ", f"{score_name(comparison.metric)}, {comparison.target} test rows")
+    for name, line in lines.items():
+        means = [mean for mean, _ in line.values()]
+        errors = [sd or 0 for _, sd in line.values()]
+        axes.errorbar(list(line), means, yerr=errors, fmt="o-", capsize=3, label=f"as {name}", clip_on=False)
+    if len(lines) > 1:
         axes.legend(fontsize="small")
-    return [drawn("Score against λ", figure)]
+    return [finished("Score against λ", figure)]
+
+
+def _lines_by_weight(comparison: Comparison) -> dict[str, dict[float, tuple[float, float | None]]]:
+    """The first of some arms that differ in λ alone → λ → mean and standard deviation of their score."""
+    groups: dict[str, dict[float, dict[int, float]]] = defaultdict(dict)
+    names: dict[str, str] = {}
+    for arm, runs in comparison.by_arm.items():
+        first = next(iter(runs.values()))
+        if first.is_distilled:
+            rest, weight = _settings_without_weight(first)
+            names.setdefault(rest, arm)
+            scores = groups[rest].setdefault(weight, {})
+            scores.update(comparison.scores(arm, comparison.metric))
+    lines = {}
+    for rest, weights in groups.items():
+        if len(weights) >= POINTS_AT_LEAST:
+            lines[names[rest]] = _over_common_seeds(weights)
+    return {name: line for name, line in lines.items() if line}
+
+
+def _settings_without_weight(run: Run) -> tuple[str, float]:
+    """An arm's settings but for λ, as text that equal settings share, and its λ."""
+    settings = dict(run.arm_settings)
+    distill = settings.pop("distill")
+    changes = dict(distill) if isinstance(distill, dict) else {}
+    weight = float(changes.pop("lambda", run.recipe["distill"]["lambda"]))
+    settings["distill"] = changes or True
+    return repr(sorted(settings.items())), weight
+
+
+def _over_common_seeds(weights: Mapping[float, Mapping[int, float]]) -> dict[float, tuple[float, float | None]]:
+    """λ → mean and standard deviation over the seeds that all λ have; empty where there is no such seed."""
+    common = set.intersection(*map(set, weights.values()))
+    line = {}
+    for weight in sorted(weights):
+        values = [score for seed, score in weights[weight].items() if seed in common]
+        if values:
+            line[weight] = mean_sd(values)
+    return line
 
 
 def _apart(values: Sequence[float], gap: float) -> list[float]:
@@ -145,13 +217,27 @@ def _apart(values: Sequence[float], gap: float) -> list[float]:
     >>> _apart([0.0, 0.1, 5.0], 1.0)
     [-0.45, 0.55, 5.0]
     """
-    places: list[list[float]] = []  # clusters of values whose labels touch
+    clusters: list[list[float]] = []  # of values whose labels touch
     for value in values:
-        places.append([value])
-        while len(places) > 1 and fmean(places[-1]) - fmean(places[-2]) < gap * len(places[-2] + places[-1]) / 2:
-            last = places.pop()
-            places[-1] += last
-    return [fmean(own) + gap * (k - (len(own) - 1) / 2) for own in places for k in range(len(own))]
+        clusters.append([value])
+        while len(clusters) > 1 and _touch(clusters[-2], clusters[-1], gap):
+            last = clusters.pop()
+            clusters[-1] += last
+    places = []
+    for cluster in clusters:
+        first = fmean(cluster) - gap * (len(cluster) - 1) / 2
+        places += [first + gap * k for k in range(len(cluster))]
+    return places
+
+
+def _touch(lower: Sequence[float], upper: Sequence[float], gap: float) -> bool:
+    return fmean(upper) - fmean(lower) < gap * (len(lower) + len(upper)) / 2
+
+
+def _rows(axes: Any, names: Sequence[str]) -> None:
+    """Name the rows of a drawing, with half a row of room above and below."""
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    axes.set_ylim(-0.5, len(names) - 0.5)
 
 
 def _legend(figure: Any, axes: Any, names: int) -> None:
@@ -163,32 +249,7 @@ def _legend(figure: Any, axes: Any, names: int) -> None:
 
 
 def _canvas(x: str, y: str, height: float = 3.0) -> tuple[Any, Any]:
-    figure, axes = empty_canvas(7.0, max(1.6, height))
+    figure, axes = empty_canvas(WIDTH, max(1.6, height))
     axes.set(xlabel=x, ylabel=y)
     axes.grid(alpha=0.3)
     return figure, axes
-
-
-def empty_canvas(width: float, height: float) -> tuple[Any, Any]:
-    """A drawing of so many inches, and its one pair of axes."""
-    try:
-        from matplotlib.figure import Figure as Canvas
-    except ImportError:
-        raise KddaError("drawings need matplotlib: pip install matplotlib") from None
-    figure = Canvas(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
-
-
-def drawn(title: str, figure: Any) -> Figure:
-    """A finished drawing."""
-    return Figure(title, _svg(figure), figure)
-
-
-def _svg(figure: Any) -> str:
-    from matplotlib import rc_context
-
-    out = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "kdda"}):  # text stays text; the same runs, the same file
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    text = out.getvalue()
-    return text[text.index("<svg") :]

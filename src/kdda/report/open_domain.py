@@ -1,4 +1,4 @@
-"""Readers as systems: what they answer from the passage that is given, and from all passages."""
+"""Tables of systems: answers from the passage that is given, and from all passages."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from kdda.runs.folder import METRICS, PREDICTIONS, is_system
 
 CLOSED, OPEN = "closed", "open"
 
-SHOWN = ("exact_match", "f1")
+SCORES = {"exact_match": "EM", "f1": "F1"}
+
+RECALL = "recall@"
 
 NOTES = [
-    "Closed: the passage that holds the answer is given. Open: it must be found among all passages of the language; "
-    "R@k: questions whose passage is among the first k.",
-    "How many passages are read (n) and the reader's part of a score (μ) were chosen on the development rows of each "
-    "seed.",
+    "Closed: the passage that contains the answer is given. Open: it is retrieved from all passages of the language; "
+    "R@k: share of the questions whose passage is among the first k.",
+    "The number of passages that are read (n) and the reader's weight in a score (μ) were chosen on the development "
+    "rows of each seed.",
 ]
 
 
 @dataclass(frozen=True)
 class SystemRun:
-    """One system at one seed, as its folder says.
+    """One system at one seed, as its folder holds it.
 
     Attributes:
-        chosen: the event that says how it answers: arm, retriever, passages, mu.
-        test: setting → its scores on the test rows, recall among those of the open one.
+        chosen: the event with how it answers: arm, retriever, passages, mu.
+        test: setting → its scores on the test rows; those of the open setting include recall.
     """
 
     folder: Path
@@ -42,23 +44,30 @@ class SystemRun:
 
 
 def find_systems(folder: Path) -> list[SystemRun]:
-    """All finished systems below a folder, ordered by name and seed."""
-    done = [path.parent for path in sorted(folder.rglob(PREDICTIONS)) if is_system(path.parent)]
-    return sorted(map(_read, done), key=lambda own: (own.name, own.seed))
+    """All complete systems below a folder, ordered by name and seed."""
+    runs = []
+    for path in sorted(folder.rglob(PREDICTIONS)):
+        if is_system(path.parent):
+            runs.append(_read(path.parent))
+    return sorted(runs, key=lambda run: (run.name, run.seed))
 
 
 def _read(folder: Path) -> SystemRun:
-    events = read_metrics(folder / METRICS)
-    chosen = next((own for own in events if own["event"] == "system"), {})
-    test = {own["setting"]: own for own in events if own["event"] == "final-test"}
+    chosen: dict[str, Any] = {}
+    test: dict[str, dict[str, Any]] = {}
+    for event in read_metrics(folder / METRICS):
+        if event["event"] == "system" and not chosen:
+            chosen = event
+        elif event["event"] == "final-test":
+            test[event["setting"]] = event
     return SystemRun(folder, folder.parent.name, int(folder.name.removeprefix("seed-")), chosen, test)
 
 
 def systems_tables(runs: Sequence[SystemRun], order: Sequence[str] = ()) -> list[Table]:
-    """One table of systems, both settings beside each other and kept apart; none where no system has run.
+    """One table of systems, with both settings beside each other; none without runs.
 
     Args:
-        order: of the systems; by name by default.
+        order: of the systems; that of `runs` by default.
     """
     by_name: dict[str, list[SystemRun]] = defaultdict(list)
     for run in runs:
@@ -66,33 +75,60 @@ def systems_tables(runs: Sequence[SystemRun], order: Sequence[str] = ()) -> list
     names = [name for name in order or by_name if name in by_name]
     if not names:
         return []
-    ks = sorted({int(key[7:]) for run in runs for key in run.test[OPEN] if key.startswith("recall@")})
-    header = ["system", "reader", *(f"{setting} {name}" for setting in (CLOSED, OPEN) for name in ("EM", "F1"))]
+    ks = _recall_depths(runs)
     rows = [_row(name, by_name[name], ks) for name in names]
-    return [Table("Systems, test rows", [*header, *(f"R@{k}" for k in ks), "n", "μ"], rows, _notes(by_name, names))]
+    return [Table("Systems, test rows", _header(ks), rows, _notes(by_name, names))]
+
+
+def _recall_depths(runs: Sequence[SystemRun]) -> list[int]:
+    """Every k for which some run has a recall@k."""
+    depths = set[int]()
+    for run in runs:
+        depths.update(int(key.removeprefix(RECALL)) for key in run.test[OPEN] if key.startswith(RECALL))
+    return sorted(depths)
+
+
+def _header(ks: Sequence[int]) -> list[str]:
+    header = ["system", "reader"]
+    for setting in (CLOSED, OPEN):
+        header += [f"{setting} {name}" for name in SCORES.values()]
+    return [*header, *(f"R@{k}" for k in ks), "n", "μ"]
 
 
 def _row(name: str, runs: Sequence[SystemRun], ks: Sequence[int]) -> list[str]:
-    cells = [spread([own.test[setting][key] for own in runs]) for setting in (CLOSED, OPEN) for key in SHOWN]
-    recall = [spread([own.test[OPEN][f"recall@{k}"] for own in runs]) for k in ks]
-    chosen = [_each([f"{own.chosen[key]:g}" for own in runs]) for key in ("passages", "mu")]
-    return [name, str(runs[0].chosen["arm"]), *cells, *recall, *chosen]
+    cells = [name, str(runs[0].chosen["arm"])]
+    for setting in (CLOSED, OPEN):
+        cells += [_spread(runs, setting, score) for score in SCORES]
+    cells += [_spread(runs, OPEN, f"{RECALL}{k}") for k in ks]
+    return [*cells, _chosen(runs, "passages"), _chosen(runs, "mu")]
 
 
-def _each(values: Sequence[str]) -> str:
-    """One value where all seeds agree, else each seed's."""
-    return values[0] if len(set(values)) == 1 else ", ".join(values)
+def _spread(runs: Sequence[SystemRun], setting: str, score: str) -> str:
+    return spread([run.test[setting][score] for run in runs])
+
+
+def _chosen(runs: Sequence[SystemRun], key: str) -> str:
+    """One value where all seeds agree, else that of each seed."""
+    values = [f"{run.chosen[key]:g}" for run in runs]
+    if len(set(values)) == 1:
+        return values[0]
+    return ", ".join(values)
 
 
 def _notes(by_name: dict[str, list[SystemRun]], names: Sequence[str]) -> list[str]:
     first = by_name[names[0]][0]
+    test = first.test[OPEN]
+    sizes = (
+        f"{test['rows']} test rows, {first.chosen['corpus']:,} passages; "
+        f"one F1 has a standard error of about {test['standard_error']:.1f} points."
+    )
+    return [*NOTES, _seeds_note(by_name, names), sizes]
+
+
+def _seeds_note(by_name: dict[str, list[SystemRun]], names: Sequence[str]) -> str:
     seeds = {name: [run.seed for run in by_name[name]] for name in names}
-    each = sorted(set().union(*seeds.values()))
-    spoken = f"Mean ± sample sd over seeds {', '.join(map(str, each))}."
-    if len({tuple(own) for own in seeds.values()}) > 1:
-        spoken = f"Seeds differ between systems: {seeds}."
-    elif len(each) == 1:
-        spoken = "One seed: differences may be luck; --seeds 1,2,3 shows their spread."
-    own = first.test[OPEN]
-    counts = f"{own['rows']} test rows, {first.chosen['corpus']:,} passages; "
-    return [*NOTES, spoken, counts + f"one F1 has a standard error of about {own['standard_error']:.1f} points."]
+    if any(seeds[name] != seeds[names[0]] for name in names):
+        return f"Seeds differ between systems: {seeds}."
+    if len(seeds[names[0]]) == 1:
+        return "One seed: differences may be luck; --seeds 1,2,3 shows their spread."
+    return f"Mean ± sample sd over seeds {', '.join(map(str, seeds[names[0]]))}."

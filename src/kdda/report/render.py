@@ -4,24 +4,39 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
-body { color: #1a1a1a; background: #fff }
-h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2.2rem }
-.scroll { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
-th:first-child, td:first-child { text-align: left } thead th { border-bottom: 2px solid #555 }
-p.note { color: #444; margin: .4rem 0 } svg { max-width: 100%; height: auto }
-@media (prefers-color-scheme: dark) {
-  body { background: #16181c; color: #e8e8e8 } th, td { border-color: #3a3d44 } p.note { color: #b8bcc4 }
-  svg { background: #fff; border-radius: 4px }
+# Tables scroll inside their box with the first column in place; numbers stay on one line, words wrap.
+TABLE_STYLE = """
+.report .scroll { overflow-x: auto; max-width: 100% }
+.report table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums }
+.report th, .report td { padding: .3rem .5rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #8884 }
+.report th { vertical-align: bottom; white-space: normal } .report thead th { border-bottom: 2px solid #888 }
+.report td.words { white-space: normal; min-width: 8.5rem }
+.report th:first-child, .report td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere }
+.report th:first-child, .report td:first-child { min-width: 7rem; max-width: 24rem; position: sticky; left: 0 }
+.report th:first-child, .report td:first-child { background: var(--paper); border-right: 1px solid #8884 }
+.report svg { max-width: 100%; height: auto; background: #fff; border-radius: 6px }
+@media (max-width: 40rem) {
+  .report th:first-child, .report td:first-child { max-width: 40vw; font-size: .85em }
 }
 """
+
+STYLE = (
+    """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
+body { --paper: #fff; color: #1a1a1a; background: var(--paper) }
+h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2.2rem } p { overflow-wrap: anywhere }
+p.note { color: #444; margin: .4rem 0 }
+@media (prefers-color-scheme: dark) {
+  body { --paper: #16181c; color: #e8e8e8 } p.note { color: #b8bcc4 }
+}
+"""
+    + TABLE_STYLE
+)
 
 
 @dataclass(frozen=True)
@@ -58,46 +73,46 @@ class Report:
 
 def to_markdown(table: Table) -> str:
     """The table in Markdown, aligned to be read as it is."""
-    widths = [max(len(row[i]) for row in [table.header, *table.rows]) for i in range(len(table.header))]
-    lines = [
-        "| "
-        + " | ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        + " |"
-        for row in [table.header, *table.rows]
-    ]
-    rule = "|" + "|".join("-" * (w + 1) + ("-" if i == 0 else ":") for i, w in enumerate(widths)) + "|"
-    return "\n".join([lines[0], rule, *lines[1:], "", *table.notes])
+    cells = [table.header, *table.rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    header, *rows = [_markdown_row(row, widths) for row in cells]
+    first, *others = ["-" * (width + 1) for width in widths]
+    rule = "|" + "|".join([f"{first}-", *(f"{dashes}:" for dashes in others)]) + "|"
+    return "\n".join([header, rule, *rows, "", *table.notes])
+
+
+def _markdown_row(row: Sequence[str], widths: Sequence[int]) -> str:
+    """A row whose first cell is aligned to the left, the others to the right."""
+    cells = [row[0].ljust(widths[0])]
+    for cell, width in zip(row[1:], widths[1:], strict=True):
+        cells.append(cell.rjust(width))
+    return f"| {' | '.join(cells)} |"
 
 
 def markdown(document: Report) -> str:
-    """Titles, tables and notes; figures are left to the page."""
-    parts = [f"## {table.title}\n\n{to_markdown(table)}".rstrip() for table in document.tables]
-    return "\n\n".join([f"# {document.title}", "\n".join(document.lines), *parts]) + "\n"
+    """Titles, tables and notes; figures are for the HTML page alone."""
+    parts = [f"# {document.title}", "\n".join(document.lines)]
+    for table in document.tables:
+        parts.append(f"## {table.title}\n\n{to_markdown(table)}".rstrip())
+    return "\n\n".join(parts) + "\n"
 
 
 def latex(document: Report) -> str:
     """A `table` environment for each table, for documents that use booktabs."""
-    return "\n\n".join(_latex_table(table) for table in document.tables) + "\n"
+    return "\n\n".join(map(_latex_table, document.tables)) + "\n"
 
 
 def _latex_table(table: Table) -> str:
-    rows = [" & ".join(map(_tex, row)) + r" \\" for row in [table.header, *table.rows]]
-    body = [r"\toprule", rows[0], r"\midrule", *rows[1:], r"\bottomrule"]
-    caption = _tex(" ".join([f"{table.title}.", *table.notes]))
     columns = "l" + "r" * (len(table.header) - 1)
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"\centering",
-            rf"\begin{{tabular}}{{{columns}}}",
-            *body,
-            r"\end{tabular}",
-            rf"\caption{{{caption}}}",
-            r"\end{table}",
-        ]
-    )
+    caption = _tex(" ".join([f"{table.title}.", *table.notes]))
+    lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}"]
+    lines += [r"\toprule", _latex_row(table.header), r"\midrule", *map(_latex_row, table.rows), r"\bottomrule"]
+    lines += [r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}"]
+    return "\n".join(lines)
+
+
+def _latex_row(row: Sequence[str]) -> str:
+    return " & ".join(map(_tex, row)) + r" \\"
 
 
 def _tex(text: str) -> str:
@@ -111,25 +126,26 @@ def comma_separated(document: Report) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     for table in document.tables:
-        writer.writerows([[table.title, *row] for row in [table.header, *table.rows]])
+        for row in [table.header, *table.rows]:
+            writer.writerow([table.title, *row])
     return out.getvalue()
 
 
 def html(document: Report) -> str:
     """One page that needs nothing else: no script, no font, no picture from elsewhere."""
     lines = "".join(f"<p>{escape(line)}</p>\n" for line in document.lines)
-    parts = html_parts(document)
     title = escape(document.title)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{lines}{parts}\n</body>\n</html>\n"
+        f'<style>{STYLE}</style>\n</head>\n<body>\n<main class="report">\n<h1>{title}</h1>\n{lines}'
+        f"{html_parts(document)}\n</main>\n</body>\n</html>\n"
     )
 
 
 def html_parts(document: Report) -> str:
-    """The tables and figures alone, for a page that has its own frame."""
-    return "\n".join(_html_part(part) for part in document.parts)
+    """The tables and figures alone, for a page that has its frame and `TABLE_STYLE`."""
+    return "\n".join(map(_html_part, document.parts))
 
 
 def _html_part(part: Table | Figure) -> str:
@@ -137,10 +153,21 @@ def _html_part(part: Table | Figure) -> str:
     if isinstance(part, Figure):
         return heading + part.svg
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in part.header)
-    rows = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in part.rows)
+    rows = "\n".join(map(_html_row, part.rows))
     notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in part.notes)
     table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
-    return f'{heading}<div class="scroll">{table}</div>\n{notes}'
+    box = f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(part.title)}">{table}</div>'
+    return f"{heading}{box}\n{notes}"
 
 
-FORMS = {".md": markdown, ".tex": latex, ".csv": comma_separated, ".html": html}
+def _html_row(row: Sequence[str]) -> str:
+    return f"<tr>{''.join(map(_html_cell, row))}</tr>"
+
+
+def _html_cell(cell: str) -> str:
+    """Words may wrap; numbers, intervals and empty cells stay on one line."""
+    kind = ' class="words"' if cell[:1].isalpha() else ""
+    return f"<td{kind}>{escape(cell)}</td>"
+
+
+FORMS: dict[str, Callable[[Report], str]] = {".md": markdown, ".tex": latex, ".csv": comma_separated, ".html": html}

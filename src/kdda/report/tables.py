@@ -1,115 +1,126 @@
-"""The comparison of arms, with the spread that its numbers have."""
+"""The comparison of arms, with the spread that its numbers have, and what the arms were trained on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from kdda.metrics.significance import mean_sd
-from kdda.report.comparison import comparison_baselines
+from kdda.report.comparison import Comparison, runs_by_arm, score_name
 from kdda.report.render import Table
 from kdda.runs.folder import Run
 
 
-@runtime_checkable
-class Scored(Protocol):
-    """What a table must know of a task."""
-
-    @property
-    def metric(self) -> str: ...
-
-    @property
-    def scores(self) -> tuple[str, ...]: ...
-
-
-def comparison(
-    runs: Sequence[Run],
-    language: str,
-    task: Scored,
-    arms: Sequence[str],
-    note: str = "",
-    split: str = "test",
-    against: str | None = None,
-) -> Table:
-    """Arms against each other on one language's test rows; differences are paired by seed.
+def comparison_table(comparison: Comparison, note: str = "") -> Table:
+    """Every arm's scores on the target language's rows, and its differences from its baselines, paired by seed.
 
     Args:
-        task: its scores are shown, its metric is compared.
-        arms: their order.
-        split: which rows the scores of `runs` are of, where they are not the test rows.
-        against: the one arm that all are held against, instead of those that `comparison_baselines` finds.
+        note: the recipe's, which stands below the table.
     """
-    by_arm = {arm: {run.seed: run for run in runs if run.arm == arm and language in run.test} for arm in arms}
-    shown = [arm for arm in arms if by_arm[arm]]
-    held = comparison_baselines(runs, against)
-    baselines = [arm for arm in dict.fromkeys(run.arm for run in runs) if any(arm in held[other] for other in shown)]
-    header = [
-        "arm",
-        *(score.replace("_", "-") for score in task.scores),
-        *(f"vs {b}" for b in baselines),
-        "seconds",
-    ]
-    rows = [_row(by_arm, arm, {b: b in held[arm] for b in baselines}, language, task) for arm in shown]
-    return Table(f"{language}, {split} rows", header, rows, _notes(by_arm, shown, language, task.metric, note, split))
+    header = ["arm"]
+    header += [score_name(score) for score in comparison.task.scores]
+    header += [f"vs {baseline}" for baseline in comparison.baselines]
+    header.append("seconds")
+    rows = [_comparison_row(comparison, arm) for arm in comparison.arms]
+    notes = [*_explanation(comparison), *_seed_notes(comparison), *_sampling_error(comparison)]
+    if note:
+        notes.append(note)
+    return Table(f"{comparison.target}, {comparison.split} rows", header, rows, notes)
 
 
-def _row(
-    by_arm: dict[str, dict[int, Run]], arm: str, baselines: Mapping[str, bool], language: str, task: Scored
-) -> list[str]:
-    """An arm's line.
+def _comparison_row(comparison: Comparison, arm: str) -> list[str]:
+    cells = [arm]
+    for score in comparison.task.scores:
+        cells.append(spread(comparison.scores(arm, score).values()))
+    for baseline in comparison.baselines:
+        cells.append(_gain_cell(comparison, arm, baseline))
+    seconds = [run.seconds for run in comparison.by_arm[arm].values()]
+    return [*cells, spread(seconds, digits=0)]
+
+
+def _gain_cell(comparison: Comparison, arm: str, baseline: str) -> str:
+    """The mean difference of two arms; empty where they are not compared."""
+    if baseline not in comparison.baselines_of(arm):
+        return ""
+    gains = comparison.paired_gains(arm, baseline)
+    return spread(gains, signed=True) if gains else "no common seed"
+
+
+def _explanation(comparison: Comparison) -> list[str]:
+    """What the rows and columns of the table are."""
+    sentence = "An arm is one way to train the student."
+    if comparison.baselines:
+        metric = score_name(comparison.metric)
+        sentence += f' A column "vs X" is the {metric} of the row\'s arm minus that of arm X, paired by seed.'
+    return [sentence]
+
+
+def _seed_notes(comparison: Comparison) -> list[str]:
+    arms_by_seeds: dict[str, list[str]] = defaultdict(list)
+    for arm, runs in comparison.by_arm.items():
+        arms_by_seeds[seed_list(runs)].append(arm)
+    return seed_notes(arms_by_seeds)
+
+
+def seed_notes(arms_by_seeds: Mapping[str, Collection[str]]) -> list[str]:
+    """What the seeds of a table allow to say.
 
     Args:
-        baselines: whether it is held against each.
+        arms_by_seeds: seeds, as `seed_list` writes them → the arms that have run just these.
     """
-    runs = by_arm[arm]
-    cells = [spread([run.test[language][score] for run in runs.values()]) for score in task.scores]
-    for baseline, held in baselines.items():
-        common = sorted(set(runs) & set(by_arm[baseline]))
-        gaps = [
-            _score(runs[s], language, task.metric) - _score(by_arm[baseline][s], language, task.metric) for s in common
-        ]
-        cells.append("" if not held else spread(gaps, signed=True) if gaps else "no common seed")
-    return [arm, *cells, spread([run.seconds for run in runs.values()], digits=0)]
+    if len(arms_by_seeds) > 1:
+        groups = [f"{seeds}: {', '.join(arms)}" for seeds, arms in arms_by_seeds.items()]
+        return [f"Seeds differ between arms ({'; '.join(groups)}); differences use the seeds that both arms have."]
+    for seeds in arms_by_seeds:
+        if "," in seeds:
+            return [f"Mean ± sample standard deviation over seeds {seeds}."]
+        return ["One seed: no conclusion, differences may be due to chance; --seeds 1,2,3 shows their spread."]
+    return []
 
 
-def _score(run: Run, language: str, score: str) -> float:
-    return float(run.test[language][score])
+def seed_list(seeds: Iterable[int]) -> str:
+    """Seeds as a sentence names them.
+
+    >>> seed_list([2, 1])
+    '1, 2'
+    """
+    return ", ".join(map(str, sorted(seeds)))
 
 
-def spread(values: Sequence[float], signed: bool = False, digits: int = 1) -> str:
-    """``mean ± sd``, or the one value there is.
+def _sampling_error(comparison: Comparison) -> list[str]:
+    """How much one run's score varies with the rows that were drawn."""
+    for runs in comparison.by_arm.values():
+        for run in runs.values():
+            facts, metric = comparison.facts(run), score_name(comparison.metric)
+            error = f"one run's {metric} has a standard error of about {facts['standard_error']:.1f} points"
+            return [f"{facts['rows']} {comparison.split} rows: {error}."]
+    return []
+
+
+def data_table(runs: Sequence[Run]) -> Table:
+    """What each arm was trained on, in tokens of its student, and how many rows chose and scored it."""
+    rows = []
+    for arm, (first, *_) in runs_by_arm(runs).items():
+        for language, sizes in first.task_event.get("data", {}).items():
+            counts = [sizes["rows"], sizes["windows"], sizes["tokens"]]
+            for scores in (first.dev, first.test):
+                counts.append(scores.get(language, {}).get("rows", 0))
+            rows.append([f"{arm}, {language}", *map(_count, counts)])
+    header = ["arm, language", "training rows", "windows", "tokens", "dev rows", "test rows"]
+    return Table("Data", header, rows)
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else ""
+
+
+def spread(values: Iterable[float], signed: bool = False, digits: int = 1) -> str:
+    """``mean ± sample standard deviation``, or the value alone where there is one.
 
     >>> spread([50.0, 52.0]), spread([1.25], signed=True)
     ('51.0 ± 1.4', '+1.2')
     """
-    mean, sd = mean_sd(values)
-    text = f"{mean:{'+' if signed else ''}.{digits}f}"
+    mean, sd = mean_sd(list(values))
+    sign = "+" if signed else ""
+    text = f"{mean:{sign}.{digits}f}"
     return text if sd is None else f"{text} ± {sd:.{digits}f}"
-
-
-def _notes(
-    by_arm: dict[str, dict[int, Run]], shown: Sequence[str], language: str, score: str, note: str, split: str
-) -> list[str]:
-    seeds = {arm: sorted(by_arm[arm]) for arm in shown}
-    counts = {len(s) for s in seeds.values()}
-    notes = []
-    if counts == {1}:
-        notes.append("One seed: these differences may be luck; --seeds 1,2,3 shows their spread.")
-    elif len({tuple(s) for s in seeds.values()}) > 1:
-        notes.append(f"Seeds differ between arms ({seeds}); differences use the common ones.")
-    elif counts:
-        notes.append(f"Mean ± sample sd over seeds {', '.join(map(str, next(iter(seeds.values()))))}.")
-    notes += _sampling_error(by_arm, shown, language, score, split)
-    return [*notes, note] if note else notes
-
-
-def _sampling_error(
-    by_arm: dict[str, dict[int, Run]], shown: Sequence[str], language: str, score: str, split: str
-) -> list[str]:
-    first = next((run for arm in shown for run in by_arm[arm].values()), None)
-    if first is None:
-        return []
-    own, name = first.test[language], score.replace("_", "-")
-    compared = [f"Differences (vs) are of {name}."] if len(shown) > 1 else []
-    error = f"one run's {name} has a standard error of about {own['standard_error']:.1f} points"
-    return [*compared, f"{own['rows']} {split} rows: {error}."]

@@ -1,34 +1,34 @@
-"""XLMRQA-style: answers out of many passages, by what the reader and the retriever say together.
+"""XLMRQA-style answers from many passages, by the scores of both the reader and the retriever.
 
 After Nguyen, Do, Nguyen, Huynh and Nguyen, "XLMRQA: Open-domain question answering on Vietnamese Wikipedia-based
-textual knowledge source", ACIIDS 2022, whose internals are not public: hence "-style". What we chose
-stands in docs/retrieval.md.
+textual knowledge source", ACIIDS 2022, whose internals are not public: hence "-style". docs/retrieval.md lists our
+choices.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kdda.inference.reader import Reader
+from kdda.retrieval.base import Hit, Retriever
 from kdda.retrieval.passages import Passage
-from kdda.retrieval.retrievers import Hit, Retriever
 from kdda.tasks.qa import AnswerSpan
 
 
 @dataclass(frozen=True)
 class ReadPassage:
-    """A passage that was found for a question, and what the reader found in it."""
+    """A retrieved passage, and the answer spans that the reader finds in it."""
 
     hit: Hit
-    slices: Sequence[AnswerSpan]
+    spans: Sequence[AnswerSpan]
 
 
 @dataclass(frozen=True)
 class CorpusAnswer:
-    """A slice of a passage: `answer == passage.text[start:end]`, with a score from 0 to 1."""
+    """An answer in a passage: `answer == passage.text[start:end]`, with a score from 0 to 1."""
 
     answer: str
     score: float
@@ -38,74 +38,91 @@ class CorpusAnswer:
 
     @property
     def place(self) -> tuple[str, int, int]:
-        """Where it stands in its document: passages overlap."""
-        return self.passage.document, self.passage.start + self.start, self.passage.start + self.end
+        """Document, start and end in the document, which overlapping passages share."""
+        offset = self.passage.start
+        return self.passage.document, offset + self.start, offset + self.end
 
     def as_dict(self) -> dict[str, Any]:
-        """What `kdda ask --json` prints."""
-        source, text = self.passage.source, self.passage.text
-        score = round(self.score, 6)
+        """What ``kdda ask --json`` prints."""
         return {
             "answer": self.answer,
-            "score": score,
-            "source": source,
-            "passage": text,
+            "score": round(self.score, 6),
+            "source": self.passage.source,
+            "passage": self.passage.text,
             "start": self.start,
             "end": self.end,
         }
 
 
 def read_passages(
-    retriever: Retriever, reader: Reader, questions: Sequence[str], count: int, more: int = 0
+    retriever: Retriever, reader: Reader, questions: Sequence[str], count: int, retrieve: int = 0
 ) -> list[list[ReadPassage]]:
-    """The best passages of each question, read; all of them in batches of like length.
+    """Retrieve passages for each question and read them, all questions in batches of similar length.
 
     Args:
-        count: passages that are read.
-        more: passages that are retrieved, where these are more; nothing is found in those that are not read.
+        count: passages of a question that are read.
+        retrieve: passages of a question that are retrieved, if more than are read; the rest have no answer spans.
     """
-    found = [retriever.search(question, max(count, more)) for question in questions]
-    pairs = [(asked, hit.passage.text) for asked, hits in zip(questions, found, strict=True) for hit in hits[:count]]
-    read = iter(reader.answer_spans(pairs) if pairs else [])
-    return [[ReadPassage(hit, next(read) if at < count else []) for at, hit in enumerate(hits)] for hits in found]
+    retrieved = [retriever.search(question, max(count, retrieve)) for question in questions]
+    pairs = []
+    for question, hits in zip(questions, retrieved, strict=True):
+        pairs += [(question, hit.passage.text) for hit in hits[:count]]
+    spans = iter(reader.answer_spans(pairs)) if pairs else iter(())
+    passages = []
+    for hits in retrieved:
+        read = [ReadPassage(hit, next(spans)) for hit in hits[:count]]
+        unread = [ReadPassage(hit, []) for hit in hits[count:]]
+        passages.append(read + unread)
+    return passages
 
 
-def answers(read: Sequence[ReadPassage], mu: float, best: int = 1) -> list[CorpusAnswer]:
-    """The best answers of a question, by μ·reader + (1 − μ)·retrieval.
+def best_answers(passages: Sequence[ReadPassage], mu: float, best: int = 1) -> list[CorpusAnswer]:
+    """The best answers to a question, by μ·reader + (1 − μ)·retrieval.
 
-    Both sides are 1 for the best there is: a slice's probability is divided by the likeliest slice's of all passages,
-    exp(logits − most), and a passage's retrieval score by the best passage's. Of equals, what was retrieved first wins.
-    A place is given once, though overlapping passages or slices hold it.
+    Both scores are 1 for the best candidate: a span's probability is divided by that of the most probable span of all
+    passages, exp(logits − largest logits), and a passage's retrieval score by that of the best passage. Of equal
+    answers, the one that was retrieved first wins. Overlapping passages or spans give one answer.
 
     Args:
-        mu: 1 hears the reader alone, 0 takes the reader's best slice of the first passage.
+        passages: of one question, in the order of retrieval.
+        mu: 1 counts the reader alone; 0 takes the reader's best span in the first passage.
+        best: number of answers at most.
     """
-    most = max((own.score for passage in read for own in passage.slices), default=0.0)
-    top = max((passage.hit.score for passage in read), default=0.0)
-    scored = [
-        _answer(passage.hit, own, mu * math.exp(own.score - most) + (1 - mu) * _share(passage.hit.score, top))
-        for passage in read
-        for own in passage.slices
-    ]
-    scored.sort(key=lambda own: -own.score)  # stable: retrieval's and the reader's order decide between equals
-    return list(_apart(scored, best))
+    logits = [span.score for passage in passages for span in passage.spans]
+    largest = max(logits, default=0.0)
+    top = max((passage.hit.score for passage in passages), default=0.0)
+    candidates = []
+    for passage in passages:
+        retrieval = _relative(passage.hit.score, top)
+        for span in passage.spans:
+            score = mu * math.exp(span.score - largest) + (1 - mu) * retrieval
+            candidates.append(_answer(passage.hit.passage, span, score))
+    candidates.sort(key=lambda answer: -answer.score)  # stable: the order of retrieval and reader decides ties
+    return _without_overlaps(candidates, best)
 
 
-def _share(score: float, top: float) -> float:
-    return max(score, 0.0) / top if top > 0 else 0.0
+def _relative(score: float, top: float) -> float:
+    if top <= 0:
+        return 0.0
+    return max(score, 0.0) / top
 
 
-def _answer(hit: Hit, own: AnswerSpan, score: float) -> CorpusAnswer:
-    return CorpusAnswer(hit.passage.text[own.start : own.end], score, hit.passage, own.start, own.end)
+def _answer(passage: Passage, span: AnswerSpan, score: float) -> CorpusAnswer:
+    return CorpusAnswer(passage.text[span.start : span.end], score, passage, span.start, span.end)
 
 
-def _apart(ranked: Sequence[CorpusAnswer], count: int) -> Iterator[CorpusAnswer]:
-    """The first answers that share no letter of a document."""
-    given: list[tuple[str, int, int]] = []
-    for own in ranked:
-        name, start, end = own.place
-        if len(given) == count:
-            return
-        if not any(name == other and start < b and a < end for other, a, b in given):
-            given.append(own.place)
-            yield own
+def _without_overlaps(ranked: Sequence[CorpusAnswer], count: int) -> list[CorpusAnswer]:
+    """The first answers that share no character of a document."""
+    chosen: list[CorpusAnswer] = []
+    for answer in ranked:
+        if len(chosen) == count:
+            break
+        if not any(_overlap(answer.place, other.place) for other in chosen):
+            chosen.append(answer)
+    return chosen
+
+
+def _overlap(place: tuple[str, int, int], other: tuple[str, int, int]) -> bool:
+    document, start, end = place
+    other_document, other_start, other_end = other
+    return document == other_document and start < other_end and other_start < end

@@ -1,4 +1,4 @@
-"""Passages on an OpenSearch cluster, for what one machine does not hold: the interface is that of the index here."""
+"""Passages on an OpenSearch cluster, for what one machine does not hold, behind the interface of any retriever."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from itertools import islice
 from typing import Any
 
 from kdda.errors import KddaError
+from kdda.retrieval.base import K1, B, Hit
 from kdda.retrieval.passages import Passage
-from kdda.retrieval.retrievers import K1, B, Hit
 from kdda.retrieval.terms import terms_of, terms_of_all
 
-BULK = 500  # passages that are sent at once
+BULK = 500  # passages of one request
 
 TERMS = "terms"
 
@@ -23,17 +23,19 @@ TERMS = "terms"
 class OpenSearch:
     """A retriever over passages that a cluster holds.
 
-    Terms are made here, as those of an index on disk are, and the cluster takes them as they are: it needs no plug-in
-    for Vietnamese, and questions meet the same words.
+    Terms are extracted here, as those of an index on disk are, and sent between spaces: the cluster needs no plug-in
+    for Vietnamese, and questions match the same terms.
 
     Args:
-        client: of opensearch-py, or anything with its `search`, `bulk` and `indices`.
+        client: of opensearch-py, or any object with its `search`, `bulk` and `indices`.
         name: of the cluster's index.
         segmenter: as `IndexSettings.segmenter`; the same for passages and questions.
     """
 
     def __init__(self, client: Any, name: str, segmenter: str = "vi"):
-        self.client, self.name, self.segmenter = client, name, segmenter
+        self.client = client
+        self.name = name
+        self.segmenter = segmenter
 
     @classmethod
     def connect(cls, url: str, name: str, segmenter: str = "vi", **options: Any) -> OpenSearch:
@@ -52,7 +54,7 @@ class OpenSearch:
         return cls(Client(hosts=[url], **options), name, segmenter)
 
     def make(self) -> None:
-        """Make the cluster's index: BM25 with the parameters of the one on disk, over terms between spaces."""
+        """Create the cluster's index: BM25 with the parameters of the index on disk, over terms between spaces."""
         body = {
             "settings": {"index": {"similarity": {"default": {"type": "BM25", "k1": K1, "b": B}}}},
             "mappings": {
@@ -61,46 +63,67 @@ class OpenSearch:
                 "_source": {"excludes": [TERMS]},
             },
         }
-        self._ask(partial(self.client.indices.create, index=self.name, body=body))
+        self._request(partial(self.client.indices.create, index=self.name, body=body))
 
     def add(self, passages: Iterable[Passage]) -> int:
-        """Send passages; one that is sent again takes its own place. Returns how many were sent.
+        """Send passages; one that is sent again replaces itself.
+
+        Returns:
+            How many were sent.
 
         Raises:
-            KddaError: no answer, or passages that were refused.
+            KddaError: no answer from the cluster, or passages that it refused.
         """
-        count, rest = 0, iter(passages)
-        while chunk := list(islice(rest, BULK)):
-            found = self._ask(partial(self.client.bulk, body=list(self._lines(chunk)), refresh=True))
-            if found.get("errors"):
-                failed = [own["index"]["error"] for own in found["items"] if "error" in own["index"]]
-                raise KddaError(f"OpenSearch refused {len(failed)} passages: {failed[0]}")
+        count = 0
+        remaining = iter(passages)
+        while chunk := list(islice(remaining, BULK)):
+            lines = list(self._lines(chunk))
+            response = self._request(partial(self.client.bulk, body=lines, refresh=True))
+            if response.get("errors"):
+                errors = [item["index"]["error"] for item in response["items"] if "error" in item["index"]]
+                raise KddaError(f"OpenSearch refused {len(errors)} passages: {errors[0]}")
             count += len(chunk)
         return count
 
     def search(self, question: str, k: int) -> list[Hit]:
-        """Passages that hold a term of the question; none where no passage does."""
+        """The best passages that contain a term of the question; none where no passage does."""
         terms = terms_of(question, self.segmenter)
         if not terms:
             return []
         body = {"size": k, "query": {"match": {TERMS: {"query": " ".join(terms)}}}}
-        found = self._ask(partial(self.client.search, index=self.name, body=body))
-        return [Hit(_passage(own["_source"]), float(own["_score"])) for own in found["hits"]["hits"]]
+        response = self._request(partial(self.client.search, index=self.name, body=body))
+        hits = response["hits"]["hits"]
+        return [Hit(_passage(hit["_source"]), float(hit["_score"])) for hit in hits]
 
     def _lines(self, passages: Sequence[Passage]) -> Iterator[dict[str, Any]]:
-        texts = [f"{own.title}\n{own.text}" for own in passages]
-        for own, terms in zip(passages, terms_of_all(texts, self.segmenter), strict=True):
-            key = hashlib.sha256(json.dumps(own.key).encode()).hexdigest()
+        """Two lines of a bulk request for each passage: where it goes, and its fields."""
+        texts = [passage.indexed_text for passage in passages]
+        for passage, terms in zip(passages, terms_of_all(texts, self.segmenter), strict=True):
+            key = hashlib.sha256(json.dumps(passage.key).encode()).hexdigest()
             yield {"index": {"_index": self.name, "_id": key}}
-            yield {**asdict(own), TERMS: " ".join(terms)}
+            yield {**asdict(passage), TERMS: " ".join(terms)}
 
-    def _ask(self, work: Callable[[], Any]) -> Any:
+    def _request(self, send: Callable[[], Any]) -> Any:
         try:
-            return work()
-        except Exception as error:  # the client raises its own kinds for a lost network, a refusal, a missing index
+            return send()
+        except Exception as error:  # the client raises its kinds of errors for a lost network, a refusal, no index
             reason = " ".join(str(error).split())[:300]
             raise KddaError(f'OpenSearch, index "{self.name}": {type(error).__name__}: {reason}') from error
 
 
+def open_opensearch(index: str, url: str, name: str = "", segmenter: str = "vi", **client: Any) -> OpenSearch:
+    """What ``--retriever opensearch`` opens.
+
+    Args:
+        index: the name of the cluster's index, unless `name` says another.
+        url: of the cluster, such as ``https://localhost:9200``.
+        name: of the cluster's index, where `index` cannot be it, as in a recipe.
+        segmenter: as `IndexSettings.segmenter`; the one with which passages were added.
+        client: further arguments of `opensearchpy.OpenSearch`, such as ``ca_certs``.
+    """
+    return OpenSearch.connect(url, name or index, segmenter, **client)
+
+
 def _passage(source: dict[str, Any]) -> Passage:
-    return Passage(**{name: source[name] for name in Passage.__dataclass_fields__})
+    fields = {name: source[name] for name in Passage.__dataclass_fields__}
+    return Passage(**fields)

@@ -1,4 +1,4 @@
-"""Documents, and the passages they are cut into: one document after another, whatever their number."""
+"""Documents, and the passages that they are split into, one document at a time."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ from kdda.text.sentences import plain_sentences
 
 SIZE, OVERLAP = 1000, 200  # characters: about 200 Vietnamese syllables, and two or three sentences
 
-FIELDS = ("id", "text", "title", "source")
+DOCUMENT_FIELDS = ("id", "text", "title", "source")
 
 
 @dataclass(frozen=True)
 class Document:
-    """A text, where it came from, and a name that no other has."""
+    """A text with a unique id.
+
+    Attributes:
+        title: matched with every passage of the document, if it has one.
+        source: where the text comes from, to be shown with answers.
+    """
 
     id: str
     text: str
@@ -30,7 +35,11 @@ class Document:
 
 @dataclass(frozen=True)
 class Passage:
-    """A slice of a document: `text == document.text[start:end]`, to the character."""
+    """A slice of a document: `text == document.text[start:end]`, to the character.
+
+    Attributes:
+        document: the document's id.
+    """
 
     document: str
     text: str
@@ -41,91 +50,122 @@ class Passage:
 
     @property
     def key(self) -> tuple[str, int, int]:
-        """What tells it from all other passages."""
+        """Document, start and end, which identify a passage."""
         return self.document, self.start, self.end
+
+    @property
+    def indexed_text(self) -> str:
+        """What a question may match: the title says what a passage is about, which its text may not."""
+        if not self.title:
+            return self.text
+        return f"{self.title}\n{self.text}"
 
 
 def read_documents(path: Path) -> Iterator[Document]:
-    """The documents of a JSONL file, a plain text file, or a folder of such, in the order of their names.
+    """The documents of a JSONL file, a plain text file, or a folder of such files in the order of their names.
 
     Raises:
-        KddaError: nothing there, or a file or a line that cannot be read; says which.
+        KddaError: no such path, or a file or line that cannot be read; the message names it.
     """
     if path.is_dir():
-        files = [own for own in sorted(path.rglob("*")) if own.suffix.lower() in READERS and own.is_file()]
-        if not files:
-            raise KddaError(f'"{path}" holds no {", ".join(READERS)} file: an index needs at least one document')
-        for own in files:
-            yield from READERS[own.suffix.lower()](own, own.relative_to(path).as_posix())
+        yield from _read_folder(path)
     elif not path.is_file():
         raise KddaError(f'no file or folder "{path}"; a corpus is a folder of texts, a text file, or JSONL')
-    elif path.suffix.lower() not in READERS:
-        raise KddaError(f'{path}: no reader for "{path.suffix}" files; there are {", ".join(READERS)}')
+    elif path.suffix.lower() not in FILE_READERS:
+        expected = ", ".join(FILE_READERS)
+        raise KddaError(f'{path}: no reader for "{path.suffix}" files, expected one of: {expected}')
     else:
-        yield from READERS[path.suffix.lower()](path, path.name)
+        yield from _read_file(path, path.name)
+
+
+def _read_folder(folder: Path) -> Iterator[Document]:
+    files = []
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in FILE_READERS and path.is_file():
+            files.append(path)
+    if not files:
+        raise KddaError(f'"{folder}" holds no {", ".join(FILE_READERS)} file: an index needs at least one document')
+    for path in files:
+        yield from _read_file(path, path.relative_to(folder).as_posix())
+
+
+def _read_file(path: Path, name: str) -> Iterator[Document]:
+    return FILE_READERS[path.suffix.lower()](path, name)
 
 
 def split(document: Document, size: int = SIZE, overlap: int = OVERLAP) -> Iterator[Passage]:
-    """A document's passages: whole sentences, `size` characters at most, which end with a paragraph where they can.
+    """Split a document into passages of whole sentences, which end with a paragraph where they can.
 
-    A passage that ends inside a paragraph shares sentences of at most `overlap` characters with the next one, so that
-    what is said across the cut stands whole in one of them. Only a sentence longer than `size` is cut.
+    A passage that ends inside a paragraph shares its last sentences with the next one, so that an answer near the
+    boundary is whole in one of them. Only a sentence longer than `size` is cut.
+
+    Args:
+        size: characters of a passage at most.
+        overlap: characters of the shared sentences at most.
 
     >>> text = "Một câu. Hai câu. Ba câu."
-    >>> [own.text for own in split(Document("d", text), size=17, overlap=8)]
+    >>> [passage.text for passage in split(Document("d", text), size=17, overlap=8)]
     ['Một câu. Hai câu.', 'Hai câu. Ba câu.']
     """
-    held: list[Span] = []
-    for start, end in _units(document.text, size):
-        if held and (end - held[0][0] > size or _paragraph_ends(document.text, held, start, size)):
-            yield _passage(document, held)
-            held = _shared(document.text, held, (start, end), size, overlap)
-        held.append((start, end))
-    if held:
-        yield _passage(document, held)
+    text = document.text
+    spans: list[Span] = []
+    for start, end in _sentence_parts(text, size):
+        if spans and (end - spans[0][0] > size or _paragraph_ends(text, spans, start, size)):
+            yield _passage(document, spans)
+            spans = _shared(text, spans, (start, end), size, overlap)
+        spans.append((start, end))
+    if spans:
+        yield _passage(document, spans)
 
 
-def _units(text: str, size: int) -> Iterator[Span]:
-    """Sentences, those longer than a passage in parts."""
+def _sentence_parts(text: str, size: int) -> Iterator[Span]:
+    """Sentences; those longer than a passage in parts."""
     for start, end in plain_sentences(text):
         while end - start > size:
-            at = _cut(text, start, start + size)
-            yield start, at
-            start = at + len(text[at:end]) - len(text[at:end].lstrip()) if text[at].isspace() else at
+            cut = _cut(text, start, start + size)
+            yield start, cut
+            start = cut
+            if text[cut].isspace():
+                start += _leading_spaces(text[cut:end])
         if start < end:
             yield start, end
 
 
+def _leading_spaces(text: str) -> int:
+    return len(text) - len(text.lstrip())
+
+
 def _cut(text: str, start: int, limit: int) -> int:
     """The last white space before a limit; without one, the limit, but not between a letter and its marks."""
-    for at in range(limit, start + (limit - start) // 2, -1):
-        if text[at].isspace():
-            return at
+    for position in range(limit, start + (limit - start) // 2, -1):
+        if text[position].isspace():
+            return position
     while limit - start > 1 and unicodedata.combining(text[limit]):
         limit -= 1
     return limit
 
 
-def _paragraph_ends(text: str, held: list[Span], start: int, size: int) -> bool:
+def _paragraph_ends(text: str, spans: list[Span], start: int, size: int) -> bool:
     """Whether a paragraph has ended that fills half a passage."""
-    last = held[-1][1]
-    return last - held[0][0] >= size // 2 and text.count("\n", last, start) > 1
+    last = spans[-1][1]
+    is_long_enough = last - spans[0][0] >= size // 2
+    return is_long_enough and text.count("\n", last, start) > 1
 
 
-def _shared(text: str, held: list[Span], coming: Span, size: int, overlap: int) -> list[Span]:
+def _shared(text: str, spans: list[Span], following: Span, size: int, overlap: int) -> list[Span]:
     """The last sentences of a passage that the next one repeats."""
-    if text.count("\n", held[-1][1], coming[0]) > 1:
+    end = spans[-1][1]
+    if text.count("\n", end, following[0]) > 1:
         return []
-    end = held[-1][1]
-    return [own for own in held[1:] if end - own[0] <= overlap and coming[1] - own[0] <= size]
+    return [span for span in spans[1:] if end - span[0] <= overlap and following[1] - span[0] <= size]
 
 
-def _passage(document: Document, held: list[Span]) -> Passage:
-    start, end = held[0][0], held[-1][1]
+def _passage(document: Document, spans: list[Span]) -> Passage:
+    start, end = spans[0][0], spans[-1][1]
     return Passage(document.id, document.text[start:end], start, end, document.title, document.source)
 
 
-def _plain(path: Path, name: str) -> Iterator[Document]:
+def _read_text(path: Path, name: str) -> Iterator[Document]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -134,40 +174,49 @@ def _plain(path: Path, name: str) -> Iterator[Document]:
             f"convert it first, for example: iconv -f WINDOWS-1258 -t UTF-8 {path.name}"
         ) from None
     if text.strip():
-        yield Document(name, text, _title(text), name)
+        yield Document(name, text, _markdown_title(text), name)
 
 
-def _title(text: str) -> str:
-    """A heading of Markdown in the first line, if there is one."""
+def _markdown_title(text: str) -> str:
+    """The heading of the first line; empty without one."""
     first = text.lstrip().partition("\n")[0]
-    return first.lstrip("#").strip() if first.startswith("#") else ""
+    if not first.startswith("#"):
+        return ""
+    return first.lstrip("#").strip()
 
 
-def _jsonl(path: Path, name: str) -> Iterator[Document]:
+def _read_jsonl(path: Path, name: str) -> Iterator[Document]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                yield _document(_row(line, f"{path}:{number}"), f"{path}:{number}", f"{name}:{number}")
+                where = f"{path}:{number}"
+                yield _document(_parse_row(line, where), where, f"{name}:{number}")
 
 
-def _row(line: bytes, where: str) -> dict[str, Any]:
+def _parse_row(line: bytes, where: str) -> dict[str, Any]:
+    fields = ", ".join(DOCUMENT_FIELDS)
     try:
         row = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise KddaError(f"{where}: not UTF-8 (byte 0x{line[error.start]:02x}); convert the file first") from None
     except (json.JSONDecodeError, RecursionError) as error:
-        raise KddaError(f"{where}: not JSON ({error}); a line is one document with {', '.join(FIELDS)}") from None
+        raise KddaError(f"{where}: not JSON ({error}); a line is one document with {fields}") from None
     if not isinstance(row, dict):
-        raise KddaError(f"{where}: found {type(row).__name__}, expected an object with {', '.join(FIELDS)}")
+        raise KddaError(f"{where}: got {type(row).__name__}, expected an object with {fields}")
     return row
 
 
 def _document(row: dict[str, Any], where: str, name: str) -> Document:
     text = row.get("text")
+    if "text" not in row:
+        raise KddaError(f'{where}: no "text", which holds a document\'s text{did_you_mean("text", row)}')
     if not isinstance(text, str) or not text.strip():
-        found = f"text {text!r:.40}" if "text" in row else f"no text{did_you_mean('text', row)}"
-        raise KddaError(f'{where}: found {found}, expected a document\'s text under "text"')
+        raise KddaError(f'{where}: got text {text!r:.40}, expected a document\'s text under "text"')
     return Document(str(row.get("id", name)), text, str(row.get("title") or ""), str(row.get("source") or name))
 
 
-READERS: dict[str, Callable[[Path, str], Iterator[Document]]] = {".txt": _plain, ".md": _plain, ".jsonl": _jsonl}
+FILE_READERS: dict[str, Callable[[Path, str], Iterator[Document]]] = {
+    ".txt": _read_text,
+    ".md": _read_text,
+    ".jsonl": _read_jsonl,
+}

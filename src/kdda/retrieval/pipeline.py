@@ -1,33 +1,27 @@
-"""A corpus that answers questions: an index, a retriever and a reader."""
+"""Answering questions from a corpus: a retriever and a reader."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from kdda.errors import KddaError, did_you_mean
 from kdda.inference.reader import Reader
-from kdda.retrieval.index import Index
-from kdda.retrieval.open_domain import CorpusAnswer, answers, read_passages
-from kdda.retrieval.retrievers import Bm25, Dense, Fused, Retriever
+from kdda.retrieval.base import Retriever
+from kdda.retrieval.open_domain import CorpusAnswer, best_answers, read_passages
+from kdda.retrieval.registry import open_retriever
 from kdda.text.check import check_text
 
-PASSAGES, MU, BEST = 10, 0.5, 5  # read for a question; what the reader says of an answer's score; answers given
-
-RETRIEVERS: dict[str, Callable[[Index], Retriever]] = {
-    "bm25": lambda index: Bm25(index),
-    "dense": lambda index: Dense.open(index),
-    "fusion": lambda index: Fused([Bm25(index), Dense.open(index)]),
-}
+PASSAGES, MU, BEST = 10, 0.5, 5  # passages read for a question, the reader's weight in a score, answers returned
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Passages that are found by a retriever and read by a reader.
+    """Passages that a retriever searches and a reader reads.
 
     Attributes:
-        passages: read for a question.
+        passages: how many are read for a question.
         mu: μ of μ·reader + (1 − μ)·retrieval.
     """
 
@@ -38,32 +32,32 @@ class Corpus:
 
     @classmethod
     def open(
-        cls, folder: Path, reader: Reader, retriever: str = "bm25", passages: int = PASSAGES, mu: float = MU
+        cls,
+        index: Path | str,
+        reader: Reader,
+        retriever: str = "bm25",
+        passages: int = PASSAGES,
+        mu: float = MU,
+        options: Mapping[str, Any] | None = None,
     ) -> Corpus:
         """Open an index for a reader.
 
+        Args:
+            index: a folder that ``kdda index`` wrote, or what a retriever without such a folder calls its index.
+            retriever: a registered name.
+            options: of the retriever.
+
         Raises:
-            KddaError: no such index or retriever.
+            KddaError: no such index or retriever, or options that it does not take.
         """
-        return cls(make_retriever(retriever, Index.open(folder)), reader, passages, mu)
+        return cls(open_retriever(retriever, index, options), reader, passages, mu)
 
     def ask(self, question: str, best: int = BEST) -> list[CorpusAnswer]:
-        """The best answers, each at another place; none where no passage fits the question.
+        """The best answers, each at another place; none where no passage matches the question.
 
         Raises:
             KddaError: an empty question.
         """
         check_text(question, "the question")
-        (read,) = read_passages(self.retriever, self.reader, [question], self.passages)
-        return answers(read, self.mu, best)
-
-
-def make_retriever(name: str, index: Index) -> Retriever:
-    """A retriever over an index, by its name.
-
-    Raises:
-        KddaError: no such retriever, or an index without what it needs.
-    """
-    if name not in RETRIEVERS:
-        raise KddaError(f'retriever: found "{name}"{did_you_mean(name, RETRIEVERS)}; there are {", ".join(RETRIEVERS)}')
-    return RETRIEVERS[name](index)
+        (passages,) = read_passages(self.retriever, self.reader, [question], self.passages)
+        return best_answers(passages, self.mu, best)

@@ -1,4 +1,4 @@
-"""Word segmentation on several cores, for corpora that take long enough."""
+"""Term extraction on several cores, for corpora that take long enough."""
 
 from __future__ import annotations
 
@@ -18,27 +18,36 @@ TermExtractor = Callable[[Sequence[str]], list[Terms]]
 
 
 @contextmanager
-def term_reader(segmenter: str, processes: int) -> Iterator[TermExtractor]:
-    """What reads the terms of many texts, with word segmentation on several cores.
+def term_extractor(segmenter: str, processes: int) -> Iterator[TermExtractor]:
+    """A function that extracts the terms of many texts, with word segmentation on several cores.
 
-    Processes start once there is enough to read, since each imports the segmenter anew.
+    Processes start with the first call that is large enough, since each of them imports the segmenter anew.
+
+    Args:
+        segmenter: as `IndexSettings.segmenter`.
+        processes: at most; one means the calling process.
     """
-    pool: list[Executor] = []
+    pools: list[Executor] = []
 
-    def read(texts: Sequence[str]) -> list[Terms]:
-        if segmenter == "none" or processes < 2 or (len(texts) < 8 * CHUNK and not pool):
+    def extract(texts: Sequence[str]) -> list[Terms]:
+        is_small = len(texts) < 8 * CHUNK and not pools
+        if segmenter == "none" or processes < 2 or is_small:
             return terms_of_all(texts, segmenter)
-        if not pool:
-            pool.append(ProcessPoolExecutor(processes, mp_context=get_context("spawn")))
-        chunks = [texts[at : at + CHUNK] for at in range(0, len(texts), CHUNK)]
-        return list(chain.from_iterable(pool[0].map(partial(terms_of_all, segmenter=segmenter), chunks)))
+        if not pools:
+            pools.append(ProcessPoolExecutor(processes, mp_context=get_context("spawn")))
+        chunks = [texts[start : start + CHUNK] for start in range(0, len(texts), CHUNK)]
+        terms = pools[0].map(partial(terms_of_all, segmenter=segmenter), chunks)
+        return list(chain.from_iterable(terms))
 
     try:
-        yield read
+        yield extract
     finally:
-        for own in pool:
-            own.shutdown(cancel_futures=True)
+        for pool in pools:
+            pool.shutdown(cancel_futures=True)
 
 
 def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -23,32 +23,32 @@ PASSAGES, OFFSETS, LENGTHS, DOCUMENTS = "passages.jsonl", "offsets.npy", "length
 
 VECTORS = "vectors.npy"
 
-READ_WHOLE = 16 * 2**20  # bytes: of larger files an opened index checks the size alone
+READ_WHOLE = 16 * 2**20  # bytes: larger files are checked by their size alone when an index is opened
 
 Vectors = Float32[ndarray, "passages width"]
 
-FoundT = TypeVar("FoundT")
+ResultT = TypeVar("ResultT")
 
 
-class FileSaid(BaseModel):
-    """What a file was when it was written."""
+class FileEntry(BaseModel):
+    """Size and digest of a file as it was written."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     bytes: int
     sha256: str
 
 
-class Written(BaseModel):
-    """What the manifest says of a segment."""
+class SegmentEntry(BaseModel):
+    """A segment in the manifest of its index."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(pattern=r"^segment-[0-9]+$")
     passages: int
-    files: dict[str, FileSaid]
+    files: dict[str, FileEntry]
 
 
-class Collected:
-    """What a segment is made of: passages, and the ids of their terms, which take a tenth of the terms' memory."""
+class SegmentContents:
+    """What a segment is written from: passages, and the ids of their terms, a tenth of the terms' memory."""
 
     def __init__(self) -> None:
         self.passages: list[Passage] = []
@@ -56,70 +56,100 @@ class Collected:
         self.vocabulary: dict[str, int] = {}
 
     def add(self, passages: Sequence[Passage], terms: Sequence[Terms]) -> None:
-        known = self.vocabulary
+        """Add passages with the terms of each."""
         self.passages += passages
-        self.ids += [
-            np.fromiter((known.setdefault(term, len(known)) for term in own), np.int32, len(own)) for own in terms
-        ]
+        for passage_terms in terms:
+            ids = [self._id(term) for term in passage_terms]
+            self.ids.append(np.array(ids, np.int32))
+
+    def _id(self, term: str) -> int:
+        return self.vocabulary.setdefault(term, len(self.vocabulary))
 
 
-def write_segment(folder: Path, found: Collected, vectors: Vectors | None) -> Written:
-    """Write a segment into a new folder; returns what the manifest says of it."""
+def write_segment(folder: Path, contents: SegmentContents, vectors: Vectors | None) -> SegmentEntry:
+    """Write a segment into a new folder.
+
+    Args:
+        vectors: of the passages, stored as float16; `None` for an index without.
+
+    Returns:
+        The segment's entry for the manifest.
+    """
     from kdda.retrieval.counts import write_counts
 
     folder.mkdir(parents=True)
-    offsets = [0]
-    with (folder / PASSAGES).open("wb") as file:
-        for passage in found.passages:
-            offsets.append(offsets[-1] + file.write(json.dumps(asdict(passage), ensure_ascii=False).encode() + b"\n"))
+    offsets = _write_passages(folder / PASSAGES, contents.passages)
+    lengths = [len(ids) for ids in contents.ids]
     np.save(folder / OFFSETS, np.array(offsets, np.int64), allow_pickle=False)
-    np.save(folder / LENGTHS, np.array([len(own) for own in found.ids], np.int32), allow_pickle=False)
-    documents = list(dict.fromkeys(passage.document for passage in found.passages))
+    np.save(folder / LENGTHS, np.array(lengths, np.int32), allow_pickle=False)
+    documents = list(dict.fromkeys(passage.document for passage in contents.passages))
     (folder / DOCUMENTS).write_text(json.dumps(documents, ensure_ascii=False), encoding="utf-8")
-    write_counts(folder, found.ids, found.vocabulary)
+    write_counts(folder, contents.ids, contents.vocabulary)
     if vectors is not None:
         np.save(folder / VECTORS, vectors.astype(np.float16), allow_pickle=False)
-    files = {own.name: FileSaid(bytes=own.stat().st_size, sha256=sha256(own)) for own in sorted(folder.iterdir())}
-    return Written(name=folder.name, passages=len(found.passages), files=files)
+    files = {path.name: _file_entry(path) for path in sorted(folder.iterdir())}
+    return SegmentEntry(name=folder.name, passages=len(contents.passages), files=files)
+
+
+def _write_passages(path: Path, passages: Sequence[Passage]) -> list[int]:
+    """Write one JSON object a line; returns where each line begins, and where the last one ends."""
+    offsets = [0]
+    with path.open("wb") as file:
+        for passage in passages:
+            line = json.dumps(asdict(passage), ensure_ascii=False).encode() + b"\n"
+            offsets.append(offsets[-1] + file.write(line))
+    return offsets
+
+
+def _file_entry(path: Path) -> FileEntry:
+    return FileEntry(bytes=path.stat().st_size, sha256=sha256(path))
 
 
 def sha256(path: Path) -> str:
+    """The digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_files(index: Path, written: Written, whole: bool = False) -> None:
-    """Hold a segment's files against what the manifest says of them.
+def check_files(index: Path, entry: SegmentEntry, whole: bool = False) -> None:
+    """Compare a segment's files with the manifest.
 
     Args:
-        whole: read large ones, too.
+        index: the folder of the index.
+        whole: read large files as well.
 
     Raises:
         KddaError: a file that is missing, cut or changed.
     """
-    folder = index / written.name
-    for name, said in written.files.items():
+    folder = index / entry.name
+    for name, expected in entry.files.items():
         path = folder / Path(name).name
-        found = path.stat().st_size if path.is_file() else None
-        if found is None:
+        if not path.is_file():
             raise damaged(folder, f"{name} is missing")
-        if found != said.bytes:
-            raise damaged(folder, f"{name} has {found:,} bytes, and {said.bytes:,} were written")
-        if (whole or found <= READ_WHOLE) and sha256(path) != said.sha256:
+        size = path.stat().st_size
+        if size != expected.bytes:
+            raise damaged(folder, f"{name} has {size:,} bytes, and {expected.bytes:,} were written")
+        if (whole or size <= READ_WHOLE) and sha256(path) != expected.sha256:
             raise damaged(folder, f"{name} is not what was written")
 
 
-def damaged(folder: Path, what: str) -> KddaError:
-    return KddaError(f"the index is damaged: {folder}: {what}; delete it and index the corpus again")
+def damaged(folder: Path, reason: str) -> KddaError:
+    """The error for an index that is not as it was written."""
+    return KddaError(f"the index is damaged: {folder}: {reason}; delete it and index the corpus again")
 
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """A segment that is open.
+    """An open segment.
 
     Attributes:
         first: the number of its first passage in the whole index.
-        lengths: terms of each passage.
+        lengths: the number of terms of each passage.
+        vocabulary: term → column of `counts`.
+        counts: the sparse matrix in compressed columns: ``indptr``, ``indices`` (rows) and ``data``.
+        offsets: where each passage's line begins in `lines`.
+        lines: the bytes of passages.jsonl, on disk.
+        vectors: [passages, width] on disk; `None` without.
     """
 
     folder: Path
@@ -128,64 +158,89 @@ class Segment:
     vocabulary: Mapping[str, int]
     counts: Mapping[str, Any]
     offsets: Integer[ndarray, " offsets"]
-    lines: Any  # of passages.jsonl, as bytes on disk
-    vectors: Any  # [passages, width] on disk; None without
+    lines: Any
+    vectors: Any
 
     @classmethod
     def open(cls, folder: Path, first: int) -> Segment:
         """Map a segment's files; only its vocabulary is read whole.
 
         Raises:
-            KddaError: files that numpy cannot read as they are.
+            KddaError: files that numpy cannot read.
         """
-        from kdda.retrieval.counts import open_counts
-
         try:
-            counts = open_counts(folder)
-            lengths, offsets = _mapped(folder / LENGTHS), _mapped(folder / OFFSETS)
-            lines = np.memmap(folder / PASSAGES, np.uint8, "r")
-            vectors = _mapped(folder / VECTORS) if (folder / VECTORS).is_file() else None
+            return cls._map(folder, first)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise damaged(folder, str(error)) from error
-        return cls(folder, first, np.asarray(lengths), counts.vocab_dict, counts.scores, offsets, lines, vectors)
+
+    @classmethod
+    def _map(cls, folder: Path, first: int) -> Segment:
+        from kdda.retrieval.counts import open_counts
+
+        counts = open_counts(folder)
+        vectors = None
+        if (folder / VECTORS).is_file():
+            vectors = _map_array(folder / VECTORS)
+        return cls(
+            folder,
+            first,
+            lengths=np.asarray(_map_array(folder / LENGTHS)),
+            vocabulary=counts.vocab_dict,
+            counts=counts.scores,
+            offsets=_map_array(folder / OFFSETS),
+            lines=np.memmap(folder / PASSAGES, np.uint8, "r"),
+            vectors=vectors,
+        )
 
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def occurrences(self, term: str) -> tuple[Integer[ndarray, " found"], Integer[ndarray, " found"]]:
-        """The passages that hold a term, and how often each does."""
-        at = self.vocabulary.get(term)
-        if at is None:
-            return np.empty(0, np.int32), np.empty(0, np.uint16)
-        start, end = self.counts["indptr"][at], self.counts["indptr"][at + 1]
+    def occurrences(self, term: str) -> tuple[Integer[ndarray, " passages"], Integer[ndarray, " passages"]]:
+        """The passages that contain a term, and its count in each."""
+        start, end = self._column(term)
         return self.counts["indices"][start:end], self.counts["data"][start:end]
 
     def frequency(self, term: str) -> int:
-        """How many passages hold a term."""
-        at = self.vocabulary.get(term)
-        return 0 if at is None else int(self.counts["indptr"][at + 1] - self.counts["indptr"][at])
+        """The number of passages that contain a term."""
+        start, end = self._column(term)
+        return end - start
+
+    def _column(self, term: str) -> tuple[int, int]:
+        """Where a term's column begins and ends; an empty one for a term that is not in the vocabulary."""
+        column = self.vocabulary.get(term)
+        if column is None:
+            return 0, 0
+        pointers = self.counts["indptr"]
+        return int(pointers[column]), int(pointers[column + 1])
 
     def passage(self, number: int) -> Passage:
         """A passage by its number in the segment."""
         start, end = self.offsets[number], self.offsets[number + 1]
-        return self.guarded(partial(_passage, self.lines[start:end]))
+        return self.guarded(partial(_parse_passage, self.lines[start:end]))
 
-    def guarded(self, work: Callable[[], FoundT]) -> FoundT:
-        """Do what reads large files, which are not read whole when the index is opened."""
+    def guarded(self, read: Callable[[], ResultT]) -> ResultT:
+        """Call a function that reads large files, which are not read whole when the index is opened.
+
+        Raises:
+            KddaError: the files are damaged.
+        """
         try:
-            return work()
+            return read()
         except (IndexError, ValueError, TypeError) as error:
             raise damaged(self.folder, str(error)) from error
 
 
-def _passage(line: Any) -> Passage:
+def _parse_passage(line: Any) -> Passage:
     return Passage(**json.loads(line.tobytes()))
 
 
-def _mapped(path: Path) -> Any:
+def _map_array(path: Path) -> Any:
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-def documents_of(folders: Iterable[Path]) -> set[str]:
-    """The documents that some segments hold."""
-    return {name for own in folders for name in json.loads((own / DOCUMENTS).read_text(encoding="utf-8"))}
+def read_document_ids(folders: Iterable[Path]) -> set[str]:
+    """The ids of all documents of some segments."""
+    ids = set[str]()
+    for folder in folders:
+        ids.update(json.loads((folder / DOCUMENTS).read_text(encoding="utf-8")))
+    return ids

@@ -1,4 +1,4 @@
-"""The terms that passages and questions are matched by."""
+"""The terms by which passages and questions are matched."""
 
 from __future__ import annotations
 
@@ -14,24 +14,29 @@ Terms = list[str]
 
 
 def terms_of(text: str, segmenter: str = "vi") -> Terms:
-    """A text's terms: lower case, one spelling of each letter (NFC); its syllables, and where there is a segmenter its
-    words of several syllables beside them.
+    """The terms of a text in lower case and NFC: its syllables, then its words of several syllables.
 
-    Words alone find less: a question's "thủ đô" and a passage's may be segmented otherwise (docs/retrieval.md).
+    Words alone retrieve less: a question and a passage may segment "thủ đô" differently (docs/retrieval.md).
+
+    Args:
+        segmenter: ``vi``, or ``none`` for syllables alone.
 
     >>> terms_of("Hà Nội là thủ đô.", "vi"), terms_of("Hà Nội.", "none")
     (['hà', 'nội', 'là', 'thủ', 'đô', 'hà_nội', 'thủ_đô'], ['hà', 'nội'])
     """
     text = unicodedata.normalize("NFC", text)
-    syllables = _TERM.findall(text.lower())
+    terms: Terms = _TERM.findall(text.lower())
     if segmenter == "none":
-        return syllables
-    words = (_TERM.findall(text[start:end].lower()) for start, end in segment(text, segmenter))
-    return [*syllables, *("_".join(word) for word in words if len(word) > 1)]
+        return terms
+    for start, end in segment(text, segmenter):
+        syllables = _TERM.findall(text[start:end].lower())
+        if len(syllables) > 1:
+            terms.append("_".join(syllables))
+    return terms
 
 
 def terms_of_all(texts: Sequence[str], segmenter: str) -> list[Terms]:
-    """The same of many texts, none of which is kept."""
-    found = [terms_of(text, segmenter) for text in texts]
+    """The terms of many texts, without caching their word segmentation."""
+    terms = [terms_of(text, segmenter) for text in texts]
     clear_segment_cache()
-    return found
+    return terms

@@ -199,6 +199,14 @@ class Encoder:
         room = self.max_length - template.extra
         if sum(lengths) > room:
             self.counts[f"texts truncated at {self.max_length} tokens"] += 1
-            shortest = min(min(lengths), room // len(parts)) if len(parts) > 1 else 0
-            lengths = [shortest if n == min(lengths) else min(n, room - shortest) for n in lengths]
+            lengths = _truncated(lengths, room)
         return Window(parts, tuple((0, n) for n in lengths), template)
+
+
+def _truncated(lengths: list[int], room: int) -> list[int]:
+    """Lengths that fit: of a pair the longer text is truncated, or both where each takes more than half."""
+    if len(lengths) == 1:
+        return [room]
+    shorter = min(lengths)
+    limit = min(shorter, room // 2)
+    return [limit if n == shorter else min(n, room - limit) for n in lengths]

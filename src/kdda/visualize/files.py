@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdda.errors import KddaError, did_you_mean
+from kdda.errors import KddaError, unknown_choice
+from kdda.report.collect import check_folders
+from kdda.report.comparison import compare, task_scores
 from kdda.report.differences import differences
-from kdda.report.figures import curves, gains_by_lead, scores_by_weight, teachers_by_arm
+from kdda.report.figures import curves, gains_by_lead, scores_by_weight, teachers_and_students
 from kdda.report.render import Figure
-from kdda.report.selection import select_rates, teacher_check
+from kdda.report.teacher_check import teacher_scores
 from kdda.runs.folder import MODEL_FOLDER, Run, find_runs
 from kdda.visualize.plan_figures import plan_figures
 from kdda.visualize.transport_plan import StateReader, plan_between
@@ -23,7 +25,13 @@ DPI = 160
 
 @dataclass(frozen=True)
 class Sentence:
-    """What two models read for a plan: the plotted folder's, and another."""
+    """A text that two models read, for a plan between their states.
+
+    Attributes:
+        text: the sentence.
+        teacher: the second model; the first is the plotted folder's.
+        epsilon: of the plan.
+    """
 
     text: str
     teacher: str
@@ -35,53 +43,61 @@ def plot_all(folders: Sequence[Path], out: Path, form: str, sentence: Sentence |
 
     Args:
         folders: run folders; with a sentence, models (or run folders, whose model it is).
+        out: a folder for the pictures.
+        form: "png" or "svg".
+        sentence: for the plan between two models.
 
     Raises:
-        KddaError: nothing to draw, or a form that is not there.
+        KddaError: nothing to draw, an unknown form, or an `out` that is a file.
     """
     if form not in FORMS:
-        raise KddaError(f'--format: found "{form}"{did_you_mean(form, FORMS)}; there are {", ".join(FORMS)}')
-    for folder in folders:
-        if not sentence and not folder.is_dir():
-            raise KddaError(f'no folder "{folder}"; give folders that `kdda run --out` has written')
+        raise KddaError(unknown_choice("--format", form, FORMS))
     if sentence and not (sentence.text and sentence.teacher):
         raise KddaError("a plan needs both --teacher and --text")
-    drawn = [figure for folder in folders for figure in _figures(folder, sentence)]
-    if not drawn:
+    if not sentence:
+        check_folders(folders)
+    figures: list[Figure] = []
+    for folder in folders:
+        figures += _plan(folder, sentence) if sentence else _figures_of_runs(folder)
+    if not figures:
         raise KddaError(f"nothing to draw in {', '.join(map(str, folders))}: no finished run with metrics")
     if out.exists() and not out.is_dir():
         raise KddaError(f"--out {out}: is a file, expected a folder")
     out.mkdir(parents=True, exist_ok=True)
-    return [_write(figure, out, form, number) for number, figure in enumerate(drawn, 1)]
+    return [_write(figure, out, form, number) for number, figure in enumerate(figures, 1)]
 
 
-def _figures(folder: Path, sentence: Sentence | None) -> Iterator[Figure]:
-    if sentence:
-        model = folder / MODEL_FOLDER if (folder / MODEL_FOLDER).is_dir() else folder
-        first, second = (
-            StateReader.open(str(model)).read(sentence.text),
-            StateReader.open(sentence.teacher).read(sentence.text),
-        )
-        plan = plan_between(first, second, sentence.epsilon)
-        yield from plan_figures(first.tokens, second.tokens, plan.shares, (first.name, second.name), sentence.epsilon)
+def _plan(folder: Path, sentence: Sentence) -> list[Figure]:
+    """The plan between a folder's model and the sentence's."""
+    model = folder / MODEL_FOLDER
+    if not model.is_dir():
+        model = folder
+    first = StateReader.open(str(model)).read(sentence.text)
+    second = StateReader.open(sentence.teacher).read(sentence.text)
+    plan = plan_between(first, second, sentence.epsilon)
+    return plan_figures(first.tokens, second.tokens, plan.shares, (first.name, second.name), sentence.epsilon)
+
+
+def _figures_of_runs(folder: Path) -> Iterator[Figure]:
+    """The pictures of a folder's runs, task after task."""
+    by_task: dict[str, list[Run]] = {}
+    for run in find_runs(folder):
+        by_task.setdefault(str(run.recipe.get("task")), []).append(run)
+    for task in sorted(by_task):
+        yield from _figures_of_task(by_task[task])
+
+
+def _figures_of_task(runs: Sequence[Run]) -> Iterator[Figure]:
+    scores, target = task_scores(runs), str(runs[0].recipe.get("target"))
+    scored = [run for run in runs if target in run.test]
+    if scores is None or not scored:
+        yield from curves(runs)
         return
-    runs = find_runs(folder)
-    for task in sorted({str(run.recipe.get("task")) for run in runs}):
-        yield from _of_runs([run for run in runs if str(run.recipe.get("task")) == task])
-
-
-def _of_runs(runs: Sequence[Run]) -> Iterator[Figure]:
-    target = str(runs[0].recipe.get("target"))
-    metric = next((e["metric"] for run in runs for e in run.events if e["event"] == "task"), "")
-    if metric:
-        runs, _ = select_rates(runs, target, metric)
-    yield from curves(runs)
-    if metric:
-        tested = [run for run in runs if target in run.test]
-        yield from scores_by_weight(tested, target, metric)
-        yield from gains_by_lead(tested, differences(tested, target), target, metric)
-        if worth := teacher_check(runs, metric):
-            yield teachers_by_arm(worth)
+    comparison = compare(scored, target, scores)
+    yield from curves(comparison.runs)
+    yield from scores_by_weight(comparison)
+    yield from gains_by_lead(comparison, differences(comparison))
+    yield from teachers_and_students(teacher_scores(comparison), comparison.metric)
 
 
 def _write(figure: Figure, out: Path, form: str, number: int) -> Path:

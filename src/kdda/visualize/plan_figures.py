@@ -1,4 +1,4 @@
-"""A transport plan as a heat map and as lines between two columns of tokens."""
+"""A transport plan as a heat map, and as lines between two columns of tokens."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from kdda.report.figures import drawn, empty_canvas
+from kdda.report.canvas import bare_canvas, empty_canvas, finished, text_width
 from kdda.report.render import Figure
 
-SEEN = 0.01  # shares below leave no line
+LEAST_SHARE = 0.01  # of a token's mass; smaller shares are not drawn as lines
 
 INK = "#1f4e9c"
 
-BETWEEN, LETTER = 2.5, 0.13  # inches between the columns, and of a letter
+# inches
+MARGIN = 0.2
+BETWEEN = 2.5  # the two columns
+GAP = 0.08  # from a token to its lines
+LINE = 0.24  # the height of a token
+
+SLACK = 1.1  # a browser's font may be wider than the one that was measured
 
 
 def plan_figures(
@@ -25,10 +31,13 @@ def plan_figures(
     """Both pictures of one plan.
 
     Args:
+        first, second: the tokens of the two models.
         shares: row i says which share of token i goes to each token of the second model; rows sum to 1.
         names: of the two models.
+        epsilon: of the plan.
     """
-    return [_heat(first, second, shares, names, epsilon), _lines(first, second, shares, names, epsilon)]
+    names = (short(names[0]), short(names[1]))
+    return [_heat_map(first, second, shares, names, epsilon), _lines(first, second, shares, names, epsilon)]
 
 
 def short(name: str, letters: int = 28) -> str:
@@ -44,41 +53,67 @@ def short(name: str, letters: int = 28) -> str:
     return tail if tail == name else f"…/{tail}"
 
 
-def _heat(
+def _heat_map(
     first: Sequence[str], second: Sequence[str], shares: Float[ndarray, "n m"], names: tuple[str, str], epsilon: float
 ) -> Figure:
-    figure, axes = empty_canvas(2.2 + 0.26 * len(second), 1.8 + 0.26 * len(first))
+    width, height = 2.2 + 0.26 * len(second), 1.8 + 0.26 * len(first)
+    figure, axes = empty_canvas(max(width, 4.0), max(height, 4.0))  # names of the axes need as much
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
     axes.set_xticks(range(len(second)), second, rotation=60, ha="right", rotation_mode="anchor", parse_math=False)
     axes.set_yticks(range(len(first)), first, parse_math=False)
-    axes.set_xlabel(short(names[1]), parse_math=False)
-    axes.set_ylabel(short(names[0]), parse_math=False)
+    axes.set_xlabel(names[1], parse_math=False)
+    axes.set_ylabel(names[0], parse_math=False)
     figure.colorbar(image, ax=axes, label="share of a token's mass", shrink=0.7)
-    return drawn(f"Transport plan, ε = {epsilon:g}: heat map", figure)
+    return finished(f"Transport plan, ε = {epsilon:g}: heat map", figure)
 
 
 def _lines(
     first: Sequence[str], second: Sequence[str], shares: Float[ndarray, "n m"], names: tuple[str, str], epsilon: float
 ) -> Figure:
+    """Two columns of tokens with lines between them, as wide as each share; the axes count inches."""
     longest = max(len(first), len(second))
-    names = (short(names[0]), short(names[1]))
-    room = [LETTER * max(map(len, [name, *side])) for name, side in zip(names, (first, second), strict=True)]
-    figure, axes = empty_canvas(BETWEEN + sum(room) + 0.4, 1.0 + 0.24 * longest)
-    axes.set(xlim=(-0.05 - room[0] / BETWEEN, 1.05 + room[1] / BETWEEN), ylim=(longest - 0.3, -1.6))
-    axes.axis("off")
-    heights = [np.linspace(0, longest - 1, len(side)) if len(side) > 1 else np.zeros(1) for side in (first, second)]
-    for i, j in np.argwhere(shares > SEEN):
+    figure, axes = bare_canvas(1.0, 1.0)
+    left = _Column(axes, first, names[0], longest, "right")
+    right = _Column(axes, second, names[1], longest, "left")
+    widths = [SLACK * column.width(figure) for column in (left, right)]
+    starts = MARGIN + widths[0] + GAP
+    ends = starts + BETWEEN
+    left.move(starts - GAP)
+    right.move(ends + GAP)
+    for i, j in np.argwhere(shares > LEAST_SHARE):
         share = float(min(1.0, shares[i, j]))
-        ends = heights[0][i], heights[1][j]
-        axes.plot([0, 1], ends, color=INK, alpha=0.15 + 0.8 * share, linewidth=0.3 + 3 * share, solid_capstyle="round")
-    for side, (tokens, at, name) in enumerate(zip((first, second), heights, names, strict=True)):
-        _column(axes, side, tokens, at, name)
-    return drawn(f"Transport plan, ε = {epsilon:g}: lines", figure)
+        heights = [left.heights[i], right.heights[j]]
+        width, alpha = 0.3 + 3 * share, 0.15 + 0.8 * share
+        axes.plot([starts, ends], heights, color=INK, alpha=alpha, linewidth=width, solid_capstyle="round")
+    size = (ends + GAP + widths[1] + MARGIN, LINE * (longest + 1) + 2 * MARGIN)
+    figure.set_size_inches(*size)
+    axes.set(xlim=(0, size[0]), ylim=(size[1], 0))
+    return finished(f"Transport plan, ε = {epsilon:g}: lines", figure)
 
 
-def _column(axes: Any, side: int, tokens: Sequence[str], heights: Float[ndarray, "_"], name: str) -> None:
-    place = {"ha": "left" if side else "right", "va": "center", "parse_math": False}
-    at = side + (0.03 if side else -0.03)
-    axes.text(at, -1.1, name, fontweight="bold", **place)
-    for token, height in zip(tokens, heights, strict=True):
-        axes.text(at, height, token, **place)
+class _Column:
+    """A model's name above its tokens.
+
+    Args:
+        tokens: spread over the height of `longest` tokens.
+        side: the side of the column on which its texts end: "left" or "right".
+    """
+
+    def __init__(self, axes: Any, tokens: Sequence[str], name: str, longest: int, side: str):
+        top = MARGIN + LINE / 2
+        self.heights = np.linspace(top + LINE, top + LINE * longest, len(tokens))
+        if len(tokens) == 1:
+            self.heights = np.array([top + LINE])
+        options: dict[str, Any] = {"ha": side, "va": "center", "parse_math": False}
+        self.texts = [axes.text(0, top, name, fontweight="bold", **options)]
+        for token, height in zip(tokens, self.heights, strict=True):
+            self.texts.append(axes.text(0, height, token, **options))
+
+    def width(self, figure: Any) -> float:
+        """The width in inches of the widest text."""
+        return max(text_width(figure, text) for text in self.texts)
+
+    def move(self, x: float) -> None:
+        """Put the column's edge at x inches."""
+        for text in self.texts:
+            text.set_x(x)

@@ -59,20 +59,32 @@ def vocabulary_of(pieces: list[str]) -> list[str]:
 
 def _syllables(pieces: list[str]) -> list[str]:
     """The Vietnamese syllables among the pieces that begin a word, and those in lower case capitalized, too."""
-    syllables = []
+    syllables, capitalized = [], []
     for piece in pieces:
-        if piece.startswith("▁") and _SYLLABLE.fullmatch(piece[1:]):
-            syllables.append(piece[1:])
-    return syllables + [syllable.capitalize() for syllable in syllables if syllable.islower()]
+        syllable = piece[1:]
+        if not (piece.startswith("▁") and _SYLLABLE.fullmatch(syllable)):
+            continue
+        syllables.append(syllable)
+        if syllable.islower():
+            capitalized.append(syllable.capitalize())
+    return syllables + capitalized
 
 
 def _letters(pieces: list[str]) -> list[str]:
     """Single characters, up to the letterlike symbols."""
-    return [piece for piece in pieces if len(piece) == 1 and piece != "▁" and ord(piece) < FIRST_SYMBOL]
+    letters = []
+    for piece in pieces:
+        if len(piece) == 1 and piece != "▁" and ord(piece) < FIRST_SYMBOL:
+            letters.append(piece)
+    return letters
 
 
 def word_tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
-    """Longest entry first, from the left, inside each word of a segmented text."""
+    """A tokenizer that splits each word of a segmented text into entries, the longest match at its start first.
+
+    Args:
+        vocabulary: entries in the order of their ids.
+    """
     index = {entry: i for i, entry in enumerate(vocabulary)}
     core = Tokenizer(
         models.WordPiece(index, unk_token="[UNK]", continuing_subword_prefix="", max_input_chars_per_word=100)
@@ -103,19 +115,21 @@ def transferred_rows(
     """Each entry's row: the mean of the source's rows for the sub-words that spell it (Gee et al. 2022, eq. 1)."""
     spellings = _spellings(vocabulary, source)
     flat = torch.tensor(list(chain.from_iterable(spellings)))
-    lengths = [len(spelling) for spelling in spellings]
-    starts = torch.tensor([0, *lengths[:-1]]).cumsum(0)
+    starts = torch.tensor([0, *map(len, spellings[:-1])]).cumsum(0)
     return torch.nn.functional.embedding_bag(flat, rows, starts, mode="mean")
 
 
 def _spellings(vocabulary: list[str], source: PreTrainedTokenizerFast) -> list[list[int]]:
     """For each entry the ids of the source's sub-words that spell it, at least the one for unknown text."""
     texts = [_plain_text(entry) for entry in vocabulary]
-    spellings = source(texts, add_special_tokens=False)["input_ids"]
-    for i, entry in enumerate(vocabulary):
+    tokenized = source(texts, add_special_tokens=False)["input_ids"]
+    spellings = []
+    for entry, ids in zip(vocabulary, tokenized, strict=True):
         if entry in SAME_AS:
-            spellings[i] = [source.convert_tokens_to_ids(SAME_AS[entry])]
-    return [spelling or [source.unk_token_id] for spelling in spellings]
+            spellings.append([source.convert_tokens_to_ids(SAME_AS[entry])])
+        else:
+            spellings.append(ids or [source.unk_token_id])
+    return spellings
 
 
 def _plain_text(entry: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from kdda.report.render import TABLE_STYLE
 from kdda.serve.page.words import Words
 from kdda.tasks.classification import LabelResult
 from kdda.tasks.qa import AnswerResult
@@ -114,13 +115,11 @@ STYLE = """
 .bar.best .fill { background: #1f4e9c } .bar.best .name { font-weight: 600 }
 .drawing { overflow-x: auto; background: #fff; border-radius: 6px; padding: .5rem; margin: .5rem 0 }
 .drawing svg { max-width: none; height: auto } .message { padding: .4rem 0 }
-.report .scroll { overflow-x: auto } .report table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-.report th, .report td { padding: .3rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #8884 }
-.report th:first-child, .report td:first-child { text-align: left }
-.report svg { max-width: 100%; height: auto; background: #fff; border-radius: 6px }
+.report { --paper: var(--background-fill-primary, #fff) }
 button:focus-visible, [role=tab]:focus-visible { outline: 3px solid #1f6feb !important; outline-offset: 2px }
 @media (max-width: 40rem) { .bar { grid-template-columns: 1fr 3.5rem } .bar .track { grid-column: 1 / -1; order: 3 } }
-""" + "".join(
+"""
+STYLE += TABLE_STYLE + "".join(
     f".found:has(.k{k}:hover) .s{k}, .found:has(.k{k}:focus) .s{k} {{ background: #9ecbff; color: #1a1a1a }}\n"
     for k in range(1, 21)
 )

@@ -1,0 +1,125 @@
+"""Which runs a report is made of, and whether they belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from kdda.errors import KddaError, unknown_choice
+from kdda.report.comparison import runs_by_arm, unique_arms
+from kdda.runs.folder import METRICS, RECIPE, Run, find_runs, is_complete, is_system
+
+SAME_EXPERIMENT = ("task", "target", "labels", "data", "student", "training")  # keys of a recipe
+
+SAME_ARM = ("arms", "distill", "teachers")
+
+
+def read_folders(folders: Sequence[Path]) -> list[Run]:
+    """All finished runs below some folders.
+
+    Raises:
+        KddaError: no such folder, no finished run, or an old recipe.
+    """
+    check_folders(folders)
+    runs = []
+    for folder in folders:
+        runs += find_runs(folder)
+    if not runs:
+        skipped = unfinished_note(unfinished_folders(folders))
+        raise KddaError("; ".join(filter(None, [f"no finished run in {', '.join(map(str, folders))}", skipped])))
+    return runs
+
+
+def check_folders(folders: Iterable[Path]) -> None:
+    """Refuse a folder that does not exist.
+
+    Raises:
+        KddaError: it names the folder.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise KddaError(f'no folder "{folder}"; give folders that `kdda run --out` has written')
+
+
+def unfinished_folders(folders: Iterable[Path]) -> list[Path]:
+    """The folders of runs that have begun and not finished."""
+    unfinished = set()
+    for folder in folders:
+        for path in folder.rglob(RECIPE):
+            if not is_complete(path.parent) and not is_system(path.parent):
+                unfinished.add(path.parent)
+    return sorted(unfinished)
+
+
+def unfinished_note(folders: Sequence[Path]) -> str:
+    return f"skipped, unfinished: {', '.join(map(str, folders))}" if folders else ""
+
+
+def check_arm(arm: str, runs: Sequence[Run], option: str) -> None:
+    """Refuse an arm that has not run.
+
+    Raises:
+        KddaError: it names the arms that have.
+    """
+    arms = unique_arms(runs)
+    if arm not in arms:
+        raise KddaError(unknown_choice(option, arm, arms))
+
+
+def choose_runs(runs: Sequence[Run], arms: Collection[str] | None, seeds: Collection[int] | None) -> list[Run]:
+    """The runs of some arms at some seeds; all by default.
+
+    Raises:
+        KddaError: an arm or a seed that has not run, or no run of these arms at these seeds.
+    """
+    for arm in arms or ():
+        check_arm(arm, runs, "--arms")
+    existing = sorted({run.seed for run in runs})
+    for seed in seeds or ():
+        if seed not in existing:
+            raise KddaError(f"--seeds: no run at seed {seed}; seeds that have run: {', '.join(map(str, existing))}")
+    chosen = []
+    for run in runs:
+        if (not arms or run.arm in arms) and (not seeds or run.seed in seeds):
+            chosen.append(run)
+    if not chosen:
+        raise KddaError("none of these arms has run at any of these seeds")
+    return chosen
+
+
+def check_one_experiment(runs: Sequence[Run]) -> None:
+    """Refuse runs that cannot stand in one table.
+
+    Raises:
+        KddaError: a folder that is not whole, two recipes, an arm with two meanings, or a run that stands there twice.
+    """
+    first = runs[0]
+    for run in runs:
+        _check_whole(run)
+        for key in SAME_EXPERIMENT:
+            _check_same(key, first, run, f"runs of two recipes: {key}")
+    for arm, arm_runs in runs_by_arm(runs).items():
+        _check_one_arm(arm, arm_runs)
+
+
+def _check_whole(run: Run) -> None:
+    for part, name in ((run.recipe, RECIPE), (run.events, METRICS)):
+        if not part:
+            raise KddaError(f"{run.folder} has predictions but no {name}: it is no whole run folder")
+
+
+def _check_same(key: str, first: Run, run: Run, what: str) -> None:
+    value, other = first.recipe.get(key), run.recipe.get(key)
+    if value != other:
+        raise KddaError(f"{what} is {value!r} in {first.folder}, but {other!r} in {run.folder}; report them one by one")
+
+
+def _check_one_arm(arm: str, runs: Sequence[Run]) -> None:
+    """Runs of one arm may differ in seed and learning rate alone."""
+    seen: dict[tuple[int, float | None], Run] = {}
+    for run in runs:
+        for key in SAME_ARM:
+            _check_same(key, runs[0], run, f'two recipes under one name: {key} of arm "{arm}"')
+        earlier = seen.setdefault((run.seed, run.learning_rate), run)
+        if earlier is not run:
+            raise KddaError(f'arm "{arm}" has run twice at seed {run.seed}: in {earlier.folder} and in {run.folder}')

@@ -1,0 +1,103 @@
+"""Whether teachers know more than the students without one, on development rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from kdda.report.comparison import Comparison, score_name, undistilled_arms
+from kdda.report.render import Table
+
+EXPLANATION = (
+    "On the development rows of the teacher's language: the teacher's score, beside those of the arms without a "
+    "teacher that its students are compared with. A teacher should be better than they are."
+)
+
+
+@dataclass(frozen=True)
+class TeacherScore:
+    """A teacher's score on the development rows of its language.
+
+    Attributes:
+        name: its model, and its number of training rows where the recipe sets it.
+        students: undistilled arm → its mean score on the same rows, over seeds, of the arms that the teacher's
+            students are compared with.
+    """
+
+    language: str
+    name: str
+    score: float
+    students: dict[str, float]
+
+    @property
+    def label(self) -> str:
+        return f"{self.language}, {self.name}"
+
+    @property
+    def warning(self) -> str:
+        """Why the teacher is of little use; empty where it is better than every student without a teacher."""
+        if not self.students:
+            return ""
+        best = max(self.students, key=lambda arm: self.students[arm])
+        if self.score > self.students[best]:
+            return ""
+        return (
+            f"this teacher is no better than the student it teaches: {self.label} {self.score:.1f}, "
+            f"{best} {self.students[best]:.1f}."
+        )
+
+
+def teacher_scores(comparison: Comparison) -> list[TeacherScore]:
+    """Every teacher of a comparison, ordered by language and name."""
+    scores: dict[tuple[str, str], float] = {}
+    baselines: dict[tuple[str, str], set[str]] = {}
+    for run in comparison.runs:
+        for language, event in run.teachers.items():
+            teacher = (language, event["name"])
+            scores[teacher] = event[comparison.metric]
+            baselines.setdefault(teacher, set()).update(comparison.default_baselines[run.arm])
+    teachers = []
+    for (language, name), score in sorted(scores.items()):
+        students = _student_scores(comparison, language, baselines[language, name])
+        teachers.append(TeacherScore(language, name, score, students))
+    return teachers
+
+
+def _student_scores(comparison: Comparison, language: str, baselines: set[str]) -> dict[str, float]:
+    """Undistilled arm → its mean score on a language's development rows."""
+    means = {}
+    for arm in undistilled_arms(comparison.runs):
+        if arm in baselines:
+            runs = comparison.by_arm[arm].values()
+            means[arm] = fmean(run.dev[language][comparison.metric] for run in runs)
+    return means
+
+
+def compared_students(teachers: Sequence[TeacherScore]) -> list[str]:
+    """All arms that some teacher is compared with, each once."""
+    arms: dict[str, None] = {}
+    for teacher in teachers:
+        arms.update(dict.fromkeys(teacher.students))
+    return list(arms)
+
+
+def teacher_warnings(comparison: Comparison) -> list[str]:
+    """A sentence for each teacher that is no better than a student without one."""
+    warnings = [teacher.warning for teacher in teacher_scores(comparison)]
+    return list(filter(None, warnings))
+
+
+def teacher_check(comparison: Comparison) -> Table | None:
+    """Each teacher beside the undistilled arms, on its language's development rows; None where no arm is distilled."""
+    teachers = teacher_scores(comparison)
+    if not teachers:
+        return None
+    arms = [arm for arm in undistilled_arms(comparison.runs) if arm in compared_students(teachers)]
+    rows = []
+    for teacher in teachers:
+        cells = [f"{teacher.students[arm]:.1f}" if arm in teacher.students else "" for arm in arms]
+        rows.append([teacher.label, f"{teacher.score:.1f}", *cells])
+    notes = [EXPLANATION] + [f"WARNING: {warning}" for warning in teacher_warnings(comparison)]
+    title = f"Teacher check (development set): {score_name(comparison.metric)}"
+    return Table(title, ["teacher", "teacher's score", *arms], rows, notes)

@@ -1,0 +1,39 @@
+"""The interface of retrievers: from a question to passages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from kdda.retrieval.passages import Passage
+
+if TYPE_CHECKING:
+    from kdda.retrieval.index import Index
+
+K1, B = 1.5, 0.75  # parameters of BM25
+
+ScoredPassage = tuple[float, int]  # a score, and a passage's number in the index
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A passage with its score; scores of one retriever are comparable, those of two are not."""
+
+    passage: Passage
+    score: float
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Retrieves passages for a question."""
+
+    def search(self, question: str, k: int) -> list[Hit]:
+        """The `k` best passages, best first, each once; fewer where fewer match, none where none does."""
+        ...
+
+
+def best_hits(index: Index, scored: Sequence[ScoredPassage], k: int) -> list[Hit]:
+    """The `k` passages of an index with the largest scores; of equals, those that come first in the index."""
+    ranked = sorted(scored, key=lambda pair: (-pair[0], pair[1]))
+    return [Hit(index.passage(number), score) for score, number in ranked[:k]]
