@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from kdda.baselines.vireader import SentenceSelector, ViReader
+from kdda.baselines.sentence_selector import SentenceSelector
+from kdda.baselines.vireader import ViReader
 from kdda.data.examples import Example
-from kdda.experiment.open_domain import Comparison
+from kdda.experiment.open_domain import SystemsEvaluation
 from kdda.experiment.specs import StudentRun
 from kdda.inference.engines import TorchEngine
 from kdda.inference.predictor import Predictor
@@ -19,9 +21,10 @@ from kdda.inference.reader import Reader
 from kdda.models.device import in_bfloat16
 from kdda.models.load import load_checkpoint
 from kdda.recipe.schema import Recipe
+from kdda.retrieval.base import Retriever
 from kdda.retrieval.index import Index
 from kdda.retrieval.open_domain import read_passages
-from kdda.retrieval.pipeline import make_retriever
+from kdda.retrieval.registry import RETRIEVERS, open_retriever
 from kdda.tasks.base import Task
 
 T = TypeVar("T")
@@ -38,6 +41,7 @@ class Reading(NamedTuple):
 
     arm: str
     retriever: str
+    options: str
     passages: int
 
 
@@ -78,7 +82,8 @@ def readings_of(recipe: Recipe, arms: Sequence[str]) -> dict[Reading, list[str]]
     readings: dict[Reading, list[str]] = {}
     for name, system in recipe.systems.items():
         if system.arm in arms:
-            reading = Reading(system.arm, system.retriever, max(system.passages))
+            options = json.dumps(system.retriever_options, sort_keys=True)
+            reading = Reading(system.arm, system.retriever, options, max(system.passages))
             readings.setdefault(reading, []).append(name)
     return readings
 
@@ -113,21 +118,28 @@ def measure_systems(
 
 def _index(recipe: Recipe, examples: Sequence[Example], out: Path) -> tuple[float, Index]:
     """Seconds to index the contexts of some examples, and the index."""
-    comparison = Comparison(recipe, out, [], {}, examples, say=lambda _: None)
-    return _timed(comparison.index)
+    evaluation = SystemsEvaluation(recipe, out, [], {}, examples, say=lambda _: None)
+    return _timed(evaluation.index)
 
 
 def _measure_reading(
     recipe: Recipe, task: Task, reading: Reading, splits: Mapping[str, Sequence[Example]], index: Index
 ) -> ReadingCost:
     load, reader = _timed(lambda: _reader(recipe, task, reading.arm))
-    retriever = make_retriever(reading.retriever, index)
+    retriever = _retriever(reading, index)
     questions = [example.texts[0] for example in _evenly(splits["dev"], QUESTIONS)]
     count = min(reading.passages, PASSAGES)
     read_passages(retriever, reader, questions[:1], 1)  # warms up
     seconds, _ = _timed(lambda: read_passages(retriever, reader, questions, count))
     passages = (len(splits["dev"]) + len(splits["test"])) * reading.passages
     return ReadingCost(load, seconds / (len(questions) * count) * passages)
+
+
+def _retriever(reading: Reading, index: Index) -> Retriever:
+    """The retriever of the readings; a service's index is not asked, and reading takes nearly all of the time."""
+    if RETRIEVERS[reading.retriever].reads_index:
+        return open_retriever(reading.retriever, index, json.loads(reading.options))
+    return open_retriever("bm25", index)
 
 
 def _reader(recipe: Recipe, task: Task, arm: str) -> Reader:
