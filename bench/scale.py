@@ -1,11 +1,11 @@
-"""How a step grows: time and memory against length of windows, size of batches, and processes.
+"""How the cost of a step grows: time and memory against the length of windows, the size of batches, and processes.
 
     python bench/scale.py --write docs/performance.md     # about ten minutes on two cores
     python bench/scale.py --parts processes
 
-Each measure is a process of its own. Length and batch: steps of mini/multilingual, 12 × 384, with stored teacher
-states, and of the same student without teachers. Processes: the same recipe in one process on one core, and shared by
-two on two (torchrun, gloo), in turns. What grows with the number of rows is in bench/rows.py.
+Each measurement is made in a separate process. Length and batch: steps of mini/multilingual, 12 × 384, with stored
+teacher states, and of the same student without teachers. Processes: the same recipe in one process on one core, and in
+two on two cores (torchrun, gloo), in turns. bench/rows.py measures the cost against the number of rows.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from kdda.data.sources import Source, read_rows
 from kdda.experiment.context import RunContext
 from kdda.experiment.specs import StudentRun
 from kdda.recipe.load import load_recipe
+from kdda.runtime.numbers import ceil_div
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -40,8 +42,28 @@ STEPS, WARM = 5, 2
 SIZES = {"length": LENGTHS, "batch": BATCHES}
 ROUNDS = 2  # of one process and two, in turns
 LANGUAGES = ("aa", "bb")
+ARMS = ("student-da", "student-kdda")
+TEACHERS = ("mini/vietnamese", "mini/english")
 TEXTS = {"aa": "vi", "bb": "en"}
-Measure = tuple[str, int, str, float, float]  # what grows, its size, the arm, seconds a step or a run, peak MB
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The cost of a step.
+
+    Attributes:
+        kind: what grows, a key of `SIZES`.
+        size: the length or the batch size.
+        arm: the recipe's arm.
+        seconds: the median of steps.
+        peak: peak resident memory in MB.
+    """
+
+    kind: str
+    size: int
+    arm: str
+    seconds: float
+    peak: float
 
 
 def whole_run(*command: object, **environment: str) -> tuple[float, float]:
@@ -61,16 +83,18 @@ def written(values: Mapping[str, Any], folder: Path) -> Path:
     return path
 
 
-def recipe(
-    folder: Path, student: str, teachers: Sequence[str], rows: Mapping[str, str], **training: Any
-) -> dict[str, Any]:
-    """Two languages that differ in name; teachers with random weights, since it is costs that are measured."""
-    data = {name: {"train": rows[name], "dev": rows["dev"], "test": rows["dev"]} for name in LANGUAGES}
+def recipe(student: str, teachers: Sequence[str], rows: Mapping[str, str], **training: Any) -> dict[str, Any]:
+    """A recipe of two languages; its teachers have random weights, which cost the same."""
+    data = {}
+    specs = {}
+    for language, teacher in zip(LANGUAGES, teachers, strict=True):
+        data[language] = {"train": rows[language], "dev": rows["dev"], "test": rows["dev"]}
+        specs[language] = {"model": teacher, "random": True}
     return {
         "task": "nli",
         "target": LANGUAGES[0],
         "student": student,
-        "teachers": {name: {"model": own, "random": True} for name, own in zip(LANGUAGES, teachers, strict=True)},
+        "teachers": specs,
         "data": data,
         "training": {"epochs": 1, "log_every": 1, "precision": "fp32", **training},
     }
@@ -80,36 +104,33 @@ def recipe(
 
 
 def long_rows(folder: Path, language: str, count: int) -> str:
-    """Texts longer than any window: the embedded passages, end to end."""
+    """A file of pairs longer than any window: stretches of the embedded passages, one after another."""
     rows = read_rows(Source(f"embedded:reading/{TEXTS[language]}/train"))
     text = " ".join(dict.fromkeys(row.values["context"] for row in rows)).split()
-    made: list[dict[str, Any]] = []
+    pairs: list[dict[str, Any]] = []
     for i in range(count):
         at = 7 * i % (len(text) - 800)
-        made.append({"premise": " ".join(text[at : at + 400]), "hypothesis": " ".join(text[at + 400 : at + 800])})
-        made[-1]["label"] = ("entailment", "neutral", "contradiction")[i % 3]
-    return write_rows(folder / f"{language}-{count}.jsonl", made)
+        pair = {"premise": " ".join(text[at : at + 400]), "hypothesis": " ".join(text[at + 400 : at + 800])}
+        pairs.append({**pair, "label": ("entailment", "neutral", "contradiction")[i % 3]})
+    return write_rows(folder / f"{language}-{count}.jsonl", pairs)
 
 
-def against_steps(kind: str, sizes: Sequence[int], folder: Path) -> Iterator[Measure]:
-    """Steps of one batch of windows that are all full."""
+def measure_steps(kind: str, sizes: Sequence[int], folder: Path) -> Iterator[Measurement]:
+    """Steps on batches whose windows are all full."""
     for size in sizes:
         length, batch = (size, AT_BATCH) if kind == "length" else (AT_LENGTH, size)
-        own = folder / f"{kind}-{size}"
-        own.mkdir()
-        count = batch * -(-STEPS // 2)
-        rows = {name: long_rows(own, name, count) for name in LANGUAGES} | {"dev": long_rows(own, "aa", 4)}
-        teachers = ("mini/vietnamese", "mini/english")
-        values = recipe(own, "mini/multilingual", teachers, rows, batch_size=batch, max_length=length)
-        path = written(values, own)
-        arms = {
-            arm: Program(arm, (__file__, "--child", json.dumps([arm, str(path)])))
-            for arm in ("student-da", "student-kdda")
-        }
-        start(list(arms.values()))
-        in_turns(list(arms.values()), STEPS, lambda _: None)
-        for arm, found in arms.items():
-            yield kind, size, arm, statistics.median(found.seconds[WARM:]), found.peak
+        size_folder = folder / f"{kind}-{size}"
+        size_folder.mkdir()
+        count = batch * ceil_div(STEPS, 2)
+        rows = {language: long_rows(size_folder, language, count) for language in LANGUAGES}
+        rows["dev"] = long_rows(size_folder, "aa", 4)
+        values = recipe("mini/multilingual", TEACHERS, rows, batch_size=batch, max_length=length)
+        path = written(values, size_folder)
+        programs = [Program(arm, (__file__, "--child", json.dumps([arm, str(path)]))) for arm in ARMS]
+        start(programs)
+        in_turns(programs, STEPS, lambda _: None)
+        for program in programs:
+            yield Measurement(kind, size, program.name, statistics.median(program.seconds[WARM:]), program.peak)
 
 
 def child(arm: str, path: str) -> None:
@@ -121,7 +142,7 @@ def child(arm: str, path: str) -> None:
 # Processes ------------------------------------------------------------------------------------------------------------
 
 
-def against_processes(folder: Path) -> tuple[float, float, float]:
+def measure_processes(folder: Path) -> tuple[float, float, float]:
     """Seconds a step of one process on one core and of two on two, medians over rounds, and the median of ratios."""
     more = ["--arms", "student-kdda", "--set", "training.log_every=1", "--set", "training.batch_size=32",
             "--set", "training.precision=fp32", "--set", "training.epochs=1"]  # fmt: skip
@@ -129,19 +150,19 @@ def against_processes(folder: Path) -> tuple[float, float, float]:
         more += ["--set", f"data.{language}.limit={{train: 128, dev: 8, test: 8}}"]
         more += ["--set", f"teachers.{language}.random=true"]
     two = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    found: dict[str, list[float]] = {"one": [], "two": []}
+    seconds: dict[str, list[float]] = {"one": [], "two": []}
     for number in range(ROUNDS):
         for name, launch in (("one", ()), ("two", two)):
             out = folder / f"{name}-{number}"
             command = (sys.executable, *launch, "-m", "kdda", "run", "mini-nli", "--out", out, *more)
             whole_run(*command, OMP_NUM_THREADS="1")
-            found[name].append(seconds_a_step(out))
-    ratios = [one / two for one, two in zip(found["one"], found["two"], strict=True)]
-    return statistics.median(found["one"]), statistics.median(found["two"]), statistics.median(ratios)
+            seconds[name].append(seconds_a_step(out))
+    ratios = [one / two for one, two in zip(seconds["one"], seconds["two"], strict=True)]
+    return statistics.median(seconds["one"]), statistics.median(seconds["two"]), statistics.median(ratios)
 
 
 def seconds_a_step(out: Path) -> float:
-    """From the log of a run; its first steps warm up."""
+    """The mean of a run's steps from its log, without the first ones, which warm up."""
     (log,) = out.rglob("student-kdda/**/metrics.jsonl")
     events = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     at: list[float] = [event["seconds"] for event in events if event["event"] == "step"][WARM:]
@@ -156,12 +177,13 @@ KINDS = {
 }
 
 
-def report(kind: str, found: Sequence[Measure]) -> list[str]:
+def report(kind: str, measurements: Sequence[Measurement]) -> list[str]:
+    by_size_and_arm = {(measurement.size, measurement.arm): measurement for measurement in measurements}
     rows = []
-    for size in dict.fromkeys(size for _, size, *_ in found):
-        da, kdda = (next(m for m in found if m[1:3] == (size, arm)) for arm in ("student-da", "student-kdda"))
-        times = [f"{da[3]:.2f}", f"{kdda[3]:.2f}", f"{kdda[3] / da[3]:.2f}"]
-        rows.append([f"{size:,}", *times, f"{da[4]:,.0f}", f"{kdda[4]:,.0f}"])
+    for size in SIZES[kind]:
+        da, kdda = by_size_and_arm[size, "student-da"], by_size_and_arm[size, "student-kdda"]
+        times = [f"{da.seconds:.2f}", f"{kdda.seconds:.2f}", f"{kdda.seconds / da.seconds:.2f}"]
+        rows.append([f"{size:,}", *times, f"{da.peak:,.0f}", f"{kdda.peak:,.0f}"])
     return table((KINDS[kind], "DA, s", "KDDA, s", "KDDA / DA", "DA, peak MB", "KDDA, peak MB"), rows)
 
 
@@ -170,8 +192,8 @@ def processes(one: float, two: float, faster: float) -> list[str]:
     return table((f"processes, batches of 32, medians of {ROUNDS} runs", "s a step", "× one's speed (aim 1.7)"), rows)
 
 
-def figure(kind: str, found: Sequence[Measure], path: Path) -> None:
-    """Seconds to the left, megabytes to the right."""
+def figure(kind: str, measurements: Sequence[Measurement], path: Path) -> None:
+    """Draw seconds in the left panel and megabytes in the right one."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -179,10 +201,12 @@ def figure(kind: str, found: Sequence[Measure], path: Path) -> None:
 
     matplotlib.rcParams["svg.hashsalt"] = "kdda"  # the same figure for the same numbers
     fig, panels = plt.subplots(1, 2, figsize=(7, 2.8))
-    for at, panel in ((3, panels[0]), (4, panels[1])):
-        for arm in ("student-da", "student-kdda"):
-            own = [m for m in found if m[2] == arm]
-            panel.plot([m[1] for m in own], [m[at] for m in own], "o-", label=arm)
+    for arm in ARMS:
+        of_arm = [measurement for measurement in measurements if measurement.arm == arm]
+        sizes = [measurement.size for measurement in of_arm]
+        panels[0].plot(sizes, [measurement.seconds for measurement in of_arm], "o-", label=arm)
+        panels[1].plot(sizes, [measurement.peak for measurement in of_arm], "o-", label=arm)
+    for panel in panels:
         panel.set(xscale="log", xlabel=KINDS[kind].split(",")[0])
     panels[0].set(yscale="log", ylabel="seconds")
     panels[1].set(ylim=(0, None), ylabel="peak MB")
@@ -196,29 +220,33 @@ def main() -> None:
     parser.add_argument("--parts", default="length,batch,processes")
     parser.add_argument("--write", type=Path, help="docs/performance.md, whose tables are replaced")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    own = parser.parse_args()
-    if own.child:
-        child(*json.loads(own.child))
+    options = parser.parse_args()
+    if options.child:
+        child(*json.loads(options.child))
         return
     with tempfile.TemporaryDirectory() as folder:
-        for part in own.parts.split(","):
-            lines = [machine(), "", *measured(part, own, Path(folder))]
+        for part in options.parts.split(","):
+            lines = [machine(), "", *measure(part, options, Path(folder))]
             print("\n".join(lines), flush=True)
-            if own.write:
-                replace(own.write, "scale", lines, part)
+            if options.write:
+                replace(options.write, "scale", lines, part)
 
 
-def measured(part: str, own: argparse.Namespace, folder: Path) -> list[str]:
-    """One part's table, and its figure beside the page that is written."""
+def measure(part: str, options: argparse.Namespace, folder: Path) -> list[str]:
+    """Measure one part; its figure is drawn beside the page, if one is written.
+
+    Returns:
+        The lines of its table.
+    """
     if part == "processes":
-        return processes(*against_processes(folder))
-    found = []
-    for measure in against_steps(part, SIZES[part], folder):
-        print(*measure, flush=True)
-        found.append(measure)
-    if own.write:
-        figure(part, found, own.write.parent / f"scale-{part}.svg")
-    return report(part, found)
+        return processes(*measure_processes(folder))
+    measurements = []
+    for measurement in measure_steps(part, SIZES[part], folder):
+        print(measurement, flush=True)
+        measurements.append(measurement)
+    if options.write:
+        figure(part, measurements, options.write.parent / f"scale-{part}.svg")
+    return report(part, measurements)
 
 
 if __name__ == "__main__":

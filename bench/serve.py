@@ -1,11 +1,11 @@
-"""How a server holds under load: 32 clients on loopback against the offline predictor, and its memory.
+"""A server's throughput, response times and memory under the load of 32 clients on loopback.
 
     python bench/serve.py runs/nli/student-kdda/seed-1/model --write docs/performance.md
 
-Starts `kdda serve`, reads the embedded test rows offline, then over HTTP for `--seconds` with `--clients` clients that
-each wait for their answer, then until `--requests` were answered in all while the server's memory is watched. Clients
-share the machine's cores with the server, so its throughput is a lower bound.
-`--seconds 3 --requests 200` tries it out.
+Predicts the embedded test rows offline, then starts `kdda serve` and sends them over HTTP for `--seconds` with
+`--clients` clients, each of which waits for a response before its next request. After that it goes on until the number
+of all requests is `--requests`, to see whether the server's memory grows. Clients share the machine's cores with the
+server, so its throughput is a lower bound. `--seconds 3 --requests 200` tries it out.
 """
 
 import argparse
@@ -14,11 +14,13 @@ import itertools
 import json
 import os
 import re
+import socket
 import statistics
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -31,14 +33,14 @@ from kdda.data.sources import Source, read_rows
 
 @dataclass
 class Load:
-    """What clients have seen."""
+    """Response times and errors of all clients."""
 
     seconds: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
 
 async def client(port: int, bodies: "itertools.cycle[bytes]", path: str, until: float, most: int, load: Load) -> None:
-    """One client: asks, waits for the answer, asks again, on one connection."""
+    """One client: sends a request, waits for the response, and sends the next, on one connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     while time.monotonic() < until and len(load.seconds) < most:
         body = next(bodies)
@@ -47,32 +49,34 @@ async def client(port: int, bodies: "itertools.cycle[bytes]", path: str, until: 
             f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         writer.write(head.encode() + body)
-        found = await reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"(?i)content-length: (\d+)", found)
+        headers = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: (\d+)", headers)
         await reader.readexactly(int(length[1]) if length else 0)
         load.seconds.append(time.monotonic() - started)
-        if not found.startswith(b"HTTP/1.1 200"):
-            load.errors.append(found.split(b"\r\n")[0].decode())
+        if not headers.startswith(b"HTTP/1.1 200"):
+            load.errors.append(headers.split(b"\r\n")[0].decode())
     writer.close()
 
 
 async def clients(count: int, port: int, bodies: list[bytes], path: str, seconds: float, most: int) -> Load:
-    load, cycle, until = Load(), itertools.cycle(bodies), time.monotonic() + seconds
+    load = Load()
+    cycle = itertools.cycle(bodies)
+    until = time.monotonic() + seconds
     await asyncio.gather(*(client(port, cycle, path, until, most, load) for _ in range(count)))
     return load
 
 
-def started(model: str) -> tuple[subprocess.Popen[str], int]:
+def start_server(model: str) -> tuple[subprocess.Popen[str], int]:
     command = [sys.executable, "-m", "kdda", "serve", model, "--port", "0", "--no-page"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    found = re.search(r":(\d+)/", process.stdout.readline())
-    if not found:
+    address = re.search(r":(\d+)/", process.stdout.readline())
+    if not address:
         sys.exit("the server did not start")
-    port = int(found[1])
+    port = int(address[1])
     for _ in range(600):
         try:
-            with __import__("socket").create_connection(("127.0.0.1", port), 1):
+            with socket.create_connection(("127.0.0.1", port), 1):
                 return process, port
         except OSError:
             time.sleep(0.1)
@@ -86,32 +90,67 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--write", type=Path, help="docs/performance.md, whose table is replaced")
-    own = parser.parse_args()
-    predictor = kdda.load(own.model)
+    options = parser.parse_args()
+    offline, bodies, path = predict_offline(options.model, repeats=3 if options.seconds >= 30 else 2)
+    load, rest, memory = put_under_load(options, bodies, path)
+    lines = report(options, offline, load, rest, memory)
+    print("\n".join(lines), *sorted(set(load.errors + rest.errors)), sep="\n")
+    if options.write:
+        replace(options.write, "serve", lines)
+
+
+def predict_offline(model: str, repeats: int) -> tuple[float, list[bytes], str]:
+    """Rows a second of the predictor, the same rows as bodies of requests, and the path that takes them."""
+    predictor = kdda.load(model)
     task = predictor.task
-    pairs = [tuple(row.values[name] for name in task.fields) for row in read_rows(Source(DATA[task.name]))]
-    bodies = [json.dumps(dict(zip(task.fields, pair, strict=True))).encode() for pair in pairs]
+    pairs, bodies = [], []
+    for row in read_rows(Source(DATA[task.name])):
+        fields = {name: row.values[name] for name in task.fields}
+        pairs.append(tuple(fields.values()))
+        bodies.append(json.dumps(fields).encode())
     rates = []
-    for number in range(3 if own.seconds >= 30 else 2):
+    for number in range(repeats):
         began = time.monotonic()
         predictor.read(pairs)
-        rates += [len(pairs) / (time.monotonic() - began)] if number else []
-    offline = statistics.median(rates)
-    process, port = started(own.model)
+        if number:  # the first one warms up
+            rates.append(len(pairs) / (time.monotonic() - began))
+    return statistics.median(rates), bodies, task.route
+
+
+def put_under_load(options: argparse.Namespace, bodies: list[bytes], path: str) -> tuple[Load, Load, tuple[int, int]]:
+    """Send requests for a number of seconds, and after that up to a total number.
+
+    Returns:
+        What the clients measured in both parts, and the server's resident bytes before and after.
+    """
+    process, port = start_server(options.model)
+    send = partial(clients, options.clients, port, bodies, path)
     try:
-        asyncio.run(clients(own.clients, port, bodies, task.route, min(3.0, own.seconds), 10**9))  # warms up
-        memory = psutil.Process(process.pid)
-        before = memory.memory_info().rss
-        load = asyncio.run(clients(own.clients, port, bodies, task.route, own.seconds, 10**9))
-        rest = asyncio.run(clients(own.clients, port, bodies, task.route, 1e9, own.requests - len(load.seconds)))
-        after = memory.memory_info().rss
+        asyncio.run(send(min(3.0, options.seconds), 10**9))  # warms up
+        server = psutil.Process(process.pid)
+        before = server.memory_info().rss
+        load = asyncio.run(send(options.seconds, 10**9))
+        rest = asyncio.run(send(1e9, options.requests - len(load.seconds)))
+        after = server.memory_info().rss
     finally:
         process.terminate()
         process.wait(60)
-    rate = len(load.seconds) / own.seconds
+    return load, rest, (before, after)
+
+
+def report(options: argparse.Namespace, offline: float, load: Load, rest: Load, memory: tuple[int, int]) -> list[str]:
+    """The table.
+
+    Args:
+        offline: the predictor's rows a second.
+        memory: the server's resident bytes before and after.
+    """
+    before, after = memory
+    rate = len(load.seconds) / options.seconds
     ranked = sorted(load.seconds)
-    lines = [
-        f"{own.model}, {os.cpu_count()} cores shared by server and clients, {own.clients} clients, {own.seconds:g} s.",
+    setting = f"{os.cpu_count()} cores shared by server and clients, {options.clients} clients, {options.seconds:g} s"
+    return [
+        f"{options.model}, {setting}.",
         "",
         "| requests/s | of offline rows/s | errors | p50 | p99 | slowest | memory before and after |",
         "|--:|--:|--:|--:|--:|--:|--:|",
@@ -119,9 +158,6 @@ def main() -> None:
         f"| {statistics.median(ranked):.3f} s | {ranked[int(0.99 * len(ranked))]:.3f} s | {ranked[-1]:.3f} s "
         f"| {before / 2**20:.0f} → {after / 2**20:.0f} MB after {len(load.seconds) + len(rest.seconds):,} requests |",
     ]
-    print("\n".join(lines), *sorted(set(load.errors + rest.errors)), sep="\n")
-    if own.write:
-        replace(own.write, "serve", lines)
 
 
 if __name__ == "__main__":

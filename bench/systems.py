@@ -1,14 +1,15 @@
-"""What asking a whole corpus costs, and what it finds.
+"""The cost and the recall of open-domain question answering over a corpus.
 
     python bench/systems.py --reader runs/qa/student-da/seed-1/model --squad xquad.vi.json
 
-Passages are those of the embedded Vietnamese corpus; large indexes repeat them, each with a part of its words drawn
-anew. Those are indexed without word segmentation, which would take an hour; syllables occur in more passages than
-words do, so that their queries are the slower ones. `--passages 2000 --rounds 20` tries it out.
+Passages are those of the embedded Vietnamese corpus; large indexes repeat them, each copy with a part of its words
+replaced at random. Large indexes are built without word segmentation, which would take an hour; syllables occur in more
+passages than words do, so their queries are slower. `--passages 2000 --rounds 20` tries it out.
 """
 
 import argparse
 import json
+import math
 import platform
 import random
 import shutil
@@ -19,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain, cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,8 +45,14 @@ SEGMENTED, PLAIN = "words and syllables", "syllables"
 KS = (1, 5, 10)
 
 
-class Found(NamedTuple):
-    """Rows of a table, and what they are measured against."""
+class Row(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+        what: what was measured, with its unit.
+        value: the measured value.
+        target: the value aimed at.
+    """
 
     what: str
     value: str
@@ -53,23 +61,26 @@ class Found(NamedTuple):
 
 def rows_of(names: Sequence[str]) -> list[Question]:
     """All questions of some sources."""
-    found = (check_rows(read_rows(Source(name)), question_converter(Schema())).examples for name in names)
-    return [row for rows in found for row in rows if isinstance(row, Question)]
+    rows: list[Question] = []
+    for name in names:
+        examples = check_rows(read_rows(Source(name)), question_converter(Schema())).examples
+        rows += [example for example in examples if isinstance(example, Question)]
+    return rows
 
 
 def repeated(texts: Sequence[str], count: int) -> Iterator[Document]:
-    """So many passages, each unlike the others."""
+    """So many different passages: the texts over and over, each copy with some words replaced at random."""
     chance = random.Random(0)
     words = [text.split() for text in texts]
-    vocabulary = [word for own in words for word in own]
+    vocabulary = list(chain.from_iterable(words))
     for i in range(count):
-        own = list(words[i % len(words)])
-        for at in chance.sample(range(len(own)), int(NOISE * len(own))):
-            own[at] = chance.choice(vocabulary)
-        yield Document(str(i), " ".join(own))
+        passage = list(words[i % len(words)])
+        for at in chance.sample(range(len(passage)), int(NOISE * len(passage))):
+            passage[at] = chance.choice(vocabulary)
+        yield Document(str(i), " ".join(passage))
 
 
-def indexing(texts: Sequence[str], folder: Path, counts: dict[str, int]) -> list[Found]:
+def indexing(texts: Sequence[str], folder: Path, counts: dict[str, int]) -> list[Row]:
     """Passages a second, from documents to an index on disk."""
     rows = []
     for name, segmenter, target in ((PLAIN, "none", "2,000"), (SEGMENTED, "vi", "150")):
@@ -77,38 +88,38 @@ def indexing(texts: Sequence[str], folder: Path, counts: dict[str, int]) -> list
         started = time.perf_counter()
         IndexWriter(folder / segmenter, IndexSettings(segmenter=segmenter, size=5000)).build(documents)
         rate = len(documents) / (time.perf_counter() - started)
-        rows.append(Found(f"index {len(documents):,} passages, {name}, passages/s", f"{rate:,.0f}", f"≥ {target}"))
+        rows.append(Row(f"index {len(documents):,} passages, {name}, passages/s", f"{rate:,.0f}", f"≥ {target}"))
     return rows
 
 
-def large(texts: Sequence[str], folder: Path, count: int, rounds: int) -> list[Found]:
-    """Queries of a large index, in a process of its own, whose memory is its own."""
+def large(texts: Sequence[str], folder: Path, count: int, rounds: int) -> list[Row]:
+    """Queries of a large index, in a separate process, so that its memory can be measured."""
     started = time.perf_counter()
     IndexWriter(folder / f"large-{count}", IndexSettings(segmenter="none", size=5000)).build(repeated(texts, count))
-    made = time.perf_counter() - started
+    seconds = time.perf_counter() - started
     command = [sys.executable, __file__, "--measure", str(folder / f"large-{count}"), "--rounds", str(rounds)]
-    said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    measured = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     limit = 20 if count <= 100_000 else 150
     name = f"{count:,} passages"
     return [
-        Found(f"BM25 query, {name}, median ms", f"{said['median']:.1f}", f"≤ {limit}"),
-        Found(f"BM25 query, {name}, 95th percentile ms", f"{said['p95']:.1f}"),
-        Found(f"open the index, {name}, s", f"{said['open']:.2f}"),
-        Found(f"resident memory after {rounds} queries, {name}, MB", f"{said['mb']:,.0f}", "≤ 1,024"),
-        Found(f"of which before it was opened (Python, torch), {name}, MB", f"{said['before']:,.0f}"),
-        Found(f"made at, {name}, passages/s", f"{count / made:,.0f}"),
+        Row(f"BM25 query, {name}, median ms", f"{measured['median']:.1f}", f"≤ {limit}"),
+        Row(f"BM25 query, {name}, 95th percentile ms", f"{measured['p95']:.1f}"),
+        Row(f"open the index, {name}, s", f"{measured['open']:.2f}"),
+        Row(f"resident memory after {rounds} queries, {name}, MB", f"{measured['mb']:,.0f}", "≤ 1,024"),
+        Row(f"of which before it was opened (Python, torch), {name}, MB", f"{measured['before']:,.0f}"),
+        Row(f"build the index, {name}, passages/s", f"{count / seconds:,.0f}"),
     ]
 
 
 def measure(folder: Path, rounds: int) -> dict[str, float]:
-    """What the process of `large` measures."""
-    asked = [row.texts[0] for row in rows_of(EMBEDDED[1:])]
+    """Measure queries of an index, in the process that `large` starts."""
+    questions = [row.texts[0] for row in rows_of(EMBEDDED[1:])]
     before = peak_megabytes()
     started = time.perf_counter()
     retriever = open_retriever("bm25", Index.open(folder))
     opened = time.perf_counter() - started
-    asked = (asked * (rounds // len(asked) + 1))[:rounds]
-    seconds = [seconds_of(partial(retriever.search, question, 10)) for question in asked]
+    queries = islice(cycle(questions), rounds)
+    seconds = [seconds_of(partial(retriever.search, query, 10)) for query in queries]
     return {
         "median": 1000 * statistics.median(seconds),
         "p95": 1000 * statistics.quantiles(seconds, n=20)[-1],
@@ -125,7 +136,7 @@ def seconds_of(work: Callable[[], Any]) -> float:
 
 
 def recalls(name: str, rows: Sequence[Question], folder: Path, embedding_model: MeanPoolingModel) -> list[str]:
-    """Lines of the table of recall: questions whose passage is among the first k."""
+    """Lines of the table of recall: the share of questions whose passage is among the first k."""
     documents = {text: str(i) for i, text in enumerate(dict.fromkeys(row.texts[1] for row in rows))}
     lines = []
     for label, segmenter in ((PLAIN, "none"), (SEGMENTED, "vi")):
@@ -136,75 +147,80 @@ def recalls(name: str, rows: Sequence[Question], folder: Path, embedding_model: 
             Document(n, text) for text, n in documents.items()
         )
         index = Index.open(out)
-        kinds = {"bm25": f"BM25, {label}"} if segmenter == "none" else {"bm25": f"BM25, {label}", "dense": "vectors"}
-        kinds |= {"fusion": "both, reciprocal ranks"} if segmenter == "vi" else {}
-        for kind, said in kinds.items():
-            found = recall(open_retriever(kind, index), rows, documents)
-            cells = " | ".join(f"{own:.3f}" for own in found)
-            lines.append(f"| {name}: {len(index)} passages | {said} | {cells} |")
+        kinds = {"bm25": f"BM25, {label}"}
+        if segmenter == "vi":
+            kinds |= {"dense": "vectors", "fusion": "both, reciprocal ranks"}
+        for kind, description in kinds.items():
+            recall_at_k = recall(open_retriever(kind, index), rows, documents)
+            cells = " | ".join(f"{value:.3f}" for value in recall_at_k)
+            lines.append(f"| {name}: {len(index)} passages | {description} | {cells} |")
     return lines
 
 
 def recall(retriever: Any, rows: Sequence[Question], documents: dict[str, str]) -> list[float]:
-    hits = dict.fromkeys(KS, 0)
-    answerable = [row for row in rows if row.answers]
-    for row in answerable:
-        for rank, hit in enumerate(retriever.search(row.texts[0], max(KS)), 1):
-            own = hit.passage
-            if own.document == documents[row.texts[1]] and any(own.start <= g.start < own.end for g in row.answers):
-                for k in KS:
-                    hits[k] += rank <= k
-                break
-    return [count / len(answerable) for count in hits.values()]
+    """For each k, the share of answerable questions for which the first k passages hold a gold answer."""
+    ranks = [rank_of_answer(retriever, row, documents) for row in rows if row.answers]
+    return [sum(rank <= k for rank in ranks) / len(ranks) for k in KS]
 
 
-def asking(reader: str, texts: Sequence[str], folder: Path, rounds: int) -> list[Found]:
-    """From a question to answers: in a process that is warm, and as a whole command."""
+def rank_of_answer(retriever: Any, row: Question, documents: dict[str, str]) -> float:
+    """The rank of the first passage that holds a gold answer, infinite if it is not among those searched for."""
+    for rank, hit in enumerate(retriever.search(row.texts[0], max(KS)), 1):
+        passage = hit.passage
+        holds_answer = any(passage.start <= gold.start < passage.end for gold in row.answers)
+        if passage.document == documents[row.texts[1]] and holds_answer:
+            return rank
+    return math.inf
+
+
+def asking(reader: str, texts: Sequence[str], folder: Path, rounds: int) -> list[Row]:
+    """Seconds from a question to its answers: in a process that is warm, and of a whole command."""
     out = folder / "ask"
     IndexWriter(out).build(Document(str(i), text) for i, text in enumerate(texts))
     corpus = Corpus.open(out, kdda.load(reader))
-    asked = [row.texts[0] for row in rows_of(EMBEDDED[1:])][: rounds + 2]
-    seconds = [seconds_of(partial(corpus.ask, question)) for question in asked][2:]
-    command = [sys.executable, "-m", "kdda", "ask", str(out), reader, asked[0], "--json"]
+    questions = [row.texts[0] for row in rows_of(EMBEDDED[1:])][: rounds + 2]
+    seconds = [seconds_of(partial(corpus.ask, question)) for question in questions][2:]
+    command = [sys.executable, "-m", "kdda", "ask", str(out), reader, questions[0], "--json"]
     cold = seconds_of(lambda: subprocess.run(command, capture_output=True, check=True))
-    rows = [Found(f"ask, {corpus.passages} passages read, median s", f"{statistics.median(seconds):.2f}", "≤ 2")]
-    rows.append(Found("ask, slowest s", f"{max(seconds):.2f}"))
-    return [*rows, Found("`kdda ask` from the shell, all imports and loading included, s", f"{cold:.1f}")]
+    rows = [Row(f"ask, {corpus.passages} passages read, median s", f"{statistics.median(seconds):.2f}", "≤ 2")]
+    rows.append(Row("ask, slowest s", f"{max(seconds):.2f}"))
+    return [*rows, Row("`kdda ask` from the shell, all imports and loading included, s", f"{cold:.1f}")]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reader", default="", help="a checkpoint that answers questions")
-    parser.add_argument("--squad", action="append", default=[], help="questions of your own to measure recall on")
+    parser.add_argument("--squad", action="append", default=[], help="a SQuAD file to measure recall on")
     parser.add_argument("--passages", default="100000,1000000", help="sizes of large indexes; none with 0")
     parser.add_argument("--rounds", type=int, default=200, help="queries")
-    parser.add_argument("--folder", type=Path, help="where indexes are kept meanwhile; 4 GB")
+    parser.add_argument("--folder", type=Path, help="where indexes are written meanwhile; 4 GB")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--write", type=Path, help="docs/performance.md, whose tables are replaced")
-    own = parser.parse_args()
-    if own.measure:
-        print(json.dumps(measure(own.measure, own.rounds)))
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(options.measure, options.rounds)))
         return
-    with tempfile.TemporaryDirectory(dir=own.folder) as folder:
-        lines = tables(own, Path(folder))
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        lines = tables(options, Path(folder))
     print("\n".join(lines))
-    if own.write:
-        replace(own.write, "systems", lines)
+    if options.write:
+        replace(options.write, "systems", lines)
 
 
-def tables(own: argparse.Namespace, folder: Path) -> list[str]:
+def tables(options: argparse.Namespace, folder: Path) -> list[str]:
+    """Measure, and return the lines of both tables."""
     rows = rows_of(EMBEDDED)
     texts = list(dict.fromkeys(row.texts[1] for row in rows))
-    found = indexing(texts, folder, {"none": 20_000, "vi": 6_000})
-    for count in [int(part) for part in own.passages.split(",") if int(part)]:
-        found += large(texts, folder, count, own.rounds)
-    if own.reader:
-        found += asking(own.reader, texts, folder, min(20, own.rounds))
+    measured = indexing(texts, folder, {"none": 20_000, "vi": 6_000})
+    for count in [int(part) for part in options.passages.split(",") if int(part)]:
+        measured += large(texts, folder, count, options.rounds)
+    if options.reader:
+        measured += asking(options.reader, texts, folder, min(20, options.rounds))
     lines = [f"{platform.machine()}, {cores()} cores, Python {platform.python_version()}.", ""]
-    lines += ["| what | measured | aim |", "|---|--:|--:|", *(f"| {' | '.join(row)} |" for row in found), ""]
+    lines += ["| what | measured | aim |", "|---|--:|--:|", *(f"| {' | '.join(row)} |" for row in measured), ""]
     embedding_model = MeanPoolingModel.load("mini/multilingual")
     lines += ["| corpus | retriever | R@1 | R@5 | R@10 |", "|---|---|--:|--:|--:|"]
-    for name, sources in (("embedded", EMBEDDED), *((Path(path).stem, [path]) for path in own.squad)):
+    for name, sources in (("embedded", EMBEDDED), *((Path(path).stem, [path]) for path in options.squad)):
         lines += recalls(name, rows_of(sources), folder, embedding_model)
     return lines
 

@@ -1,10 +1,10 @@
-"""What using a checkpoint costs: kdda's predictor against plain loops of transformers, and exports against torch.
+"""The cost of prediction: kdda's predictor against plain loops of transformers, and exports against torch.
 
     python bench/use.py --reader runs/qa/student-da/seed-1/model --judge runs/nli/student-kdda/seed-1/model
 
-Every way reads the same rows of the embedded test sets (Vietnamese) in turns, `--rounds` times; ratios are of the
-medians within one run. Scores are on all of those rows. Writes the tables of docs/performance.md; run it on a machine
-that does nothing else. `--rows 8 --rounds 1` tries it out.
+All programs predict the same rows of the embedded test sets (Vietnamese) in turns, `--rounds` times; ratios are of the
+medians within one run. Scores are on all of those rows. Writes the tables of docs/performance.md; run it on an idle
+machine. `--rows 8 --rounds 1` tries it out.
 """
 
 import argparse
@@ -36,14 +36,14 @@ DATA = {"qa": "embedded:reading/vi/test", "nli": "embedded:nli/vi/test"}
 
 
 def plain_loop(name: str, task: str, examples: Sequence[Example], size: int) -> Callable[[], None]:
-    """What a person writes first: rows in their order, padded to the longest of a batch, one window a row."""
+    """A straightforward loop: rows in their order, padded to the longest of a batch, one window a row."""
     model, tokenizer = HEADS[task].from_pretrained(name).eval(), AutoTokenizer.from_pretrained(name)
     longest = min(getattr(model.config, "kdda_max_length", None) or 384, position_limit(model.config))
     cut = "only_second" if task == "qa" else True
 
     def run() -> None:
         for start in range(0, len(examples), size):
-            sides = zip(*(own.texts for own in examples[start : start + size]), strict=True)
+            sides = zip(*(example.texts for example in examples[start : start + size]), strict=True)
             options: Any = {"truncation": cut, "max_length": longest, "padding": True, "return_tensors": "pt"}
             with torch.no_grad():
                 outputs = model(**tokenizer(*map(list, sides), **options))
@@ -56,7 +56,7 @@ def plain_loop(name: str, task: str, examples: Sequence[Example], size: int) -> 
 
 
 def rows_a_second(ways: dict[str, Callable[[], Any]], count: int, rounds: int) -> dict[str, float]:
-    """The median of rounds in which every way has its turn."""
+    """Rows a second of each program, by the median of rounds in which all take turns."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name, run in ways.items():
@@ -64,10 +64,10 @@ def rows_a_second(ways: dict[str, Callable[[], Any]], count: int, rounds: int) -
             run()
             if number:  # the first round warms up
                 seconds[name].append(time.perf_counter() - started)
-    return {name: count / statistics.median(own) for name, own in seconds.items()}
+    return {name: count / statistics.median(times) for name, times in seconds.items()}
 
 
-def measured(name: str, count: int, rounds: int, folder: Path) -> list[str]:
+def measure(name: str, count: int, rounds: int, folder: Path) -> list[str]:
     """The rows of one model's table."""
     predictor = kdda.load(name, precision="fp32")
     task = predictor.task.name
@@ -83,14 +83,14 @@ def measured(name: str, count: int, rounds: int, folder: Path) -> list[str]:
         shutil.rmtree(out, ignore_errors=True)
         print(f"{label}: {export(name, out, int8=int8)}")
         predictors[label] = kdda.load(out)
-    pairs = [(own.texts[0], own.texts[1]) for own in examples]
+    pairs = [(example.texts[0], example.texts[1]) for example in examples]
     ways: dict[str, Callable[[], Any]] = {
         "transformers, one by one": plain_loop(name, task, examples, 1),
         "transformers, padded batches of 32": plain_loop(name, task, examples, 32),
-        **{label: partial(own.read, pairs) for label, own in predictors.items()},
+        **{label: partial(reader.read, pairs) for label, reader in predictors.items()},
     }
     rates = rows_a_second(ways, len(examples), rounds)
-    scores = {label: score(own, examples) for label, own in predictors.items()}
+    scores = {label: score(reader, examples) for label, reader in predictors.items()}
     return [line(label, rate, rates, scores.get(label)) for label, rate in rates.items()]
 
 
@@ -99,13 +99,10 @@ def score(predictor: Predictor, examples: Sequence[Example]) -> float:
     return float(task.score(predictor.predict(examples, "vi"), predictor.labels)[task.metric])
 
 
-def line(label: str, rate: float, rates: dict[str, float], found: float | None) -> str:
-    ratios = [rate / rates[name] for name in (*TARGETS, "kdda, torch")]
-    return (
-        f"| {label} | {rate:.1f} | "
-        + " | ".join(f"{own:.2f}" for own in ratios)
-        + f" | {found or 0:.1f} |".replace(" 0.0 |", " |")
-    )
+def line(label: str, rate: float, rates: dict[str, float], score: float | None) -> str:
+    ratios = [f"{rate / rates[name]:.2f}" for name in (*TARGETS, "kdda, torch")]
+    last_cell = "" if score is None else f"{score:.1f}"
+    return f"| {label} | {rate:.1f} | {' | '.join(ratios)} | {last_cell} |"
 
 
 def main() -> None:
@@ -115,19 +112,19 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=450)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--write", type=Path, help="docs/performance.md, whose table is replaced")
-    own = parser.parse_args()
+    options = parser.parse_args()
     lines = [
-        f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {own.rounds} rounds.",
+        f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.rounds} rounds.",
         "",
     ]
     with tempfile.TemporaryDirectory() as folder:
-        for name, metric in ((own.reader, "F1"), (own.judge, "accuracy")):
+        for name, metric in ((options.reader, "F1"), (options.judge, "accuracy")):
             if name:
                 lines += [f"| {name} | rows/s | vs one by one | vs padded 32 | vs kdda, torch | {metric} |"]
-                lines += ["|---|--:|--:|--:|--:|--:|", *measured(name, own.rows, own.rounds, Path(folder)), ""]
+                lines += ["|---|--:|--:|--:|--:|--:|", *measure(name, options.rows, options.rounds, Path(folder)), ""]
     print("\n".join(lines))
-    if own.write:
-        replace(own.write, "use", lines)
+    if options.write:
+        replace(options.write, "use", lines)
 
 
 if __name__ == "__main__":

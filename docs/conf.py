@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from importlib.metadata import version as version_of
 from typing import Any
 
@@ -52,5 +54,22 @@ def escape_bars(app: Any, what: str, name: str, obj: Any, options: Any, lines: l
     lines[:] = [line.replace("|", r"\|") for line in lines]
 
 
+def add_defaults(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """The defaults of DistillationConfig's arguments: its signature, with those of transformers, would hide them."""
+    if name != "kdda.DistillationConfig":
+        return
+    defaults = {}
+    for field in dataclasses.fields(obj):
+        if field.default is not dataclasses.MISSING:
+            defaults[field.name] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            defaults[field.name] = field.default_factory()
+    for number, line in enumerate(lines):
+        match = re.match(r"^    (\w+): (.*)", line)
+        if match and match[1] in defaults and match[1] != "output_dir":
+            lines[number] = f"    {match[1]} (default {defaults[match[1]]!r}): {match[2]}"
+
+
 def setup(app: Any) -> None:
     app.connect("autodoc-process-docstring", escape_bars, priority=400)
+    app.connect("autodoc-process-docstring", add_defaults, priority=410)

@@ -105,3 +105,20 @@ def test_rows_that_must_be_asked_for_are_refused_with_whom_to_ask(
 def test_the_doctor_names_versions_devices_and_what_extras_lack(command: Any) -> None:
     code, text, _ = command("doctor")
     assert code == 0 and all(f"| {name} " in text for name in ("torch", "transformers", "cpu", "mini"))
+
+
+def test_the_time_of_systems_is_part_of_the_plan(bench: Bench, command: Any) -> None:
+    bench.read()
+    bench.values |= {
+        "arms": {"student": {"train": "target"}, "short": {"train": "target", "sentences": 1}},
+        "systems": {
+            "reader": {"arm": "student", "passages": [1, 3]},
+            "mixed": {"arm": "student", "passages": [3], "mu": [0.5]},
+            "short": {"arm": "short", "passages": [2]},
+        },
+    }
+    code, text, _ = command("plan", bench.write(), "--out", bench.folder / "runs", "--seeds", "1,2")
+    work = text.split("## Work")[1]
+    assert code == 0 and "| systems: index of " in work and "| systems reader, mixed: 3 passages" in work
+    (line,) = (line for line in work.splitlines() if line.startswith("| systems short: 2 passages a question, by bm25"))
+    assert line.split("|")[2].strip() == "2"

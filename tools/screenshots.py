@@ -2,7 +2,7 @@
 
     python tools/screenshots.py --reader runs/qa/student-da/seed-1/model --judge runs/nli/student-kdda/seed-1/model
 
-Needs chromium (Debian's package) and `pip install "kdda[serve]" playwright`; starts a server of its own on loopback.
+Needs chromium (Debian's package) and `pip install "kdda[serve]" playwright`; starts a server on loopback.
 """
 
 import argparse
@@ -22,15 +22,15 @@ def main() -> None:
     parser.add_argument("--reader", required=True)
     parser.add_argument("--judge", required=True)
     parser.add_argument("--chromium", default="/usr/bin/chromium")
-    own = parser.parse_args()
-    command = [sys.executable, "-m", "kdda", "serve", own.reader, own.judge, "--port", "0"]
+    options = parser.parse_args()
+    command = [sys.executable, "-m", "kdda", "serve", options.reader, options.judge, "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
-        found = re.search(r"http://\S+", server.stdout.readline())
-        if not found:
+        url = re.search(r"http://\S+", server.stdout.readline())
+        if not url:
             sys.exit("the server did not start")
-        take(found[0], own.chromium)
+        take(url[0], options.chromium)
     finally:
         server.terminate()
         server.wait(60)

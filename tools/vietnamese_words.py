@@ -14,15 +14,15 @@ from kdda.text.segment import segmented_text
 
 
 def main() -> None:
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for path in sorted(EMBEDDED_CORPORA.glob("*/vi/*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             for field in ("premise", "hypothesis"):
-                found.update(word for word in segmented_text(row[field], "vi").text.split() if "_" in word)
-    kept = sorted((word for word, count in found.items() if count >= 2), key=lambda word: (-found[word], word))
-    WORDS.write_text("\n".join(kept) + "\n", encoding="utf-8")
-    print(f"{len(kept)} of {len(found)} words in {WORDS}")
+                counts.update(word for word in segmented_text(row[field], "vi").text.split() if "_" in word)
+    frequent = sorted((word for word, count in counts.items() if count >= 2), key=lambda word: (-counts[word], word))
+    WORDS.write_text("\n".join(frequent) + "\n", encoding="utf-8")
+    print(f"{len(frequent)} of {len(counts)} words in {WORDS}")
 
 
 if __name__ == "__main__":

@@ -94,7 +94,6 @@ def test_custom_objective(script: Script, models: dict[str, str], tmp_path: Path
     assert len(scores) == 2 and scores[0] == scores[1]
 
 
-@needs_api
 def test_ask_corpus(script: Script, tmp_path: Path) -> None:
     reader = make_reader(tmp_path / "reader", sharp=20)
     (tmp_path / "texts").mkdir()

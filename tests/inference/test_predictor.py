@@ -110,7 +110,7 @@ def test_texts_are_not_kept_once_they_are_read(reader: Predictor, judge: Predict
     for i in range(50):
         reader.answer("cat", f"dog runs {i}")
         judge.entails(f"dog runs {i}", "cat")
-    assert not reader.encoder._known and not judge.encoder._known
+    assert not reader.encoder._cache and not judge.encoder._cache
 
 
 def test_no_answer_is_given_by_models_that_learned_it_or_were_told_to(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_a_slow_tokenizer_that_gives_no_places_is_refused() -> None:
     class Slow:
         is_fast = False
 
-    with pytest.raises(KddaError, match="does not say where its tokens are"):
+    with pytest.raises(KddaError, match="gives no offsets of its tokens"):
         Encoder(Slow()).encode(["a"])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float32
@@ -21,7 +21,7 @@ Embedding = Float32[ndarray, " width"]
 class SentenceSelector:
     """Selects the sentences of a passage that are nearest to a question, by the cosine of embeddings.
 
-    The selected sentences stay in the passage's order, and a passage of no more sentences is left as it is.
+    The selected sentences stay in the passage's order, and a passage with no more sentences stays whole.
 
     Args:
         embedding_model: for questions and sentences.
@@ -50,15 +50,17 @@ class SentenceSelector:
         Sentences that several questions share are embedded once.
         """
         spans: dict[str, list[Span]] = {}
-        for _, passage in pairs:
-            if passage not in spans:
-                spans[passage] = sentences(passage, self.language)
         texts: list[str] = []
         for question, passage in pairs:
+            if passage not in spans:
+                spans[passage] = sentences(passage, self.language)
             if len(spans[passage]) > self.keep:
                 texts += [question, *_texts(passage, spans[passage])]
         embeddings = self._embeddings(texts)
-        return [self._shorten(question, passage, spans[passage], embeddings) for question, passage in pairs]
+        contexts = []
+        for question, passage in pairs:
+            contexts.append(self._shorten(question, passage, spans[passage], embeddings))
+        return contexts
 
     def _embeddings(self, texts: Sequence[str]) -> dict[str, Embedding]:
         """Each text's embedding, cached because the same rows come again; the cache of a server must not grow."""
@@ -70,15 +72,21 @@ class SentenceSelector:
         return {text: self._cache[text] for text in texts}
 
     def _shorten(
-        self, question: str, passage: str, spans: Sequence[Span], embeddings: dict[str, Embedding]
+        self, question: str, passage: str, spans: Sequence[Span], embeddings: Mapping[str, Embedding]
     ) -> ShortenedContext:
         if len(spans) <= self.keep:
             return ShortenedContext.whole(passage)
-        matrix = np.stack([embeddings[text] for text in _texts(passage, spans)])
+        matrix = np.stack(list(map(embeddings.__getitem__, _texts(passage, spans))))
         cosines = matrix @ embeddings[question]
         nearest = np.argsort(-cosines, kind="stable")[: self.keep]
-        return ShortenedContext.of(passage, [spans[i] for i in np.sort(nearest)])
+        selected = []
+        for number in np.sort(nearest):
+            selected.append(spans[number])
+        return ShortenedContext.of(passage, selected)
 
 
 def _texts(passage: str, spans: Sequence[Span]) -> list[str]:
-    return [passage[start:end] for start, end in spans]
+    texts = []
+    for start, end in spans:
+        texts.append(passage[start:end])
+    return texts

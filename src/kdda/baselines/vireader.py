@@ -44,9 +44,11 @@ class ViReader:
     def answer_spans(self, pairs: Sequence[tuple[str, str]]) -> list[list[AnswerSpan]]:
         """The best answer spans of each (question, passage) pair, best first."""
         contexts = self.selector.select(pairs)
-        short_pairs = [(question, context.text) for (question, _), context in zip(pairs, contexts, strict=True)]
+        short_pairs = []
+        for (question, _), context in zip(pairs, contexts, strict=True):
+            short_pairs.append((question, context.text))
         spans = self.reader.answer_spans(short_pairs)
-        return [_spans_in_passage(*pair) for pair in zip(spans, contexts, strict=True)]
+        return list(map(_spans_in_passage, spans, contexts))
 
 
 def reader_of(predictor: Predictor) -> Reader:
@@ -113,7 +115,10 @@ class ReaderRows:
         """
         if self.selector is None:
             return examples
-        return [_evaluation_row(example, context) for example, context in self._shortened(self.selector, examples)]
+        rows = []
+        for example, context in self._shortened(self.selector, examples):
+            rows.append(_evaluation_row(example, context))
+        return rows
 
     def map_to_passage(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> Sequence[Prediction]:
         """Predictions on evaluation rows as predictions on the whole passages.
@@ -133,8 +138,11 @@ class ReaderRows:
     def _shortened(
         self, selector: SentenceSelector, examples: Sequence[Example]
     ) -> list[tuple[Example, ShortenedContext]]:
-        contexts = selector.select([(example.texts[0], example.texts[1]) for example in examples])
-        return list(zip(examples, contexts, strict=True))
+        pairs = []
+        for example in examples:
+            question, passage = example.texts[:2]
+            pairs.append((question, passage))
+        return list(zip(examples, selector.select(pairs), strict=True))
 
 
 @lru_cache(maxsize=8)

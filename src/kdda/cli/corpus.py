@@ -73,7 +73,8 @@ def ask(
     opened = open_retriever(retriever, index, _options(retriever_option or []))
     answers = Corpus(opened, reader_of(load(model)), passages, mu).ask(question, best)
     if json_:
-        print(json.dumps([answer.as_dict() for answer in answers], ensure_ascii=False))
+        objects = [answer.as_dict() for answer in answers]
+        print(json.dumps(objects, ensure_ascii=False))
     else:
         _print_answers(answers)
 

@@ -1,4 +1,4 @@
-"""The command that lists what this machine and installation offer."""
+"""The command that describes this machine and installation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from kdda.cli.shared import app
 
 @app.command()
 def doctor() -> None:
-    """Say which versions, devices and extras there are."""
+    """Print versions, devices and extras of this installation."""
     from kdda.experiment.doctor import installation
     from kdda.report.render import to_markdown
 

@@ -13,8 +13,10 @@ from kdda.experiment.context import base_config, teacher_data
 from kdda.experiment.profile import ModelCost, Profiler, TeacherCost, bytes_a_second
 from kdda.experiment.specs import StudentRun, TeacherRun, teacher_runs
 from kdda.experiment.splits import SplitReader, Splits
+from kdda.experiment.systems_cost import SystemsCost, measure_systems, readings_of
 from kdda.recipe.schema import ModelSpec, TeacherSpec
 from kdda.report.render import Table
+from kdda.runs.folder import SYSTEMS, is_complete
 from kdda.runtime.folders import nearest_existing
 from kdda.runtime.memory import free_bytes, peak_megabytes
 from kdda.runtime.numbers import ceil_div
@@ -75,6 +77,7 @@ class Estimate:
         for arm in self.arms:
             for language, teacher in recipe.teachers_of(arm).items():
                 self._teacher_cost(arm, language, teacher)
+        self.systems = self._measure_systems()
         self.disk_speed = bytes_a_second(nearest_existing(out))
         self.measuring = time.perf_counter() - started
 
@@ -94,6 +97,16 @@ class Estimate:
         if key not in self.teacher_costs:
             self.teacher_costs[key] = self.profiler.teacher(student, teacher, language, distill)
         return self.teacher_costs[key]
+
+    def _measure_systems(self) -> SystemsCost | None:
+        target = self.recipe.target
+        if not readings_of(self.recipe, self.arms) or "test" not in self.data[target]:
+            return None
+        splits = self.data[target]
+        if self.recipe.data[target].limit:  # systems search all rows
+            splits, _ = self.reader.read_language(target, limited=False)
+        corpus = list(chain.from_iterable(splits.values()))
+        return measure_systems(self.recipe, self.task, self.arms, self.data[target], corpus)
 
     def models_table(self) -> Table:
         """What each model makes of the training rows, and what its steps cost."""
@@ -115,7 +128,20 @@ class Estimate:
             rows.append([str(teacher.run), "1", f"{teacher.steps:,}", _duration(teacher.seconds)])
         for arm, count in Counter(run.arm for run in self.runs).items():
             rows.append([arm, str(count), f"{self._steps(arm):,}", _duration(self._seconds(arm))])
-        return Table("Work", ["teacher or arm", "runs", "steps each", "time each"], rows)
+        rows += self._systems_rows()
+        return Table("Work", ["teacher, arm or systems", "runs", "steps each", "time each"], rows)
+
+    def _systems_rows(self) -> list[list[str]]:
+        if self.systems is None:
+            return []
+        name = f"systems: index of {self.systems.documents:,} documents"
+        rows = [[name, "1", "", _duration(self.systems.index)]]
+        for reading, systems in readings_of(self.recipe, self.arms).items():
+            name = f"systems {', '.join(systems)}: {reading.passages} passages a question, by {reading.retriever}"
+            seeds = {run.seed for run in self.runs if run.arm == reading.arm}
+            cost = self.systems.readings[reading]
+            rows.append([name, str(len(seeds)), "", _duration(cost.load + cost.read)])
+        return rows
 
     def lines(self) -> list[str]:
         """Time, memory and disk of everything that is not finished."""
@@ -134,7 +160,20 @@ class Estimate:
         if any(self.recipe.teachers_of(run.arm) for run in self.unfinished):
             seconds += self._states().seconds
             seconds += sum(teacher.seconds for teacher in self._teachers())
-        return seconds
+        return seconds + self._systems_left()
+
+    def _systems_left(self) -> float:
+        if self.systems is None:
+            return 0.0
+        runs = [run for run in self.runs if run in self.unfinished or not self._has_systems(run)]
+        return self.systems.seconds(runs)
+
+    def _has_systems(self, run: StudentRun) -> bool:
+        """Whether all systems of a finished run are scored."""
+        for name, system in self.recipe.systems.items():
+            if system.arm == run.arm and not is_complete(self.out / SYSTEMS / name / f"seed-{run.seed}"):
+                return False
+        return True
 
     def warnings(self) -> list[str]:
         needed, free = self._disk(), free_bytes(self.out)

@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from itertools import product, starmap
+from operator import attrgetter
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -23,13 +25,14 @@ from kdda.inference.predictor import load
 from kdda.metrics.answers import answer_f1, best_over_golds, exact_match
 from kdda.metrics.significance import standard_error
 from kdda.recipe.schema import Recipe, System
-from kdda.report.open_domain import CLOSED, OPEN, find_systems, systems_tables
+from kdda.report.open_domain import CLOSED, OPEN, find_systems, read_system, systems_tables
 from kdda.report.render import to_markdown
 from kdda.retrieval.index import MANIFEST, VERSION, Index, IndexSettings
 from kdda.retrieval.open_domain import CorpusAnswer, ReadPassage, best_answers, read_passages
 from kdda.retrieval.passages import Document, Passage
 from kdda.retrieval.registry import RETRIEVERS, check_retriever, open_retriever
 from kdda.retrieval.writer import IndexWriter
+from kdda.runs.events import event_line
 from kdda.runs.folder import ENVIRONMENT, METRICS, MODEL_FOLDER, PREDICTIONS, RECIPE, SYSTEMS, Run, is_complete
 from kdda.runs.predictions import read_predictions
 from kdda.runtime.files import write_atomically
@@ -60,6 +63,11 @@ class Questions:
 
     examples: Sequence[Question]
     documents: Mapping[str, str]
+
+    @property
+    def texts(self) -> list[str]:
+        """The questions alone."""
+        return [question.texts[0] for question in self.examples]
 
     def rank(self, number: int, passages: Sequence[ReadPassage]) -> int | None:
         """The rank, from 1, of the first passage that contains a gold answer of a question; `None` without one."""
@@ -109,9 +117,10 @@ class SystemsEvaluation:
         self.out = out
         self.runs = runs
         self.say = say
-        contexts = dict.fromkeys(example.texts[1] for example in corpus)
-        self.documents = {text: f"p{number:05}" for number, text in enumerate(contexts)}
-        self.splits = {name: Questions(_questions(rows), self.documents) for name, rows in splits.items()}
+        self.documents = _documents(corpus)
+        self.splits: dict[str, Questions] = {}
+        for name, rows in splits.items():
+            self.splits[name] = Questions(_questions(rows), self.documents)
         self.index = lru_cache(1)(self._open_index)  # made when the first system needs it
 
     def run(self) -> None:
@@ -131,20 +140,23 @@ class SystemsEvaluation:
 
     def tables(self) -> str:
         """The table of systems, from their folders alone."""
-        seeds = {run.seed for run in self.runs}
-        runs = [run for run in find_systems(self.out / SYSTEMS) if run.seed in seeds]
-        tables = systems_tables(runs, [*self.recipe.systems])
-        return "\n".join(f"{table.title}\n\n{to_markdown(table)}" for table in tables)
+        seeds = set(map(attrgetter("seed"), self.runs))
+        system_runs = [run for run in find_systems(self.out / SYSTEMS) if run.seed in seeds]
+        parts = []
+        for table in systems_tables(system_runs, [*self.recipe.systems]):
+            parts.append(f"{table.title}\n\n{to_markdown(table)}")
+        return "\n".join(parts)
 
     def _open_index(self) -> Index:
         """All passages of the language, indexed once for these contexts and settings."""
         target = self.recipe.target
-        settings = IndexSettings(segmenter=target if target in SEGMENTERS else "none", dense=self._dense_model())
+        segmenter = target if target in SEGMENTERS else "none"
+        settings = IndexSettings(segmenter=segmenter, dense=self._dense_model())
         content = json.dumps([VERSION, settings.model_dump(), *self.documents], ensure_ascii=False)
         key = sha256(content.encode()).hexdigest()
         folder = self.out / SYSTEMS / f"index-{target}-{key[:12]}"
         if not (folder / MANIFEST).is_file():
-            documents = [Document(name, text) for text, name in self.documents.items()]
+            documents = (Document(name, text) for text, name in self.documents.items())
             summary = IndexWriter(folder, settings).build(documents)
             self.say(f"  systems: {summary} → {folder}")
         return Index.open(folder)
@@ -167,7 +179,7 @@ class SystemsEvaluation:
         reader = reader_of(load(run / MODEL_FOLDER, precision=self.recipe.training.precision))
         read: dict[str, PassagesByQuestion] = {}
         for split in ("dev", "test"):
-            questions = [example.texts[0] for example in self.splits[split].examples]
+            questions = self.splits[split].texts
             self.say(f"  {run}: {split}, {len(questions)} questions × {passages} passages by {name}")
             read[split] = read_passages(retriever, reader, questions, passages, max(RECALLS))
         return read
@@ -184,27 +196,28 @@ class SystemsEvaluation:
         stored = yaml.safe_load((folder / RECIPE).read_text("utf-8"))
         with suppress(ValidationError):  # fields that are newer than the folder have their defaults
             stored = yaml.safe_load(Recipe.model_validate(stored).to_yaml())
-        changed = [key for key in expected if expected[key] != stored.get(key) and key not in NO_RESULT]
+        changed = []
+        for key, value in expected.items():
+            if value != stored.get(key) and key not in NO_RESULT:
+                changed.append(key)
         if changed:
             raise KddaError(f"{folder} holds a system of another recipe ({', '.join(changed)}); choose another --out")
-        (done,) = [system for system in find_systems(folder) if system.folder == folder]
-        return bool(done.chosen.get("reader") == _predictions_digest(run))
+        return bool(read_system(folder).chosen.get("reader") == _predictions_digest(run))
 
     def _score(self, folder: Path, name: str, run: Run, read: Mapping[str, PassagesByQuestion]) -> None:
         """Choose on the development rows how a system answers, score it on the test rows, and write its folder."""
         started = time.perf_counter()
-        system, target = self.recipe.systems[name], self.recipe.target
-        grid = {choice: self._dev_f1(choice, read["dev"]) for choice in choices(system)}
+        system = self.recipe.systems[name]
+        grid = self._grid(system, read["dev"])
         choice = max(grid, key=lambda choice: (grid[choice], -choice.passages, choice.mu))
         event = self._system_event(system, run, choice, grid)
-        rows = {
-            CLOSED: read_predictions(run.folder, target),  # with the passage given, there is nothing to retrieve
+        rows = {  # with the passage given there is nothing to retrieve: closed rows are the run's
+            CLOSED: read_predictions(run.folder, self.recipe.target),
             OPEN: self._rows("test", choice, read["test"]),
         }
-        dev = self._rows("dev", choice, read["dev"])
-        events = [event, {"event": "final-dev", "language": target, "setting": OPEN, **scores_of(dev)}]
+        events = [event, self._scores_event("final-dev", OPEN, self._rows("dev", choice, read["dev"]))]
         for setting, setting_rows in rows.items():
-            events.append({"event": "final-test", "language": target, "setting": setting, **scores_of(setting_rows)})
+            events.append(self._scores_event("final-test", setting, setting_rows))
         events.append({"event": "final-cost", "seconds": round(time.perf_counter() - started, 3)})
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / RECIPE, self._resolved(name, run))
@@ -214,8 +227,21 @@ class SystemsEvaluation:
         f1 = events[-2]["f1"]
         self.say(f"  {name}, seed {run.seed}: open f1 {f1:.1f}, {choice.passages} passages, μ = {choice.mu:g}")
 
+    def _grid(self, system: System, read: PassagesByQuestion) -> dict[Choice, float]:
+        """The F1 of every choice on the development rows."""
+        grid = {}
+        for choice in choices(system):
+            grid[choice] = _mean(self._rows("dev", choice, read), "f1")
+        return grid
+
+    def _scores_event(self, event: str, setting: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return {"event": event, "language": self.recipe.target, "setting": setting, **scores_of(rows)}
+
     def _system_event(self, system: System, run: Run, choice: Choice, grid: Mapping[Choice, float]) -> dict[str, Any]:
         """How a system answers, and what was tried on the development rows."""
+        tried = []
+        for (passages, mu), f1 in grid.items():
+            tried.append([passages, mu, round(f1, 3)])
         return {
             "event": "system",
             "arm": run.arm,
@@ -224,11 +250,8 @@ class SystemsEvaluation:
             "mu": choice.mu,
             "corpus": len(self.index()),
             "reader": _predictions_digest(run),
-            "grid": [[tried.passages, tried.mu, round(f1, 3)] for tried, f1 in grid.items()],
+            "grid": tried,
         }
-
-    def _dev_f1(self, choice: Choice, read: PassagesByQuestion) -> float:
-        return fmean(row["f1"] for row in self._rows("dev", choice, read))
 
     def _rows(self, split: str, choice: Choice, read: PassagesByQuestion) -> list[dict[str, Any]]:
         """The predictions of a system on a split, scored."""
@@ -263,12 +286,19 @@ class SystemsEvaluation:
         }
 
 
+def _documents(corpus: Iterable[Example]) -> dict[str, str]:
+    """Every context of some examples, once, with the id of its document."""
+    documents: dict[str, str] = {}
+    for example in corpus:
+        context = example.texts[1]
+        if context not in documents:
+            documents[context] = f"p{len(documents):05}"
+    return documents
+
+
 def choices(system: System) -> list[Choice]:
     """What is tried on the development rows."""
-    tried = []
-    for passages in system.passages:
-        tried += [Choice(passages, mu) for mu in system.mu]
-    return tried
+    return list(starmap(Choice, product(system.passages, system.mu)))
 
 
 def scores_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -278,17 +308,33 @@ def scores_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
     scores: dict[str, Any] = {"rows": len(rows)}
     for name in ("exact_match", "f1"):
-        scores[name] = 100 * fmean(row[name] for row in rows)
+        scores[name] = 100 * _mean(rows, name)
     scores["standard_error"] = standard_error([100 * row["f1"] for row in rows])
-    ranks = [row["gold_rank"] for row in rows if "gold_rank" in row and row["golds"]]
+    ranks = []
+    for row in rows:
+        if "gold_rank" in row and row["golds"]:
+            ranks.append(row["gold_rank"])
     if ranks:
         for k in RECALLS:
-            scores[f"recall@{k}"] = 100 * fmean(rank is not None and rank <= k for rank in ranks)
+            scores[f"recall@{k}"] = _recall(ranks, k)
     return scores
 
 
+def _mean(rows: Sequence[Mapping[str, Any]], score: str) -> float:
+    return fmean(row[score] for row in rows)
+
+
+def _recall(ranks: Sequence[int | None], k: int) -> float:
+    """The share of ranks up to k, in per cent."""
+    return 100 * fmean(rank is not None and rank <= k for rank in ranks)
+
+
 def _questions(rows: Sequence[Example]) -> list[Question]:
-    return [row for row in rows if isinstance(row, Question)]
+    questions = []
+    for row in rows:
+        if isinstance(row, Question):
+            questions.append(row)
+    return questions
 
 
 def _predictions_digest(run: Run) -> str:
@@ -300,9 +346,10 @@ def _with_settings(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict
     """The rows of each setting with its name."""
     lines = []
     for setting, setting_rows in rows.items():
-        lines += [{"setting": setting, **row} for row in setting_rows]
+        for row in setting_rows:
+            lines.append({"setting": setting, **row})
     return lines
 
 
 def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return "".join(map(event_line, rows))

@@ -60,8 +60,12 @@ def _renamed_field(path: tuple[str, ...], name: str, value: Any) -> str:
     new = ".".join([*path[:-1], name])
     message = f'"{".".join(path)}" is now "{new}"'
     value_now = _new_value(name, value)
-    return f'{message}, and "{value}" is "{value_now}"' if value_now else message
+    if value_now:
+        message += f', and "{value}" is "{value_now}"'
+    return message
 
 
 def _new_value(name: str, value: Any) -> str | None:
-    return VALUES.get(name, {}).get(value) if isinstance(value, str) else None
+    if isinstance(value, str):
+        return VALUES.get(name, {}).get(value)
+    return None

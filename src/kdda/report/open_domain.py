@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,6 @@ from kdda.runs.events import read_metrics
 from kdda.runs.folder import METRICS, PREDICTIONS, is_system
 
 CLOSED, OPEN = "closed", "open"
-
-SCORES = {"exact_match": "EM", "f1": "F1"}
 
 RECALL = "recall@"
 
@@ -48,11 +47,12 @@ def find_systems(folder: Path) -> list[SystemRun]:
     runs = []
     for path in sorted(folder.rglob(PREDICTIONS)):
         if is_system(path.parent):
-            runs.append(_read(path.parent))
+            runs.append(read_system(path.parent))
     return sorted(runs, key=lambda run: (run.name, run.seed))
 
 
-def _read(folder: Path) -> SystemRun:
+def read_system(folder: Path) -> SystemRun:
+    """A complete system from its folder, ``<system>/seed-<n>``."""
     chosen: dict[str, Any] = {}
     test: dict[str, dict[str, Any]] = {}
     for event in read_metrics(folder / METRICS):
@@ -76,7 +76,9 @@ def systems_tables(runs: Sequence[SystemRun], order: Sequence[str] = ()) -> list
     if not names:
         return []
     ks = _recall_depths(runs)
-    rows = [_row(name, by_name[name], ks) for name in names]
+    rows = []
+    for name in names:
+        rows.append(_row(name, by_name[name], ks))
     return [Table("Systems, test rows", _header(ks), rows, _notes(by_name, names))]
 
 
@@ -84,22 +86,26 @@ def _recall_depths(runs: Sequence[SystemRun]) -> list[int]:
     """Every k for which some run has a recall@k."""
     depths = set[int]()
     for run in runs:
-        depths.update(int(key.removeprefix(RECALL)) for key in run.test[OPEN] if key.startswith(RECALL))
+        for key in run.test[OPEN]:
+            if key.startswith(RECALL):
+                depths.add(int(key.removeprefix(RECALL)))
     return sorted(depths)
 
 
 def _header(ks: Sequence[int]) -> list[str]:
-    header = ["system", "reader"]
-    for setting in (CLOSED, OPEN):
-        header += [f"{setting} {name}" for name in SCORES.values()]
-    return [*header, *(f"R@{k}" for k in ks), "n", "μ"]
+    header = ["system", "reader", "closed EM", "closed F1", "open EM", "open F1"]
+    for k in ks:
+        header.append(f"R@{k}")
+    return [*header, "n", "μ"]
 
 
 def _row(name: str, runs: Sequence[SystemRun], ks: Sequence[int]) -> list[str]:
     cells = [name, str(runs[0].chosen["arm"])]
     for setting in (CLOSED, OPEN):
-        cells += [_spread(runs, setting, score) for score in SCORES]
-    cells += [_spread(runs, OPEN, f"{RECALL}{k}") for k in ks]
+        for score in ("exact_match", "f1"):
+            cells.append(_spread(runs, setting, score))
+    for k in ks:
+        cells.append(_spread(runs, OPEN, f"{RECALL}{k}"))
     return [*cells, _chosen(runs, "passages"), _chosen(runs, "mu")]
 
 
@@ -109,7 +115,9 @@ def _spread(runs: Sequence[SystemRun], setting: str, score: str) -> str:
 
 def _chosen(runs: Sequence[SystemRun], key: str) -> str:
     """One value where all seeds agree, else that of each seed."""
-    values = [f"{run.chosen[key]:g}" for run in runs]
+    values = []
+    for run in runs:
+        values.append(f"{run.chosen[key]:g}")
     if len(set(values)) == 1:
         return values[0]
     return ", ".join(values)
@@ -126,9 +134,12 @@ def _notes(by_name: dict[str, list[SystemRun]], names: Sequence[str]) -> list[st
 
 
 def _seeds_note(by_name: dict[str, list[SystemRun]], names: Sequence[str]) -> str:
-    seeds = {name: [run.seed for run in by_name[name]] for name in names}
-    if any(seeds[name] != seeds[names[0]] for name in names):
+    seeds: dict[str, list[int]] = {}
+    for name in names:
+        seeds[name] = list(map(attrgetter("seed"), by_name[name]))
+    first = seeds[names[0]]
+    if len(set(map(tuple, seeds.values()))) > 1:
         return f"Seeds differ between systems: {seeds}."
-    if len(seeds[names[0]]) == 1:
+    if len(first) == 1:
         return "One seed: differences may be luck; --seeds 1,2,3 shows their spread."
-    return f"Mean ± sample sd over seeds {', '.join(map(str, seeds[names[0]]))}."
+    return f"Mean ± sample sd over seeds {', '.join(map(str, first))}."

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from jaxtyping import Float32, Integer
+from numpy import ndarray
+
 from kdda.retrieval.passages import Passage
 
 if TYPE_CHECKING:
@@ -35,5 +38,19 @@ class Retriever(Protocol):
 
 def best_hits(index: Index, scored: Sequence[ScoredPassage], k: int) -> list[Hit]:
     """The `k` passages of an index with the largest scores; of equals, those that come first in the index."""
-    ranked = sorted(scored, key=lambda pair: (-pair[0], pair[1]))
-    return [Hit(index.passage(number), score) for score, number in ranked[:k]]
+    hits = []
+    for score, number in sorted(scored, key=lambda pair: (-pair[0], pair[1]))[:k]:
+        hits.append(Hit(index.passage(number), score))
+    return hits
+
+
+def scored_passages(
+    scores: Float32[ndarray, " passages"], rows: Integer[ndarray, " best"], first: int
+) -> list[ScoredPassage]:
+    """Some rows of a segment with their scores.
+
+    Args:
+        first: the number in the index of the segment's first passage.
+    """
+    numbers = rows + first
+    return list(zip(scores[rows].tolist(), numbers.tolist(), strict=True))

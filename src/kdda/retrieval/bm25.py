@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Integer
 from numpy import ndarray
 
-from kdda.retrieval.base import K1, B, Hit, ScoredPassage, best_hits
+from kdda.retrieval.base import K1, B, Hit, ScoredPassage, best_hits, scored_passages
 from kdda.retrieval.index import Index
 from kdda.retrieval.segments import Segment
 from kdda.retrieval.terms import terms_of
@@ -53,10 +53,12 @@ class Bm25:
     @cached_property
     def _norms(self) -> list[Float32[ndarray, " passages"]]:
         """k₁·(1 − b + b·length / mean length) of every passage, by segment."""
-        segments = self.index.segments
-        total = sum(int(segment.lengths.sum()) for segment in segments)
-        mean = max(1.0, total / max(1, len(self.index)))
-        return [(K1 * (1 - B + B * segment.lengths / mean)).astype(np.float32) for segment in segments]
+        terms = sum(int(segment.lengths.sum()) for segment in self.index.segments)
+        mean = max(1.0, terms / max(1, len(self.index)))
+        norms = []
+        for segment in self.index.segments:
+            norms.append((K1 * (1 - B + B * segment.lengths / mean)).astype(np.float32))
+        return norms
 
 
 def _score_segment(
@@ -68,7 +70,7 @@ def _score_segment(
         rows, counts = segment.occurrences(term)
         tf = counts.astype(np.float32)
         scores[rows] += np.float32(weight) * tf / (tf + norms[rows])
-    return [(float(scores[row]), segment.first + int(row)) for row in _best_rows(scores, k)]
+    return scored_passages(scores, _best_rows(scores, k), segment.first)
 
 
 def _best_rows(scores: Float32[ndarray, " passages"], k: int) -> Integer[ndarray, " best"]:

@@ -30,7 +30,7 @@ class TermCounts(bm25s.BM25):  # type: ignore[misc]
     ) -> dict[str, Any]:
         """What bm25s calls to fill its matrix."""
         self.nonoccurrence_array = None
-        lengths = np.array([len(ids) for ids in corpus_token_ids], np.int64)
+        lengths = np.array(list(map(len, corpus_token_ids)), np.int64)
         passages = len(lengths)
         terms = np.concatenate(corpus_token_ids).astype(np.int64)
         rows = np.repeat(np.arange(passages), lengths)

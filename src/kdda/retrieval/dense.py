@@ -9,7 +9,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from kdda.embeddings.encoder import EmbeddingModel, MeanPoolingModel
-from kdda.retrieval.base import Hit, ScoredPassage, best_hits
+from kdda.retrieval.base import Hit, ScoredPassage, best_hits, scored_passages
 from kdda.retrieval.index import Index, check_dense_model
 from kdda.retrieval.segments import Segment
 
@@ -58,4 +58,4 @@ def _nearest(segment: Segment, query: Float32[ndarray, " width"], k: int) -> lis
         blocks.append(vectors @ query)
     scores = np.concatenate(blocks)
     rows = np.argsort(-scores, kind="stable")[:k]
-    return [(float(scores[row]), segment.first + int(row)) for row in rows]
+    return scored_passages(scores, rows, segment.first)

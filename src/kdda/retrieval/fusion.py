@@ -42,5 +42,7 @@ class Fusion:
             for rank, hit in enumerate(hits, 1):
                 passages.setdefault(hit.passage.key, hit.passage)
                 scores[hit.passage.key] += 1 / (RANK_CONSTANT + rank)
-        best = sorted(scores, key=lambda key: (-scores[key], key))
-        return [Hit(passages[key], scores[key]) for key in best[:k]]
+        hits = []
+        for key in sorted(scores, key=lambda key: (-scores[key], key))[:k]:
+            hits.append(Hit(passages[key], scores[key]))
+        return hits

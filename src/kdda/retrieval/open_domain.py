@@ -67,13 +67,25 @@ def read_passages(
     pairs = []
     for question, hits in zip(questions, retrieved, strict=True):
         pairs += [(question, hit.passage.text) for hit in hits[:count]]
-    spans = iter(reader.answer_spans(pairs)) if pairs else iter(())
-    passages = []
+    spans: list[list[AnswerSpan]] = []
+    if pairs:
+        spans = reader.answer_spans(pairs)
+    return _beside_hits(spans, retrieved, count)
+
+
+def _beside_hits(
+    spans: Sequence[Sequence[AnswerSpan]], retrieved: Sequence[Sequence[Hit]], count: int
+) -> list[list[ReadPassage]]:
+    """The first `count` hits of each question with their spans, the others without."""
+    remaining = iter(spans)
+    questions = []
     for hits in retrieved:
-        read = [ReadPassage(hit, next(spans)) for hit in hits[:count]]
-        unread = [ReadPassage(hit, []) for hit in hits[count:]]
-        passages.append(read + unread)
-    return passages
+        passages = []
+        for rank, hit in enumerate(hits):
+            hit_spans = next(remaining) if rank < count else []
+            passages.append(ReadPassage(hit, hit_spans))
+        questions.append(passages)
+    return questions
 
 
 def best_answers(passages: Sequence[ReadPassage], mu: float, best: int = 1) -> list[CorpusAnswer]:
@@ -88,9 +100,8 @@ def best_answers(passages: Sequence[ReadPassage], mu: float, best: int = 1) -> l
         mu: 1 counts the reader alone; 0 takes the reader's best span in the first passage.
         best: number of answers at most.
     """
-    logits = [span.score for passage in passages for span in passage.spans]
-    largest = max(logits, default=0.0)
     top = max((passage.hit.score for passage in passages), default=0.0)
+    largest = _largest_logits(passages)
     candidates = []
     for passage in passages:
         retrieval = _relative(passage.hit.score, top)
@@ -99,6 +110,14 @@ def best_answers(passages: Sequence[ReadPassage], mu: float, best: int = 1) -> l
             candidates.append(_answer(passage.hit.passage, span, score))
     candidates.sort(key=lambda answer: -answer.score)  # stable: the order of retrieval and reader decides ties
     return _without_overlaps(candidates, best)
+
+
+def _largest_logits(passages: Sequence[ReadPassage]) -> float:
+    """The score of the most probable span of all passages; 0 without any."""
+    logits: list[float] = []
+    for passage in passages:
+        logits += [span.score for span in passage.spans]
+    return max(logits, default=0.0)
 
 
 def _relative(score: float, top: float) -> float:

@@ -80,8 +80,7 @@ class OpenSearch:
             lines = list(self._lines(chunk))
             response = self._request(partial(self.client.bulk, body=lines, refresh=True))
             if response.get("errors"):
-                errors = [item["index"]["error"] for item in response["items"] if "error" in item["index"]]
-                raise KddaError(f"OpenSearch refused {len(errors)} passages: {errors[0]}")
+                raise _refusal(response)
             count += len(chunk)
         return count
 
@@ -92,8 +91,10 @@ class OpenSearch:
             return []
         body = {"size": k, "query": {"match": {TERMS: {"query": " ".join(terms)}}}}
         response = self._request(partial(self.client.search, index=self.name, body=body))
-        hits = response["hits"]["hits"]
-        return [Hit(_passage(hit["_source"]), float(hit["_score"])) for hit in hits]
+        hits = []
+        for hit in response["hits"]["hits"]:
+            hits.append(Hit(_passage(hit["_source"]), float(hit["_score"])))
+        return hits
 
     def _lines(self, passages: Sequence[Passage]) -> Iterator[dict[str, Any]]:
         """Two lines of a bulk request for each passage: where it goes, and its fields."""
@@ -122,6 +123,11 @@ def open_opensearch(index: str, url: str, name: str = "", segmenter: str = "vi",
         client: further arguments of `opensearchpy.OpenSearch`, such as ``ca_certs``.
     """
     return OpenSearch.connect(url, name or index, segmenter, **client)
+
+
+def _refusal(response: dict[str, Any]) -> KddaError:
+    errors = [item["index"]["error"] for item in response["items"] if "error" in item["index"]]
+    return KddaError(f"OpenSearch refused {len(errors)} passages: {errors[0]}")
 
 
 def _passage(source: dict[str, Any]) -> Passage:

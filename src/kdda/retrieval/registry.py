@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Parameter, signature
 from pathlib import Path
@@ -79,22 +79,26 @@ def check_retriever(name: str, options: Mapping[str, Any], where: str = "retriev
     if name not in RETRIEVERS:
         raise KddaError(unknown_choice(where, name, RETRIEVERS))
     retriever = RETRIEVERS[name]
-    parameters = {parameter.name: parameter for parameter in retriever.options}
-    if not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in retriever.options):
-        for option in options:
-            if option not in parameters:
-                raise KddaError(_unknown_option(where, name, option, list(parameters)))
-    for option, parameter in parameters.items():
-        has_default = parameter.default is not Parameter.empty or parameter.kind is Parameter.VAR_KEYWORD
-        if option not in options and not has_default:
-            raise KddaError(f'{where} "{name}": the option "{option}" is missing')
+    known: list[str] = []
+    takes_any = False
+    for parameter in retriever.options:
+        if parameter.kind is Parameter.VAR_KEYWORD:
+            takes_any = True
+        elif parameter.default is Parameter.empty and parameter.name not in options:
+            raise KddaError(f'{where} "{name}": the option "{parameter.name}" is missing')
+        else:
+            known.append(parameter.name)
+    if not takes_any:
+        _check_known(options, known, f'{where} "{name}"')
     return retriever
 
 
-def _unknown_option(where: str, name: str, option: str, known: list[str]) -> str:
-    if not known:
-        return f'{where} "{name}" takes no options, got "{option}"'
-    return unknown_choice(f'{where} "{name}": option', option, known)
+def _check_known(options: Iterable[str], known: Sequence[str], where: str) -> None:
+    for option in options:
+        if not known:
+            raise KddaError(f'{where} takes no options, got "{option}"')
+        if option not in known:
+            raise KddaError(unknown_choice(f"{where}: option", option, known))
 
 
 def open_retriever(name: str, index: Index | Path | str, options: Mapping[str, Any] | None = None) -> Retriever:
@@ -111,8 +115,10 @@ def open_retriever(name: str, index: Index | Path | str, options: Mapping[str, A
     options = options or {}
     retriever = check_retriever(name, options)
     if not retriever.reads_index:
-        return retriever.open(index.folder.name if isinstance(index, Index) else str(index), **options)
-    opened = index if isinstance(index, Index) else Index.open(Path(index))
-    if retriever.needs_vectors and not opened.settings.dense:
-        raise KddaError(f"{opened.folder} holds no vectors: index the corpus again with --dense MODEL")
-    return retriever.open(opened, **options)
+        name = index.folder.name if isinstance(index, Index) else str(index)
+        return retriever.open(name, **options)
+    if not isinstance(index, Index):
+        index = Index.open(Path(index))
+    if retriever.needs_vectors and not index.settings.dense:
+        raise KddaError(f"{index.folder} holds no vectors: index the corpus again with --dense MODEL")
+    return retriever.open(index, **options)

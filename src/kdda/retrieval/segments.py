@@ -79,7 +79,7 @@ def write_segment(folder: Path, contents: SegmentContents, vectors: Vectors | No
 
     folder.mkdir(parents=True)
     offsets = _write_passages(folder / PASSAGES, contents.passages)
-    lengths = [len(ids) for ids in contents.ids]
+    lengths = list(map(len, contents.ids))
     np.save(folder / OFFSETS, np.array(offsets, np.int64), allow_pickle=False)
     np.save(folder / LENGTHS, np.array(lengths, np.int32), allow_pickle=False)
     documents = list(dict.fromkeys(passage.document for passage in contents.passages))

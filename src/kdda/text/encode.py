@@ -1,4 +1,4 @@
-"""Texts to windows of token ids, each model through its own tokenizer, and never a silent truncation."""
+"""Texts to windows of token ids, by the tokenizer of each model. Every truncation is counted."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from torch.nn.utils.rnn import pad_sequence
 from kdda.text.segment import Span, clear_segment_cache
 from kdda.text.tokenize import Template, TokenizedText, TokenizerAdapter
 
-AT_ONCE = 1024  # windows whose ids are looked at together
+WINDOWS_PER_BATCH = 1024  # windows whose ids are collected together
 
-CACHED_TOKENS = 2**20  # tokens that an encoder remembers, each text counting for `OVERHEAD` more
+CACHED_TOKENS = 2**20  # tokens of the texts that an encoder caches
 
-OVERHEAD = 64
+TOKENS_PER_TEXT = 64  # what a cached text counts in addition to its tokens
 
-QUESTION_SHARE = 2  # a question that would take more than one half of a window is cut to it
+QUESTION_SHARE = 2  # a question is truncated where it would take more than one half of a window
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Window:
-    """What a model reads at once: one text, or a pair of texts, each of them from one token to another.
+    """One input of a model: a range of the tokens of one text, or of each of two texts.
 
     Attributes:
         parts: the texts in tokens; shared between windows, never copied.
-        ranges: for each part the first token that is read, and the one after the last.
-        template: the specials around the parts.
+        ranges: for each part the first token of the window and the one after its last.
+        template: the special tokens around the parts.
     """
 
     parts: tuple[TokenizedText, ...]
@@ -42,70 +42,90 @@ class Window:
     template: Template
 
     def __len__(self) -> int:
-        return self.template.extra + sum(stop - start for start, stop in self.ranges)
+        return self.template.extra + _count_tokens(self.ranges)
 
     @property
     def ids(self) -> list[int]:
-        out = list(self.template.specials[0])
-        for part, (start, stop), after in zip(self.parts, self.ranges, self.template.specials[1:], strict=True):
-            out += part.ids[start:stop].tolist()
-            out += after
-        return out
+        """Token ids, special tokens included."""
+        first, *others = self.template.specials
+        ids = list(first)
+        for part, (start, stop), specials in zip(self.parts, self.ranges, others, strict=True):
+            ids += part.ids[start:stop].tolist()
+            ids += specials
+        return ids
 
     @property
     def types(self) -> list[int]:
-        own = self.template
-        out = list(own.special_types[0])
-        for (start, stop), kind, after in zip(self.ranges, own.text_types, own.special_types[1:], strict=True):
-            out += [kind] * (stop - start) + list(after)
-        return out
+        """Token types, special tokens included."""
+        first, *others = self.template.special_types
+        types = list(first)
+        for (start, stop), text_type, special_types in zip(self.ranges, self.template.text_types, others, strict=True):
+            types += [text_type] * (stop - start)
+            types += special_types
+        return types
 
     @property
     def is_text(self) -> list[bool]:
-        """Which of the window's tokens are of its texts; the others are specials."""
-        out = [False] * len(self.template.specials[0])
-        for (start, stop), after in zip(self.ranges, self.template.specials[1:], strict=True):
-            out += [True] * (stop - start) + [False] * len(after)
-        return out
+        """True at tokens of texts, False at special tokens."""
+        first, *others = self.template.specials
+        flags = [False] * len(first)
+        for (start, stop), specials in zip(self.ranges, others, strict=True):
+            flags += [True] * (stop - start)
+            flags += [False] * len(specials)
+        return flags
 
     @property
     def context_length(self) -> int:
-        """How many tokens of the last part are read."""
-        start, stop = self.ranges[-1]
-        return stop - start
+        """How many tokens of the last part are in the window."""
+        return _count_tokens(self.ranges[-1:])
 
     @property
     def context_start(self) -> int:
-        """Where the last part's tokens begin among the window's."""
-        before = sum(stop - start for start, stop in self.ranges[:-1])
-        return before + self.template.extra - len(self.template.specials[-1])
+        """Index in the window of the last part's first token."""
+        specials_before = self.template.extra - len(self.template.specials[-1])
+        return specials_before + _count_tokens(self.ranges[:-1])
 
     @property
     def context_span(self) -> Span:
-        """The characters of the last text that the window reads."""
-        part, (start, stop) = self.parts[-1], self.ranges[-1]
-        return (int(part.starts[start]), int(part.ends[start:stop].max())) if stop > start else (0, 0)
+        """The characters of the last part's text that are in the window."""
+        part = self.parts[-1]
+        start, stop = self.ranges[-1]
+        if start == stop:
+            return 0, 0
+        return int(part.starts[start]), int(part.ends[start:stop].max())
+
+
+def _count_tokens(ranges: Iterable[tuple[int, int]]) -> int:
+    return sum(stop - start for start, stop in ranges)
 
 
 def used_ids(windows: Iterable[Window]) -> set[int]:
-    """Every id that stands in the texts that these windows read, and in their specials."""
-    left = iter(windows)
-    found: set[int] = set()
-    while some := list(islice(left, AT_ONCE)):
-        parts = {id(part): part.ids for window in some for part in window.parts}  # shared parts once
-        found.update(np.unique(np.concatenate(list(parts.values()))).tolist())
-        templates = {id(window.template): window.template for window in some}
-        found.update(i for own in templates.values() for stretch in own.specials for i in stretch)
-    return found
+    """Every id that occurs in the texts of these windows, inside the windows or not, and in their special tokens."""
+    remaining = iter(windows)
+    ids: set[int] = set()
+    while batch := list(islice(remaining, WINDOWS_PER_BATCH)):
+        texts = {}  # by identity, so that a text that windows share is read once
+        templates = {}
+        for window in batch:
+            templates[id(window.template)] = window.template
+            for part in window.parts:
+                texts[id(part)] = part.ids
+        ids.update(np.unique(np.concatenate(list(texts.values()))).tolist())
+        for template in templates.values():
+            ids.update(*template.specials)
+    return ids
 
 
 @dataclass
 class Encoder:
-    """A tokenizer, the segmenter its vocabulary expects, and the number of tokens its model can read.
+    """A tokenizer, the segmenter that its vocabulary expects, and the number of tokens that its model can read.
 
-    `counts` says what did not fit, under names for people: texts that lost their end, texts that were split.
+    `counts` holds how many texts were truncated or split, under names to show to users.
 
     Args:
+        tokenizer: of transformers.
+        segmenter: a key of `SEGMENTERS`.
+        max_length: tokens of a window at most, special tokens included.
         overlap: tokens of the longer text that two neighbouring windows share.
     """
 
@@ -114,35 +134,47 @@ class Encoder:
     max_length: int = 512
     overlap: int = 128
     counts: Counter[str] = field(default_factory=Counter, init=False)
-    _remembered: int = field(default=0, init=False, repr=False, compare=False)
+    _cached_tokens: int = field(default=0, init=False, repr=False, compare=False)
 
     def encode(self, first: Sequence[str], second: Sequence[str] | None = None) -> list[Window]:
-        """A window a text, or a pair of texts; the longer member of a pair is cut first when both do not fit."""
-        sides = [self._pieces(first)] if second is None else [self._pieces(first), self._pieces(second)]
-        template = self._templates[len(sides) - 1]
-        return [self._cut(parts, template) for parts in zip(*sides, strict=True)]
+        """One window for each text, or each pair of texts; of a pair that does not fit the longer text is truncated.
+
+        Args:
+            first: the texts, or the first text of each pair.
+            second: the second text of each pair.
+        """
+        columns = [self._tokenized(first)]
+        if second is not None:
+            columns.append(self._tokenized(second))
+        return list(map(self._window, zip(*columns, strict=True)))
 
     def windows(self, texts: Sequence[str], span: Span | None = None, overlap: int | None = None) -> list[Window]:
-        """As many windows as it takes to read the second text, or a span of its characters, each beside all the first.
+        """As many windows as it takes to read the second text, or a span of it, each after the first text.
 
-        Neighbouring windows share `overlap` tokens (the encoder's own by default), or half a window where that is less.
+        Args:
+            texts: a question and its context.
+            span: characters of the context to read; all by default.
+            overlap: tokens that neighbouring windows share, half a window at most; by default the encoder's `overlap`.
         """
-        asked, read = self._pieces(texts)
+        question, context = self._tokenized(texts)
         template = self._templates[1]
-        length = min(len(asked), (self.max_length - template.extra) // QUESTION_SHARE)
-        room = self.max_length - template.extra - length
-        start, end = read.within(*span) if span else (0, len(read))
-        step = room - min(self.overlap if overlap is None else overlap, room // 2)
-        bounds = [(start, min(start + room, end))]
-        while bounds[-1][1] < end:
-            at = bounds[-1][0] + step
-            bounds.append((at, min(at + room, end)))
-        self.counts["questions truncated"] += length < len(asked)
+        room = self.max_length - template.extra
+        question_length = min(len(question), room // QUESTION_SHARE)
+        start, end = 0, len(context)
+        if span is not None:
+            start, end = context.within(*span)
+        if overlap is None:
+            overlap = self.overlap
+        bounds = _bounds(start, end, room - question_length, overlap)
+        self.counts["questions truncated"] += question_length < len(question)
         self.counts["contexts split"] += len(bounds) > 1
-        return [Window((asked, read), ((0, length), bound), template) for bound in bounds]
+        windows = []
+        for bound in bounds:
+            windows.append(Window((question, context), ((0, question_length), bound), template))
+        return windows
 
     def pad(self, windows: Sequence[Window]) -> dict[str, Int[Tensor, "batch tokens"]]:
-        """Pad to the longest window of the batch and no further; the result is what the model's forward takes."""
+        """The inputs of the model's forward for a batch, padded to its longest window."""
         shape = (len(windows), max(map(len, windows)))
         fields = {"input_ids": np.full(shape, int(self.tokenizer.pad_token_id)), "attention_mask": np.zeros(shape, int)}
         if "token_type_ids" in self.tokenizer.model_input_names:
@@ -156,51 +188,67 @@ class Encoder:
 
     @staticmethod
     def text_mask(windows: Sequence[Window]) -> Bool[Tensor, "batch tokens"]:
-        """True at tokens of texts: neither specials nor padding."""
+        """True at tokens of texts, False at special tokens and padding."""
         return pad_sequence([torch.tensor(window.is_text) for window in windows], batch_first=True)
 
     def tokenize(self, texts: Sequence[str]) -> None:
-        """Cut texts into tokens ahead of `windows`, all at once, which fast tokenizers do on every core."""
-        self._pieces(texts)
+        """Tokenize many texts before `windows` takes each, since fast tokenizers then use every core."""
+        self._tokenized(texts)
 
     def clear_cache(self) -> None:
-        """Let go of the texts read so far: whoever reads without end, such as a server, must not keep them all."""
-        self._known.clear()
-        self._remembered = 0
+        """Drop the texts tokenized so far; a process that runs without end, such as a server, must call it."""
+        self._cache.clear()
+        self._cached_tokens = 0
         clear_segment_cache()
 
     @cached_property
-    def _tokens(self) -> TokenizerAdapter:
+    def _adapter(self) -> TokenizerAdapter:
         return TokenizerAdapter(self.tokenizer, self.segmenter)
 
     @cached_property
     def _templates(self) -> tuple[Template, Template]:
-        return self._tokens.template(1), self._tokens.template(2)
+        """Of one text, and of a pair."""
+        return self._adapter.template(1), self._adapter.template(2)
 
     @cached_property
-    def _known(self) -> dict[str, TokenizedText]:
+    def _cache(self) -> dict[str, TokenizedText]:
         return {}
 
-    def _pieces(self, texts: Sequence[str]) -> list[TokenizedText]:
-        """Each text once, however often it is asked for: questions share their context, pairs their premise."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if new and self._remembered > CACHED_TOKENS:
-            self._known.clear()
-            self._remembered = 0
-            new = list(dict.fromkeys(texts))
+    def _tokenized(self, texts: Sequence[str]) -> list[TokenizedText]:
+        """Each text is tokenized once: questions share their context, pairs their premise."""
+        distinct = dict.fromkeys(texts)
+        new = [text for text in distinct if text not in self._cache]
+        if new and self._cached_tokens > CACHED_TOKENS:
+            self._cache.clear()
+            self._cached_tokens = 0
+            new = list(distinct)
         if new:
-            read = self._tokens.tokenize(new)
-            self._known.update(zip(new, read, strict=True))
-            self._remembered += sum(len(pieces) + OVERHEAD for pieces in read)
-        return [self._known[text] for text in texts]
+            for text, tokenized in zip(new, self._adapter.tokenize(new), strict=True):
+                self._cache[text] = tokenized
+                self._cached_tokens += len(tokenized) + TOKENS_PER_TEXT
+        return [self._cache[text] for text in texts]
 
-    def _cut(self, parts: tuple[TokenizedText, ...], template: Template) -> Window:
-        lengths = [len(part) for part in parts]
+    def _window(self, parts: tuple[TokenizedText, ...]) -> Window:
+        template = self._templates[len(parts) - 1]
         room = self.max_length - template.extra
+        lengths = list(map(len, parts))
         if sum(lengths) > room:
             self.counts[f"texts truncated at {self.max_length} tokens"] += 1
             lengths = _truncated(lengths, room)
-        return Window(parts, tuple((0, n) for n in lengths), template)
+        ranges = []
+        for length in lengths:
+            ranges.append((0, length))
+        return Window(parts, tuple(ranges), template)
+
+
+def _bounds(start: int, end: int, room: int, overlap: int) -> list[tuple[int, int]]:
+    """Ranges of at most `room` tokens that cover those from `start` to `end`; neighbours share `overlap` tokens."""
+    step = room - min(overlap, room // 2)
+    bounds = [(start, min(start + room, end))]
+    while bounds[-1][1] < end:
+        start += step
+        bounds.append((start, min(start + room, end)))
+    return bounds
 
 
 def _truncated(lengths: list[int], room: int) -> list[int]:
@@ -209,4 +257,10 @@ def _truncated(lengths: list[int], room: int) -> list[int]:
         return [room]
     shorter = min(lengths)
     limit = min(shorter, room // 2)
-    return [limit if n == shorter else min(n, room - limit) for n in lengths]
+    fitted = []
+    for length in lengths:
+        if length == shorter:
+            fitted.append(limit)
+        else:
+            fitted.append(min(length, room - limit))
+    return fitted

@@ -1,4 +1,4 @@
-"""Word segmentation that keeps the raw text: words are [start, end) spans of it."""
+"""Word segmentation: words as [start, end) spans of the raw text."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-from kdda.errors import KddaError
+from kdda.errors import KddaError, unknown_choice
 
 Span = tuple[int, int]
 
@@ -21,10 +22,10 @@ _SPACE_OR_LETTER = re.compile(r"\s+|\S")
 
 def _vietnamese(text: str) -> list[str]:
     try:
-        from underthesea import word_tokenize  # 2 to 4 s to import: only those who segment pay
+        from underthesea import word_tokenize  # imported here, since it takes 2 to 4 s
     except ImportError:
         raise KddaError('Vietnamese word segmentation needs underthesea: pip install "kdda[vi]"') from None
-    # The default respells (hoá → hòa) and the words could no longer be found in the text.
+    # By default underthesea respells words (hoá → hòa), which then are not slices of the text.
     words: list[str] = word_tokenize(text, use_token_normalize=False)
     return words
 
@@ -33,13 +34,16 @@ SEGMENTERS: dict[str, Callable[[str], list[str]]] = {"none": str.split, "vi": _v
 
 
 def segment(text: str, segmenter: str = "none") -> list[Span]:
-    """Where the words of `text` are: ordered, disjoint spans that leave out nothing but white space.
+    """The words of a text as ordered, disjoint spans that cover everything but white space.
 
-    A word may hold spaces ("thủ đô" is one Vietnamese word).
+    A word may contain spaces ("thủ đô" is one Vietnamese word).
 
     Args:
         text: raw text, of any script.
-        segmenter: a key of `SEGMENTERS`; ``none`` takes what white space separates.
+        segmenter: a key of `SEGMENTERS`; ``none`` splits at white space.
+
+    Raises:
+        KddaError: an unknown segmenter, or one whose package is not installed.
 
     >>> segment("two words")
     [(0, 3), (4, 9)]
@@ -50,13 +54,13 @@ def segment(text: str, segmenter: str = "none") -> list[Span]:
 
 @lru_cache(maxsize=50_000)
 def _segment(text: str, segmenter: str) -> Sequence[int]:
-    """Starts and ends in turn, as numbers of four bytes: tuples of spans would take ten times as much."""
+    """Start and end of each word in turn, as numbers of four bytes: tuples would take ten times the memory."""
     if segmenter not in SEGMENTERS:
-        raise KddaError(f'segmenter "{segmenter}" is unknown; there are {", ".join(SEGMENTERS)}')
+        raise KddaError(unknown_choice("segmenter", segmenter, SEGMENTERS))
     if not text.strip():
         return array("i")
     spans = align(text, SEGMENTERS[segmenter](text)) or align(text, text.split()) or ()
-    return array("i", [edge for span in spans for edge in span])
+    return array("i", chain.from_iterable(spans))
 
 
 def clear_segment_cache() -> None:
@@ -65,33 +69,52 @@ def clear_segment_cache() -> None:
 
 
 def align(text: str, words: list[str]) -> list[Span] | None:
-    """Spans of `words` in `text`, comparing everything but white space; None when they are not the text's."""
-    spans, at = [], 0
+    """Spans of words in a text, white space ignored.
+
+    Args:
+        text: raw text.
+        words: all its words in order, such as a segmenter returns.
+
+    Returns:
+        The span of each word that is not empty; None if the words are not those of the text.
+    """
+    spans = []
+    end = 0
     for word in words:
         letters = "".join(word.split())
-        while at < len(text) and text[at].isspace():
-            at += 1
-        start, matched = at, 0
-        while matched < len(letters) and at < len(text):
-            if text[at] == letters[matched]:
-                matched += 1
-            elif not text[at].isspace():
-                return None
-            at += 1
-        if matched < len(letters):
-            return None
         if letters:
-            spans.append((start, at))
-    return spans if not text[at:].strip() else None
+            span = _span_of(letters, text, end)
+            if span is None:
+                return None
+            spans.append(span)
+            end = span[1]
+    if text[end:].strip():
+        return None
+    return spans
+
+
+def _span_of(letters: str, text: str, start: int) -> Span | None:
+    """The span of the text's next characters that, white space ignored, are these; None where others come."""
+    while start < len(text) and text[start].isspace():
+        start += 1
+    matched = 0
+    for i in range(start, len(text)):
+        if text[i] == letters[matched]:
+            matched += 1
+            if matched == len(letters):
+                return start, i + 1
+        elif not text[i].isspace():
+            return None
+    return None
 
 
 @dataclass(frozen=True, eq=False)
 class SegmentedText:
-    """A raw text as a word-level model reads it, and the way back.
+    """A text as a word-level model reads it, and the map of its characters to the raw text.
 
     Attributes:
-        text: words separated by one space, their syllables joined by ``_``; the raw text itself without a segmenter.
-        raw: what it was made of.
+        text: words separated by one space, the syllables of a word joined by ``_``; without a segmenter the raw text.
+        raw: the raw text.
     """
 
     text: str
@@ -100,22 +123,29 @@ class SegmentedText:
     _ends: Int[ndarray, "_"]
 
     def to_raw(self, spans: Int[ndarray, "tokens 2"]) -> tuple[Int[ndarray, " tokens"], Int[ndarray, " tokens"]]:
-        """Spans of `text` as spans of `raw`: starts and ends, without the white space at their edges."""
+        """Spans of `text` as starts and ends in `raw`, without white space at their edges."""
         if not self.raw:
             return spans[:, 0], spans[:, 1]
-        starts, ends = self._starts[spans[:, 0]], self._ends[spans[:, 1]]
         length = len(self.raw)
-        space = np.fromiter(map(str.isspace, self.raw), bool, length)
-        following, before = np.arange(length + 1), np.arange(length + 1)
-        following[:-1][space], before[1:][space] = length, 0
+        is_space = np.fromiter(map(str.isspace, self.raw), bool, length)
+        # for each position of `raw`: the next character that is not white space, and the end of the last one
+        following = np.arange(length + 1)
+        following[:-1][is_space] = length
         following = np.minimum.accumulate(following[::-1])[::-1]
-        before = np.maximum.accumulate(before)
-        starts = np.minimum(following[starts], ends)
-        return starts, np.maximum(before[ends], starts)
+        preceding = np.arange(length + 1)
+        preceding[1:][is_space] = 0
+        preceding = np.maximum.accumulate(preceding)
+        ends = self._ends[spans[:, 1]]
+        starts = np.minimum(following[self._starts[spans[:, 0]]], ends)
+        return starts, np.maximum(preceding[ends], starts)
 
 
 def segmented_text(text: str, segmenter: str = "none") -> SegmentedText:
-    """The text with its words separated by a space and their syllables joined by ``_``, as word-level models read it.
+    """A text as word-level models read it: words separated by a space, the syllables of a word joined by ``_``.
+
+    Args:
+        text: raw text.
+        segmenter: a key of `SEGMENTERS`; ``none`` leaves the text as it is.
 
     >>> segmented_text("Hà Nội là thủ đô.", "vi").text
     'Hà_Nội là thủ_đô .'
@@ -123,16 +153,19 @@ def segmented_text(text: str, segmenter: str = "none") -> SegmentedText:
     if segmenter == "none":
         same = np.arange(len(text) + 1)
         return SegmentedText(text, text, same, same)
-    letters: list[str] = []
-    spans: list[Span] = []
+    characters: list[str] = []
+    spans: list[Span] = []  # of each character in the raw text
     end = 0
-    for a, b in segment(text, segmenter):
-        if letters:
-            letters.append(" ")
-            spans.append((end, a))
-        for run in _SPACE_OR_LETTER.finditer(text, a, b):
-            letters.append("_" if run[0].isspace() else run[0])
+    for word_start, word_end in segment(text, segmenter):
+        if characters:
+            characters.append(" ")
+            spans.append((end, word_start))
+        for run in _SPACE_OR_LETTER.finditer(text, word_start, word_end):
+            character = run[0]
+            if character.isspace():
+                character = "_"
+            characters.append(character)
             spans.append(run.span())
-        end = b
+        end = word_end
     starts, ends = np.array(spans, dtype=np.int64).reshape(-1, 2).T
-    return SegmentedText("".join(letters), text, np.append(starts, end), np.insert(ends, 0, 0))
+    return SegmentedText("".join(characters), text, np.append(starts, end), np.insert(ends, 0, 0))

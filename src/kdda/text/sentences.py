@@ -1,4 +1,4 @@
-"""Sentences that keep the raw text: spans of it, as words are."""
+"""Sentences as [start, end) spans of the raw text."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ def _vietnamese(text: str) -> list[str]:
         from underthesea import sent_tokenize
     except ImportError:
         raise KddaError('Vietnamese sentences need underthesea: pip install "kdda[vi]"') from None
-    found: list[str] = sent_tokenize(text)
-    return found
+    texts: list[str] = sent_tokenize(text)
+    return texts
 
 
 SPLITTERS: dict[str, Callable[[str], list[str]]] = {"vi": _vietnamese}
 
 
 def sentences(text: str, language: str = "") -> list[Span]:
-    """Where the sentences of a text are: ordered, disjoint spans that leave out nothing but white space.
+    """The sentences of a text as ordered, disjoint spans that cover everything but white space.
 
     Args:
-        language: a key of `SPLITTERS`, which knows its abbreviations; others end where a full stop, a question mark or
-            a line does.
+        text: raw text.
+        language: a key of `SPLITTERS`, whose splitter knows the language's abbreviations; for any other the text is
+            split by `plain_sentences`.
 
     >>> sentences("Hà Nội ở đâu? Ở bên sông Hồng.")
     [(0, 13), (14, 30)]
@@ -39,11 +40,11 @@ def sentences(text: str, language: str = "") -> list[Span]:
 
 
 def plain_sentences(text: str) -> Iterator[Span]:
-    """Sentences by their marks alone, one after another, so that a long text is never cut up whole."""
+    """Sentences by punctuation and line ends alone, one after another, so that a long text is never copied whole."""
     start = 0
     for match in _END.finditer(text):
-        own = text[start : match.end()]
-        if own.strip():
-            begin = start + len(own) - len(own.lstrip())
-            yield begin, start + len(own.rstrip())
+        sentence = text[start : match.end()]
+        if sentence.strip():
+            begin = start + len(sentence) - len(sentence.lstrip())
+            yield begin, start + len(sentence.rstrip())
         start = match.end()
