@@ -220,12 +220,8 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
     def to_dict(self) -> dict[str, Any]:
         """All fields, for trackers; an objective that is a function by its name."""
         values: dict[str, Any] = super().to_dict()
-        values["objective"] = _name_of(self.objective)
+        values["objective"] = objective_name(self.objective)
         return values
-
-    def __getstate__(self) -> dict[str, Any]:
-        # transformers writes its arguments beside each checkpoint, and a function may not be picklable
-        return {**self.__dict__, "objective": _name_of(self.objective)}
 
     @classmethod
     def from_recipe(
@@ -337,5 +333,5 @@ def _is_default(name: str, value: Any) -> bool:
     return bool(value == getattr(TrainingArguments, name, None))
 
 
-def _name_of(objective: str | Callable[..., Any]) -> str:
+def objective_name(objective: str | Callable[..., Any]) -> str:
     return objective if isinstance(objective, str) else getattr(objective, "__name__", type(objective).__name__)

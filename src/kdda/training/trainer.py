@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
 from bisect import bisect_right
 from collections import defaultdict
@@ -33,7 +32,7 @@ from kdda.teachers.cache import TeacherCache
 from kdda.training.callbacks import MetricsLog, ProgressBar, StopOnInterrupt
 from kdda.training.checkpoints import last_whole_checkpoint
 from kdda.training.compatibility import check_task, check_teacher
-from kdda.training.config import TASK_METRIC, DistillationConfig
+from kdda.training.config import TASK_METRIC, DistillationConfig, objective_name
 from kdda.training.data import TrainingData
 from kdda.training.fine_tune import (
     Model,
@@ -457,6 +456,15 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         shutil.rmtree(final, ignore_errors=True)
         written.rename(final)  # a folder of this name is a whole model
 
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        # transformers pickles its arguments beside each checkpoint; a function of the user's may not be picklable
+        objective = self.args.objective
+        self.args.objective = objective_name(objective)
+        try:
+            super()._save(output_dir, state_dict)
+        finally:
+            self.args.objective = objective
+
     def remove_checkpoints(self) -> None:
         """Remove the folder of checkpoints, which nobody needs once the model is saved."""
         if distributed.is_main_process():
@@ -511,10 +519,9 @@ def _parts(rows: Sequence[int], size: int) -> list[Sequence[int]]:
 def _complete(args: DistillationConfig, data: TrainingData) -> DistillationConfig:
     """The arguments with what the data decides: the metric that selects the model, or that nothing selects it."""
     if data.target not in data.dev:
-        return replace(args, eval_strategy="no", load_best_model_at_end=False, metric_for_best_model=None)
-    complete = copy.copy(args)
-    if args.metric_for_best_model == TASK_METRIC:
-        complete.metric_for_best_model = f"eval_{data.task.metric}"
-    if not complete.run_name:
-        complete.run_name = args.output_dir
-    return complete
+        args = replace(args, eval_strategy="no", load_best_model_at_end=False, metric_for_best_model=None)
+    metric = args.metric_for_best_model
+    if metric == TASK_METRIC:
+        metric = f"eval_{data.task.metric}"
+    changes: dict[str, Any] = {"metric_for_best_model": metric, "run_name": args.run_name or args.output_dir}
+    return replace(args, **changes)
