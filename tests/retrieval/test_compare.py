@@ -130,7 +130,7 @@ def test_recall_is_of_the_questions_that_have_an_answer() -> None:
         ({"systems": {"a/b": {"arm": "student"}}}, "it is a folder's name"),
         ({"arms": {"student": {"sentences": 0}}}, "greater than or equal to 1"),
         ({"arms": {"student": {"training": {"epoch": 1}}}}, 'did you mean "epochs"'),
-        ({"task": "nli", "systems": {"a": {"arm": "student"}}}, "of task qa"),
+        ({"task": "nli", "systems": {"a": {"arm": "student"}}}, "need a task that answers questions"),
     ],
 )
 def test_a_mistake_in_a_recipe_is_told(bench: Bench, command: Any, change: dict[str, Any], message: str) -> None:

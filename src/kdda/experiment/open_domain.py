@@ -67,7 +67,10 @@ class Questions:
     @property
     def texts(self) -> list[str]:
         """The questions alone."""
-        return [question.texts[0] for question in self.examples]
+        texts = []
+        for question in self.examples:
+            texts.append(question.texts[0])
+        return texts
 
     def rank(self, number: int, passages: Sequence[ReadPassage]) -> int | None:
         """The rank, from 1, of the first passage that contains a gold answer of a question; `None` without one."""
@@ -141,7 +144,10 @@ class SystemsEvaluation:
     def tables(self) -> str:
         """The table of systems, from their folders alone."""
         seeds = set(map(attrgetter("seed"), self.runs))
-        system_runs = [run for run in find_systems(self.out / SYSTEMS) if run.seed in seeds]
+        system_runs = []
+        for system_run in find_systems(self.out / SYSTEMS):
+            if system_run.seed in seeds:
+                system_runs.append(system_run)
         parts = []
         for table in systems_tables(system_runs, [*self.recipe.systems]):
             parts.append(f"{table.title}\n\n{to_markdown(table)}")
@@ -309,11 +315,12 @@ def scores_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     scores: dict[str, Any] = {"rows": len(rows)}
     for name in ("exact_match", "f1"):
         scores[name] = 100 * _mean(rows, name)
-    scores["standard_error"] = standard_error([100 * row["f1"] for row in rows])
-    ranks = []
+    f1s, ranks = [], []
     for row in rows:
+        f1s.append(100 * row["f1"])
         if "gold_rank" in row and row["golds"]:
             ranks.append(row["gold_rank"])
+    scores["standard_error"] = standard_error(f1s)
     if ranks:
         for k in RECALLS:
             scores[f"recall@{k}"] = _recall(ranks, k)
