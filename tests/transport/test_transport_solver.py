@@ -170,7 +170,7 @@ def test_what_is_given_up_says_so_and_stays_finite():
 def test_large_batches_are_solved_in_parts_with_the_same_result(monkeypatch):
     x, y = random(5, 12, 8), random(5, 9, 8, seed=1)
     whole = sinkhorn_divergence(x, y)
-    monkeypatch.setattr("kdda.transport.danskin.CHUNK", {"cpu": 2 * 12 * 12})
+    monkeypatch.setattr("kdda.transport.danskin.CHUNK_ENTRIES", {"cpu": 2 * 12 * 12})
     parts = sinkhorn_divergence(x, y)
     assert torch.allclose(parts.value, whole.value, rtol=1e-5)
     assert parts.f.shape == whole.f.shape

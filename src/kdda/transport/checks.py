@@ -1,4 +1,4 @@
-"""What is refused before any arithmetic, in sentences: shapes, masks, values, settings."""
+"""Checks of shapes, masks, values and settings before any arithmetic."""
 
 import difflib
 import math
@@ -48,7 +48,8 @@ def check_mask(mask: Tensor | None, cloud: Tensor, name: str) -> Tensor:
     empty = (~(mask > 0).any(dim=1)).nonzero().flatten().tolist()
     if empty:
         raise ValueError(
-            f"{name} has no real token in row {_some(empty)} of {list(cloud.shape)}: drop empty texts from the batch."
+            f"{name} has no real token in row {_first_rows(empty)} of {list(cloud.shape)}: "
+            "drop empty texts from the batch."
         )
     return mask
 
@@ -76,16 +77,21 @@ def check_settings(epsilon: float, tolerance: float, max_iterations: int) -> Non
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> ValueError:
-    """The error for a name that is not in a dict of choices, with the nearest name that is.
+    """The error for a name that is not in a dict of choices, with the most similar name that is.
 
     >>> unknown_name("scale", "cosin", ["cosine", "none"])
-    ValueError("unknown scale 'cosin': did you mean 'cosine'? Known: cosine, none.")
+    ValueError("unknown scale 'cosin', expected one of: cosine, none. Did you mean 'cosine'?")
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f" did you mean '{close[0]}'?" if close else ""
-    return ValueError(f"unknown {kind} '{name}':{hint} Known: {', '.join(names)}.")
+    message = f"unknown {kind} '{name}', expected one of: {', '.join(names)}."
+    similar = difflib.get_close_matches(name, names, n=1)
+    if similar:
+        message += f" Did you mean '{similar[0]}'?"
+    return ValueError(message)
 
 
-def _some(rows: list[int]) -> str:
-    return ", ".join(map(str, rows[:5])) + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
+def _first_rows(rows: list[int]) -> str:
+    text = ", ".join(map(str, rows[:5]))
+    if len(rows) > 5:
+        text += f" and {len(rows) - 5} more"
+    return text

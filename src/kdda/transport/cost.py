@@ -1,4 +1,4 @@
-"""The ground cost ½‖x − y‖² and the yardsticks (`SCALES`) it is measured with.
+"""The ground cost ½‖x − y‖² and the scales (`SCALES`) that it is divided by.
 
 Hidden states have a few outlier dimensions and raw squared distances run to the hundreds, where ε = 0.005 is inert. A
 scale brings costs near 1, so that ε and λ mean the same for every pair of models (docs/method.md, 7).
@@ -42,20 +42,24 @@ def half_squared_distances(
     with full_precision(x.device):
         dtype = torch.promote_types(at_least_float32(x).dtype, at_least_float32(y).dtype)
         x, y = x.to(dtype), y.to(dtype)
-        centre = y.detach().mean(dim=1, keepdim=True) if centre is None else centre.to(dtype)
+        if centre is None:
+            centre = y.detach().mean(dim=1, keepdim=True)
+        centre = centre.to(dtype)
         return centred_cost(x - centre, y - centre)
 
 
 def centred_cost(x: Tensor, y: Tensor) -> Tensor:
-    """½‖x_i − y_j‖² of clouds that already lie around the origin, in their own precision."""
+    """½‖x_i − y_j‖² of clouds that lie around the origin already, in the precision that they have."""
     norms_x = x.square().sum(dim=2).mul_(0.5)
-    norms_y = norms_x if y is x else y.square().sum(dim=2).mul_(0.5)
+    norms_y = norms_x
+    if y is not x:
+        norms_y = y.square().sum(dim=2).mul_(0.5)
     cost = torch.baddbmm(norms_y[:, None, :], x, y.transpose(1, 2), alpha=-1)
     return cost.add_(norms_x[:, :, None]).clamp_(min=0)
 
 
 def mean_pairwise_cost(states: Float[Tensor, "batch m d"], mask: Bool[Tensor, "batch m"] | None = None) -> float:
-    """The teacher's own scale s: mean ½‖k_i − k_j‖² over pairs i ≠ j of real tokens of one text, averaged over texts.
+    """The teacher's scale s: mean ½‖k_i − k_j‖² over pairs i ≠ j of real tokens of one text, averaged over texts.
 
     Closed form, with no pairwise matrix: over m real tokens the mean over i ≠ j is m/(m − 1) times the summed variance
     of the coordinates. Texts of one token have no pair and do not count.
@@ -68,13 +72,17 @@ def mean_pairwise_cost(states: Float[Tensor, "batch m d"], mask: Bool[Tensor, "b
     """
     with torch.no_grad(), full_precision(states.device):
         states = at_least_float32(states)
-        weight = torch.ones_like(states[..., :1]) if mask is None else mask[..., None].to(states.dtype)
+        if mask is None:
+            mask = torch.ones_like(states[..., 0], dtype=torch.bool)
+        weight = mask[..., None].to(states.dtype)
         states = torch.where(weight > 0, states, 0)
         count = weight.sum(dim=(1, 2))
         mean = states.sum(dim=1, keepdim=True) / count.clamp(min=1)[:, None, None]
         spread = ((states - mean).square() * weight).sum(dim=(1, 2)) / (count - 1).clamp(min=1)
         usable = count > 1
-        scale = float(spread[usable].mean()) if bool(usable.any()) else 0.0
+        scale = 0.0
+        if bool(usable.any()):
+            scale = float(spread[usable].mean())
     if not scale > 0:
         raise ValueError(
             f"cannot calibrate a scale on states {list(states.shape)}: no text has two different real tokens. "
@@ -84,7 +92,7 @@ def mean_pairwise_cost(states: Float[Tensor, "batch m d"], mask: Bool[Tensor, "b
 
 
 def _teacher(x: Tensor, y: Tensor, y_mask: Tensor) -> Scaled:
-    """Divide by `y`'s own mean pairwise cost, calibrated on this batch. (A training loss holds a calibrated number.)"""
+    """Divide by the mean pairwise cost of `y`, calibrated on this batch. (A training loss holds a fixed number.)"""
     return Scaled(x, y, mean_pairwise_cost(y.detach(), y_mask))
 
 
@@ -119,12 +127,12 @@ SCALES: dict[str, ScaleFn] = {
     "layernorm": _layernorm,
 }
 
-"""Yardsticks by name. `teacher`: ÷ the mean pairwise cost of `y`'s own real tokens. `none`: the raw cost. `cosine`: 1
-− cos. `layernorm`: vectors standardised, cost a coordinate."""
+"""Scales by name. `teacher`: ÷ the mean pairwise cost of the real tokens of `y`. `none`: the raw cost. `cosine`: 1 −
+cos. `layernorm`: vectors standardised, cost a coordinate."""
 
 
 def apply_scale(x: Tensor, y: Tensor, y_mask: Tensor, scale: float | str) -> Scaled:
-    """Measure the clouds with a named scale, or divide costs by a number (a calibrated teacher scale)."""
+    """The clouds and the divisor of their costs under a named scale, or under a number (a calibrated teacher scale)."""
     if isinstance(scale, str):
         if scale not in SCALES:
             raise unknown_name("scale", scale, SCALES)

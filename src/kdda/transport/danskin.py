@@ -1,8 +1,8 @@
 """Value and gradient of entropic transport and of its debiased divergence, without a recorded solve.
 
 By Danskin's theorem the gradient of OT_ε is that of ⟨P, C(x, y)⟩ with the optimal plan P held fixed. For C = ½‖x − y‖²
-this is ∂/∂x_i = Σ_j P_ij (x_i − y_j), computed while P is still at hand, so that nothing but a gradient the size of
-`x` is kept.
+this is ∂/∂x_i = Σ_j P_ij (x_i − y_j), computed while P is in memory, so that only a gradient of the size of `x` is
+saved for the backward pass.
 """
 
 from dataclasses import replace
@@ -18,9 +18,10 @@ from kdda.transport.problem import Problem, SolverSettings
 from kdda.transport.solver import Solution, solve
 from kdda.transport.symmetric import solve_self
 
-CHUNK = {"cpu": 2**20}  # entries of the cost matrices that are solved together: about what a core's cache holds
+# Entries of the cost matrices that are solved together; on a CPU about what the cache of a core holds.
+CHUNK_ENTRIES = {"cpu": 2**20}
 
-CHUNK_ELSEWHERE = 2**26
+CHUNK_ENTRIES_ELSEWHERE = 2**26
 
 CANCELLED = 2e-3  # of the mean ½-squared radius: below, float32 has lost too many digits
 
@@ -64,10 +65,15 @@ class _TransportFunction(torch.autograd.Function):
         debiased: bool,
         y_term: Tensor | None,
     ) -> Outcome:
-        wanted = ctx.needs_input_grad
-        grads = [_room_for(x, problem) if wanted[0] else None, _room_for(y, problem) if wanted[1] else None]
+        x_needs_grad, y_needs_grad = ctx.needs_input_grad[:2]
+        grads: list[Tensor | None] = [None, None]
+        if x_needs_grad:
+            grads[0] = _empty_gradient(x, problem)
+        if y_needs_grad:
+            grads[1] = _empty_gradient(y, problem)
+            y_term = None
         with full_precision(x.device):
-            outcome = _solve_all(problem, settings, debiased, None if wanted[1] else y_term, grads)
+            outcome = _solve_all(problem, settings, debiased, y_term, grads)
         ctx.unit = problem.unit
         ctx.save_for_backward(*grads)
         ctx.mark_non_differentiable(*outcome[1:])
@@ -77,27 +83,38 @@ class _TransportFunction(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         factor = ctx.unit * upstream[:, None, None]
-        return (*(None if grad is None else factor * grad for grad in ctx.saved_tensors), None, None, None, None)
+        grads: list[Tensor | None] = [None] * 6
+        for i, grad in enumerate(ctx.saved_tensors):
+            if grad is not None:
+                grads[i] = factor * grad
+        return tuple(grads)
 
 
-def _room_for(cloud: Tensor, problem: Problem) -> Tensor:
+def _empty_gradient(cloud: Tensor, problem: Problem) -> Tensor:
     return torch.empty_like(cloud, dtype=problem.a.dtype)
 
 
 def _solve_all(
     problem: Problem, settings: SolverSettings, debiased: bool, y_term: Tensor | None, grads: list[Tensor | None]
 ) -> Outcome:
-    parts = [
-        _solve_part(problem.part(rows), settings, debiased, *(None if t is None else t[rows] for t in (y_term, *grads)))
-        for rows in _chunks(problem)
-    ]
+    parts = []
+    for rows in _chunks(problem):
+        tensors = (_rows_of(tensor, rows) for tensor in (y_term, *grads))
+        parts.append(_solve_part(problem.part(rows), settings, debiased, *tensors))
     return Outcome(*(torch.cat(field) for field in zip(*parts, strict=True)))
 
 
+def _rows_of(tensor: Tensor | None, rows: slice | Tensor) -> Tensor | None:
+    if tensor is None:
+        return None
+    return tensor[rows]
+
+
 def _chunks(problem: Problem) -> list[slice]:
-    batch, longest = len(problem.a), max(problem.x.shape[1], problem.y.shape[1])
-    size = max(1, CHUNK.get(problem.x.device.type, CHUNK_ELSEWHERE) // longest**2)
-    return [slice(first, first + size) for first in range(0, batch, size)]
+    longest = max(problem.x.shape[1], problem.y.shape[1])
+    entries = CHUNK_ENTRIES.get(problem.x.device.type, CHUNK_ENTRIES_ELSEWHERE)
+    size = max(1, entries // longest**2)
+    return [slice(first, first + size) for first in range(0, len(problem.a), size)]
 
 
 def _solve_part(
@@ -108,23 +125,29 @@ def _solve_part(
     grad_x: Tensor | None,
     grad_y: Tensor | None,
 ) -> Outcome:
-    """Solve a chunk; write gradients, in units of the scaled cost, to `grad_x` and `grad_y` where there are any.
+    """Solve a chunk; write gradients, in units of the scaled cost, to `grad_x` and `grad_y` unless they are None.
 
     A cost in float32 is right to about 1e-7 of the clouds' squared radius. Where the value is so much smaller that less
-    than four digits are left, as between nearly equal clouds, the text is solved again in float64.
+    than four digits remain, as between nearly equal clouds, the text is solved again in float64.
     """
     outcome, radius = _solve_once(problem, settings, debiased, y_term, grad_x, grad_y)
     doubtful = outcome.value.abs() < CANCELLED * radius
     if problem.a.dtype == torch.float64 or problem.a.device.type == "mps" or not bool(doubtful.any()):
         return outcome
     rows = doubtful.nonzero().squeeze(1)
-    grads = [None if grad is None else grad[rows].double() for grad in (grad_x, grad_y)]
-    tight = replace(settings, tolerance=0.01 * settings.tolerance)  # as small as what is left of the value
+    grads = [_double_rows_of(grad_x, rows), _double_rows_of(grad_y, rows)]
+    tight = replace(settings, tolerance=0.01 * settings.tolerance)  # small enough for so small a value
     exact, _ = _solve_once(problem.part(rows).double(), tight, debiased, None, *grads)
     for whole, part in zip((*outcome, grad_x, grad_y), (*exact, *grads), strict=True):
         if whole is not None and part is not None:
             whole.index_copy_(0, rows, part.to(whole.dtype))
     return outcome
+
+
+def _double_rows_of(tensor: Tensor | None, rows: Tensor) -> Tensor | None:
+    if tensor is None:
+        return None
+    return tensor[rows].double()
 
 
 def _solve_once(
@@ -135,40 +158,44 @@ def _solve_once(
     grad_x: Tensor | None,
     grad_y: Tensor | None,
 ) -> tuple[Outcome, Tensor]:
-    """In the problem's own precision: the outcome, and the mean ½-squared distance of both clouds from their centre."""
-    (x, y), a, b = problem.clouds(), problem.a, problem.b
+    """In the problem's precision: the outcome, and the mean ½-squared distance of both clouds from their centre."""
+    x, y = problem.clouds()
+    a, b = problem.a, problem.b
     radius = 0.25 * (a * x.square().sum(dim=2)).sum(dim=1) + 0.25 * (b * y.square().sum(dim=2)).sum(dim=1)
     cross = _cross(x, y, a, b, settings)
     value = (a * cross.f).sum(dim=1) + (b * cross.g).sum(dim=1)
-    _pull(x, y, cross.plan, grad_x)
-    _pull(y, x, cross.plan.transpose(1, 2), grad_y)
+    _write_gradient(x, y, cross.plan, grad_x)
+    _write_gradient(y, x, cross.plan.transpose(1, 2), grad_y)
     iterations = torch.full_like(value, cross.iterations, dtype=torch.long)
     outcome = Outcome(value, cross.error, cross.f, cross.g, torch.full_like(value, torch.nan), iterations)
     del cross
     if not debiased:
         return outcome, radius
     x_term, x_error = _debias(x, a, settings, grad_x)
-    # a copy, since what the caller handed in is not ours to correct
-    y_term, y_error = (y_term.clone(), x_error) if y_term is not None else _debias(y, b, settings, grad_y)
+    if y_term is None:
+        y_term, y_error = _debias(y, b, settings, grad_y)
+    else:
+        y_term = y_term.clone()  # the outcome is corrected in place, which must not change the caller's tensor
+        y_error = x_error
     error = torch.maximum(outcome.error, torch.maximum(x_error, y_error))
     return outcome._replace(value=value - 0.5 * (x_term + y_term), error=error, y_term=y_term), radius
 
 
 def _cross(x: Tensor, y: Tensor, a: Tensor, b: Tensor, settings: SolverSettings) -> Solution:
-    """The cross term. The larger side is the one that the solver eliminates."""
+    """The cross term. The solver eliminates the potential of the larger cloud."""
     if y.shape[1] <= x.shape[1]:
-        return solve(_finite(centred_cost(x, y)), a, b, **vars(settings))
-    out = solve(_finite(centred_cost(y, x)), b, a, **vars(settings))
+        return solve(_check_overflow(centred_cost(x, y)), a, b, **vars(settings))
+    out = solve(_check_overflow(centred_cost(y, x)), b, a, **vars(settings))
     return out._replace(f=out.g, g=out.f, plan=out.plan.transpose(1, 2))
 
 
-def _finite(cost: Tensor) -> Tensor:
+def _check_overflow(cost: Tensor) -> Tensor:
     if not bool(torch.isfinite(cost.amax())):
         raise ValueError("squared distances overflow: divide the clouds by a constant, or measure them by 'layernorm'.")
     return cost
 
 
-def _pull(x: Tensor, y: Tensor, plan: Tensor, grad: Tensor | None) -> None:
+def _write_gradient(x: Tensor, y: Tensor, plan: Tensor, grad: Tensor | None) -> None:
     """Write Σ_j P_ij (x_i − y_j) to `grad`."""
     if grad is not None:
         torch.mul(plan.sum(dim=2)[:, :, None], x, out=grad)
@@ -176,7 +203,7 @@ def _pull(x: Tensor, y: Tensor, plan: Tensor, grad: Tensor | None) -> None:
 
 
 def _debias(cloud: Tensor, weight: Tensor, settings: SolverSettings, grad: Tensor | None) -> tuple[Tensor, Tensor]:
-    """OT_ε(α, α) and its marginal error. Its half, which depends on α twice, is taken out of `grad`."""
+    """OT_ε(α, α) and its marginal error. The gradient of its half is subtracted from `grad`."""
     cost = centred_cost(cloud, cloud)
     cost.diagonal(dim1=1, dim2=2).zero_()
     out = solve_self(cost, weight, **vars(settings))

@@ -65,8 +65,10 @@ def _factored(plan: Tensor, inverse_a: Tensor, b: Tensor, columns: Tensor, right
 def _conjugate_gradients(plan: Tensor, inverse_a: Tensor, columns: Tensor, right: Tensor, floor: float) -> Tensor:
     """Preconditioned by diag(c); all right-hand sides advance together, and those that are solved no longer move."""
     scale = torch.where(columns > 0, columns.rsqrt(), 0)[..., None]
-    solution, residual = torch.zeros_like(right), right * scale
-    direction, norm = residual.clone(), residual.square().sum(dim=1)
+    solution = torch.zeros_like(right)
+    residual = right * scale
+    direction = residual.clone()
+    norm = residual.square().sum(dim=1)
     goal = (norm * CG_ACCURACY**2).clamp(min=floor**2)
     for _ in range(CG_STEPS):
         unsolved = norm > goal
@@ -77,12 +79,16 @@ def _conjugate_gradients(plan: Tensor, inverse_a: Tensor, columns: Tensor, right
         length = torch.where(unsolved & (curvature > 0), norm / curvature, 0)
         solution += length[:, None, :] * direction
         residual -= length[:, None, :] * image
-        previous, norm = norm, residual.square().sum(dim=1)
+        previous = norm
+        norm = residual.square().sum(dim=1)
         direction = residual + torch.where(previous > 0, norm / previous, 0)[:, None, :] * direction
     return solution * scale
 
 
 def _smoothed(plan: Tensor, inverse_a: Tensor, v: Tensor) -> Tensor:
     """Pᵀ diag(1/a) P v for each of the k columns of `v [batch, m, k]`."""
-    parts = [column_sums(plan, row_sums(plan, column.contiguous()) * inverse_a) for column in v.unbind(dim=2)]
+    parts = []
+    for column in v.unbind(dim=2):
+        image = row_sums(plan, column.contiguous()) * inverse_a
+        parts.append(column_sums(plan, image))
     return torch.stack(parts, dim=2)

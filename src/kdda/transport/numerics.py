@@ -46,7 +46,9 @@ def at_least_float32(x: Tensor) -> Tensor:
     >>> at_least_float32(torch.zeros(1, dtype=torch.bfloat16)).dtype
     torch.float32
     """
-    return x if x.dtype == torch.float64 else x.float()
+    if x.dtype == torch.float64:
+        return x
+    return x.float()
 
 
 def stopping_error(tolerance: float, dtype: torch.dtype) -> float:

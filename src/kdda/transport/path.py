@@ -71,14 +71,17 @@ def start(cost: Tensor, a: Tensor, b: Tensor, epsilon: float) -> Path:
     centred = (residual - row_sums(residual, b)[:, :, None]).square_()
     first = (START * (column_sums(centred, a) * b).sum(dim=1).sqrt()).clamp(min=epsilon)
     masses = first[:, None] * relative_log(b)
-    g, residual = g + masses, residual.sub_(masses[:, None, :])
+    g = g + masses
+    residual = residual.sub_(masses[:, None, :])
     if bool((b == 0).any()):
         residual.masked_fill_((b == 0)[:, None, :], float(3 * residual.amax() + 100 * first.amax()))
-    none, nothing, inverse_a = torch.zeros_like(first), torch.zeros_like(b), torch.where(a > 0, 1 / a, 0)
+    inverse_a = torch.where(a > 0, 1 / a, 0)
+    no_step = torch.zeros_like(b)
+    no_fall = torch.zeros_like(first)
     return Path(
         rows=torch.arange(len(a), device=a.device), a=a, b=b, inverse_a=inverse_a, residual=residual,
-        f=torch.zeros_like(a), g=g, epsilon=first, step=nothing, newton=nothing, tangent=nothing, fall=none,
-        base_epsilon=first, base_error=none + 2,
+        f=torch.zeros_like(a), g=g, epsilon=first, step=no_step, newton=no_step, tangent=no_step, fall=no_fall,
+        base_epsilon=first, base_error=no_fall + 2,
     )  # fmt: skip
 
 
@@ -96,8 +99,10 @@ def evaluate(path: Path) -> Point:
 
 def potentials(path: Path, point: Point) -> tuple[Tensor, Tensor]:
     """f and g with P = exp((f ⊕ g − C)/ε)·(a ⊗ b), 0 at padding."""
-    epsilon, weight = path.epsilon[:, None], path.b.amax(dim=1, keepdim=True)
-    f, g = path.f - epsilon * (point.mass * weight).log(), path.g - epsilon * relative_log(path.b)
+    epsilon = path.epsilon[:, None]
+    weight = path.b.amax(dim=1, keepdim=True)
+    f = path.f - epsilon * (point.mass * weight).log()
+    g = path.g - epsilon * relative_log(path.b)
     return torch.where(path.a > 0, f, 0), torch.where(path.b > 0, g, 0)
 
 
@@ -109,19 +114,25 @@ def relative_log(weight: Tensor) -> Tensor:
 def move(path: Path, point: Point, newton: Tensor, tangent: Tensor, fall: Tensor, target: float) -> None:
     """Step from here; where the last step made things worse, undo it and step again, shorter, from where it began."""
     good = point.error <= (1.5 * path.base_error).clamp(min=REJECT)  # False for NaN too
-    undo = None
+    undone = None
     if not bool(good.all()):
-        each, undo = good[:, None], torch.where(good[:, None], 0, path.step)
+        each = good[:, None]
+        undone = torch.where(each, 0, path.step)
         newton = torch.where(each, newton, torch.where(path.fall > 0, 1.0, 0.25)[:, None] * path.newton)
         tangent = torch.where(each, tangent, path.tangent)
         fall = torch.where(good, fall, torch.where(path.fall > 0.1, path.fall / 4, 0))
     path.base_epsilon = torch.where(good, path.epsilon, path.base_epsilon)
     path.base_error = torch.where(good, point.error, path.base_error)
-    path.newton, path.tangent, path.fall = newton, tangent, fall
+    path.newton = newton
+    path.tangent = tangent
+    path.fall = fall
     epsilon = path.base_epsilon * torch.exp(-fall)
     path.epsilon = torch.where(epsilon < LANDING * target, target, epsilon)
     path.step = newton + (path.epsilon - path.base_epsilon)[:, None] * tangent
-    _shift(path, path.step if undo is None else path.step - undo)
+    change = path.step
+    if undone is not None:
+        change = path.step - undone
+    _shift(path, change)
 
 
 def sinkhorn_pass(path: Path, point: Point, target: float) -> None:
@@ -132,9 +143,11 @@ def sinkhorn_pass(path: Path, point: Point, target: float) -> None:
 
 
 def log_ratio(path: Path, point: Point) -> Tensor:
-    """log(b/c), Sinkhorn's own step in units of ε; 0 at padding."""
+    """log(b/c), the step of a Sinkhorn pass in units of ε; 0 at padding."""
     tiny = torch.finfo(path.b.dtype).tiny
-    return torch.where(path.b > 0, path.b.clamp(min=tiny).log() - point.columns.nan_to_num().clamp(min=tiny).log(), 0)
+    log_b = path.b.clamp(min=tiny).log()
+    log_columns = point.columns.nan_to_num().clamp(min=tiny).log()
+    return torch.where(path.b > 0, log_b - log_columns, 0)
 
 
 def _shift(path: Path, change: Tensor) -> None:

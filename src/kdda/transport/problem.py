@@ -13,7 +13,7 @@ from kdda.transport.numerics import at_least_float32, full_precision
 
 @dataclass(frozen=True)
 class SolverSettings:
-    """What the solvers are asked for.
+    """The accuracy and effort of a solve.
 
     Attributes:
         epsilon: strength of the entropy, in units of the scaled cost.
@@ -30,7 +30,7 @@ class SolverSettings:
 
 
 class Problem(NamedTuple):
-    """Two batches of clouds apart from autograd, cost `unit`²·½‖x − y‖².
+    """Two batches of clouds, detached from autograd, with the cost `unit`²·½‖x − y‖².
 
     Attributes:
         x, y: `[batch, n, d]` and `[batch, m, d]`, no longer than the longest real text; padding finite.
@@ -44,17 +44,18 @@ class Problem(NamedTuple):
     unit: float
 
     def part(self, rows: slice | Tensor) -> "Problem":
+        """The problems of these rows of the batch."""
         return Problem(self.x[rows], self.y[rows], self.a[rows], self.b[rows], self.unit)
 
     def double(self) -> "Problem":
-        """The same, to be solved in float64."""
+        """The same problem, to be solved in float64."""
         return Problem(self.x, self.y, weights(self.a, torch.float64), weights(self.b, torch.float64), self.unit)
 
     def clouds(self) -> tuple[Tensor, Tensor]:
         """Copies of both, in units of the cost, around the mean of `y`, 0 at padding."""
         y = self.y.to(self.b.dtype)
         centre = torch.bmm(self.b[:, None, :], y)
-        return _measured(self.x, centre, self.unit, self.a), _measured(y, centre, self.unit, self.b)
+        return _centred(self.x, centre, self.unit, self.a), _centred(y, centre, self.unit, self.b)
 
 
 def make_problem(
@@ -66,9 +67,11 @@ def make_problem(
         ValueError: input that cannot be meant.
     """
     check_clouds(x, y)
-    x_mask, y_mask = check_mask(x_mask, x, "x"), check_mask(y_mask, y, "y")
+    x_mask = check_mask(x_mask, x, "x")
+    y_mask = check_mask(y_mask, y, "y")
     dtype = torch.promote_types(at_least_float32(x).dtype, at_least_float32(y).dtype)
-    (x, x_mask), (y, y_mask) = cleaned(x, x_mask, "x"), cleaned(y, y_mask, "y")
+    x, x_mask = cleaned(x, x_mask, "x")
+    y, y_mask = cleaned(y, y_mask, "y")
     with full_precision(x.device):
         x, y, divisor = apply_scale(x, y, y_mask > 0, scale)
         problem = Problem(x.detach(), y.detach(), weights(x_mask, dtype), weights(y_mask, dtype), divisor**-0.5)
@@ -76,9 +79,10 @@ def make_problem(
 
 
 def cleaned(cloud: Tensor, mask: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """Without the columns that are padding in every text, and with finite numbers at what padding is left."""
+    """A cloud and its mask without the columns that are padding in every text, and finite at all other padding."""
     length = int((mask > 0).any(dim=0).nonzero().max()) + 1
-    cloud, mask = cloud[:, :length], mask[:, :length]
+    cloud = cloud[:, :length]
+    mask = mask[:, :length]
     if not bool(cloud.detach().sum().isfinite()):
         cloud = torch.where(mask[..., None] > 0, cloud, 0)
         check_finite(cloud, name)
@@ -91,7 +95,9 @@ def weights(mask: Tensor, dtype: torch.dtype) -> Tensor:
     return mass / mass.sum(dim=1, keepdim=True)
 
 
-def _measured(cloud: Tensor, centre: Tensor, unit: float, weight: Tensor) -> Tensor:
-    out = (cloud - centre).mul_(unit)
+def _centred(cloud: Tensor, centre: Tensor, unit: float, weight: Tensor) -> Tensor:
+    centred = (cloud - centre).mul_(unit)
     real = weight > 0
-    return out if bool(real.all()) else out.mul_(real[..., None])
+    if not bool(real.all()):
+        centred.mul_(real[..., None])
+    return centred

@@ -51,7 +51,8 @@ class SinkhornOutput:
 
     def plan(self) -> Float[Tensor, "batch n m"]:
         """The plan of the cross term, rebuilt from the potentials: rows and columns sum to their masses."""
-        a, b = self._problem.a, self._problem.b
+        a = self._problem.a
+        b = self._problem.b
         n, m = a.shape[1], b.shape[1]
         with torch.no_grad(), full_precision(a.device):
             x, y = self._problem.clouds()
@@ -63,12 +64,12 @@ class SinkhornOutput:
         return pad(plan, (0, self.g.shape[1] - m, 0, self.f.shape[1] - n))
 
 
-def _ratio(wanted: Tensor, found: Tensor) -> Tensor:
-    return torch.where(found > 0, wanted / found, 0)
+def _ratio(target: Tensor, current: Tensor) -> Tensor:
+    return torch.where(current > 0, target / current, 0)
 
 
 class _Call(NamedTuple):
-    """The arguments that both public functions share."""
+    """The arguments that the public functions share."""
 
     x: Tensor
     y: Tensor
@@ -112,11 +113,11 @@ def sinkhorn_divergence(
         epsilon: strength of the entropy, in units of the scaled cost: `blur²` in geomloss.
         scale: a number divides the cost ½‖x − y‖²; or a name in `SCALES`.
         tolerance: marginal error (L1) at which a text counts as solved. Below about 1e-6 use float64 clouds.
-        max_iterations: after which a text is given up and reported as not converged.
+        max_iterations: evaluations of the plan after which a text is reported as not converged.
         y_term: OT_ε(β, β) of these `y` at this ε and scale, if known; ignored if `y` asks for a gradient.
 
     Raises:
-        ValueError: clouds, masks or settings that cannot be meant, with their shapes and the first row at fault.
+        ValueError: clouds, masks or settings that make no sense, with their shapes and the first row at fault.
 
     >>> x = torch.tensor([[[0.0], [1.0]]], requires_grad=True)
     >>> out = sinkhorn_divergence(x, torch.tensor([[[2.0], [3.0]]]), epsilon=0.01)
@@ -163,7 +164,7 @@ def self_term(
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
 ) -> Float[Tensor, " batch"]:
-    """OT_ε(β, β), to be handed to `sinkhorn_divergence` as `y_term` where `y` comes again and again.
+    """OT_ε(β, β), to be passed to `sinkhorn_divergence` as `y_term` where the same `y` is used many times.
 
     Arguments and errors as in `sinkhorn_divergence`.
 

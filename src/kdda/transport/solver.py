@@ -1,8 +1,8 @@
 """The dual of entropic transport, solved for a batch of small problems at once and stopped by the marginal error.
 
 Sinkhorn's passes slow down as ε falls. On clouds of a few hundred points Newton's method on the semi-dual does not, if
-it is kept on the central path. So every problem starts at an ε of the order of its cost's own spread, where the plan
-is near a⊗b, and follows the path down to the ε asked for, each on its own schedule:
+it is kept on the central path. So every problem starts at an ε of the order of the spread of its cost, where the plan
+is near a⊗b, and follows the path down to the target ε, each problem on a separate schedule:
 
 - the row potential f is eliminated (rows of the plan are exact) and g takes a Newton step, no wider than `TRUST`·ε;
 - the same linear system gives the tangent dg/dε, along which g moves while ε falls. The fall is such that the plan
@@ -11,7 +11,7 @@ is near a⊗b, and follows the path down to the ε asked for, each on its own sc
 - a problem whose linear system fails takes a log-domain Sinkhorn pass instead, and so does, from then on, one that is
   not solved after `NEWTON_STEPS`: slow, but sure.
 
-Only R = C − f − g is kept, never C: its entries that carry mass are near 0, so float32 resolves exp(−R/ε) to the last
+Only R = C − f − g is stored, never C: its entries that carry mass are near 0, so float32 resolves exp(−R/ε) to the last
 digits even where C/ε runs to 1e5. Sources: Cuturi (2013); Schmitzer (2019) for absorption and ε-scaling; Brauer,
 Clason, Lorenz and Wirth (2017) for Newton; Feydy (2020) for the symmetric self-term. The predictor along the path is
 ours.
@@ -64,19 +64,23 @@ def solve(
         a, b: masses of the points, 1 together; 0 at padding.
     """
     out = Solution(torch.zeros_like(a), torch.zeros_like(b), torch.empty_like(cost), torch.zeros_like(a[:, 0]), 0)
-    path, goal = start(cost, a, b, epsilon), stopping_error(tolerance, cost.dtype)
+    path = start(cost, a, b, epsilon)
+    goal = stopping_error(tolerance, cost.dtype)
     for iteration in range(1, max_iterations + 1):
-        if iteration == max_iterations:  # what is given up is reported at the ε that was asked for
+        if iteration == max_iterations:  # unsolved problems are reported at the target ε
             path.epsilon = torch.full_like(path.epsilon, epsilon)
         point = evaluate(path)
         unsolved = (path.epsilon > epsilon) | ~(point.error <= goal)
-        left = int(unsolved.sum()) if iteration < max_iterations else 0
-        if 2 * left <= len(unsolved):
+        remaining = int(unsolved.sum())
+        if iteration == max_iterations:
+            remaining = 0
+        if 2 * remaining <= len(unsolved):  # dropping the solved problems copies the others: worth it from half on
             _store(out, path, point)
-            if not left:
+            if not remaining:
                 break
             rows = unsolved.nonzero().squeeze(1)
-            path, point = path.keep(rows), point.keep(rows)
+            path = path.keep(rows)
+            point = point.keep(rows)
         if iteration <= NEWTON_STEPS:
             _newton_step(path, point, epsilon, tolerance)
         else:
@@ -85,7 +89,7 @@ def solve(
 
 
 def _store(out: Solution, path: Path, point: Point) -> None:
-    """Write where these problems stand; those that are not solved yet will be written again."""
+    """Write the current state of these problems to the output; unsolved ones will be written again."""
     f, g = potentials(path, point)
     error = point.error + (point.plan.sum(dim=2) - path.a).abs().sum(dim=1)
     for whole, part in ((out.f, f), (out.g, g), (out.plan, point.plan), (out.error, error)):
@@ -94,17 +98,21 @@ def _store(out: Solution, path: Path, point: Point) -> None:
 
 def _newton_step(path: Path, point: Point, target: float, tolerance: float) -> None:
     gap = path.b - point.columns
-    descending = bool((path.epsilon > target).any())
-    drift, spread = _drift(path, point) if descending else (None, None)
-    right = torch.stack([gap] if drift is None else [gap, drift], dim=2)
+    drift: Tensor | None = None
+    right_sides = [gap]
+    if bool((path.epsilon > target).any()):
+        drift, spread = _drift(path, point)
+        right_sides.append(drift)
+    right = torch.stack(right_sides, dim=2)
     both = solve_hessian(point.plan, path.inverse_a, path.b, point.columns, right, floor=0.1 * tolerance)
     solved = both.sum(dim=(1, 2)).isfinite()
+    newton = both[..., 0]
     if not bool(solved.all()):
         both = torch.where(solved[:, None, None], both, 0)
-    newton = both[..., 0] if bool(solved.all()) else torch.where(solved[:, None], both[..., 0], log_ratio(path, point))
+        newton = torch.where(solved[:, None], both[..., 0], log_ratio(path, point))
     width = newton.amax(dim=1) - newton.amin(dim=1)
     newton = newton * (path.epsilon * (TRUST / width).clamp(max=1))[:, None]
-    if drift is None or spread is None:
+    if drift is None:
         return move(path, point, newton, torch.zeros_like(gap), torch.zeros_like(width), target)
     tangent = both[..., 1]
     change = (spread - (drift * tangent).sum(dim=1)).clamp(min=1e-12).sqrt()

@@ -34,7 +34,8 @@ def solve_self(
     in [0, 1], and |1 − (2/3)(1 + λ)| ≤ 1/3 there. (The exponent 1/2 of Feydy et al. 2019, §3, contracts by 1/2.)
     """
     kernel = cost.mul_(-1 / epsilon).exp_()
-    real, goal = a > 0, stopping_error(tolerance, cost.dtype)
+    real = a > 0
+    goal = stopping_error(tolerance, cost.dtype)
     u = torch.where(real, column_sums(kernel, a).clamp(min=torch.finfo(a.dtype).tiny).rsqrt(), 0)
     iteration = 0
     while True:
