@@ -127,10 +127,10 @@ def test_recall_is_of_the_questions_that_have_an_answer() -> None:
         ({"systems": {"a": {"arm": "studnet"}}}, 'did you mean "student"'),
         ({"systems": {"a": {"arm": "student", "passges": [1]}}}, 'did you mean "passages"'),
         ({"systems": {"a": {"arm": "student", "mu": [2]}}}, "less than or equal to 1"),
-        ({"systems": {"a/b": {"arm": "student"}}}, "it names a folder"),
+        ({"systems": {"a/b": {"arm": "student"}}}, "it is a folder's name"),
         ({"arms": {"student": {"sentences": 0}}}, "greater than or equal to 1"),
         ({"arms": {"student": {"training": {"epoch": 1}}}}, 'did you mean "epochs"'),
-        ({"task": "nli", "systems": {"a": {"arm": "student"}}}, "of task qa"),
+        ({"task": "nli", "systems": {"a": {"arm": "student"}}}, "a task that answers questions"),
     ],
 )
 def test_a_mistake_in_a_recipe_is_said(bench: Bench, command: Any, change: dict[str, Any], said: str) -> None:
