@@ -91,11 +91,11 @@ def test_a_server_of_one_model_says_what_it_has(judge: Predictor) -> None:
     with serving([judge], Limits()) as own:
         found = own.ask("POST", "/answer", PAIR)
         assert found.status == 404 and "/entails" in found.json["detail"]
-        assert own.ask("GET", "/health").json == {"status": "ok", "answer": False, "entails": True}
+        assert own.ask("GET", "/health").json == {"status": "ok", "routes": {"nli": "/entails"}}
 
 
 def test_two_models_for_one_task_are_refused(judge: Predictor) -> None:
-    with pytest.raises(KddaError, match="do the same"):
+    with pytest.raises(KddaError, match="of one task"):
         make_application(Site(["a"], Limits(), page=False), [judge, judge])
 
 

@@ -1,8 +1,8 @@
-"""The HTTP interface: /answer, /entails, /health, /metrics, /docs."""
+"""The HTTP interface: a route for each served model, /health, /metrics, /docs."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -14,35 +14,33 @@ from starlette.routing import Route
 
 from kdda.errors import KddaError
 from kdda.inference.predictor import Predictor
-from kdda.serve.batching import Batcher, Found, cancel_on_disconnect
+from kdda.serve.batching import Batcher, cancel_on_disconnect
 from kdda.serve.docs import docs_page
 from kdda.serve.limits import HTTPError, Limits
 from kdda.serve.metrics import Metrics
-from kdda.tasks.classification import LabelResult
-from kdda.tasks.qa import AnswerResult
+from kdda.tasks.base import Result, Task
+from kdda.tasks.registry import TASKS
 
-SOLID = r"[^\s\x1c-\x1f]"  # something that is not white space, as Python counts it
+NOT_BLANK = r"[^\s\x1c-\x1f]"  # a character that is not white space, as Python counts it
 
-ROUTES = {"qa": "/answer", "nli": "/entails"}
+CLIENT_GONE = 499  # nobody reads this response; it is what the counters record
 
-METHODS = {"/answer": "POST", "/entails": "POST", "/health": "GET", "/metrics": "GET", "/docs": "GET"}
-
-ABOUT = "Answers questions on a passage, and says what a premise means for a hypothesis."
+ABOUT = "Predictions of models, one route for each."
 
 HELP = {
-    400: "The body is no JSON that can be read.",
+    400: "The body is not JSON that can be read.",
     401: "A token is needed.",
     404: "No model here does this.",
     408: "The body did not arrive in time.",
     413: "The body is too large.",
     422: "A field is missing, misspelt, empty, or too long.",
-    429: "Too many wait already; come again after Retry-After seconds.",
-    504: "No answer within the server's time-out.",
+    429: "Too many requests wait; try again after Retry-After seconds.",
+    504: "No prediction within the server's timeout.",
 }
 
 
 class ErrorBody(BaseModel):
-    """Why there is no answer."""
+    """Why there is no prediction."""
 
     detail: str
 
@@ -61,81 +59,73 @@ class FieldErrors(BaseModel):
     detail: list[FieldError] | str
 
 
-class CandidateBody(BaseModel):
-    """A slice of the context."""
-
-    text: str
-    start: int
-    end: int
-    probability: float
-
-
-class Answered(BaseModel):
-    """An answer, which is `context[start:end]`; empty where the model says that there is none."""
-
-    answer: str
-    start: int
-    end: int
-    score: float
-    candidates: list[CandidateBody]
-    no_answer: float | None = Field(
-        description="The probability that there is none; null of models that always answer."
-    )
-
-
-class Entailed(BaseModel):
-    """The likeliest label, and every label's probability."""
-
-    label: str
-    probabilities: dict[str, float]
-
-
 class Health(BaseModel):
-    """That the server answers, and what it can do."""
+    """That the server runs, and what it serves."""
 
     status: str
-    answer: bool
-    entails: bool
+    routes: dict[str, str] = Field(description="The route of each task that is served.")
 
 
 class Service:
-    """The models of one server, each behind its queue."""
+    """The models of one server, each behind its queue.
+
+    Raises:
+        KddaError: two models of one task, or of tasks with one route.
+    """
 
     def __init__(self, predictors: Sequence[Predictor], limits: Limits):
-        self.limits, self.metrics = limits, Metrics()
+        _check_routes(predictors)
+        self.limits = limits
+        self.tasks = [predictor.task for predictor in predictors]
+        self.metrics = Metrics([*FIXED_ROUTES, *(task.route for task in self.tasks)])
         self.batchers: dict[str, Batcher] = {}
-        for own in predictors:
-            if own.task.name in self.batchers:
-                other = self.batchers[own.task.name].predictor.name
-                raise KddaError(f'"{other}" and "{own.name}" do the same; serve one of them')
-            self.batchers[own.task.name] = Batcher(own, limits, self.metrics)
+        for predictor in predictors:
+            self.batchers[predictor.task.name] = Batcher(predictor, limits, self.metrics)
 
     @asynccontextmanager
     async def running(self, app: FastAPI) -> AsyncIterator[None]:
-        readers = [asyncio.create_task(own.run()) for own in self.batchers.values()]
+        """Read the queues for as long as the application runs."""
+        readers = []
+        for batcher in self.batchers.values():
+            readers.append(asyncio.create_task(batcher.run()))
         try:
             yield
         finally:
             for reader in readers:
                 reader.cancel()
-            for own in self.batchers.values():
-                own.close()
+            for batcher in self.batchers.values():
+                batcher.close()
 
-    async def find(self, task: str, first: str, second: str) -> Found:
-        """What the model of a task says of two texts.
+    async def predict(self, task: Task, texts: tuple[str, ...]) -> Result:
+        """What the model of a task predicts for texts, in the order of the task's fields.
 
         Raises:
-            HTTPError: no such model, too many waiting, or time up.
+            HTTPError: too many requests wait, or time is up.
             KddaError: texts that cannot be read.
         """
-        if task not in self.batchers:
-            does = ", ".join(ROUTES[own] for own in self.batchers)
-            raise HTTPError(404, f"no model here does this; there is {does}")
-        return await self.batchers[task].submit((first, second))
+        return await self.batchers[task.name].submit(texts)
+
+
+def _check_routes(predictors: Sequence[Predictor]) -> None:
+    by_route: dict[str, Predictor] = {}
+    for predictor in predictors:
+        other = by_route.setdefault(predictor.task.route, predictor)
+        if other is predictor:
+            continue
+        if other.task.name == predictor.task.name:
+            raise KddaError(f'"{other.name}" and "{predictor.name}" are of one task; serve one of them')
+        raise KddaError(
+            f'tasks "{other.task.name}" and "{predictor.task.name}" have one route, {other.task.route}: serve one of '
+            "them, or give one a route of another name"
+        )
 
 
 def make_app(service: Service, token: bool = False) -> FastAPI:
-    """The application without its gate and its page."""
+    """The application without its limits and its page.
+
+    Args:
+        token: whether clients need one, for the description.
+    """
     app = FastAPI(
         title="kdda",
         description=ABOUT,
@@ -145,59 +135,68 @@ def make_app(service: Service, token: bool = False) -> FastAPI:
         lifespan=service.running,
         dependencies=[Depends(HTTPBearer(auto_error=False))] if token else [],
     )
-    app.add_exception_handler(RequestValidationError, _mistaken)
-    app.add_exception_handler(KddaError, _mistaken)
-    app.add_exception_handler(HTTPError, _refused)
-    _add_tasks(app, service)
-    _add_others(app, service)
-    for path, method in METHODS.items():  # or else the page, which takes every path, would get them
-        app.router.routes.append(Route(path, _WrongMethod(method), include_in_schema=False))
+    app.add_exception_handler(RequestValidationError, _unprocessable)
+    app.add_exception_handler(KddaError, _unprocessable)
+    app.add_exception_handler(HTTPError, _http_error)
+    for task in service.tasks:
+        _add_task(app, service, task)
+    _add_fixed_routes(app, service)
+    _add_refusals(app, service)
     return app
 
 
-def _add_tasks(app: FastAPI, service: Service) -> None:
-    limits = service.limits
-    text = Annotated[str, Field(min_length=1, max_length=limits.characters, pattern=SOLID)]
-    question = Annotated[str, Field(min_length=1, max_length=limits.question, pattern=SOLID)]
-    strict = ConfigDict(extra="forbid")
-    asked: Any = create_model("Asked", __config__=strict, question=(question, ...), context=(text, ...))
-    claimed: Any = create_model("Claimed", __config__=strict, premise=(text, ...), hypothesis=(text, ...))
-    problems: dict[int | str, dict[str, Any]] = {
-        code: {"model": ErrorBody, "description": say} for code, say in HELP.items()
-    }
-    problems[422]["model"] = FieldErrors
+def _add_task(app: FastAPI, service: Service, task: Task) -> None:
+    """The route of one served model."""
+    request_type: Any = _request_type(task, service.limits)
 
-    @app.post("/answer", response_model=Answered, responses=problems, summary="Answer a question on a passage")
-    async def answer(body: asked, request: Request) -> Any:  # type: ignore[valid-type]
-        own: Any = body
-        found = await _found(service, "qa", own.question, own.context, request)
-        return _answered(found) if isinstance(found, AnswerResult) else Response(status_code=499)
+    async def predict(body: request_type, request: Request) -> Any:  # type: ignore[valid-type]
+        texts = tuple(getattr(body, name) for name in task.fields)
+        work = asyncio.ensure_future(service.predict(task, texts))
+        result = await cancel_on_disconnect(request.receive, work)
+        if result is None:
+            return Response(status_code=CLIENT_GONE)
+        return result.as_response()
 
-    @app.post("/entails", response_model=Entailed, responses=problems, summary="Label a premise and a hypothesis")
-    async def entails(body: claimed, request: Request) -> Any:  # type: ignore[valid-type]
-        own: Any = body
-        found = await _found(service, "nli", own.premise, own.hypothesis, request)
-        return found.as_dict() if isinstance(found, LabelResult) else Response(status_code=499)
+    add = app.post(
+        task.route,
+        name=task.name,
+        response_model=task.response_type,
+        responses=_error_responses(),
+        summary=task.summary or f"A prediction of task {task.name}",
+    )
+    add(predict)
 
 
-async def _found(service: Service, task: str, first: str, second: str, request: Request) -> Found | None:
-    work = asyncio.ensure_future(service.find(task, first, second))
-    return await cancel_on_disconnect(request.receive, work)
+def _request_type(task: Task, limits: Limits) -> type[BaseModel]:
+    """A model with a task's fields, each with its limit and a sample."""
+    samples = task.samples or ("…",) * len(task.fields)
+    fields: dict[str, Any] = {}
+    for name, sample in zip(task.fields, samples, strict=True):
+        longest = limits.question if name in task.short_fields else limits.characters
+        text = Field(min_length=1, max_length=longest, pattern=NOT_BLANK, examples=[sample])
+        fields[name] = (Annotated[str, text], ...)
+    return create_model(f"{task.name}-request", __config__=ConfigDict(extra="forbid"), **fields)
 
 
-def _answered(found: AnswerResult) -> dict[str, Any]:
-    own = found.as_dict()
-    return {"answer": own.pop("text"), **own}
+def _error_responses() -> dict[int | str, dict[str, Any]]:
+    responses: dict[int | str, dict[str, Any]] = {}
+    for code, description in HELP.items():
+        responses[code] = {"model": ErrorBody, "description": description}
+    responses[422]["model"] = FieldErrors
+    return responses
 
 
-def _add_others(app: FastAPI, service: Service) -> None:
-    @app.get("/health", response_model=Health, summary="Whether the server answers, and what it can do")
+FIXED_ROUTES = ("/health", "/metrics", "/docs", "/openapi.json", "/")
+
+
+def _add_fixed_routes(app: FastAPI, service: Service) -> None:
+    @app.get("/health", response_model=Health, summary="Whether the server runs, and what it serves")
     async def health() -> Any:
-        return {"status": "ok", "answer": "qa" in service.batchers, "entails": "nli" in service.batchers}
+        return {"status": "ok", "routes": {task.name: task.route for task in service.tasks}}
 
-    text = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+    text: Any = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
-    @app.get("/metrics", summary="Counters, as Prometheus reads them", response_class=Response, responses=text)  # type: ignore[arg-type]
+    @app.get("/metrics", summary="Counters in Prometheus' format", response_class=Response, responses=text)
     async def metrics() -> Any:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -206,27 +205,46 @@ def _add_others(app: FastAPI, service: Service) -> None:
         return Response(docs_page(app.openapi(), str(request.base_url)), media_type="text/html")
 
 
-class _WrongMethod:
-    """Any other method of a path that has one."""
+def _add_refusals(app: FastAPI, service: Service) -> None:
+    """Other methods of the routes, and the routes of tasks that are not served: or else the page would get them."""
+    served = [task.route for task in service.tasks]
+    for path in served:
+        _add_route(app, path, _Refusal(405, "only POST", {"Allow": "POST"}))
+    for path in ("/health", "/metrics", "/docs"):
+        _add_route(app, path, _Refusal(405, "only GET", {"Allow": "GET"}))
+    detail = f"no model here does this; expected one of: {', '.join(served)}"
+    for task in TASKS.values():
+        if task.route not in served:
+            _add_route(app, task.route, _Refusal(404, detail, {}))
 
-    def __init__(self, allowed: str):
-        self.allowed = allowed
+
+def _add_route(app: FastAPI, path: str, refusal: Any) -> None:
+    app.router.routes.append(Route(path, refusal, include_in_schema=False))
+
+
+class _Refusal:
+    """An ASGI application that answers every request with one error."""
+
+    def __init__(self, status: int, detail: str, headers: dict[str, str]):
+        self.response = _json({"detail": detail}, status, headers)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        body = {"detail": f"only {self.allowed}"}
-        response = _json(body, 405, {"Allow": self.allowed})
-        await response(scope, receive, send)
+        await self.response(scope, receive, send)
 
 
-async def _mistaken(request: Request, error: Exception) -> Response:
-    """What is wrong, without the text it is wrong in: that may be long, and no valid Unicode."""
-    if isinstance(error, RequestValidationError):
-        found = [{"loc": list(own["loc"]), "msg": own["msg"], "type": own["type"]} for own in error.errors()]
-        return _json({"detail": found}, 422)
-    return _json({"detail": str(error)}, 422)
+async def _unprocessable(request: Request, error: Exception) -> Response:
+    """What is wrong, without the text it is wrong in: that may be long, and not valid Unicode."""
+    if not isinstance(error, RequestValidationError):
+        return _json({"detail": str(error)}, 422)
+    return _json({"detail": list(_field_errors(error.errors()))}, 422)
 
 
-async def _refused(request: Request, error: Exception) -> Response:
+def _field_errors(errors: Iterable[Any]) -> Iterable[dict[str, Any]]:
+    for error in errors:
+        yield {"loc": list(error["loc"]), "msg": error["msg"], "type": error["type"]}
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPError)
     return _json({"detail": error.detail}, error.status, error.headers)
 

@@ -1,4 +1,4 @@
-"""Requests of many clients, read together: half of them are read while the other half are on their way."""
+"""Requests of many clients, read in batches: one half is read while the other half's clients send their next ones."""
 
 from __future__ import annotations
 
@@ -12,130 +12,148 @@ from typing import Any, NamedTuple
 
 from kdda.errors import KddaError
 from kdda.inference.predictor import Predictor
+from kdda.runtime.numbers import ceil_div
 from kdda.serve.limits import HTTPError, Limits
 from kdda.serve.metrics import Metrics
 from kdda.tasks.base import Result
 
 CHARACTERS = 200_000  # of one batch's texts, so that a few long ones do not hold up the rest
 
-Pair = tuple[str, str]
-
-Found = Result
+Texts = tuple[str, ...]  # of one row, in the order of the task's fields
 
 
-class Waiting(NamedTuple):
-    """A pair of texts, and who waits for what is found."""
+class WaitingRequest(NamedTuple):
+    """The texts of a request, and the future of its result."""
 
-    pair: Pair
-    future: asyncio.Future[Found]
+    texts: Texts
+    future: asyncio.Future[Result]
 
 
 class Batcher:
     """One model behind a queue. No request waits for others to arrive, so a lone client is served at once.
 
-    Clients come again when they were answered. Were all of them read together, the model would be idle until they are
-    back; so a batch is no more than half of those who wait and those who were answered last.
+    Clients send their next request when they have their response. If all of them were read together, the model would be
+    idle until the next requests arrive; so a batch is no more than half of those who wait and those of the last batch.
 
     A request whose client has gone, or whose time is up, is dropped before it is read.
     """
 
     def __init__(self, predictor: Predictor, limits: Limits, metrics: Metrics):
-        self.predictor, self.limits, self.metrics = predictor, limits, metrics
+        self.predictor = predictor
+        self.limits = limits
+        self.metrics = metrics
         self.task = predictor.task.name
-        self.queue: deque[Waiting] = deque()
-        self.something = asyncio.Event()
-        self.answered = 0  # of the last batch
-        self.each = 0.01  # seconds a request, a running mean
+        self.queue: deque[WaitingRequest] = deque()
+        self.not_empty = asyncio.Event()
+        self.last_batch = 0  # requests
+        self.seconds_per_request = 0.01  # a running mean
         self.thread = ThreadPoolExecutor(1, thread_name_prefix=f"kdda-{self.task}")
         metrics.watch(self.task, lambda: len(self.queue), lambda: sum(predictor.encoder.counts.values()))
 
-    async def submit(self, pair: Pair) -> Found:
-        """What the model finds.
+    async def submit(self, texts: Texts) -> Result:
+        """The model's result for a row.
 
         Raises:
-            HTTPError: 429 where too many wait, 504 where time is up.
+            HTTPError: 429 where too many requests wait, 504 where time is up.
             KddaError: texts that cannot be read.
         """
         if len(self.queue) >= self.limits.queue:
-            self._forget_gone()
-        if len(self.queue) >= self.limits.queue:
-            wait = max(1, math.ceil(len(self.queue) * self.each))
-            raise HTTPError(429, f"{len(self.queue)} requests wait already", {"Retry-After": str(wait)})
-        waiting = Waiting(pair, asyncio.get_running_loop().create_future())
-        self.queue.append(waiting)
-        self.something.set()
+            self._drop_gone()
+        waiting_requests = len(self.queue)
+        if waiting_requests >= self.limits.queue:
+            wait = max(1, math.ceil(waiting_requests * self.seconds_per_request))
+            raise HTTPError(429, f"{waiting_requests} requests wait already", {"Retry-After": str(wait)})
+        request = WaitingRequest(texts, asyncio.get_running_loop().create_future())
+        self.queue.append(request)
+        self.not_empty.set()
         try:
-            return await asyncio.wait_for(waiting.future, self.limits.seconds)
+            return await asyncio.wait_for(request.future, self.limits.seconds)
         except TimeoutError:
-            raise HTTPError(504, f"no answer within {self.limits.seconds:g} seconds") from None
+            raise HTTPError(504, f"no prediction within {self.limits.seconds:g} seconds") from None
 
     async def run(self) -> None:
         """Read batches for as long as the server runs."""
         while True:
-            await self.something.wait()
-            batch = self._next()
+            await self.not_empty.wait()
+            batch = self._next_batch()
             if batch:
                 await self._read(batch)
             if not self.queue:
-                self.something.clear()
+                self.not_empty.clear()
 
     def close(self) -> None:
         self.thread.shutdown(wait=False, cancel_futures=True)
 
-    def _forget_gone(self) -> None:
-        """Give the places of those who have gone to those who come."""
-        here = [own for own in self.queue if not own.future.done()]
-        self.metrics.given_up.labels(self.task).inc(len(self.queue) - len(here))
-        self.queue = deque(here)
+    def _drop_gone(self) -> None:
+        """Remove the requests of clients that have gone, so that others can wait in their places."""
+        present: deque[WaitingRequest] = deque()
+        for request in self.queue:
+            if not request.future.done():
+                present.append(request)
+        self.metrics.dropped.labels(self.task).inc(len(self.queue) - len(present))
+        self.queue = present
 
-    def _next(self) -> list[Waiting]:
-        batch: list[Waiting] = []
-        size, half = 0, -(-(len(self.queue) + self.answered) // 2)
-        while self.queue and len(batch) < min(half, self.limits.batch):
-            size += sum(map(len, self.queue[0].pair))
-            if batch and size > CHARACTERS:
+    def _next_batch(self) -> list[WaitingRequest]:
+        half = ceil_div(len(self.queue) + self.last_batch, 2)
+        most = min(half, self.limits.batch)
+        batch: list[WaitingRequest] = []
+        characters = 0
+        while self.queue and len(batch) < most:
+            characters += sum(map(len, self.queue[0].texts))
+            if batch and characters > CHARACTERS:
                 break
-            own = self.queue.popleft()
-            if own.future.done():
-                self.metrics.given_up.labels(self.task).inc()
+            request = self.queue.popleft()
+            if request.future.done():
+                self.metrics.dropped.labels(self.task).inc()
             else:
-                batch.append(own)
+                batch.append(request)
         return batch
 
-    async def _read(self, batch: Sequence[Waiting]) -> None:
+    async def _read(self, batch: Sequence[WaitingRequest]) -> None:
+        rows = [request.texts for request in batch]
         started = time.perf_counter()
-        outcomes = await asyncio.get_running_loop().run_in_executor(
-            self.thread, self._outcomes, [own.pair for own in batch]
-        )
+        outcomes = await asyncio.get_running_loop().run_in_executor(self.thread, self._outcomes, rows)
         seconds = time.perf_counter() - started
-        self.each += 0.2 * (seconds / len(batch) - self.each)
+        self.seconds_per_request += 0.2 * (seconds / len(batch) - self.seconds_per_request)
         self.metrics.batches.labels(self.task).observe(len(batch))
-        self.metrics.reading.labels(self.task).observe(seconds)
-        self.answered = len(batch)
-        for own, outcome in zip(batch, outcomes, strict=True):
-            if own.future.done():
+        self.metrics.batch_seconds.labels(self.task).observe(seconds)
+        self.last_batch = len(batch)
+        for request, outcome in zip(batch, outcomes, strict=True):
+            if request.future.done():
                 continue
             if isinstance(outcome, Exception):
-                own.future.set_exception(outcome)
+                request.future.set_exception(outcome)
             else:
-                own.future.set_result(outcome)
+                request.future.set_result(outcome)
 
-    def _outcomes(self, pairs: Sequence[Pair]) -> list[Found | Exception]:
-        """What is found of each pair; one that cannot be read does not take its neighbours with it."""
+    def _outcomes(self, rows: Sequence[Texts]) -> list[Result | Exception]:
+        """The result of each row, or its error: a row that cannot be read does not fail the others."""
         try:
-            return list(self.predictor.results(self.predictor.read(pairs)))
+            return [*self.predictor.results(self.predictor.read(rows))]
         except Exception as error:
-            if len(pairs) == 1:
-                return [error if isinstance(error, KddaError) else RuntimeError(f"{type(error).__name__}: {error}")]
-            return [outcome for pair in pairs for outcome in self._outcomes([pair])]
+            if len(rows) == 1:
+                return [_as_http(error)]
+        outcomes: list[Result | Exception] = []
+        for texts in rows:
+            outcomes += self._outcomes([texts])
+        return outcomes
 
 
-async def cancel_on_disconnect(receive: Any, work: asyncio.Task[Found]) -> Found | None:
-    """What a task finds, or None, with the task cancelled, once the client has gone."""
+def _as_http(error: Exception) -> Exception:
+    """A user's mistake as it is; anything else as an error whose traceback does not hold the texts."""
+    if isinstance(error, KddaError):
+        return error
+    return RuntimeError(f"{type(error).__name__}: {error}")
+
+
+async def cancel_on_disconnect(receive: Any, work: asyncio.Task[Result]) -> Result | None:
+    """The result of a task, or None, with the task cancelled, once the client has gone."""
     gone = asyncio.ensure_future(_disconnected(receive))
     try:
         await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-        return await work if work.done() else None
+        if not work.done():
+            return None
+        return await work
     finally:
         for task in (gone, work):
             task.cancel()

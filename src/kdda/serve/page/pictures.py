@@ -43,7 +43,7 @@ class TransportView:
         if len(sentence) > LONGEST:
             return message(words.too_long.format(limit=LONGEST))
         if not sentence.strip():
-            return message(words.both)
+            return message(words.empty)
         try:
             states, others = self._states(first, sentence), self._states(second, sentence)
             if states.states.shape[1] != others.states.shape[1]:

@@ -1,4 +1,4 @@
-"""What the page says, in Vietnamese and in English."""
+"""What the page says, in Vietnamese and in English. What a task's tab says is the task's (`PageWords`)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,10 @@ class Words:
     code: str
     about: str
     language: str
-    ask: str
-    passage: str
+    predict: str
     question: str
-    answer: str
     nothing: str
     others: str
-    compare: str
-    premise: str
-    hypothesis: str
-    judge: str
     corpus: str
     find: str
     source: str
@@ -41,14 +35,11 @@ class Words:
     show: str
     no_runs: str
     unfinished: str
-    no_reader: str
-    no_judge: str
-    both: str
+    empty: str
     widths: str
     too_long: str
     busy: str
     late: str
-    labels: dict[str, str]
 
 
 WORDS = {
@@ -57,16 +48,10 @@ WORDS = {
         about="Hỏi đáp trên một đoạn văn hay cả kho văn bản, so sánh hai câu, xem vận chuyển giữa hai mô hình, "
         "theo dõi huấn luyện.",
         language="Ngôn ngữ",
-        ask="Hỏi đáp",
-        passage="Đoạn văn",
+        predict="Dự đoán",
         question="Câu hỏi",
-        answer="Trả lời",
         nothing="Đoạn văn không có câu trả lời.",
         others="Các câu trả lời khác: rê chuột hoặc bấm Tab để thấy chúng trong đoạn văn",
-        compare="So sánh",
-        premise="Tiền đề",
-        hypothesis="Giả thuyết",
-        judge="So sánh hai câu",
         corpus="Hỏi kho văn bản",
         find="Tìm câu trả lời",
         source="Nguồn: {source}",
@@ -84,36 +69,27 @@ WORDS = {
         show="Xem",
         no_runs="Chưa có thư mục nào: chạy kdda serve với --runs THƯ_MỤC.",
         unfinished="Chưa chạy xong",
-        no_reader="Máy chủ này chưa có mô hình đọc hiểu: chạy kdda serve với một mô hình trả lời câu hỏi.",
-        no_judge="Máy chủ này chưa có mô hình suy luận: chạy kdda serve với một mô hình gán nhãn cặp câu.",
-        both="Hãy điền đủ các ô.",
+        empty="Hãy điền đủ các ô.",
         widths="Hai mô hình này có số chiều khác nhau nên không so được trạng thái của chúng.",
         too_long="Văn bản quá dài: tối đa {limit} ký tự.",
         busy="Máy chủ đang bận, hãy thử lại sau giây lát.",
         late="Quá thời gian chờ, hãy thử lại.",
-        labels={"entailment": "suy ra được", "neutral": "trung lập", "contradiction": "mâu thuẫn"},
     ),
     ENGLISH: Words(
         code="en",
         about="Ask about a passage or a whole corpus, compare two sentences, see transport between two models, "
         "follow training.",
         language="Language",
-        ask="Ask",
-        passage="Passage",
+        predict="Predict",
         question="Question",
-        answer="Answer",
         nothing="The passage does not answer this.",
         others="Other answers: point at one, or press Tab, to see it in the passage",
-        compare="Compare",
-        premise="Premise",
-        hypothesis="Hypothesis",
-        judge="Compare the sentences",
         corpus="Ask the corpus",
         find="Find answers",
         source="Source: {source}",
         nowhere="No passage fits this question.",
         no_corpus="This server has no corpus: start kdda serve with --index FOLDER.",
-        transport="TransportView",
+        transport="Transport",
         first="First model",
         second="Second model",
         sentence="Sentence",
@@ -125,26 +101,28 @@ WORDS = {
         show="Show",
         no_runs="No folder was given: start kdda serve with --runs FOLDER.",
         unfinished="Not finished",
-        no_reader="This server has no reading model: start kdda serve with a model that answers questions.",
-        no_judge="This server has no inference model: start kdda serve with a model that labels pairs.",
-        both="Please fill in every field.",
+        empty="Please fill in every field.",
         widths="These two models are of different widths: their states have no distance.",
         too_long="The text is too long: at most {limit} characters.",
         busy="The server is busy; please try again in a moment.",
         late="Time is up; please try again.",
-        labels={},
     ),
 }
 
 
+def words_of(language: str | None) -> Words:
+    """The words of a language by its name on the page; Vietnamese of any other."""
+    return WORDS.get(language or VIETNAMESE, WORDS[VIETNAMESE])
+
+
 def preferred(accept_language: str) -> str:
-    """The interface that a browser asks for first; Vietnamese where it asks for neither.
+    """The page's language that a browser prefers; Vietnamese where it prefers neither.
 
     >>> preferred("en-GB,en;q=0.9"), preferred("vi,en;q=0.5"), preferred("fr")
     ('English', 'Tiếng Việt', 'Tiếng Việt')
     """
-    for asked in accept_language.lower().split(","):
+    for code in accept_language.lower().split(","):
         for name, words in WORDS.items():
-            if asked.strip().startswith(words.code):
+            if code.strip().startswith(words.code):
                 return name
     return VIETNAMESE
