@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from kdda.report.comparison import Comparison, compare, task_scores
 from kdda.report.differences import Difference, differences
 from kdda.report.render import Table
 from kdda.runs.folder import find_runs
+from kdda.runs.predictions import row_scores
+from kdda.serve.page.pictures import training_html
+from kdda.serve.page.words import ENGLISH, WORDS
 from kdda.visualize.files import plot_all
 
 LABELS = ["a", "b"]
@@ -50,6 +54,27 @@ def write_run(
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
     return folder
+
+
+def add_dev_and_teacher(folder: Path, teacher: float | None = None, dev: float = 55.0, seconds: float = 60.0) -> Path:
+    """Give a finished run its score on development rows, and its teacher's."""
+    scores = {"rows": 90, "accuracy": dev, "macro_f1": 54.0, "standard_error": 5.0}
+    events = [{"event": "final-dev", "language": "vi", **scores, "seconds": 9.0}]
+    if teacher is not None:
+        facts = {"model": "t", "accuracy": teacher, "training_seconds": seconds}
+        events.append({"event": "final-teacher", "language": "vi", **facts, "seconds": 9.0})
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write("".join(json.dumps(event) + "\n" for event in events))
+    return folder
+
+
+def taught(
+    root: Path, arm: str, seed: int, share: float, teacher: float | None = None, dev: float = 55.0, **spec: Any
+) -> Path:
+    """A run with its score on development rows, and its teacher's where it has one."""
+    weight = None if teacher is None else 0.3
+    folder = write_run(root, arm, seed, share, weight=weight, teachers={"vi": {"model": "t", **spec}})
+    return add_dev_and_teacher(folder, teacher, dev)
 
 
 def change_arm(folder: Path, changes: dict[str, Any]) -> None:
@@ -175,7 +200,7 @@ def test_arms_are_compared_with_those_of_the_same_configuration(tmp_path: Path) 
 
 def test_a_teacher_stands_beside_the_students_it_might_have_taught(tmp_path: Path) -> None:
     for name, teacher in (("da", None), ("kdda", 70.0), ("da-large", None), ("kdda-large", 90.0)):
-        folder = heard(tmp_path, name, 1, 0.6, teacher, dev=80.0 if "large" in name else 55.0, rows=int(teacher or 1))
+        folder = taught(tmp_path, name, 1, 0.6, teacher, dev=80.0 if "large" in name else 55.0, rows=int(teacher or 1))
         change_arm(folder, {"student": {"model": "large"}} if "large" in name else {})
     worth = next(part for part in report([tmp_path]).parts if part.title.startswith("Teacher check"))
     assert isinstance(worth, Table)
@@ -218,27 +243,10 @@ def test_a_teacher_stands_beside_the_arms_without_one_and_a_weak_one_is_warned_o
     assert "Teachers and students" in write_report([runs], runs / "page.html")
 
 
-def heard(
-    root: Path, arm: str, seed: int, share: float, teacher: float | None = None, dev: float = 55.0, **spec: Any
-) -> Path:
-    """A run with its score on development rows, and its teacher's."""
-    distill = {} if teacher is None else {"weight": 0.3}
-    folder = write_run(root, arm, seed, share, **distill, teachers={"vi": {"model": "t", **spec}})
-    events = [
-        {"event": "final-dev", "language": "vi", "rows": 90, "accuracy": dev, "standard_error": 5.0, "seconds": 9.0}
-    ]
-    events[0]["macro_f1"] = 54.0
-    if teacher is not None:
-        events.append({"event": "final-teacher", "language": "vi", "model": "t", "accuracy": teacher, "seconds": 9.0})
-    with (folder / "metrics.jsonl").open("a") as file:
-        file.write("".join(json.dumps(event) + "\n" for event in events))
-    return folder
-
-
 def test_one_model_that_read_more_rows_is_another_teacher(tmp_path: Path) -> None:
-    heard(tmp_path, "student-da", 1, 0.6)
-    heard(tmp_path, "weak", 1, 0.6, 50.0)
-    heard(tmp_path, "strong", 1, 0.8, 70.0, rows=4000)
+    taught(tmp_path, "student-da", 1, 0.6)
+    taught(tmp_path, "weak", 1, 0.6, 50.0)
+    taught(tmp_path, "strong", 1, 0.8, 70.0, rows=4000)
     text = write_report([tmp_path], None)
     assert re.search(r"\| vi, t +\| +50\.0 \| +55\.0 \|", text)
     assert re.search(r"\| vi, t, 4,000 rows +\| +70\.0 \| +55\.0 \|", text)
@@ -246,8 +254,8 @@ def test_one_model_that_read_more_rows_is_another_teacher(tmp_path: Path) -> Non
 
 def test_a_teachers_folder_is_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    heard(tmp_path / "runs", "student-da", 1, 0.6)
-    heard(tmp_path / "runs", "deep", 1, 0.6, 50.0)
+    taught(tmp_path / "runs", "student-da", 1, 0.6)
+    taught(tmp_path / "runs", "deep", 1, 0.6, 50.0)
     for metrics in tmp_path.rglob("deep/**/metrics.jsonl"):
         metrics.write_text(metrics.read_text().replace('"model": "t"', f'"model": "{tmp_path}/teachers/seed-1/model"'))
     text = write_report([tmp_path / "runs"], None)
@@ -255,20 +263,20 @@ def test_a_teachers_folder_is_named_from_here(tmp_path: Path, monkeypatch: pytes
 
 
 def test_gains_are_drawn_against_the_teachers_lead(tmp_path: Path) -> None:
-    heard(tmp_path, "student-da", 1, 0.6)
-    heard(tmp_path, "weak", 1, 0.6, 50.0)
+    taught(tmp_path, "student-da", 1, 0.6)
+    taught(tmp_path, "weak", 1, 0.6, 50.0)
     title = "Gain over student-da against the teacher's lead"
     assert title not in [part.title for part in report([tmp_path]).parts]  # one teacher draws no line
-    heard(tmp_path, "strong", 1, 0.8, 70.0, rows=4000)
+    taught(tmp_path, "strong", 1, 0.8, 70.0, rows=4000)
     assert title in [part.title for part in report([tmp_path]).parts]
 
 
 def test_gains_are_drawn_of_students_that_are_made_alike(tmp_path: Path) -> None:
-    heard(tmp_path, "student-da", 1, 0.6)
-    heard(tmp_path, "student-da-long", 1, 0.6)
-    heard(tmp_path, "weak", 1, 0.6, 50.0)
-    heard(tmp_path, "strong", 1, 0.8, 70.0, rows=4000)
-    heard(tmp_path, "strong-long", 1, 0.8, 70.0, rows=4000)
+    taught(tmp_path, "student-da", 1, 0.6)
+    taught(tmp_path, "student-da-long", 1, 0.6)
+    taught(tmp_path, "weak", 1, 0.6, 50.0)
+    taught(tmp_path, "strong", 1, 0.8, 70.0, rows=4000)
+    taught(tmp_path, "strong-long", 1, 0.8, 70.0, rows=4000)
     for path in tmp_path.rglob("*-long/*"):
         change_arm(path, {"training": {"epochs": 4}})
     paths = plot_all([tmp_path], tmp_path / "plots", "svg")
@@ -278,8 +286,8 @@ def test_gains_are_drawn_of_students_that_are_made_alike(tmp_path: Path) -> None
 
 def test_a_choice_can_be_made_without_a_look_at_test_rows(tmp_path: Path) -> None:
     for seed in (1, 2):
-        heard(tmp_path, "student-da", seed, 0.6)
-        heard(tmp_path, "strong", seed, 0.8, 70.0)
+        taught(tmp_path, "student-da", seed, 0.6)
+        taught(tmp_path, "strong", seed, 0.8, 70.0)
     text = write_report([tmp_path], None, dev=True)
     assert "vi, development rows" in text and "90 development rows" in text and "55.0" in text
     whole = write_report([tmp_path], None)
@@ -295,9 +303,9 @@ def test_points_are_told_beside_the_seconds_that_they_cost(tmp_path: Path) -> No
         return {row[0]: row[-1] for row in table.rows}
 
     for seed in (1, 2):
-        heard(tmp_path, "student-da", seed, 0.5)
-        heard(tmp_path, "larger-weight", seed, 0.7, 70.0)
-        heard(tmp_path, "as-long", seed, 0.7, 70.0)
+        taught(tmp_path, "student-da", seed, 0.5)
+        taught(tmp_path, "larger-weight", seed, 0.7, 70.0)
+        taught(tmp_path, "as-long", seed, 0.7, 70.0)
         metrics = tmp_path / f"nli/larger-weight/seed-{seed}/metrics.jsonl"
         metrics.write_text(metrics.read_text() + json.dumps({"event": "step", "step": 3, "seconds": 33.0}) + "\n")
         if seed == 1:
@@ -306,6 +314,84 @@ def test_points_are_told_beside_the_seconds_that_they_cost(tmp_path: Path) -> No
     cost = told()
     assert cost["student-da"] == cost["as-long"] == ""
     assert float(cost["larger-weight"]) == pytest.approx(2 * gain, abs=0.1)  # half a minute more
+
+
+def cost_of(root: Path) -> dict[str, list[str]]:
+    table = next(table for table in report([root]).tables if table.title == "Cost")
+    return {row[0]: row[1:] for row in table.rows}
+
+
+def test_a_teachers_seconds_stand_once_beside_those_of_the_arms(tmp_path: Path) -> None:
+    taught(tmp_path, "da", 1, 0.6)
+    for seed in (1, 2):
+        taught(tmp_path, "kdda", seed, 0.6, 70.0)
+    assert cost_of(tmp_path)["teacher vi, t"][0] == "60"
+    assert "its seconds are in no arm's" in write_report([tmp_path], None)
+
+
+def test_a_teacher_that_was_not_fine_tuned_here_has_no_seconds(tmp_path: Path) -> None:
+    metrics = taught(tmp_path, "kdda", 1, 0.6, 70.0) / "metrics.jsonl"
+    for seconds in ('"training_seconds": null', '"older": 1'):
+        text = metrics.read_text()
+        metrics.write_text(re.sub(r'"training_seconds": [\d.]+', seconds, text))
+        assert not [name for name in cost_of(tmp_path) if name.startswith("teacher")]
+        metrics.write_text(text)
+
+
+def set_task(root: Path, **facts: str) -> None:
+    """Let all runs' `task` events say more."""
+    for metrics in root.rglob("metrics.jsonl"):
+        first, rest = metrics.read_text().split("\n", 1)
+        metrics.write_text(json.dumps(json.loads(first) | facts) + "\n" + rest)
+
+
+def test_a_run_says_itself_what_its_scores_are_broken_down_by(runs: Path) -> None:
+    titles = [part.title for part in report([runs]).parts]
+    assert "F1 by label, vi test rows" in titles  # runs of before the field
+    set_task(runs, breakdown="label", row_score="accuracy")
+    assert [part.title for part in report([runs]).parts] == titles
+    set_task(runs, breakdown="nothing that a report knows")
+    assert not [part.title for part in report([runs]).parts if part.title.startswith("F1 by")]
+
+
+def test_a_run_says_itself_which_field_scores_a_row(runs: Path) -> None:
+    for path in runs.rglob("predictions.jsonl"):
+        rows = [json.loads(line) | {"f1": 0.5, "mark": 0.25} for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first = find_runs(runs)[0]
+    assert {row.score for row in row_scores(first, "vi").values()} == {50.0}  # as before the field
+    set_task(runs, row_score="accuracy")
+    assert {row.score for row in row_scores(find_runs(runs)[0], "vi").values()} == {0.0, 100.0}
+    set_task(runs, row_score="mark")
+    assert {row.score for row in row_scores(find_runs(runs)[0], "vi").values()} == {25.0}
+
+
+@pytest.fixture
+def old(runs: Path) -> Path:
+    """One run of an older kdda among good ones."""
+    folder = write_run(runs, "older", 1, 0.6, weight=0.3)
+    change_arm(folder, {"distill": {"form": "convex"}})
+    return folder
+
+
+def test_a_run_with_an_old_field_is_named_wherever_runs_are_read(runs: Path, old: Path, tmp_path: Path) -> None:
+    message = re.escape(str(old)) + '.* by an older kdda: .*distill.form" is now .*distill.combine'
+    with pytest.raises(KddaError, match=message):
+        report([runs])
+    with pytest.raises(KddaError, match=message):
+        plot_all([runs], tmp_path / "plots", "svg")
+    assert re.search(message, unescape(training_html(str(runs), [runs], WORDS[ENGLISH])))
+    (old / "predictions.jsonl").unlink()  # an unfinished one hides no finished ones
+    page = unescape(training_html(str(runs), [runs], WORDS[ENGLISH]))
+    assert re.search(message, page) and "student-da" in page
+    assert "student-da" in write_report([runs], None)
+
+
+def test_several_runs_with_old_fields_are_all_named(runs: Path, old: Path) -> None:
+    other = write_run(runs, "older", 2, 0.6, weight=0.3)
+    change_arm(other, {"distill": {"form": "convex"}})
+    with pytest.raises(KddaError, match=f"{re.escape(str(old))}.*the same holds for {re.escape(str(other))}"):
+        report([runs])
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:

@@ -42,9 +42,10 @@ def _figure(width: float, height: float, **options: Any) -> Any:
     return figure
 
 
-def text_width(figure: Any, text: Any) -> float:
-    """The width in inches of a text that was drawn."""
-    return float(text.get_window_extent(figure.canvas.get_renderer()).width / figure.dpi)
+def text_size(figure: Any, text: Any) -> tuple[float, float]:
+    """Width and height in inches of a text in a drawing, as it is turned."""
+    extent = text.get_window_extent(figure.canvas.get_renderer())
+    return float(extent.width / figure.dpi), float(extent.height / figure.dpi)
 
 
 def finished(title: str, figure: Any) -> Figure:

@@ -88,14 +88,14 @@ def teachers_and_students(teachers: Sequence[TeacherScore], metric: str) -> list
         return []
     rows = list(reversed(teachers))
     x = f"{score_name(metric)} on the development rows of the teacher's language"
-    figure, axes = _canvas(x, "", height=0.6 + 0.4 * len(rows))
+    figure, axes = _canvas(x, "", height=1.2 + 0.4 * len(rows))
     places = range(len(rows))
     axes.plot([row.score for row in rows], places, "o", label="teacher", markersize=8, clip_on=False)
     for arm in compared_students(teachers):
         scores = [row.students.get(arm, math.nan) for row in rows]
         axes.plot(scores, places, "|", label=arm, markersize=16, clip_on=False)
     _rows(axes, [row.label for row in rows])
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside lower center", fontsize="small", ncols=3)
     return [finished("Teachers and students without a teacher", figure)]
 
 
@@ -151,7 +151,7 @@ def _gain_names(axes: Any, by_lead: Mapping[float, Sequence[Difference]], height
     beside: dict[str, Any] = {"fontsize": "small", "va": "center", "arrowprops": LEADER}
     for lead, group in by_lead.items():
         gains = [difference.by_example.mean for difference in group]
-        places = _apart(gains, LABEL * (high - low) / height)
+        places = _apart(gains, gap=float(LABEL * (high - low) / height))
         axes.plot([lead] * len(places), places, color="none")  # the drawing grows where names need it
         for difference, mean, place in zip(group, gains, places, strict=True):
             axes.annotate(difference.arm, (lead, mean), (lead + 0.03 * (right - left), place), **beside)

@@ -14,7 +14,8 @@ TABLE_STYLE = """
 .report .scroll { overflow-x: auto; max-width: 100% }
 .report table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums }
 .report th, .report td { padding: .3rem .5rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #8884 }
-.report th { vertical-align: bottom; white-space: normal } .report thead th { border-bottom: 2px solid #888 }
+.report th { vertical-align: bottom; white-space: normal; min-width: 4.5rem }
+.report thead th { border-bottom: 2px solid #888 }
 .report td.words { white-space: normal; min-width: 8.5rem }
 .report th:first-child, .report td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere }
 .report th:first-child, .report td:first-child { min-width: 7rem; max-width: 24rem; position: sticky; left: 0 }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from kdda.report.canvas import bare_canvas, empty_canvas, finished, text_width
+from kdda.report.canvas import bare_canvas, empty_canvas, finished, text_size
 from kdda.report.render import Figure
 
 LEAST_SHARE = 0.01  # of a token's mass; smaller shares are not drawn as lines
@@ -21,6 +21,9 @@ MARGIN = 0.2
 BETWEEN = 2.5  # the two columns
 GAP = 0.08  # from a token to its lines
 LINE = 0.24  # the height of a token
+CELL = 0.26  # a square of the heat map
+BAR = 1.8  # the bar that explains its colours
+LEAST_HEIGHT = 2.6  # that this bar needs
 
 SLACK = 1.1  # a browser's font may be wider than the one that was measured
 
@@ -56,15 +59,27 @@ def short(name: str, letters: int = 28) -> str:
 def _heat_map(
     first: Sequence[str], second: Sequence[str], shares: Float[ndarray, "n m"], names: tuple[str, str], epsilon: float
 ) -> Figure:
-    width, height = 2.2 + 0.26 * len(second), 1.8 + 0.26 * len(first)
-    figure, axes = empty_canvas(max(width, 4.0), max(height, 4.0))  # names of the axes need as much
+    """A square for each pair of tokens, as dark as its share; the drawing grows with what is written beside it."""
+    figure, axes = empty_canvas(1.0, 1.0)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
     axes.set_xticks(range(len(second)), second, rotation=60, ha="right", rotation_mode="anchor", parse_math=False)
     axes.set_yticks(range(len(first)), first, parse_math=False)
-    axes.set_xlabel(names[1], parse_math=False)
-    axes.set_ylabel(names[0], parse_math=False)
+    name = figure.supylabel(names[0], fontsize="medium", parse_math=False)
+    name_below = figure.supxlabel(names[1], fontsize="medium", parse_math=False)
     figure.colorbar(image, ax=axes, label="share of a token's mass", shrink=0.7)
+    _, tokens_height = _largest(figure, axes.get_xticklabels())
+    tokens_width, _ = _largest(figure, axes.get_yticklabels())
+    width = CELL * len(second) + tokens_width + BAR
+    height = CELL * len(first) + tokens_height + 1.0
+    name_width, name_height = text_size(figure, name_below)[0], text_size(figure, name)[1]
+    figure.set_size_inches(max(width, name_width + 2 * MARGIN), max(height, name_height + 2 * MARGIN, LEAST_HEIGHT))
     return finished(f"Transport plan, ε = {epsilon:g}: heat map", figure)
+
+
+def _largest(figure: Any, texts: Iterable[Any]) -> tuple[float, float]:
+    """The greatest width and the greatest height of some texts, in inches."""
+    widths, heights = zip(*(text_size(figure, text) for text in texts), strict=True)
+    return max(widths), max(heights)
 
 
 def _lines(
@@ -111,7 +126,7 @@ class _Column:
 
     def width(self, figure: Any) -> float:
         """The width in inches of the widest text."""
-        return max(text_width(figure, text) for text in self.texts)
+        return _largest(figure, self.texts)[0]
 
     def move(self, x: float) -> None:
         """Put the column's edge at x inches."""

@@ -11,8 +11,10 @@ import torch
 from kdda.cli.shared import main
 from kdda.errors import KddaError
 from kdda.visualize.files import plot_all
+from kdda.visualize.plan_figures import plan_figures
 from kdda.visualize.transport_plan import SentenceStates, StateReader, plan_between
 from tests.conftest import make_model
+from tests.report.test_pictures import contains, texts
 from tests.report.test_report import write_run
 from tests.text.phobert import make_phobert
 
@@ -50,6 +52,16 @@ def test_readings_that_have_no_plan_are_refused(tmp_path: Path) -> None:
             plan_between(narrow, narrow, epsilon)
     with pytest.raises(KddaError, match="is empty"):
         StateReader.open(make_model(tmp_path / "again")).read("  ")
+
+
+@pytest.mark.parametrize("tokens", [["W" * 20, "a", "M" * 12], ["b"]])
+def test_no_text_of_a_plan_is_cut_off(tokens: list[str]) -> None:
+    shares = np.full((len(tokens), 2), 0.5)
+    names = ("a/" + "W" * 30, "sentence-transformers/" + "MW" * 12)
+    for figure in plan_figures(tokens, ["x", "W" * 24], shares, names, 0.01):
+        figure.drawing.draw_without_rendering()
+        for text in texts(figure.drawing):
+            assert contains(figure.drawing.bbox, text.get_window_extent()), (figure.title, text.get_text())
 
 
 @pytest.mark.parametrize("form", ["png", "svg"])
