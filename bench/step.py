@@ -1,11 +1,11 @@
-"""What a training step costs: kdda's against the program that a person writes first (bench/plain.py).
+"""The cost of a training step: kdda's against a straightforward program's (bench/plain.py).
 
     python bench/step.py --write docs/performance.md      # about eight minutes on two cores
 
 Models, rows, batches, order and mathematics are the same on both sides, and so are loss curves; dropout is 0 in the
-student, since padding to another length would draw it otherwise. Every program is a process of its own, and they take
+student, since padding to another length would change its random masks. The programs are separate processes that take
 turns, a step each. Teachers are the recipe's, fine-tuned beforehand on the few rows that are used here, and kdda's
-store of what they say is filled beforehand: this is a step's cost, and bench/grid.py has the whole.
+cache of their states is filled beforehand: this measures a step, and bench/grid.py whole runs.
 """
 
 import argparse
@@ -23,9 +23,9 @@ import torch
 from page import machine, table
 from page import replace as write_table
 from plain import SolverSettings, encoder_of, padded, plain_trainer, tokenized
+from solvers import SOLVERS as DIVERGENCES
+from solvers import Clouds, errors, marginal_error, reference, value_and_gradient
 from transformers import AutoModel
-from transport import SOLVERS as DIVERGENCES
-from transport import Clouds, errors, marginal_error, reference, value_and_gradient
 from turns import Program, Turns, disagreement, in_turns, ratio, send, start, take_turns
 
 from kdda.experiment.context import RunContext, with_labels
@@ -33,13 +33,15 @@ from kdda.experiment.specs import StudentRun, TeacherRun
 from kdda.models.load import load_checkpoint
 from kdda.recipe.load import load_recipe
 from kdda.recipe.schema import Recipe
+from kdda.runtime.numbers import ceil_div
 from kdda.teachers.cache import TeacherCache
 from kdda.training.sampler import LanguageBatchSampler
 
 WARM = 3  # steps that are not counted
 SEED = 1
 LIVE, IN_BF16 = ("teacher_cache_gb=0",), ("training.precision=bf16",)
-OWN: dict[str, tuple[str, tuple[str, ...]]] = {  # an arm, and what its recipe says otherwise
+# kdda's programs: an arm, and the changes to its recipe.
+KDDA: dict[str, tuple[str, tuple[str, ...]]] = {
     "kdda": ("student-kdda", ()),
     "kdda, live teacher": ("student-kdda", LIVE),
     "kdda, DA": ("student-da", ()),
@@ -49,9 +51,12 @@ OWN: dict[str, tuple[str, tuple[str, ...]]] = {  # an arm, and what its recipe s
 LONGEST = "plain, padded to the recipe's maximum"
 DEFAULT = "plain, padded to run_{}.py's maximum"
 EXACT = "plain, kdda.transport for geomloss"
-PLAIN_IN_BF16 = "plain, bfloat16"  # autocast, for a person who knows that the device has it and says so
+PLAIN_IN_BF16 = "plain, bfloat16"  # by autocast, which a user must ask for
 PLAIN = ("plain", LONGEST, DEFAULT, EXACT, PLAIN_IN_BF16, "plain, DA")
-SCRIPTS = {"nli": ("glue", 128), "qa": ("qa", 384)}  # what transformers' example scripts pad to if not told otherwise
+SCRIPTS = {
+    "nli": ("glue", 128),
+    "qa": ("qa", 384),
+}  # names of transformers' example scripts, and what they pad to by default
 FORWARD = "teacher alone"
 TARGETS = {
     "nli": {"plain": 2.0, LONGEST: 4.0},
@@ -59,28 +64,31 @@ TARGETS = {
 }
 
 
-# What every program starts from ---------------------------------------------------------------------------------------
+# The common start of all programs -------------------------------------------------------------------------------------
 
 
 def recipe_of(name: str, steps: int, batch_size: int | None, student: str = "", more: tuple[str, ...] = ()) -> Recipe:
     """A built-in recipe on so few rows that an epoch is about so many steps, logged one by one."""
     size = batch_size or load_recipe(name).training.batch_size
-    # a question may have more than one window, so rows that suffice for windows do
-    own = [f"data.{language}.limit={{train: {-(-steps // 2) * size}, dev: 8, test: 8}}" for language in ("vi", "en")]
-    fixed = ["training.log_every=1", "training.epochs=1", f"training.batch_size={size}", "training.precision=fp32"]
-    fixed += ["teachers.vi.training={epochs: 1}", "teachers.en.training={epochs: 1}"]
+    rows = ceil_div(steps, 2) * size  # of a language, at least: a question may have more than one window
+    changes = ["training.log_every=1", "training.epochs=1", f"training.batch_size={size}", "training.precision=fp32"]
+    for language in ("vi", "en"):
+        changes.append(f"data.{language}.limit={{train: {rows}, dev: 8, test: 8}}")
+        changes.append(f"teachers.{language}.training={{epochs: 1}}")
     if load_recipe(name).task == "qa":  # longer than any passage, so that no teacher reads a window in two parts
-        fixed.append(f"training.max_length={SCRIPTS['qa'][1]}")
-    return load_recipe(name, [*own, *fixed, *([f"student={student}"] if student else []), *more])
+        changes.append(f"training.max_length={SCRIPTS['qa'][1]}")
+    if student:
+        changes.append(f"student={student}")
+    return load_recipe(name, [*changes, *more])
 
 
 def student_without_dropout(recipe: Recipe, task: Any, labels: list[str], folder: Path) -> str:
     """A checkpoint with a head, so that both sides begin with the same weights."""
     torch.manual_seed(SEED)
-    made = load_checkpoint(recipe.student.model, head=task.head, labels=labels if task.labelled else None)
-    made.model.config.update({"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0})
-    made.model.save_pretrained(folder)
-    made.tokenizer.save_pretrained(folder)
+    checkpoint = load_checkpoint(recipe.student.model, head=task.head, labels=labels if task.labelled else None)
+    checkpoint.model.config.update({"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0})
+    checkpoint.model.save_pretrained(folder)
+    checkpoint.tokenizer.save_pretrained(folder)
     return str(folder)
 
 
@@ -88,11 +96,12 @@ def quiet(_: str) -> None:
     pass
 
 
-def prepared(recipe: Recipe, out: Path) -> tuple[RunContext, SolverSettings, float]:
+def prepare(recipe: Recipe, out: Path) -> tuple[RunContext, SolverSettings, float]:
     """Teachers, their stored states and scales, and the seconds that storing took."""
     context = RunContext.open(with_labels(recipe), out, print)
     student = student_without_dropout(recipe, context.task, context.labels, out / "start")
-    teachers, scales, seconds = {}, {}, 0.0
+    teachers, scales = {}, {}
+    seconds = 0.0
     encoder = load_checkpoint(student).encoder(recipe.training.max_length, recipe.training.stride)
     for language, spec in recipe.teachers.items():
         context.do(TeacherRun(language, spec))
@@ -117,42 +126,46 @@ def prepared(recipe: Recipe, out: Path) -> tuple[RunContext, SolverSettings, flo
 
 
 def child(order: Mapping[str, Any]) -> None:
-    """Be one of the programs."""
+    """Run one of the programs, in its process."""
     name, out = order["name"], Path(order["out"])
     steps = order["steps"] + (0 if name in PLAIN else order["more"])
     settings = SolverSettings(**order["settings"])
     recipe = recipe_of(
         order["recipe"], order["steps"] + order["more"], order["batch_size"], settings.student, more_of(name, settings)
     )
-    own = out / name.replace(" ", "-")
-    arm, _ = OWN.get(name, ("", ()))
+    folder = out / name.replace(" ", "-")
+    arm, _ = KDDA.get(name, ("", ()))
     context = RunContext.open(with_labels(recipe), out, quiet)
     languages = list(recipe.data)
     if name == FORWARD:
-        ask_teachers(context, settings, languages, Turns(steps))
+        run_teachers(context, settings, languages, Turns(steps))
     take_turns(steps)
     if name in PLAIN:
         longest = {LONGEST: recipe.training.max_length, DEFAULT: SCRIPTS[recipe.task][1]}.get(name)
         teachers = {} if name == "plain, DA" else settings.teachers
-        told = replace(settings, teachers=teachers, longest=longest, exact=name == EXACT)
-        plain_trainer(context, told, languages, SEED, own).train()
+        settings = replace(settings, teachers=teachers, longest=longest, exact=name == EXACT)
+        plain_trainer(context, settings, languages, SEED, folder).train()
     else:
-        (own / "teachers").mkdir(parents=True)
-        (own / "teachers" / "states").symlink_to(out / "teachers" / "states")
-        replace(context, out=own).do(StudentRun(arm, SEED))
+        (folder / "teachers").mkdir(parents=True)
+        (folder / "teachers" / "states").symlink_to(out / "teachers" / "states")
+        replace(context, out=folder).do(StudentRun(arm, SEED))
 
 
 def more_of(name: str, settings: SolverSettings) -> tuple[str, ...]:
-    """What a program's recipe says otherwise."""
-    finished = [
-        f"teachers.{language}={{model: {folder}, finetuned: true}}" for language, folder in settings.teachers.items()
-    ]
-    return *finished, *OWN.get(name, ("", IN_BF16 if name == PLAIN_IN_BF16 else ()))[1]
+    """Changes to a program's recipe."""
+    changes = []
+    for language, folder in settings.teachers.items():
+        changes.append(f"teachers.{language}={{model: {folder}, finetuned: true}}")
+    if name in KDDA:
+        changes += KDDA[name][1]
+    if name == PLAIN_IN_BF16:
+        changes += IN_BF16
+    return tuple(changes)
 
 
 @torch.inference_mode()
-def ask_teachers(context: RunContext, settings: SolverSettings, languages: list[str], turns: Turns) -> None:
-    """Teachers' forward passes alone, on each batch in its turn."""
+def run_teachers(context: RunContext, settings: SolverSettings, languages: list[str], turns: Turns) -> None:
+    """Run the teachers' forward passes alone, on each batch in its turn."""
     models = {name: AutoModel.from_pretrained(folder).eval() for name, folder in settings.teachers.items()}
     rows = tokenized(context, settings, languages)
     lengths = {name: [len(row["inputs"]["input_ids"]) for row in rows if row["language"] == name] for name in languages}
@@ -169,59 +182,63 @@ def ask_teachers(context: RunContext, settings: SolverSettings, languages: list[
 
 
 def programs(order: dict[str, Any], bf16: bool) -> dict[str, Program]:
-    own = [name for name, (_, more) in OWN.items() if bf16 or more != IN_BF16]
-    names = [*own, *(name for name in PLAIN if bf16 or name != PLAIN_IN_BF16), FORWARD]
-    if order["recipe"] == "mini-qa":  # whose windows are as long as the script's
+    """All programs to compare, without those in bfloat16 where the device has no instructions for it."""
+    names = [*KDDA, *PLAIN, FORWARD]
+    if not bf16:
+        names = [name for name in names if "bfloat16" not in name]
+    if order["recipe"] == "mini-qa":  # its windows are as long as the script's
         names.remove(DEFAULT)
     return {name: Program(name, (__file__, "--child", json.dumps({**order, "name": name}))) for name in names}
 
 
-def report(task: str, found: Mapping[str, Program], batch_size: int) -> list[str]:
-    """A line a program: its steps against kdda's on the same batches."""
-    ours = found["kdda"]
-    goal = TARGETS[task]
+def report(task: str, programs: Mapping[str, Program], batch_size: int) -> list[str]:
+    """A line for each program: its steps against kdda's on the same batches."""
+    kdda = programs["kdda"]
     rows = []
-    for name, own in found.items():
-        seconds = statistics.median(own.seconds[WARM:])
-        reach = f" (aim {goal[name]:g})" if name in goal else ""
-        slower = f"{ratio(own, ours, WARM):.2f}{reach}"
-        curve = "" if "DA" in name or name == FORWARD else f"{disagreement(own, ours):.2%}"
-        called = name.format(SCRIPTS[task][0])
-        rows.append(
-            [called, f"{1e3 * seconds:.0f}", f"{batch_size / seconds:.1f}", slower, f"{own.peak:,.0f}", curve],
-        )
+    for name, program in programs.items():
+        seconds = statistics.median(program.seconds[WARM:])
+        slower = f"{ratio(program, kdda, WARM):.2f}"
+        if name in TARGETS[task]:
+            slower += f" (aim {TARGETS[task][name]:g})"
+        curve = ""
+        if "DA" not in name and name != FORWARD:
+            curve = f"{disagreement(program, kdda):.2%}"
+        title = name.format(SCRIPTS[task][0])
+        speed = [f"{1e3 * seconds:.0f}", f"{batch_size / seconds:.1f}", slower]
+        rows.append([title, *speed, f"{program.peak:,.0f}", curve])
     titles = ("program", "ms a step", "examples/s", "× kdda's step", "peak MB", "loss, from kdda's")
-    return [*table(titles, rows), "", *summary(task, found)]
+    return [*table(titles, rows), "", *summary(task, programs)]
 
 
-def summary(task: str, found: Mapping[str, Program]) -> list[str]:
+def summary(task: str, programs: Mapping[str, Program]) -> list[str]:
     """The ratios between kdda's programs."""
-    da, live, forward = found["kdda, DA"], found["kdda, live teacher"], found[FORWARD]
-    both = replace(da, seconds=[a + b for a, b in zip(da.seconds, forward.seconds, strict=True)])
-    memory = found["kdda"].peak / found["plain"].peak
-    low = [found[name] for name in ("kdda, bfloat16", "kdda, DA, bfloat16") if name in found]
+    da, live, forward = programs["kdda, DA"], programs["kdda, live teacher"], programs[FORWARD]
+    da_and_forward = replace(da, seconds=[a + b for a, b in zip(da.seconds, forward.seconds, strict=True)])
+    memory = programs["kdda"].peak / programs["plain"].peak
+    stored = f"{ratio(programs['kdda'], da, WARM):.3f} × kdda's DA step (aim 1.05)"
+    if "kdda, bfloat16" in programs:
+        in_bf16 = ratio(programs["kdda, bfloat16"], programs["kdda, DA, bfloat16"], WARM)
+        stored += f", in bfloat16 {in_bf16:.3f}"
     return [
-        f"Stored states: {ratio(found['kdda'], da, WARM):.3f} × kdda's DA step (aim 1.05)"
-        + (f", in bfloat16 {ratio(low[0], low[1], WARM):.3f}" if low else "")
-        + ". Live teacher: "
-        f"{ratio(live, both, WARM):.3f} × (DA step + teacher's forward) (aim 1.03). "
+        f"Stored states: {stored}. Live teacher: "
+        f"{ratio(live, da_and_forward, WARM):.3f} × (DA step + teacher's forward) (aim 1.03). "
         f"Peak memory: {memory:.2f} of plain's (aim 0.5).",
-        *against_bf16(task, found),
+        *against_bf16(task, programs),
     ]
 
 
-def against_bf16(task: str, found: Mapping[str, Program]) -> list[str]:
-    """Both sides as they are where nobody chooses a precision: kdda's is then bfloat16 where the device has it."""
-    if "kdda, bfloat16" not in found:
+def against_bf16(task: str, programs: Mapping[str, Program]) -> list[str]:
+    """Both sides in their default precision: kdda's is bfloat16 where the device has instructions for it."""
+    if "kdda, bfloat16" not in programs:
         return []
-    own, script = found["kdda, bfloat16"], SCRIPTS[task][0]
-    names = [name for name in ("plain", LONGEST, DEFAULT, PLAIN_IN_BF16) if name in found]
-    ratios = ", ".join(f"{name.format(script)} {ratio(found[name], own, WARM):.2f}" for name in names)
+    kdda, script = programs["kdda, bfloat16"], SCRIPTS[task][0]
+    names = [name for name in ("plain", LONGEST, DEFAULT, PLAIN_IN_BF16) if name in programs]
+    ratios = ", ".join(f"{name.format(script)} {ratio(programs[name], kdda, WARM):.2f}" for name in names)
     return [f"Against kdda's step in bfloat16, its default here: {ratios}."]
 
 
 def accuracy(context: RunContext, settings: SolverSettings, rows: int) -> list[list[str]]:
-    """How near to the truth each divergence comes that the loss curves were made with, on a language's first rows."""
+    """The errors of the divergences that the loss curves were computed with, on the first rows of each language."""
     recipe, task = context.recipe, context.task
     encoder, epsilon = encoder_of(settings.student, recipe), recipe.distill.epsilon
     student = AutoModel.from_pretrained(settings.student).eval()
@@ -246,31 +263,41 @@ def accuracy(context: RunContext, settings: SolverSettings, rows: int) -> list[l
         truth = reference(clouds, epsilon)
         for name in ("kdda", "geomloss .9"):
             value, gradient, plan = value_and_gradient(DIVERGENCES[name], clouds, epsilon)
-            found = marginal_error(plan(), clouds), *errors(value, gradient, clouds, truth)
-            lines.append([language, name, *(f"{one:.0e}" for one in found)])
+            numbers = marginal_error(plan(), clouds), *errors(value, gradient, clouds, truth)
+            lines.append([language, name, *(f"{number:.0e}" for number in numbers)])
     return lines
 
 
-def measured(name: str, own: argparse.Namespace) -> list[str]:
-    """One recipe's tables."""
-    recipe = recipe_of(name, own.steps + own.more, own.batch_size)
+def measure(name: str, options: argparse.Namespace) -> list[str]:
+    """Measure one recipe.
+
+    Returns:
+        The lines of its tables.
+    """
+    recipe = recipe_of(name, options.steps + options.more, options.batch_size)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        context, settings, seconds = prepared(recipe, out)
-        order = {"recipe": name, "steps": own.steps, "more": own.more, "batch_size": own.batch_size, "out": folder}
+        context, settings, seconds = prepare(recipe, out)
+        order = {
+            "recipe": name,
+            "steps": options.steps,
+            "more": options.more,
+            "batch_size": options.batch_size,
+            "out": folder,
+        }
         bf16 = bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-        found = programs({**order, "settings": asdict(settings)}, bf16)
-        start(list(found.values()))
-        in_turns(list(found.values()), own.steps)
-        in_turns([program for program in found.values() if program.name not in PLAIN], own.more)
+        by_name = programs({**order, "settings": asdict(settings)}, bf16)
+        start(list(by_name.values()))
+        in_turns(list(by_name.values()), options.steps)
+        in_turns([program for program in by_name.values() if program.name not in PLAIN], options.more)
         exact = accuracy(context, settings, recipe.training.batch_size)
     size, length = recipe.training.batch_size, recipe.training.max_length
-    counted = f"medians of {own.steps - WARM} steps, of kdda's programs {own.steps + own.more - WARM}"
+    counted = f"medians of {options.steps - WARM} steps, of kdda's programs {options.steps + options.more - WARM}"
     head = f"**{name}**, batches of {size}, windows of at most {length} tokens; {counted}."
     lines = [
         head,
         "",
-        *report(recipe.task, found, size),
+        *report(recipe.task, by_name, size),
         "",
         f"Storing teacher states: {seconds:.1f} s, once.",
         "",
@@ -284,18 +311,18 @@ def main() -> None:
     parser.add_argument("--recipes", default="mini-nli,mini-qa")
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--more", type=int, default=24, help="steps of kdda's programs after those")
-    parser.add_argument("--batch-size", type=int, help="instead of the recipe's")
+    parser.add_argument("--batch-size", type=int, help="the recipe's by default")
     parser.add_argument("--write", type=Path, help="docs/performance.md, whose table is replaced")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    own = parser.parse_args()
-    if own.child:
-        child(json.loads(own.child))
-        sys.exit("the rows gave fewer steps than were asked for")
-    for name in own.recipes.split(","):
-        lines = [machine(), "", *measured(name, own)]
+    options = parser.parse_args()
+    if options.child:
+        child(json.loads(options.child))
+        sys.exit("the rows suffice for fewer steps than --steps and --more")
+    for name in options.recipes.split(","):
+        lines = [machine(), "", *measure(name, options)]
         print("\n".join(lines))
-        if own.write:
-            write_table(own.write, "step", lines, name)
+        if options.write:
+            write_table(options.write, "step", lines, name)
 
 
 if __name__ == "__main__":
