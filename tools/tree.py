@@ -1,12 +1,9 @@
-"""Write the tree of src/kdda into docs/architecture.md: every file, with the first sentence of its docstring.
+"""Write every file of src/kdda into docs/architecture.md, with the first sentence of its docstring.
 
-    python tools/tree.py
-
-Lines of files that are there already keep their words; new files get their docstring's first sentence.
+python tools/tree.py
 """
 
 import ast
-import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -18,7 +15,7 @@ START, END = "<!-- tree:start -->", "<!-- tree:end -->"
 def summary(path: Path) -> str:
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     sentence = docstring.partition("\n\n")[0].replace("\n", " ")
-    return sentence.rstrip(".")
+    return sentence.rstrip(".").replace("|", "\\|")
 
 
 def rooms() -> dict[str, list[Path]]:
@@ -30,23 +27,22 @@ def rooms() -> dict[str, list[Path]]:
     return files
 
 
-def lines(known: dict[str, str]) -> list[str]:
+def lines() -> list[str]:
     written = []
     for room, paths in rooms().items():
         title = f"### {room}/" if room else "### The package"
         written += ["", title, "", "| file | what |", "|---|---|"]
         for path in paths:
             name = path.relative_to(PACKAGE).as_posix()
-            written.append(f"| `{name}` | {known.get(name) or summary(path)} |")
+            written.append(f"| `{name}` | {summary(path)} |")
     return [*written, ""]
 
 
 def main() -> None:
     page = PAGE.read_text(encoding="utf-8")
     before, rest = page.split(START)
-    tree, after = rest.split(END)
-    known = dict(re.findall(r"^\| `([^`]+\.py)` \| (.*) \|$", tree, re.M))
-    text = "\n".join(lines(known))
+    _, after = rest.split(END)
+    text = "\n".join(lines())
     PAGE.write_text(f"{before}{START}{text}{END}{after}", encoding="utf-8")
 
 
