@@ -80,7 +80,7 @@ class SplitReader:
             rows = len(checked.examples) + checked.skipped.total()  # skipped rows were drawn, too
             if rows < count:
                 source = getattr(self.recipe.data[language], split)
-                raise KddaError(f"{field}: found {count:,}, but {source} has {rows:,}")
+                raise KddaError(f"{field}: got {count:,}, but {source} has {rows:,}")
             self._drawn[key] = checked.examples
         return self._drawn[key]
 

@@ -156,7 +156,7 @@ def _set(values: dict[str, Any], override: str) -> None:
 
 
 def _section(value: Any) -> Any:
-    """A section as a dict that may be changed, whether it is there, a model's name, or absent."""
+    """A section as a dict that may be changed; a model's name and a missing section become one."""
     if isinstance(value, dict):
         return dict(value)
     return model_shorthand(value) if value else {}

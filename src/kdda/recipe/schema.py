@@ -16,7 +16,7 @@ class Strict(BaseModel):
 
 
 class ModelSpec(Strict):
-    """A model: ``mini/…``, a local folder, or a Hub id; with `layers`, evenly spaced ones are kept."""
+    """A model: ``mini/…``, a local folder, or a Hub id; with `layers`, so many evenly spaced ones of its layers."""
 
     model: str
     layers: int | None = Field(None, ge=1)
@@ -30,11 +30,11 @@ class Training(Strict):
     All of them by default, and half as many whenever a device's memory does not suffice.
     `stride`: tokens that two windows of one long context share (reading).
     `warmup`: a part of all steps, or from 1 on so many steps.
-    `attention_dropout`: instead of the model's own; at 0 attention is one fused kernel on a CPU, and steps are faster.
+    `attention_dropout`: instead of the model's; at 0 attention is one fused kernel on a CPU, and steps are faster.
     `head`: a new head is drawn as transformers does, or standardises what it reads (`kdda.models.heads`).
     `precision`: of the forward pass; ``auto`` is bfloat16 where the device computes in it. Weights stay float32.
-    `gradient_checkpointing`: layers are computed again in the backward pass instead of kept: the same weights, in less
-    memory and more time.
+    `gradient_checkpointing`: layers are computed again in the backward pass instead of stored: the same weights, in
+    less memory and more time.
     `arguments`: further fields of transformers' `TrainingArguments`, such as ``{report_to: tensorboard}``.
     `compile`: the model's forward and backward become compiled kernels (torch.compile).
     """
@@ -67,7 +67,7 @@ class TrainingChanges(Strict):
 
 
 class ArmTraining(TrainingChanges):
-    """What an arm does differently from the recipe's `training`; a learning rate of its own is not searched for."""
+    """What an arm does differently from the recipe's `training`; an arm with a learning rate does not search for it."""
 
     stride: int | None = Field(None, ge=0)
     warmup: float | None = Field(None, ge=0)
@@ -159,7 +159,7 @@ class Distill(Strict):
     `schedule`: λ from first to last step: ``constant``, ``linear_decay`` to 0, or ``linear_warmup`` from 0.
     `layers`: where states are taken, as parts of a model's depth: 1 is its last layer, 0.5 the one half way up. The
     term is the mean over them.
-    `tokens`: ``all`` real tokens alike; those of ``text`` alone, special tokens left out; or all, each by how much the
+    `tokens`: ``all`` real tokens alike; those of ``text`` alone, without special tokens; or all, each by how much the
     first one attends to it there (``attended``).
     `example_weighting`: the weight of a row: ``none``, all alike; ``teacher_correct``, 1 where the teacher predicts the
     gold label and 0 elsewhere; ``teacher_confidence``, the probability that the teacher gives the gold label.
@@ -185,10 +185,10 @@ class Distill(Strict):
 
 
 class Arm(Strict):
-    """One row of the comparison: on which languages the student trains, and whether teachers speak.
+    """One row of the comparison: on which languages the student trains, and whether it is distilled.
 
     `distill` may also be a mapping of what this arm does differently from the recipe's `distill`.
-    `teachers`: what it does differently from the recipe's `teachers`, a language; null silences that language's.
+    `teachers`: what it does differently from the recipe's `teachers`, a language; null disables that language's.
     `student`: instead of the recipe's.
     `training`: what it does differently from the recipe's.
     `rows`: so many training rows of a language, drawn whatever the recipe's limit is.
@@ -216,7 +216,7 @@ class Recipe(Strict):
 
     `labels`: names of the labels, in the order of the head's outputs; by default the task's.
     `learning_rates`: instead of the training's; each arm's is the one that does best on the development rows.
-    `teacher_cache_gb`: teacher states that take no more are computed once and kept on disk for all runs; 0 keeps none.
+    `teacher_cache_gb`: teacher states that take no more are computed once and stored for all runs; 0 stores none.
     `plugins`: modules to import first, which register tasks, objectives or retrievers of the user's.
     `systems`: arms as readers of the whole corpus (reading); their table comes after that of the arms.
     """
@@ -240,59 +240,88 @@ class Recipe(Strict):
 
     def languages(self, arm: str) -> list[str]:
         """The languages an arm trains on."""
-        wanted = self.arms[arm].train
-        if wanted == "target":
+        names = self.arms[arm].train
+        if names == "target":
             return [self.target]
-        return list(self.data) if wanted == "all" else list(wanted)
+        if names == "all":
+            return list(self.data)
+        return list(names)
 
     def student_of(self, arm: str) -> ModelSpec:
+        """An arm's student; the recipe's by default."""
         return self.arms[arm].student or self.student
 
     def distillation(self, arm: str) -> Distill | None:
-        """An arm's transport settings, or None where no teacher speaks."""
-        own = self.arms[arm].distill
-        if own is False:
+        """An arm's distillation settings, or None where it is not distilled."""
+        changes = self.arms[arm].distill
+        if changes is False:
             return None
-        changes = own if isinstance(own, dict) else {}
-        return Distill.model_validate({**self.distill.model_dump(by_alias=True), **changes})
+        settings = self.distill.model_dump(by_alias=True)
+        if isinstance(changes, dict):
+            settings |= changes
+        return Distill.model_validate(settings)
 
     def teachers_of(self, arm: str) -> dict[str, TeacherSpec]:
-        """The teachers that speak to an arm, by language; none if it does not distil."""
+        """The teachers that an arm is distilled from, by language; none if it is not distilled."""
+        teachers: dict[str, TeacherSpec] = {}
         if self.distillation(arm) is None:
-            return {}
-        return {language: spec for language in self.languages(arm) if (spec := self._teacher(arm, language))}
+            return teachers
+        for language in self.languages(arm):
+            teacher = self._teacher(arm, language)
+            if teacher:
+                teachers[language] = teacher
+        return teachers
 
     def _teacher(self, arm: str, language: str) -> TeacherSpec | None:
-        own = self.teachers.get(language)
-        if language not in self.arms[arm].teachers:
-            return own
-        changes = self.arms[arm].teachers[language]
-        return None if changes is None else TeacherSpec.model_validate({**(own.model_dump() if own else {}), **changes})
+        teacher = self.teachers.get(language)
+        arm_teachers = self.arms[arm].teachers
+        if language not in arm_teachers:
+            return teacher
+        changes = arm_teachers[language]
+        if changes is None:
+            return None
+        if teacher is None:
+            return TeacherSpec.model_validate(changes)
+        return TeacherSpec.model_validate({**teacher.model_dump(), **changes})
 
     def cell(self, arm: str, seed: int, learning_rate: float | None = None) -> Recipe:
-        """The part of the recipe that decides one run; what a run folder keeps as its recipe.yaml."""
-        plain = self.distillation(arm) is None
-        changes: dict[str, Any] = {"arms": {arm: self.arms[arm]}, "seeds": [seed], "systems": {}}
-        changes["learning_rates"] = [learning_rate] if learning_rate else []
-        return self.model_copy(update=changes | ({"teachers": {}, "distill": Distill()} if plain else {}))
+        """The part of the recipe that decides one run, which its folder has as recipe.yaml."""
+        changes: dict[str, Any] = {"arms": {arm: self.arms[arm]}, "seeds": [seed], "systems": {}, "learning_rates": []}
+        if learning_rate:
+            changes["learning_rates"] = [learning_rate]
+        if self.distillation(arm) is None:
+            changes |= {"teachers": {}, "distill": Distill()}
+        return self.model_copy(update=changes)
 
     def rates_of(self, arm: str) -> list[float | None]:
         """The learning rates that an arm runs at; None is its training's."""
-        searched = [] if self.arms[arm].training.learning_rate else self.learning_rates
-        return [*searched] or [None]
+        if self.arms[arm].training.learning_rate or not self.learning_rates:
+            return [None]
+        return [*self.learning_rates]
 
     def training_of(self, arm: str, learning_rate: float | None = None) -> Training:
-        """How an arm is trained, at one of the rates that are searched."""
-        own = self.arms[arm].training.model_dump(exclude_none=True)
-        return self.training.model_copy(update={**own, **({"learning_rate": learning_rate} if learning_rate else {})})
+        """How an arm is trained.
+
+        Args:
+            learning_rate: one of `rates_of`.
+        """
+        changes = self.arms[arm].training.model_dump(exclude_none=True)
+        if learning_rate:
+            changes["learning_rate"] = learning_rate
+        return self.training.model_copy(update=changes)
 
     def sentences_of(self, arm: str) -> Sentences | None:
-        """ViReader's sentences, with the model that chooses them."""
-        own = self.arms[arm].sentences
-        return own and own.model_copy(update={"model": own.model or self.student_of(arm).model})
+        """ViReader's sentences of an arm, with the model that selects them."""
+        sentences = self.arms[arm].sentences
+        if sentences is None:
+            return None
+        model = sentences.model or self.student_of(arm).model
+        return sentences.model_copy(update={"model": model})
 
     def teacher_training(self, teacher: TeacherSpec) -> Training:
+        """How a teacher is fine-tuned."""
         return self.training.model_copy(update=teacher.training.model_dump(exclude_none=True))
 
     def to_yaml(self) -> str:
+        """The recipe with all its fields, as YAML."""
         return yaml.safe_dump(self.model_dump(by_alias=True), sort_keys=False, allow_unicode=True)
