@@ -6,7 +6,7 @@
 Clouds are hidden states of real models: mini/multilingual is the student and mini/english the teacher, each reading
 the same English windows (of the LICENSE, or of `--text`) through its tokenizer. 768-wide states are the last two layers
 side by side. Two stages of training are measured: "start" takes the student as it is; "end" moves each of its states
-90 % of the way to where the plan sends it, which distillation works towards, and for which plans are hardest to compute.
+90 % of the way to where the plan sends it, which distillation works towards, and for which plans are hard to compute.
 bench/solvers.py has the solvers, and how errors are measured.
 """
 

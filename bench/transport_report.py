@@ -59,7 +59,7 @@ def table(rows: list[Row]) -> str:
 
 
 def figure(rows: list[Row], path: Path) -> None:
-    """Draw the gradient error against time: a panel for each size, a colour for each solver, a marker for each stage."""
+    """Draw the gradient error against time: a panel a size, a colour a solver, a marker a stage."""
     sizes = list(dict.fromkeys(row.size for row in rows))
     fig, axes = plt.subplots(1, len(sizes), figsize=(4 * len(sizes), 4), squeeze=False, sharey=True)
     for size, panel in zip(sizes, axes[0], strict=True):

@@ -3,7 +3,13 @@
 import ast
 import subprocess
 import sys
+import tokenize
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+
+import kdda
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "kdda"
@@ -72,9 +78,77 @@ def test_the_command_line_answers_without_torch() -> None:
     assert not {"torch", "transformers", "datasets"} & modules_after("import kdda.cli")
 
 
-def test_functions_stay_short() -> None:
+def trees() -> Iterator[tuple[Path, ast.Module]]:
     for path in files():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef):
+        yield path, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def code_lines(path: Path, tree: ast.Module) -> int:
+    """Lines that hold code: neither blank, nor comments, nor docstrings."""
+    lines: set[int] = set()
+    ignored = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    with path.open(encoding="utf-8") as file:
+        for token in tokenize.generate_tokens(file.readline):
+            if token.type not in ignored:
+                lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            lines -= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return len(lines)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "most"),
+    [((ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp), 20), ((ast.IfExp,), 12)],
+    ids=["comprehensions", "ternaries"],
+)
+def test_lines_breathe(kinds: tuple[type[ast.AST], ...], most: int) -> None:
+    lines = count = 0
+    for path, tree in trees():
+        lines += code_lines(path, tree)
+        count += sum(isinstance(node, kinds) for node in ast.walk(tree))
+    assert 1000 * count / lines <= most
+
+
+def test_functions_stay_short() -> None:
+    for path, tree in trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 length = (node.end_lineno or 0) - node.body[0].lineno + 1
-                assert length <= 60, f"{path.relative_to(ROOT)}: {node.name} has {length} lines"
+                assert length <= 40, f"{path.relative_to(ROOT)}: {node.name} has {length} lines"
+
+
+def test_rooms_import_each_other_in_no_circle() -> None:
+    """Modules of one room may import each other, but not in turn."""
+    imports: dict[str, set[str]] = {}
+    for path, tree in trees():
+        name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        imports[name] = set()
+        for node in tree.body:
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("kdda."):
+                imports[name].add(node.module)
+    finished: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join([*above, name])
+        if name in finished:
+            return
+        for other in sorted(imports.get(name, ())):
+            visit(other, (*above, name))
+        finished.add(name)
+
+    for name in sorted(imports):
+        visit(name, ())
+
+
+def test_importing_kdda_touches_neither_torch_nor_the_environment() -> None:
+    code = (
+        "import os, sys; before = dict(os.environ); import kdda; assert dict(os.environ) == before; "
+        "assert len(dir(kdda)) > 10; assert not {'torch', 'transformers', 'numpy', 'pydantic'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_is_there() -> None:
+    for name in kdda.__all__:
+        assert getattr(kdda, name).__doc__

@@ -150,7 +150,7 @@ def translation_retrieval(
 
     languages = parse_names(columns)
     if len(languages) != 2:
-        raise KddaError(f'--columns: found "{columns}", expected two names: vi,en')
+        raise KddaError(f'--columns: got "{columns}", expected two names: vi,en')
     source, target = translated_texts(read_rows(Source(data)), (languages[0], languages[1]))
     scores = {}
     for model in models:

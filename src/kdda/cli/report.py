@@ -30,7 +30,7 @@ def report(
 def push(
     folder: Annotated[Path, typer.Argument(help="A run's folder, such as runs/nli/student-kdda/seed-1.")],
     repository: Annotated[str, typer.Argument(help="owner/name on the Hugging Face Hub.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Send it. Without this, only what would be sent is said.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Send it; else the files are only listed.")] = False,
     public: Annotated[bool, typer.Option("--public", help="Make a new repository public; else it is private.")] = False,
 ) -> None:
     """Send a saved model with its card to the Hugging Face Hub."""

@@ -46,7 +46,7 @@ def serve(
 
 
 def _opener(index: Path) -> Callable[[Predictor], Corpus]:
-    """What opens an index for the model that reads it; an index that is not there is said at once."""
+    """What opens an index for the model that reads it; a missing index is refused at once."""
     from kdda.baselines.vireader import reader_of
     from kdda.retrieval.index import Index
     from kdda.retrieval.pipeline import Corpus

@@ -1,4 +1,4 @@
-"""What an experiment is made of: teachers to prepare and cells to run, each in a folder of its own."""
+"""What all runs of a recipe share, and how a teacher is prepared and a student trained, each in its folder."""
 
 from __future__ import annotations
 
@@ -101,7 +101,9 @@ class RunContext:
             (folder / FAILURE).unlink(missing_ok=True)
             write_atomically(folder / RECIPE, self.recipe.cell(run.arm, run.seed, run.learning_rate).to_yaml())
             write_atomically(folder / ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
-        teachers = {name: self.teacher(name, spec) for name, spec in self.recipe.teachers_of(run.arm).items()}
+        teachers = {}
+        for language, spec in self.recipe.teachers_of(run.arm).items():
+            teachers[language] = self.teacher(language, spec)
         trainer = self._trainer(run, folder, teachers)
         trainer.train(resume_from_checkpoint=True)
         for language, teacher in teachers.items():
@@ -113,8 +115,11 @@ class RunContext:
 
     def _trainer(self, run: StudentRun, folder: Path, teachers: Mapping[str, PreparedTeacher]) -> DistillationTrainer:
         recipe, arm = self.recipe, run.arm
-        train = {language: self.rows_read(arm, language, "train") for language in recipe.languages(arm)}
-        dev = {language: self.rows_read(arm, language, "dev") for language in self.data}
+        train, dev = {}, {}
+        for language in recipe.languages(arm):
+            train[language] = self.rows_read(arm, language, "train")
+        for language in self.data:
+            dev[language] = self.rows_read(arm, language, "dev")
         args = DistillationConfig.from_recipe(
             recipe.training_of(arm, run.learning_rate),
             recipe.distillation(arm),
@@ -208,8 +213,12 @@ class RunContext:
 
 def interval_of(predictions: Sequence[Prediction]) -> Interval:
     """The mean score of some test rows, in per cent, with its interval."""
-    rows = [asdict(own) for own in predictions]
-    return bootstrap_interval([row_score(row) for row in rows], [row["group"] for row in rows])
+    scores, groups = [], []
+    for prediction in predictions:
+        row = asdict(prediction)
+        scores.append(row_score(row))
+        groups.append(row["group"])
+    return bootstrap_interval(scores, groups)
 
 
 def task_of(recipe: Recipe) -> Task:
@@ -258,7 +267,7 @@ def base_config(recipe: Recipe) -> DistillationConfig:
 
 
 def with_labels(recipe: Recipe) -> Recipe:
-    """A recipe that names its labels: its own, or those of its task."""
+    """A recipe that names its labels: those that it writes, or those of its task."""
     task = task_of(recipe)
     if recipe.labels or not task.labelled:
         return recipe

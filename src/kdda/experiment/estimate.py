@@ -64,7 +64,7 @@ class Estimate:
         self.reader, self.data, self.out, self.workers = reader, data, out, workers
         self.recipe = recipe = reader.recipe
         self.runs, self.unfinished = runs, unfinished
-        self.arms = list(dict.fromkeys(run.arm for run in runs))
+        self.arms = list(Counter(run.arm for run in runs))
         self.task = reader.task.fitted(chain.from_iterable(splits["train"] for splits in data.values()))
         started = time.perf_counter()
         labels = recipe.labels if self.task.labelled else []
@@ -156,10 +156,15 @@ class Estimate:
         ]
 
     def _time_left(self) -> float:
-        seconds = sum((self._seconds(run.arm) for run in self.unfinished), 0.0)
-        if any(self.recipe.teachers_of(run.arm) for run in self.unfinished):
+        seconds = 0.0
+        distils = False
+        for run in self.unfinished:
+            seconds += self._seconds(run.arm)
+            distils = distils or bool(self.recipe.teachers_of(run.arm))
+        if distils:
             seconds += self._states().seconds
-            seconds += sum(teacher.seconds for teacher in self._teachers())
+            for teacher in self._teachers():
+                seconds += teacher.seconds
         return seconds + self._systems_left()
 
     def _systems_left(self) -> float:
@@ -231,7 +236,10 @@ class Estimate:
 
     def _batches(self, spec: ModelSpec, rows: Mapping[str, int]) -> int:
         cost, size = self.model_costs[spec], self.recipe.training.batch_size
-        return sum(ceil_div(int(cost.windows[language] * count), size) for language, count in rows.items())
+        batches = 0
+        for language, count in rows.items():
+            batches += ceil_div(int(cost.windows[language] * count), size)
+        return batches
 
     def _states(self) -> StatesCost:
         costs: dict[tuple[str, TeacherSpec, int], TeacherCost] = {}
@@ -247,8 +255,11 @@ class Estimate:
 
     def _disk(self) -> float:
         """Bytes of models, teachers, checkpoints and teacher states."""
-        models = sum(self.model_costs[self.recipe.student_of(run.arm)].saved for run in self.runs)
-        teachers = sum(self.model_costs[work.run.spec].saved for work in self._teachers())
+        models = teachers = 0
+        for run in self.runs:
+            models += self.model_costs[self.recipe.student_of(run.arm)].saved
+        for work in self._teachers():
+            teachers += self.model_costs[work.run.spec].saved
         checkpoints = 2 * self.workers * max(cost.trained for cost in self.model_costs.values())
         return models + teachers + checkpoints + self._states().size
 

@@ -28,7 +28,7 @@ def gromov(student: Representations, teacher: Representations, settings: Objecti
 
     Widths may differ. The problem is not convex: from α⊗β, tilted a little towards reading order (α⊗β alone can be a
     saddle), steps P ← argmin ⟨2L(P), P'⟩ + ε·KL(P' ‖ α⊗β) lead to a local minimum. The gradient holds P fixed
-    (Danskin). It is biased as OT_ε is. Reads `epsilon`, `scale` (a number, or the teacher's own, divides both sides'
+    (Danskin). It is biased as OT_ε is. Reads `epsilon`, `scale` (a number, or the teacher's, divides both sides'
     costs), `tolerance`, `max_iterations`. Source: Peyré, Cuturi, Solomon, "Gromov-Wasserstein Averaging of Kernel and
     Distance Matrices", ICML 2016, eqs. (4) and (9).
     """

@@ -115,14 +115,17 @@ class Comparison:
         return values
 
     def facts(self, run: Run) -> Mapping[str, Any]:
-        """All that scoring has said of a run on the target language's rows."""
+        """All scores of a run on the target language's rows."""
         scores = run.dev if self.split == "development" else run.test
         return scores[self.target]
 
     def paired_gains(self, arm: str, baseline: str) -> list[float]:
         """The metric of an arm minus that of another, one number a common seed."""
         scores, others = self.scores(arm, self.metric), self.scores(baseline, self.metric)
-        return [scores[seed] - others[seed] for seed in self.common_seeds(arm, baseline)]
+        gaps = []
+        for seed in self.common_seeds(arm, baseline):
+            gaps.append(scores[seed] - others[seed])
+        return gaps
 
     def on_development_rows(self) -> Comparison:
         """The same comparison by the scores on development rows, of the runs that have them."""
@@ -195,8 +198,12 @@ def find_plain_baseline(runs: Sequence[Run]) -> str | None:
 
     It has the student, training and rows that most distilled runs have, and of several such arms most training rows.
     """
-    distilled = [run.configuration for run in runs if run.is_distilled]
-    plain = [run for run in runs if not run.is_distilled]
+    distilled, plain = [], []
+    for run in runs:
+        if run.is_distilled:
+            distilled.append(run.configuration)
+        else:
+            plain.append(run)
     if not plain:
         return None
     return min(plain, key=lambda run: (-distilled.count(run.configuration), -training_rows(run), run.arm)).arm
@@ -209,7 +216,9 @@ def find_baselines(runs: Sequence[Run]) -> dict[str, list[str]]:
     compared with all undistilled ones, and an undistilled one with the plain baseline. Where every arm is distilled,
     the first one stands for the undistilled ones.
     """
-    configurations = {run.arm: run.configuration for run in runs}
+    configurations = {}
+    for run in runs:
+        configurations[run.arm] = run.configuration
     plain = undistilled_arms(runs)
     main = find_plain_baseline(runs)
     candidates = plain or unique_arms(runs)[:1]

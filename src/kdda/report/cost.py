@@ -52,7 +52,9 @@ def _minutes_note(baseline: str | None) -> str:
 
 
 def _arm_row(arm: str, runs: Sequence[Run]) -> list[str]:
-    seconds = [run.seconds for run in runs]
+    seconds = []
+    for run in runs:
+        seconds.append(run.seconds)
     per_step = []
     for run in runs:
         steps = _steps(run)

@@ -164,8 +164,10 @@ def scores_by_weight(comparison: Comparison) -> list[Figure]:
         return []
     figure, axes = _canvas("λ", f"{score_name(comparison.metric)}, {comparison.target} test rows")
     for name, line in lines.items():
-        means = [mean for mean, _ in line.values()]
-        errors = [sd or 0 for _, sd in line.values()]
+        means, errors = [], []
+        for mean, sd in line.values():
+            means.append(mean)
+            errors.append(sd or 0)
         axes.errorbar(list(line), means, yerr=errors, fmt="o-", capsize=3, label=f"as {name}", clip_on=False)
     if len(lines) > 1:
         axes.legend(fontsize="small")
@@ -205,7 +207,10 @@ def _over_common_seeds(weights: Mapping[float, Mapping[int, float]]) -> dict[flo
     common = set.intersection(*map(set, weights.values()))
     line = {}
     for weight in sorted(weights):
-        values = [score for seed, score in weights[weight].items() if seed in common]
+        values = []
+        for seed, score in weights[weight].items():
+            if seed in common:
+                values.append(score)
         if values:
             line[weight] = mean_sd(values)
     return line

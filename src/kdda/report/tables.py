@@ -18,7 +18,7 @@ def comparison_table(comparison: Comparison, note: str = "") -> Table:
         note: the recipe's, which stands below the table.
     """
     header = ["arm"]
-    header += [score_name(score) for score in comparison.task.scores]
+    header += map(score_name, comparison.task.scores)
     header += [f"vs {baseline}" for baseline in comparison.baselines]
     header.append("seconds")
     rows = [_comparison_row(comparison, arm) for arm in comparison.arms]

@@ -1,7 +1,7 @@
 """Teachers' hidden states for the student's windows: stored once for all runs where they fit, else computed each step.
 
 A teacher is frozen and runs without dropout, so its states for a row never change. It reads the same texts as the
-student's window through its own tokenizer and, where it reads fewer tokens at once, in several windows, whose context
+student's window through another tokenizer and, where it reads fewer tokens at once, in several windows, whose context
 states are joined and whose question states count once.
 """
 
@@ -51,7 +51,9 @@ class TeacherCache:
 
     def __init__(self, layers: Sequence[LayerCache], stored_bytes: int):
         self.layers, self.stored_bytes = list(layers), stored_bytes
-        self.scales = [layer.scale for layer in self.layers]
+        self.scales: list[float] = []
+        for layer in self.layers:
+            self.scales.append(layer.scale)
 
     @classmethod
     def build(
@@ -78,7 +80,7 @@ class TeacherCache:
             layers: as parts of the model's depth: 1 is the last layer, 0.5 the middle one.
             tokens: which tokens count: ``all``, ``text`` or ``attended``.
             max_length: tokens of a teacher's window at most.
-            stride: tokens that neighbouring windows share, where the teacher splits its own.
+            stride: tokens that neighbouring windows share, where the teacher splits a window.
             folder: under which states of all teachers are stored; `None` runs the teacher in each step.
             budget: bytes that may be stored; the teacher runs in each step where its states take more.
             precision: of the teacher's forward pass; states are stored in bfloat16 whatever it is.
@@ -102,7 +104,10 @@ class TeacherCache:
     @property
     def shards_written(self) -> int:
         """Files that were written by this build; 0 where all were stored already."""
-        return sum(layer.shards_written for layer in self.layers)
+        written = 0
+        for layer in self.layers:
+            written += layer.shards_written
+        return written
 
     def batch(self, rows: Sequence[int]) -> list[Representations]:
         """The teacher's representations of some rows, padded, one a layer."""
@@ -159,7 +164,7 @@ class LayerCache:
 
     def batch(self, rows: Sequence[int]) -> Representations:
         """The teacher's representations of some rows, padded, with the mask of real tokens or their masses."""
-        return self._representations([self.source_rows[row] for row in rows])
+        return self._representations(list(map(self.source_rows.__getitem__, rows)))
 
     def precompute_self_terms(self, settings: ObjectiveSettings) -> None:
         """Compute OT_ε(β, β) of every stored row once for these settings; `batch` returns it from then on."""
@@ -219,7 +224,7 @@ class LayerCache:
     @torch.no_grad()
     def _run(self, rows: Sequence[int]) -> list[TeacherOutput]:
         """The model's forward pass over the windows of some rows."""
-        windows_of_rows = [self.inputs.rows[row] for row in rows]
+        windows_of_rows = list(map(self.inputs.rows.__getitem__, rows))
         inputs = self._padded(windows_of_rows)
         with in_eval_mode(self.model), torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bf16):
             states, outputs = self._forward(inputs)

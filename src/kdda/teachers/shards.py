@@ -52,7 +52,7 @@ class CacheShard:
     Attributes:
         begin: the offset of the first tensor's bytes.
         entries: tensor name → its entry in the header.
-        metadata: the header's own fields.
+        metadata: the header's other fields.
     """
 
     path: Path

@@ -41,7 +41,7 @@ EXACT: dict[str, tuple[tuple[Any, ...], str]] = {
 }
 ADAPTIVE_SCHEDULES = ("reduce_lr_on_plateau", "greedy")  # their rates depend on the run, and are not known beforehand
 
-# What a recipe says in fields of its own: TrainingArguments' name → where to write it.
+# What a recipe writes elsewhere: TrainingArguments' name → where.
 RECIPE_FIELDS = {
     "output_dir": "kdda run --out",
     "learning_rate": "training.learning_rate",

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -34,6 +34,16 @@ HEAD_ROWS = 128  # of a language, for the head's initialization; an eighth of th
 
 Model = str | Path | ModelSpec | tuple[Any, Any]
 """A model by its name or folder, as a recipe specifies it, or as a pair of a model and its tokenizer."""
+
+
+@runtime_checkable
+class OpensCheckpoint(Protocol):
+    """A prepared teacher, as far as its states are concerned."""
+
+    @property
+    def open(self) -> Callable[[], Checkpoint]:
+        """Loads the fine-tuned model."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -144,7 +154,7 @@ def encode(data: TrainingData, student: Checkpoint, args: DistillationConfig) ->
 
 
 def build_teacher_caches(
-    teachers: Mapping[str, Callable[[], Checkpoint]],
+    teachers: Mapping[str, OpensCheckpoint],
     encoded: EncodedData,
     data: TrainingData,
     args: DistillationConfig,
@@ -153,13 +163,13 @@ def build_teacher_caches(
     """Each teacher's representations of the training rows of its language.
 
     Args:
-        teachers: language → what opens its fine-tuned teacher; a teacher whose states are stored is closed again.
+        teachers: language → its fine-tuned teacher, which is opened; one whose states are stored is let go again.
     """
     loss = args.distillation_loss()
     caches = {}
     for language, features in encoded.train.items():
         if language in teachers:
-            caches[language] = _build_cache(language, teachers[language](), features, data, args, say)
+            caches[language] = _build_cache(language, teachers[language].open(), features, data, args, say)
             caches[language].precompute_self_terms(loss)
     return caches
 

@@ -7,7 +7,6 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -53,7 +52,10 @@ class ConcatDataset:
 
     def __init__(self, train: Mapping[str, Features]):
         self.languages = list(train)
-        self.ends = list(accumulate(len(features.windows) for features in train.values()))
+        self.ends: list[int] = []
+        for features in train.values():
+            before = self.ends[-1] if self.ends else 0
+            self.ends.append(before + len(features.windows))
 
     def __len__(self) -> int:
         return self.ends[-1]
@@ -107,7 +109,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
 
     Raises:
         KddaError: for everything that can be known before training: bad rows, unknown languages, models that do not
-            fit. Its message says what was found, where, and what would do.
+            fit. Its message says what is wrong, where, and what would do.
 
     Source: Nguyen et al., "Improving sentence representation for Vietnamese natural language understanding using
     optimal transport", J. Intelligent & Fuzzy Systems 45(6), 2023; docs/method.md.
@@ -136,7 +138,9 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             self.data = TrainingData.from_datasets(task, train_dataset, eval_dataset, labels, target)
         args = _complete(args or DistillationConfig("trainer_output"), self.data)
         self.say, self.loss = say, args.distillation_loss()
-        self.teachers = {language: as_teacher(teacher) for language, teacher in (teachers or {}).items()}
+        self.teachers: dict[str, Teacher | PreparedTeacher] = {}
+        for language, teacher in (teachers or {}).items():
+            self.teachers[language] = as_teacher(teacher)
         self._check_teachers(student, args)
         set_seed(args.seed)
         self.student = load_student(student, self.data, args, **(config or {}))
@@ -196,8 +200,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
 
     def _train_trimmed(self, vocabulary: TrimmedVocabulary, checkpoint: str | None, options: Mapping[str, Any]) -> Any:
         self.say(describe(self.args.run_name, self.encoded, vocabulary, self.args))
-        openers = {language: teacher.open for language, teacher in self.prepared.items()}
-        self.caches = build_teacher_caches(openers, self.encoded, self.data, self.args, self.say)
+        self.caches = build_teacher_caches(self.prepared, self.encoded, self.data, self.args, self.say)
         if self.args.head == "standardized" and self.student.new_head:
             initialize_head(self.student, self.encoded, self.data.task)
         # what was drawn so far must not depend on which steps drew; processes drop out different states
@@ -234,15 +237,19 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             self.metrics_log.write("task", **facts, data=data_facts(self.encoded))
 
     def _make_sampler(self) -> LanguageBatchSampler:
-        lengths = {language: features.lengths for language, features in self.encoded.train.items()}
+        lengths = {}
+        for language, features in self.encoded.train.items():
+            lengths[language] = features.lengths
         return LanguageBatchSampler(lengths, self.args.per_device_train_batch_size, self.args.seed)
 
     def _make_targets(self) -> dict[str, dict[str, Any]]:
-        task, labels = self.data.task, self.data.labels
-        return {language: task.targets(features, labels) for language, features in self.encoded.train.items()}
+        targets = {}
+        for language, features in self.encoded.train.items():
+            targets[language] = self.data.task.targets(features, self.data.labels)
+        return targets
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        # not prepared by accelerate, which would give each process batches of its own: they share every batch
+        # not prepared by accelerate, which would give each process other batches: here they share every batch
         return EpochDataLoader(
             self.train_dataset,  # type: ignore[arg-type]
             batch_sampler=self.batches,
@@ -289,10 +296,12 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     def _remember(self, language: str) -> None:
         """The batch's terms, from those of its parts."""
         for name in self.parts[0].terms:
-            if name == "marginal_error":
-                value = max(part.terms[name] for part in self.parts)
-            else:
-                value = sum(part.share * part.terms[name] for part in self.parts)
+            value: Any = 0
+            for part in self.parts:
+                if name == "marginal_error":
+                    value = max(value, part.terms[name])
+                else:
+                    value = value + part.share * part.terms[name]
             self.terms[language][name].append(value)
 
     def _padded(self, language: str, rows: Sequence[int], weight: float) -> dict[str, Any]:
@@ -318,7 +327,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         if is_distilled:
             cache = self.caches[language]
             student = [self._representations(outputs, counted, layer) for layer in self.args.layers]
-            teacher = [self._on_device(layer) for layer in cache.batch(rows)]
+            teacher = list(map(self._on_device, cache.batch(rows)))
             term = self.loss.divergence(student, teacher, labels=inputs.get("labels"), scales=cache.scales)
             progress = self.state.global_step / max(1, self.state.max_steps)
             weight = self.prepared[language].weight
@@ -509,7 +518,8 @@ def fine_tune(
 
 def _collate(items: Sequence[tuple[str, int]]) -> dict[str, Any]:
     """A batch is its language and its rows; `training_step` pads what it takes of them."""
-    return {"language": items[0][0], "rows": [row for _, row in items]}
+    languages, rows = zip(*items, strict=True)
+    return {"language": languages[0], "rows": list(rows)}
 
 
 def _parts(rows: Sequence[int], size: int) -> list[Sequence[int]]:

@@ -36,7 +36,7 @@ class TransportPlan:
 
     Attributes:
         shares: row i says where token i of the first goes; each row sums to 1.
-        cost: OT_ε, in units of the second model's own mean pairwise cost on this sentence.
+        cost: OT_ε, in units of the second model's mean pairwise cost on this sentence.
     """
 
     first: SentenceStates
@@ -71,10 +71,10 @@ class StateReader:
         (window,) = encoder.encode([text])
         with torch.inference_mode():
             outputs: Any = self.checkpoint.model(**encoder.pad([window]))
-        tokens = [self._special(i) for i in window.template.specials[0]]
+        tokens = list(map(self._special, window.template.specials[0]))
         (part,), ((start, stop),) = window.parts, window.ranges
         tokens += [_visible(text[part.starts[k] : part.ends[k]]) for k in range(start, stop)]
-        tokens += [self._special(i) for i in window.template.specials[-1]]
+        tokens += map(self._special, window.template.specials[-1])
         return SentenceStates(self.checkpoint.name, tokens, outputs.last_hidden_state[0].float().cpu())
 
     def _special(self, number: int) -> str:
@@ -93,13 +93,13 @@ def plan_between(first: SentenceStates, second: SentenceStates, epsilon: float) 
             f"{first.name} is {widths[0]} wide and {second.name} {widths[1]}: their states have no distance"
         )
     if not EPSILONS[0] <= epsilon <= EPSILONS[1]:
-        raise KddaError(f"epsilon: found {epsilon:g}, expected {EPSILONS[0]:g} to {EPSILONS[1]:g}")
-    found = entropic_transport(
+        raise KddaError(f"epsilon: got {epsilon:g}, expected {EPSILONS[0]:g} to {EPSILONS[1]:g}")
+    output = entropic_transport(
         first.states[None], second.states[None], epsilon=epsilon, scale="teacher", max_iterations=2000
     )
-    shares = found.plan()[0] * len(first.tokens)
+    shares = output.plan()[0] * len(first.tokens)
     return TransportPlan(
-        first, second, shares.float().numpy(), float(found.value[0]), float(found.marginal_error[0]), epsilon
+        first, second, shares.float().numpy(), float(output.value[0]), float(output.marginal_error[0]), epsilon
     )
 
 

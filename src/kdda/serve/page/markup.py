@@ -158,6 +158,7 @@ button:focus-visible, [role=tab]:focus-visible { outline: 3px solid #1f6feb !imp
 @media (max-width: 40rem) { .bar { grid-template-columns: 1fr 3.5rem } .bar .track { grid-column: 1 / -1; order: 3 } }
 """
 STYLE += TABLE_STYLE + "".join(
-    f".prediction:has(.k{k}:hover) .s{k}, .prediction:has(.k{k}:focus) .s{k} {{ background: #9ecbff; color: #1a1a1a }}\n"
+    f".prediction:has(.k{k}:hover) .s{k}, .prediction:has(.k{k}:focus) .s{k} "
+    "{ background: #9ecbff; color: #1a1a1a }\n"
     for k in range(1, 21)
 )
