@@ -48,7 +48,7 @@ def main() -> None:
         name = objective if isinstance(objective, str) else objective.__name__
         trainer = DistillationTrainer(
             student=options.student,
-            teachers={"vi": Teacher(options.teacher, fine_tune=False)},
+            teachers={"vi": Teacher(options.teacher)},
             task="nli",
             train_dataset={"vi": options.data},
             eval_dataset={"vi": options.dev},

@@ -143,12 +143,13 @@ def test_a_run_that_fails_is_named_and_the_others_finish(
     out, recipe = bench.folder / "runs", bench.write()
     bench.values["arms"] = {"fine": {}, "broken": {"distill": {"objective": "energy"}}}
     from kdda.losses.registry import OBJECTIVES
+    from kdda.losses.representations import Objective
 
     def broken(*_: Any) -> Any:
         raise RuntimeError("numbers went astray")
 
     with monkeypatch.context() as patch:
-        patch.setitem(OBJECTIVES, "energy", broken)
+        patch.setitem(OBJECTIVES, "energy", Objective("energy", broken))
         code, text, error = command("run", bench.write(), "--out", out, "--seeds", "1,2")
     assert code == 1 and "Traceback" not in error and "| fine " in text and "| broken" not in text
     assert "broken, seed 1: RuntimeError: numbers went astray" in error and "broken, seed 2" in error

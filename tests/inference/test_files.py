@@ -90,7 +90,7 @@ BAD = [
     (b"[1]", "got list, expected an object"),
     (b"\xff\xfe", "not UTF-8"),
     (b'{"question": "cat", "contxt": "dog"}', 'no field "context" — did you mean "contxt"'),
-    (b'{"question": "cat", "context": 5}', '"context": found 5, expected text'),
+    (b'{"question": "cat", "context": 5}', '"context": got 5, expected text'),
     (b'{"question": "  ", "context": "dog"}', '"question" is empty'),
     (b'{"question": "\\ud800", "context": "dog"}', "an unpaired surrogate"),
     (b"[" * 100_000, "not a row"),

@@ -131,7 +131,8 @@ def test_a_plan_counts_a_teachers_own_rows(bench: Bench, command: Any) -> None:
 
 def planned(text: str, work: str) -> int:
     """The steps that a plan announces for some work."""
-    (line,) = (line for line in text.partition("| teacher or arm")[2].splitlines() if line.startswith(f"| {work}"))
+    table = text.partition("| teacher, arm or systems")[2]
+    (line,) = (line for line in table.splitlines() if line.startswith(f"| {work}"))
     return int(line.split("|")[3])
 
 
@@ -149,7 +150,7 @@ def test_an_arm_may_train_on_other_rows_than_the_recipes(bench: Bench, command: 
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ({"aa": 10_000}, "arms.many.rows.aa: found 10,000, but "),
+        ({"aa": 10_000}, "arms.many.rows.aa: got 10,000, but "),
         ({"xx": 10}, 'arms.many.rows: language "xx" has no entry under data'),
         ({"aa": 0}, "arms.many.rows.aa: got 0, expected: "),
     ],
@@ -171,4 +172,4 @@ def test_rows_that_a_recipe_leaves_out_are_not_missed(bench: Bench, command: Any
 def test_a_teacher_that_wants_more_rows_than_there_are_is_refused(bench: Bench, command: Any) -> None:
     bench.values["teachers"]["aa"] = {"model": bench.values["teachers"]["aa"], "rows": 4000}
     code, _, message = command("run", bench.write(), "--out", bench.folder / "runs")
-    assert code == 2 and "teachers.aa.rows: found 4,000, but" in message and "has 45" in message
+    assert code == 2 and "teachers.aa.rows: got 4,000, but" in message and "has 45" in message

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdda.cli.predict import PRECISION
-from kdda.cli.shared import app
+from kdda.cli.shared import PLUGIN, app
 
 if TYPE_CHECKING:
     from kdda.inference.predictor import Predictor
@@ -33,11 +33,14 @@ def serve(
     timeout: Annotated[float, typer.Option(help="Seconds until a request gets 504.", min=0.1)] = 10.0,
     characters: Annotated[int, typer.Option(help="Of a text; more get 422.", min=1, max=1_000_000)] = 50_000,
     precision: Annotated[str, typer.Option(help=PRECISION)] = "auto",
+    plugin: Annotated[list[str] | None, typer.Option(help=PLUGIN)] = None,
 ) -> None:
     """Serve models over HTTP, with a page at /. Ctrl-C or SIGTERM finishes what was taken, then stops."""
+    from kdda.runtime.plugins import import_plugins
     from kdda.serve.limits import Limits
     from kdda.serve.site import Site, run_site
 
+    import_plugins(plugin or ())
     limits = Limits(batch=batch, queue=queue, seconds=timeout, characters=characters)
     corpus = _opener(index) if index else None
     shown = (tuple(runs or ()), tuple(compare or ()), page)

@@ -109,8 +109,9 @@ class Service:
 def _check_routes(predictors: Sequence[Predictor]) -> None:
     by_route: dict[str, Predictor] = {}
     for predictor in predictors:
-        other = by_route.setdefault(predictor.task.route, predictor)
-        if other is predictor:
+        other = by_route.get(predictor.task.route)
+        if other is None:
+            by_route[predictor.task.route] = predictor
             continue
         if other.task.name == predictor.task.name:
             raise KddaError(f'"{other.name}" and "{predictor.name}" are of one task; serve one of them')

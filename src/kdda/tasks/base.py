@@ -128,6 +128,12 @@ class Task(ABC):
         short_fields: fields that take a question's length over HTTP, not a passage's.
         export_rows: embedded corpora that an export is checked on, such as ``nli/vi/test``.
         page_words: what the page says, by language code (``vi``, ``en``); names of the task's fields by default.
+
+    A kind of tasks also sets, as class attributes: `head` (a key of `MODEL_CLASSES`), `labelled` (rows have labels that
+    a recipe names), `states_read` (the states that the head reads), `outputs` (names of the logits), `response_type` and
+    `result_key` (what a result looks like over HTTP and in files), `pipeline_tag` (the Hub's name of such tasks),
+    `row_score` and `breakdown` (how reports score a row and split the test rows), `page_view` (how the page shows a
+    result) and `purpose` (what messages say that its models do).
     """
 
     name: str

@@ -254,10 +254,11 @@ def _needs_fine_tuning(teacher: Teacher, data: TrainingData) -> bool:
     if teacher.fine_tune is not None:
         return teacher.fine_tune
     config = _config_of(teacher)
-    if getattr(config, "kdda_task", None) == data.task.name:
-        return False
-    has_head = any(_heads(config, data.task.head))
-    return not (has_head and data.task.labelled and set(_label_names(config)) == set(data.labels))
+    is_of_task = getattr(config, "kdda_task", None) == data.task.name
+    if not data.task.labelled:
+        return not is_of_task
+    has_head = is_of_task or any(_heads(config, data.task.head))
+    return not has_head or set(_label_names(config)) != set(data.labels)
 
 
 def _heads(config: Any, head: str) -> Iterator[bool]:

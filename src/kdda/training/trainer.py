@@ -502,9 +502,15 @@ def fine_tune(
     args: DistillationConfig | None = None,
     **options: Any,
 ) -> DistillationTrainer:
-    """Fine-tune a model on a task without teachers, as teachers are before they teach.
+    """Fine-tune a model on a task without teachers, as teachers are before a student is distilled from them.
 
-    Arguments as in `DistillationTrainer`.
+    Args:
+        model: a name, a folder, or a pair of a model with the task's head and its tokenizer.
+        task: a name in `kdda.tasks.registry.TASKS`, or a `Task`.
+        train_dataset: training rows, as `DistillationTrainer` takes them.
+        eval_dataset: development rows, likewise.
+        args: a `DistillationConfig`.
+        options: further arguments of `DistillationTrainer`.
 
     Returns:
         The trainer, whose model is trained: `evaluate`, `predict` and `save_model` work on it.

@@ -179,6 +179,12 @@ def self_term(
 class SinkhornDivergence(nn.Module):
     """`sinkhorn_divergence` as a module: settings once, clouds and masks at every call, the value of each text back.
 
+    Args:
+        epsilon: strength of the entropy, in units of the scaled cost.
+        scale: a number divides the cost ½‖x − y‖²; or a name in `SCALES`.
+        tolerance: marginal error (L1) at which a text counts as solved.
+        max_iterations: after which a text is given up.
+
     >>> SinkhornDivergence(epsilon=0.01)(torch.zeros(1, 2, 3), torch.ones(1, 2, 3))
     tensor([1.5000])
     """

@@ -66,7 +66,7 @@ def _heat_map(
     axes.set_yticks(range(len(first)), first, parse_math=False)
     name = figure.supylabel(names[0], fontsize="medium", parse_math=False)
     name_below = figure.supxlabel(names[1], fontsize="medium", parse_math=False)
-    figure.colorbar(image, ax=axes, label="share of a token's mass", shrink=0.7)
+    figure.colorbar(image, ax=axes, label="share of mass", shrink=0.7)
     _, tokens_height = _largest(figure, axes.get_xticklabels())
     tokens_width, _ = _largest(figure, axes.get_yticklabels())
     width = CELL * len(second) + tokens_width + BAR
