@@ -130,8 +130,8 @@ class Task(ABC):
         page_words: what the page says, by language code (``vi``, ``en``); names of the task's fields by default.
 
     A kind of tasks also sets, as class attributes: `head` (a key of `MODEL_CLASSES`), `labelled` (rows have labels that
-    a recipe names), `states_read` (the states that the head reads), `outputs` (names of the logits), `response_type` and
-    `result_key` (what a result looks like over HTTP and in files), `pipeline_tag` (the Hub's name of such tasks),
+    a recipe names), `states_read` (the states that the head reads), `outputs` (names of the logits), `response_type`
+    and `result_key` (what a result looks like over HTTP and in files), `pipeline_tag` (the Hub's name of such tasks),
     `row_score` and `breakdown` (how reports score a row and split the test rows), `page_view` (how the page shows a
     result) and `purpose` (what messages say that its models do).
     """
