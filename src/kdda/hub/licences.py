@@ -1,4 +1,4 @@
-"""The licences of models, and what they require of whoever redistributes a model that was made with them."""
+"""The licences of models, and the words of the warning for whoever redistributes a model that was made with them."""
 
 from __future__ import annotations
 

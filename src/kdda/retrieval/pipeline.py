@@ -1,4 +1,4 @@
-"""Answering questions from a corpus: a retriever and a reader."""
+"""Answering questions from a corpus: a retriever, a reader, and how many passages are read by default."""
 
 from __future__ import annotations
 

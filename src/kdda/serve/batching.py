@@ -1,4 +1,4 @@
-"""Requests of many clients, read in batches: one half is read while the other half's clients send their next ones."""
+"""The queue of each model: requests are read in batches, refused when too many wait (429) or time is up (504)."""
 
 from __future__ import annotations
 

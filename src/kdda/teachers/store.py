@@ -1,4 +1,4 @@
-"""Stored teacher states: written once, checked when read, and computed again when they do not fit.
+"""A folder of stored teacher states: the size of its shards, which of them must be computed again, terms beside them.
 
 Rows are ragged ``[tokens, width]`` states in bfloat16, in shards of consecutive rows. A shard is one safetensors file
 that carries its checksum and the fingerprint of what computed it, and gets its name only when it is whole.
