@@ -1,6 +1,7 @@
-"""The architecture is the house of the README: a file imports only from floors below its own, or its own room."""
+"""The architecture: a file imports only from floors below its room, or from its room; the page names every file."""
 
 import ast
+import re
 import subprocess
 import sys
 import tokenize
@@ -56,6 +57,13 @@ def test_a_file_imports_only_from_floors_below_or_its_own_room() -> None:
         for other in imported_rooms(path) - {own}:
             same_top = own == "__main__" and other == "cli"
             assert FLOOR[other] < FLOOR[own] or same_top, f"{path.relative_to(ROOT)} imports kdda.{other}"
+
+
+def test_the_architecture_page_names_every_file() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| `([^`]+\.py)` \| \S", page, re.M))
+    written = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")}
+    assert named == written, "python tools/tree.py writes the page's list of files"
 
 
 def test_transport_stands_alone() -> None:

@@ -99,17 +99,6 @@ def test_python_runs_in_the_order_of_the_page(page: Path, place: Path) -> None:
             run(compile(block.code, block.place, "exec"), names)
 
 
-API = ("DistillationConfig", "register_task", "register_objective", "register_retriever")
-
-
-@pytest.fixture(autouse=True)
-def needs_the_api(request: pytest.FixtureRequest) -> None:
-    page = getattr(request.node, "callspec", None) and request.node.callspec.params.get("page")
-    text = page.read_text(encoding="utf-8") if page else ""
-    if any(name in text and not hasattr(kdda, name) for name in API):
-        pytest.skip("this part of the API is not there yet")
-
-
 def run(code: Any, names: dict[str, Any]) -> None:
     exec(code, names)
 

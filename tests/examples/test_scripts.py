@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-import kdda
 from kdda.losses.registry import OBJECTIVES
 from tests.conftest import make_model, make_rows, write_rows
 from tests.heads import make_reader
@@ -19,7 +18,6 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 SCRIPTS = ("trainer_with_loss", "two_teachers", "custom_objective", "ask_corpus", "transport_alone")
 
 Script = Callable[..., str]
-needs_api = pytest.mark.skipif(not hasattr(kdda, "DistillationTrainer"), reason="the trainer is not there yet")
 
 
 @pytest.fixture
@@ -62,7 +60,6 @@ def test_transport_alone(script: Script) -> None:
     assert "all solved: True" in printed and "gradient norm" in printed
 
 
-@needs_api
 def test_trainer_with_loss(script: Script, models: dict[str, str], tmp_path: Path) -> None:
     data = rows(tmp_path, "bb", "train")
     printed = script(
@@ -72,7 +69,6 @@ def test_trainer_with_loss(script: Script, models: dict[str, str], tmp_path: Pat
     assert (tmp_path / "trainer" / "final" / "model.safetensors").is_file()
 
 
-@needs_api
 def test_two_teachers(script: Script, models: dict[str, str], tmp_path: Path) -> None:
     arguments = ["--student", models["student"], "--vi-teacher", models["aa"], "--en-teacher", models["bb"]]
     arguments += ["--vi", rows(tmp_path, "aa", "train"), "--vi-dev", rows(tmp_path, "aa", "dev")]
@@ -82,7 +78,6 @@ def test_two_teachers(script: Script, models: dict[str, str], tmp_path: Path) ->
     assert (tmp_path / "two-teachers" / "final" / "model.safetensors").is_file()
 
 
-@needs_api
 def test_custom_objective(script: Script, models: dict[str, str], tmp_path: Path) -> None:
     arguments = ["--student", models["student"], "--teacher", models["aa"]]
     arguments += ["--data", rows(tmp_path, "aa", "train"), "--dev", rows(tmp_path, "aa", "dev")]
