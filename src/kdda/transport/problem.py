@@ -18,7 +18,7 @@ class SolverSettings:
     Attributes:
         epsilon: strength of the entropy, in units of the scaled cost.
         tolerance: marginal error (L1) at which a problem counts as solved.
-        max_iterations: evaluations of the plan after which a problem is given up.
+        max_iterations: evaluations of the plan after which a problem is reported as not converged.
     """
 
     epsilon: float
@@ -64,7 +64,7 @@ def make_problem(
     """The problem, and the two clouds, still tied to autograd, whose gradients it will have.
 
     Raises:
-        ValueError: input that cannot be meant.
+        ValueError: clouds, masks or a scale that make no sense.
     """
     check_clouds(x, y)
     x_mask = check_mask(x_mask, x, "x")

@@ -36,7 +36,7 @@ class SinkhornOutput:
         converged: `marginal_error <= tolerance`.
         f: potential of `x` in the cross term, 0 at padding.
         g: potential of `y` in the cross term, 0 at padding.
-        y_term: OT_ε(β, β), which depends on `y` alone: hand it back as `y_term=` to save its solve. NaN if not solved.
+        y_term: OT_ε(β, β), which depends on `y` alone: pass it as `y_term=` to save its solve. NaN if not solved.
     """
 
     value: Float[Tensor, " batch"]
@@ -183,7 +183,7 @@ class SinkhornDivergence(nn.Module):
         epsilon: strength of the entropy, in units of the scaled cost.
         scale: a number divides the cost ½‖x − y‖²; or a name in `SCALES`.
         tolerance: marginal error (L1) at which a text counts as solved.
-        max_iterations: after which a text is given up.
+        max_iterations: evaluations of the plan after which a text is reported as not converged.
 
     >>> SinkhornDivergence(epsilon=0.01)(torch.zeros(1, 2, 3), torch.ones(1, 2, 3))
     tensor([1.5000])
