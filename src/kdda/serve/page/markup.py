@@ -143,7 +143,7 @@ STYLE = """
 .prediction mark { background: #ffe08a; color: #1a1a1a; border-radius: 3px; padding: .1em 0 }
 .prediction ol.others { margin: 0; padding: 0; list-style: none }
 .prediction ol.others li { padding: .35rem .5rem; border-radius: 4px; cursor: default; overflow-wrap: anywhere }
-.prediction ol.others li:hover, .result ol.others li:focus { background: #8882; outline: 2px solid #1f6feb }
+.prediction ol.others li:hover, .prediction ol.others li:focus { background: #8882; outline: 2px solid #1f6feb }
 .prediction .other:hover { outline: 2px solid #1f6feb }
 .share { font-variant-numeric: tabular-nums; opacity: .8 } .hint { opacity: .8; margin: .8rem 0 .2rem }
 .bar { display: grid; grid-template-columns: minmax(7rem, 14rem) 1fr 4rem; gap: .6rem }
