@@ -157,6 +157,43 @@ def test_importing_kdda_touches_neither_torch_nor_the_environment() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+IMPORT_TWICE = """
+import importlib, logging, os, pkgutil, sys
+import kdda
+
+def levels():
+    loggers = {None: logging.getLogger(), **logging.Logger.manager.loggerDict}
+    return {name: logger.level for name, logger in loggers.items() if isinstance(logger, logging.Logger)}
+
+def import_all():
+    for module in pkgutil.walk_packages(kdda.__path__, "kdda."):
+        if module.name != "kdda.__main__":
+            importlib.import_module(module.name)
+
+environment = dict(os.environ)
+import_all()  # with the libraries that it uses, which may set what they like
+os.environ.clear()
+os.environ.update(environment)
+for name in [name for name in sys.modules if name.partition(".")[0] == "kdda"]:
+    del sys.modules[name]
+for logger in [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]:
+    if isinstance(logger, logging.Logger):
+        logger.setLevel(logging.NOTSET)
+before = levels()
+import kdda
+import_all()
+assert dict(os.environ) == environment, set(os.environ.items()) ^ set(environment.items())
+changed = {name: level for name, level in levels().items() if before.get(name, logging.NOTSET) != level}
+assert not changed, changed
+"""
+
+
+def test_importing_any_module_changes_neither_the_environment_nor_a_loggers_level() -> None:
+    pytest.importorskip("gradio", reason='needs pip install "kdda[serve]"')
+    result = subprocess.run([sys.executable, "-c", IMPORT_TWICE], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
 def test_every_public_name_is_there() -> None:
     for name in kdda.__all__:
         assert getattr(kdda, name).__doc__

@@ -18,24 +18,26 @@ if TYPE_CHECKING:
 
 @app.command()
 def serve(
-    models: Annotated[list[str], typer.Argument(help="Folders: at most one that answers and one that labels.")],
-    host: Annotated[str, typer.Option(help="Elsewhere than on this machine alone needs --token-env.")] = "127.0.0.1",
+    models: Annotated[list[str], typer.Argument(help="Folders or Hub ids: at most one model of a task.")],
+    host: Annotated[
+        str, typer.Option(help="What to listen on; other than this machine needs --token-env.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8000,
     token_env: Annotated[str, typer.Option(help="The environment variable that holds the clients' token.")] = "",
     runs: Annotated[list[Path] | None, typer.Option(help="Run folders that the page shows. May repeat.")] = None,
     compare: Annotated[
         list[str] | None, typer.Option(help="Other models for the page's Transport: a folder, a Hub id. May repeat.")
     ] = None,
-    index: Annotated[Path | None, typer.Option(help="A folder of kdda index, which the page asks.")] = None,
+    index: Annotated[Path | None, typer.Option(help="A folder of kdda index, for the page's Ask the corpus.")] = None,
     page: Annotated[bool, typer.Option("--page/--no-page", help="The page at /.")] = True,
     batch: Annotated[int, typer.Option(help="Requests that are read together.", min=1)] = 32,
     queue: Annotated[int, typer.Option(help="Requests that may wait; more get 429.", min=1)] = 256,
     timeout: Annotated[float, typer.Option(help="Seconds until a request gets 504.", min=0.1)] = 10.0,
-    characters: Annotated[int, typer.Option(help="Of a text; more get 422.", min=1, max=1_000_000)] = 50_000,
+    characters: Annotated[int, typer.Option(help="Of a text at most; more get 422.", min=1, max=1_000_000)] = 50_000,
     precision: Annotated[str, typer.Option(help=PRECISION)] = "auto",
     plugin: Annotated[list[str] | None, typer.Option(help=PLUGIN)] = None,
 ) -> None:
-    """Serve models over HTTP, with a page at /. Ctrl-C or SIGTERM finishes what was taken, then stops."""
+    """Serve models over HTTP, with a page at /. Ctrl-C or SIGTERM finishes the accepted requests, then stops."""
     from kdda.runtime.plugins import import_plugins
     from kdda.serve.limits import Limits
     from kdda.serve.site import Site, run_site
@@ -43,9 +45,7 @@ def serve(
     import_plugins(plugin or ())
     limits = Limits(batch=batch, queue=queue, seconds=timeout, characters=characters)
     corpus = _opener(index) if index else None
-    shown = (tuple(runs or ()), tuple(compare or ()), page)
-    site = Site(models, limits, host, port, token_env, *shown, precision, corpus)
-    run_site(site)
+    run_site(Site(models, limits, host, port, token_env, runs or (), compare or (), page, precision, corpus))
 
 
 def _opener(index: Path) -> Callable[[Predictor], Corpus]:

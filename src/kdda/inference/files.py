@@ -98,7 +98,9 @@ class FileJob:
     @property
     def bad_row_lines(self) -> str:
         """The first bad rows, one a line, for a message."""
-        text = "".join(f"\n  {place}" for place in self.bad_places)
+        text = ""
+        for place in self.bad_places:
+            text += f"\n  {place}"
         more = self.bad - len(self.bad_places)
         if more:
             text += f"\n  … and {more} more"

@@ -77,7 +77,8 @@ class Service:
         _check_routes(predictors)
         self.limits = limits
         self.tasks = [predictor.task for predictor in predictors]
-        self.metrics = Metrics([*FIXED_ROUTES, *(task.route for task in self.tasks)])
+        self.routes = {task.name: task.route for task in self.tasks}
+        self.metrics = Metrics([*FIXED_ROUTES, *self.routes.values()])
         self.batchers: dict[str, Batcher] = {}
         for predictor in predictors:
             self.batchers[predictor.task.name] = Batcher(predictor, limits, self.metrics)
@@ -193,7 +194,7 @@ FIXED_ROUTES = ("/health", "/metrics", "/docs", "/openapi.json", "/")
 def _add_fixed_routes(app: FastAPI, service: Service) -> None:
     @app.get("/health", response_model=Health, summary="Whether the server runs, and what it serves")
     async def health() -> Any:
-        return {"status": "ok", "routes": {task.name: task.route for task in service.tasks}}
+        return {"status": "ok", "routes": service.routes}
 
     text: Any = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
@@ -208,7 +209,7 @@ def _add_fixed_routes(app: FastAPI, service: Service) -> None:
 
 def _add_refusals(app: FastAPI, service: Service) -> None:
     """Other methods of the routes, and the routes of tasks that are not served: or else the page would get them."""
-    served = [task.route for task in service.tasks]
+    served = list(service.routes.values())
     for path in served:
         _add_route(app, path, _Refusal(405, "only POST", {"Allow": "POST"}))
     for path in ("/health", "/metrics", "/docs"):

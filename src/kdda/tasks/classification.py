@@ -106,9 +106,11 @@ class Classification(Task):
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, Any]:
         rows = list(map(_checked, predictions))
-        gold = [row.gold for row in rows]
-        predicted = [row.predicted for row in rows]
-        row_scores = [100.0 * (row.gold == row.predicted) for row in rows]
+        gold, predicted, row_scores = [], [], []
+        for row in rows:
+            gold.append(row.gold)
+            predicted.append(row.predicted)
+            row_scores.append(100.0 * (row.gold == row.predicted))
         return {
             "rows": len(rows),
             "accuracy": accuracy(gold, predicted),
