@@ -309,3 +309,35 @@ def test_a_checkpoint_without_safetensors_is_refused_before_training(bench: Benc
     code, _, error = command("run", bench.write(), "--out", bench.folder / "runs")
     assert code == 2 and "pytorch_model.bin" in error and "safetensors" in error
     shutil.rmtree(folder)
+
+
+OBJECTIVE = """
+from kdda.losses.registry import register_objective
+
+def gap_of_means(student, teacher, settings):
+    gap = student.states.mean(1) - teacher.states.mean(1)
+    return settings.options["power"] * gap.square().sum(1)
+
+register_objective("gap-of-means", gap_of_means, options={"power": 1.0})
+"""
+
+
+def test_an_objective_of_a_plugin_is_named_in_a_recipe_and_runs_in_worker_processes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bench.folder)
+    (bench.folder / "objective_of_mine.py").write_text(OBJECTIVE)
+    bench.values |= {
+        "plugins": ["objective_of_mine"],
+        "arms": {
+            "one": {"distill": {"objective": "gap-of-means"}},
+            "two": {"distill": {"objective": "gap-of-means", "options": {"power": 2.0}}},
+        },
+    }
+    process = start("run", bench.write(), "--workers", "2", "--out", bench.folder / "runs")
+    text, error = process.communicate()
+    assert process.returncode == 0, error
+    assert "| one " in text and "| two " in text
+    assert not equal(weights(bench.folder / "runs", "one"), weights(bench.folder / "runs", "two"))
+    events = read_metrics(bench.folder / "runs/nli/one/seed-1/metrics.jsonl")
+    assert any(event.get("transport", 0) > 0 for event in events if event["event"] == "train")

@@ -117,8 +117,8 @@ def test_an_arm_may_change_the_distillation_and_is_checked_too(tmp_path: Path) -
 
 def test_a_resolved_recipe_reads_back_as_itself(tmp_path: Path) -> None:
     recipe = load_recipe("mini-nli")
-    again = load_recipe(written(tmp_path, recipe.cell("student-kdda", 2).to_yaml()))
-    assert again == recipe.cell("student-kdda", 2)
+    again = load_recipe(written(tmp_path, recipe.of_run("student-kdda", 2).to_yaml()))
+    assert again == recipe.of_run("student-kdda", 2)
 
 
 def test_paths_are_read_from_the_recipes_own_folder(tmp_path: Path) -> None:
@@ -138,8 +138,8 @@ def test_every_built_in_recipe_loads() -> None:
 def test_teachers_and_transport_do_not_belong_to_an_arm_that_does_not_listen() -> None:
     recipe = load_recipe("mini-nli")
     other = load_recipe("mini-nli", ["distill.epsilon=0.5", "teachers.en=another"])
-    assert recipe.cell("student-da", 1) == other.cell("student-da", 1)
-    assert recipe.cell("student-kdda", 1) != other.cell("student-kdda", 1)
+    assert recipe.of_run("student-da", 1) == other.of_run("student-da", 1)
+    assert recipe.of_run("student-kdda", 1) != other.of_run("student-kdda", 1)
 
 
 def test_a_recipe_is_plain_yaml() -> None:

@@ -99,7 +99,7 @@ class RunContext:
         folder.mkdir(parents=True, exist_ok=True)
         if distributed.is_main_process():
             (folder / FAILURE).unlink(missing_ok=True)
-            write_atomically(folder / RECIPE, self.recipe.cell(run.arm, run.seed, run.learning_rate).to_yaml())
+            write_atomically(folder / RECIPE, self.recipe.of_run(run.arm, run.seed, run.learning_rate).to_yaml())
             write_atomically(folder / ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
         teachers = {}
         for language, spec in self.recipe.teachers_of(run.arm).items():

@@ -192,7 +192,7 @@ class SystemsEvaluation:
 
     def _resolved(self, name: str, run: Run) -> str:
         """What a system's folder stores as its recipe.yaml."""
-        recipe = self.recipe.cell(run.arm, run.seed, run.learning_rate)
+        recipe = self.recipe.of_run(run.arm, run.seed, run.learning_rate)
         return recipe.model_copy(update={"systems": {name: self.recipe.systems[name]}}).to_yaml()
 
     def _is_done(self, folder: Path, name: str, run: Run) -> bool:

@@ -129,7 +129,7 @@ class Experiment:
         for run in self.student_runs:
             path = run.folder(self.out, task) / RECIPE
             if path.is_file():
-                _check_same(path, self.recipe.cell(run.arm, run.seed, run.learning_rate))
+                _check_same(path, self.recipe.of_run(run.arm, run.seed, run.learning_rate))
 
     def _check_row_counts(self) -> None:
         """Draw the rows that teachers and arms ask for by their number: is the source long enough?"""

@@ -284,7 +284,7 @@ class Recipe(Strict):
             return TeacherSpec.model_validate(changes)
         return TeacherSpec.model_validate({**teacher.model_dump(), **changes})
 
-    def cell(self, arm: str, seed: int, learning_rate: float | None = None) -> Recipe:
+    def of_run(self, arm: str, seed: int, learning_rate: float | None = None) -> Recipe:
         """The part of the recipe that decides one run, which its folder has as recipe.yaml."""
         changes: dict[str, Any] = {"arms": {arm: self.arms[arm]}, "seeds": [seed], "systems": {}, "learning_rates": []}
         if learning_rate:
