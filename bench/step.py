@@ -53,10 +53,8 @@ DEFAULT = "plain, padded to run_{}.py's maximum"
 EXACT = "plain, kdda.transport for geomloss"
 PLAIN_IN_BF16 = "plain, bfloat16"  # by autocast, which a user must ask for
 PLAIN = ("plain", LONGEST, DEFAULT, EXACT, PLAIN_IN_BF16, "plain, DA")
-SCRIPTS = {
-    "nli": ("glue", 128),
-    "qa": ("qa", 384),
-}  # names of transformers' example scripts, and what they pad to by default
+# transformers' example script of each task, and what it pads to by default
+SCRIPTS = {"nli": ("glue", 128), "qa": ("qa", 384)}
 FORWARD = "teacher alone"
 TARGETS = {
     "nli": {"plain": 2.0, LONGEST: 4.0},
