@@ -86,7 +86,7 @@ def timed(out: Path, *command: object) -> float:
 
 def separate(order: Mapping[str, Any]) -> None:
     """Train, score and save one student or teacher, in a program that shares nothing with the other runs."""
-    recipe = load_recipe(order["recipe"], order["sets"])
+    recipe = with_labels(load_recipe(order["recipe"], order["sets"]))
     context = RunContext.open(recipe, Path(order["out"]), lambda _: None)
     settings, out = SolverSettings(**order["settings"]), Path(order["out"])
     trainer = plain_trainer(context, settings, order["languages"], order["seed"], out)
@@ -115,10 +115,10 @@ def fine_tune_teachers(recipe: Path, folder: Path) -> tuple[dict[str, str], floa
     """Folders of both teachers, fine-tuned by the same program, and the seconds it took."""
     folders: dict[str, str] = {}
     seconds = 0.0
-    settings_of_recipe = load_recipe(str(recipe))
-    for language, spec in settings_of_recipe.teachers.items():
+    whole_recipe = with_labels(load_recipe(str(recipe)))
+    for language, spec in whole_recipe.teachers.items():
         start, out = folder / f"start-{language}", folder / f"teacher-{language}"
-        checkpoint = load_checkpoint(spec.model, head="classification", labels=settings_of_recipe.labels)
+        checkpoint = load_checkpoint(spec.model, head="classification", labels=whole_recipe.labels)
         checkpoint.model.save_pretrained(start)
         checkpoint.tokenizer.save_pretrained(start)
         settings = SolverSettings(str(start), {}, {})

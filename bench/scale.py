@@ -26,7 +26,7 @@ from page import machine, replace, table
 from turns import Program, in_turns, start, take_turns
 
 from kdda.data.sources import Source, read_rows
-from kdda.experiment.context import RunContext
+from kdda.experiment.context import RunContext, with_labels
 from kdda.experiment.specs import StudentRun
 from kdda.recipe.load import load_recipe
 from kdda.runtime.numbers import ceil_div
@@ -135,7 +135,8 @@ def measure_steps(kind: str, sizes: Sequence[int], folder: Path) -> Iterator[Mea
 
 def child(arm: str, path: str) -> None:
     take_turns(STEPS)
-    context = RunContext.open(load_recipe(path), Path(path).parent / arm, lambda _: None)
+    recipe = with_labels(load_recipe(path))
+    context = RunContext.open(recipe, Path(path).parent / arm, lambda _: None)
     context.do(StudentRun(arm, 1))
 
 
