@@ -255,3 +255,24 @@ def test_a_teacher_of_another_width_is_refused_with_what_would_do(models: dict[s
     with pytest.raises(KddaError, match=r"is 32 wide and the student .* 16; .* one of the objectives gromov, cka"):
         trainer_of(models, tmp_path / "out", teachers={"aa": wide})
     trainer_of(models, tmp_path / "cka", {"objective": "cka"}, teachers={"aa": wide}).train()
+
+
+def test_removing_checkpoints_leaves_everything_else(models: dict[str, str], tmp_path: Path) -> None:
+    trainer = trainer_of(models, tmp_path / "out", teachers=None)
+    trainer.train()
+    trainer.save_model(str(tmp_path / "out" / "final"))
+    (tmp_path / "out" / "runs").mkdir()  # as a tracker writes it
+    assert list((tmp_path / "out").glob("checkpoint-*"))
+    trainer.remove_checkpoints()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"final", "runs", "metrics.jsonl"}
+
+
+def test_a_trained_head_is_not_initialized_again(
+    models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = []
+    trainer = trainer_of(models, tmp_path / "out", {"head": "standardized"}, teachers=None)
+    monkeypatch.setattr("kdda.training.trainer.initialize_head", lambda *arguments: heads.append(arguments))
+    trainer.train()
+    trainer.train()
+    assert len(heads) == 1

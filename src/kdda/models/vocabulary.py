@@ -86,6 +86,7 @@ class TrimmedVocabulary:
         Args:
             decay: factor of the rows that were not trained (see `decay_of_unused`).
         """
+        self.full.to(self.trimmed.weight.device)  # where the model was trained
         with torch.no_grad():
             used = self.trimmed.lookup < self.trimmed.num_embeddings
             self.full.weight.mul_(decay)

@@ -18,8 +18,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from kdda.runs.events import event_line, read_metrics
 from kdda.runtime import distributed
 from kdda.runtime.files import write_atomically
-
-SECONDS_BETWEEN_LINES = 15.0  # of progress, where there is no terminal
+from kdda.runtime.progress import PLAIN_EVERY
 
 
 class MetricsLog:
@@ -79,7 +78,7 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self.bar is not None:
             self.bar.update(self.task, completed=state.global_step)
-        elif time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES:
+        elif time.monotonic() - self.last_line >= PLAIN_EVERY:
             self.last_line = time.monotonic()
             seconds_a_step = (self.last_line - self.started) / max(1, state.global_step - self.first_step)
             remaining = seconds_a_step * (state.max_steps - state.global_step)

@@ -218,7 +218,8 @@ def _states_read(student: Checkpoint, encoded: EncodedData, task: Task) -> Float
     states = []
     for features in encoded.train.values():
         every = ceil_div(len(features.windows), rows)
-        inputs = encoded.encoder.pad(features.windows[::every])
+        padded = encoded.encoder.pad(features.windows[::every])
+        inputs = {name: values.to(student.model.device) for name, values in padded.items()}
         last = last_hidden(student.model.base_model(**inputs))
         states.append(last[:, 0] if reads_first else last[inputs["attention_mask"].bool()])
     return torch.cat(states)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import heapq
 import random
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Int32, Int64
 from numpy import ndarray
+from torch.utils.data import DataLoader
+
+from kdda.runtime.numbers import ceil_div
+from kdda.tasks.base import Features
 
 Lengths = Sequence[int] | Int[ndarray, " rows"]
 
@@ -45,7 +51,7 @@ class LanguageBatchSampler:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return sum(-(-len(row) // self.batch_size) for row in self.lengths.values())
+        return sum(ceil_div(len(row), self.batch_size) for row in self.lengths.values())
 
     def __iter__(self) -> Iterator[list[int]]:
         starts = accumulate(map(len, self.lengths.values()), initial=0)
@@ -56,7 +62,7 @@ class LanguageBatchSampler:
         """A language's batches, each with its place in the epoch."""
         chance = random.Random(f"{self.seed}/{self.epoch}/{language}")
         order = self._order(self.lengths[language], chance)
-        count = -(-len(order) // self.batch_size)
+        count = ceil_div(len(order), self.batch_size)
         numbers = array("q", range(count))
         chance.shuffle(numbers)
         offset = chance.random()
@@ -75,3 +81,36 @@ class LanguageBatchSampler:
             bucket = order[at : at + pool]
             bucket[:] = bucket[np.argsort(lengths[bucket], kind="stable")]
         return order
+
+
+class ConcatDataset:
+    """The training windows of all languages, numbered through; an item is its language and its number there."""
+
+    def __init__(self, train: Mapping[str, Features]):
+        self.languages = list(train)
+        self.ends: list[int] = []
+        for features in train.values():
+            before = self.ends[-1] if self.ends else 0
+            self.ends.append(before + len(features.windows))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def __getitem__(self, index: int) -> tuple[str, int]:
+        k = bisect_right(self.ends, index)
+        start = self.ends[k - 1] if k else 0
+        return self.languages[k], index - start
+
+
+class EpochDataLoader(DataLoader[Any]):
+    """A loader whose sampler is told the epoch, which decides its order."""
+
+    def set_epoch(self, epoch: int) -> None:
+        assert isinstance(self.batch_sampler, LanguageBatchSampler)
+        self.batch_sampler.set_epoch(epoch)
+
+
+def collate(items: Sequence[tuple[str, int]]) -> dict[str, Any]:
+    """A batch is its language and its rows; `training_step` pads what it takes of them."""
+    languages, rows = zip(*items, strict=True)
+    return {"language": languages[0], "rows": list(rows)}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import DataLoader
 from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerControl, set_seed
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from kdda.data.examples import Example
 from kdda.errors import Interrupted, KddaError, did_you_mean
@@ -44,34 +45,7 @@ from kdda.training.fine_tune import (
     restore_vocabulary,
 )
 from kdda.training.prepare import PreparedTeacher, Teacher, as_teacher, prepare_teacher
-from kdda.training.sampler import LanguageBatchSampler
-
-
-class ConcatDataset:
-    """The training windows of all languages, numbered through; an item is its language and its number there."""
-
-    def __init__(self, train: Mapping[str, Features]):
-        self.languages = list(train)
-        self.ends: list[int] = []
-        for features in train.values():
-            before = self.ends[-1] if self.ends else 0
-            self.ends.append(before + len(features.windows))
-
-    def __len__(self) -> int:
-        return self.ends[-1]
-
-    def __getitem__(self, index: int) -> tuple[str, int]:
-        k = bisect_right(self.ends, index)
-        start = self.ends[k - 1] if k else 0
-        return self.languages[k], index - start
-
-
-class EpochDataLoader(DataLoader[Any]):
-    """A loader whose sampler is told the epoch, which decides its order."""
-
-    def set_epoch(self, epoch: int) -> None:
-        assert isinstance(self.batch_sampler, LanguageBatchSampler)
-        self.batch_sampler.set_epoch(epoch)
+from kdda.training.sampler import ConcatDataset, EpochDataLoader, LanguageBatchSampler, collate
 
 
 class BatchPart(NamedTuple):
@@ -151,7 +125,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         super().__init__(
             model=self.student.model,
             args=args,
-            data_collator=_collate,
+            data_collator=collate,
             train_dataset=ConcatDataset(self.encoded.train),
             eval_dataset=self.encoded.dev.windows if self.encoded.dev else None,
             compute_metrics=compute_metrics,
@@ -164,7 +138,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self.micro_batch_size = args.micro_batch_size or args.per_device_train_batch_size
         self.caches: dict[str, TeacherCache] = {}
         self.prepared: dict[str, PreparedTeacher] = {}
-        self.metrics_log = MetricsLog.__new__(MetricsLog)  # opened by `train`, which knows whether it resumes
+        self._metrics_log: MetricsLog | None = None  # opened by `train`, which knows whether it resumes
         self.terms: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
         self.parts: list[BatchPart] = []
 
@@ -201,7 +175,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     def _train_trimmed(self, vocabulary: TrimmedVocabulary, checkpoint: str | None, options: Mapping[str, Any]) -> Any:
         self.say(describe(self.args.run_name, self.encoded, vocabulary, self.args))
         self.caches = build_teacher_caches(self.prepared, self.encoded, self.data, self.args, self.say)
-        if self.args.head == "standardized" and self.student.new_head:
+        is_drawn = self.student.new_head and not self.state.global_step  # and has not been trained since
+        if self.args.head == "standardized" and is_drawn:
             initialize_head(self.student, self.encoded, self.data.task)
         # what was drawn so far must not depend on which steps drew; processes drop out different states
         set_seed(self.args.seed + distributed.rank())
@@ -231,10 +206,16 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     def _open_metrics_log(self, checkpoint: str | None) -> None:
         resume_step = int(checkpoint.rsplit("-", 1)[1]) if checkpoint else 0
         path = (Path(self.args.output_dir) / self.args.metrics_file).resolve()
-        self.metrics_log = MetricsLog(path, resume_step)
+        self._metrics_log = MetricsLog(path, resume_step)
         if not resume_step:
             facts = self.data.task.report_facts()
             self.metrics_log.write("task", **facts, data=data_facts(self.encoded))
+
+    @property
+    def metrics_log(self) -> MetricsLog:
+        """Writes metrics.jsonl; there is one once `train` has begun."""
+        assert self._metrics_log is not None, "train() opens the log"
+        return self._metrics_log
 
     def _make_sampler(self) -> LanguageBatchSampler:
         lengths = {}
@@ -253,7 +234,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return EpochDataLoader(
             self.train_dataset,  # type: ignore[arg-type]
             batch_sampler=self.batches,
-            collate_fn=_collate,
+            collate_fn=collate,
             num_workers=self.args.dataloader_num_workers,
         )
 
@@ -475,9 +456,14 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             self.args.objective = objective
 
     def remove_checkpoints(self) -> None:
-        """Remove the folder of checkpoints, which nobody needs once the model is saved."""
-        if distributed.is_main_process():
-            shutil.rmtree(self.args.output_dir, ignore_errors=True)
+        """Remove the checkpoints of this training, which are of no use once the model is saved, and nothing else."""
+        if not distributed.is_main_process():
+            return
+        folder = Path(self.args.output_dir)
+        for checkpoint in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+            shutil.rmtree(checkpoint, ignore_errors=True)
+        with suppress(OSError):  # other files, such as a tracker's, stay, and the folder with them
+            folder.rmdir()
 
     # -- checks
 
@@ -520,12 +506,6 @@ def fine_tune(
     )
     trainer.train()
     return trainer
-
-
-def _collate(items: Sequence[tuple[str, int]]) -> dict[str, Any]:
-    """A batch is its language and its rows; `training_step` pads what it takes of them."""
-    languages, rows = zip(*items, strict=True)
-    return {"language": languages[0], "rows": list(rows)}
 
 
 def _parts(rows: Sequence[int], size: int) -> list[Sequence[int]]:
