@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import subprocess
 import sys
 import tokenize
@@ -59,11 +60,13 @@ def test_a_file_imports_only_from_floors_below_or_its_own_room() -> None:
             assert FLOOR[other] < FLOOR[own] or same_top, f"{path.relative_to(ROOT)} imports kdda.{other}"
 
 
-def test_the_architecture_page_names_every_file() -> None:
+def test_the_architecture_page_names_every_file_and_what_it_defines() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tree = runpy.run_path(str(ROOT / "tools" / "tree.py"))
+    assert page == tree["with_tree"](page), "python tools/tree.py writes the page's list of files"
     named = set(re.findall(r"^\| `([^`]+\.py)` \| \S", page, re.M))
     written = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")}
-    assert named == written, "python tools/tree.py writes the page's list of files"
+    assert named == written, "every file needs a docstring"
 
 
 def test_transport_stands_alone() -> None:

@@ -1,4 +1,4 @@
-"""The interface of retrievers: from a question to passages."""
+"""The interface of retrievers, from a question to passages with scores; parameters of BM25 (k₁ and b)."""
 
 from __future__ import annotations
 
@@ -47,9 +47,11 @@ def best_hits(index: Index, scored: Sequence[ScoredPassage], k: int) -> list[Hit
 def scored_passages(
     scores: Float32[ndarray, " passages"], rows: Integer[ndarray, " best"], first: int
 ) -> list[ScoredPassage]:
-    """Some rows of a segment with their scores.
+    """Some rows of a segment as pairs of score and passage number.
 
     Args:
+        scores: of all passages of the segment.
+        rows: the passages to return, by their place in the segment.
         first: the number in the index of the segment's first passage.
     """
     numbers = rows + first

@@ -31,6 +31,7 @@ class Bm25:
         weights = self._weights(question)
         scored: list[ScoredPassage] = []
         for segment, norms in zip(self.index.segments, self._norms, strict=True):
+            # guarded: an error while a file of the segment is read is told as a damaged index
             scored += segment.guarded(partial(_score_segment, segment, norms, weights, k))
         return best_hits(self.index, scored, k)
 
@@ -64,7 +65,12 @@ class Bm25:
 def _score_segment(
     segment: Segment, norms: Float32[ndarray, " passages"], weights: dict[str, float], k: int
 ) -> list[ScoredPassage]:
-    """The best passages of one segment, by Σ weight · tf / (tf + norm)."""
+    """The best passages of one segment, by Σ weight · tf / (tf + norm) over the terms; tf counts a term in a passage.
+
+    Args:
+        norms: of each passage, for its length.
+        weights: of each term of the question.
+    """
     scores = np.zeros(len(segment), np.float32)
     for term, weight in weights.items():
         rows, counts = segment.occurrences(term)
@@ -74,7 +80,10 @@ def _score_segment(
 
 
 def _best_rows(scores: Float32[ndarray, " passages"], k: int) -> Integer[ndarray, " best"]:
-    """The rows of the `k` largest scores above 0, best first; of equals the first."""
+    """The rows of the `k` largest scores above 0, best first; of equals the first.
+
+    `np.partition` finds the k-th largest score without sorting all, so that only rows above it are sorted.
+    """
     smallest = 0.0
     if 0 < k < len(scores):
         smallest = np.partition(scores, -k)[-k]

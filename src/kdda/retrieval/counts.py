@@ -1,4 +1,4 @@
-"""Term counts of passages, in the sparse matrix and the files of bm25s.
+"""Term counts of passages, in the sparse matrix and the files of the library bm25s.
 
 bm25s stores finished scores, which are valid for the passages that they were computed on. An index that grows stores
 the counts that scores are computed from instead, in the same layout.
@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Int32
 from numpy import ndarray
 
-MAX_COUNT = np.iinfo(np.uint16).max
+MAX_COUNT = np.iinfo(np.uint16).max  # counts are stored as 16-bit integers; larger ones are lowered to this
 
 TermIds = Int32[ndarray, "_"]
 
@@ -28,12 +28,18 @@ class TermCounts(bm25s.BM25):  # type: ignore[misc]
     def build_index_from_ids(
         self, unique_token_ids: list[int], corpus_token_ids: list[TermIds], **options: Any
     ) -> dict[str, Any]:
-        """What bm25s calls to fill its matrix."""
+        """Called by `BM25.index` to fill its matrix: counts in compressed columns, a column a term, a row a passage.
+
+        Args:
+            unique_token_ids: all term ids.
+            corpus_token_ids: of each passage, the ids of its terms, with repetitions.
+        """
         self.nonoccurrence_array = None
         lengths = np.array(list(map(len, corpus_token_ids)), np.int64)
         passages = len(lengths)
         terms = np.concatenate(corpus_token_ids).astype(np.int64)
         rows = np.repeat(np.arange(passages), lengths)
+        # a cell of the matrix as one integer, term · passages + passage: sorted by column, then by row
         cells, counts = np.unique(terms * passages + rows, return_counts=True)
         columns, cell_rows = np.divmod(cells, passages)
         return {
@@ -48,10 +54,13 @@ def write_counts(folder: Path, ids: list[TermIds], vocabulary: dict[str, int]) -
     """Count the terms of passages and write the files of bm25s.
 
     Args:
-        ids: of each passage's terms, by `vocabulary`.
+        folder: gets the files.
+        ids: of each passage, the ids of its terms in their order.
+        vocabulary: term → id.
     """
     counts = TermCounts()
     with _quiet():
+        # index() accepts ids with their vocabulary in place of texts; the empty token is for texts without any term
         counts.index((ids, vocabulary), create_empty_token=False, show_progress=False)
     counts.save(folder, show_progress=False)
 

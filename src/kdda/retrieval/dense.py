@@ -13,7 +13,7 @@ from kdda.retrieval.base import Hit, ScoredPassage, best_hits, scored_passages
 from kdda.retrieval.index import Index, check_dense_model
 from kdda.retrieval.segments import Segment
 
-BLOCK_ROWS = 65_536  # vectors that are compared at once
+BLOCK_ROWS = 65_536  # vectors that are read from disk and compared at once
 
 
 class Dense:
@@ -52,6 +52,7 @@ class Dense:
 
 
 def _nearest(segment: Segment, query: Float32[ndarray, " width"], k: int) -> list[ScoredPassage]:
+    """The `k` passages of a segment whose vectors have the largest cosine with `query`; all vectors have length 1."""
     blocks = []
     for start in range(0, len(segment), BLOCK_ROWS):
         vectors = segment.vectors[start : start + BLOCK_ROWS].astype(np.float32)

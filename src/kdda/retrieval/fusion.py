@@ -1,4 +1,4 @@
-"""Reciprocal-rank fusion of several retrievers."""
+"""Reciprocal-rank fusion of several retrievers: the constant 60, and how many passages of each are ranked (100)."""
 
 from __future__ import annotations
 

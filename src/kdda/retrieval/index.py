@@ -1,4 +1,4 @@
-"""An index on disk, open to be searched: a manifest and segments."""
+"""An index on disk, open to be searched: its manifest with its settings, its segments, and checks of its model."""
 
 from __future__ import annotations
 
@@ -143,6 +143,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _why_no_manifest(folder: Path) -> str:
+    """The end of a message: what a folder without a manifest is, and what to do."""
     if folder.is_dir() and any(folder.glob("segment-*")):
         return "its writer did not finish: index again"
     return "kdda index CORPUS OUT makes one"

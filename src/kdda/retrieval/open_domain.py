@@ -1,4 +1,4 @@
-"""XLMRQA-style answers from many passages, by the scores of both the reader and the retriever.
+"""XLMRQA-style answers from many passages, by μ · the reader's score + (1 − μ) · the retriever's.
 
 After Nguyen, Do, Nguyen, Huynh and Nguyen, "XLMRQA: Open-domain question answering on Vietnamese Wikipedia-based
 textual knowledge source", ACIIDS 2022, whose internals are not public: hence "-style". docs/retrieval.md lists our
@@ -76,7 +76,12 @@ def read_passages(
 def _beside_hits(
     spans: Sequence[Sequence[AnswerSpan]], retrieved: Sequence[Sequence[Hit]], count: int
 ) -> list[list[ReadPassage]]:
-    """The first `count` hits of each question with their spans, the others without."""
+    """The first `count` hits of each question with their spans, the others without.
+
+    Args:
+        spans: of all passages that were read, question after question.
+        retrieved: the hits of each question.
+    """
     remaining = iter(spans)
     questions = []
     for hits in retrieved:
@@ -121,17 +126,19 @@ def _largest_logits(passages: Sequence[ReadPassage]) -> float:
 
 
 def _relative(score: float, top: float) -> float:
+    """A retrieval score divided by the best one, from 0 to 1; 0 where even the best is not above 0."""
     if top <= 0:
         return 0.0
     return max(score, 0.0) / top
 
 
 def _answer(passage: Passage, span: AnswerSpan, score: float) -> CorpusAnswer:
+    """A span of a passage as an answer."""
     return CorpusAnswer(passage.text[span.start : span.end], score, passage, span.start, span.end)
 
 
 def _without_overlaps(ranked: Sequence[CorpusAnswer], count: int) -> list[CorpusAnswer]:
-    """The first answers that share no character of a document."""
+    """At most `count` answers, in the order of `ranked`, of which no two share a character of a document."""
     chosen: list[CorpusAnswer] = []
     for answer in ranked:
         if len(chosen) == count:
@@ -142,6 +149,7 @@ def _without_overlaps(ranked: Sequence[CorpusAnswer], count: int) -> list[Corpus
 
 
 def _overlap(place: tuple[str, int, int], other: tuple[str, int, int]) -> bool:
+    """Whether two places (document, start, end) share a character."""
     document, start, end = place
     other_document, other_start, other_end = other
     return document == other_document and start < other_end and other_start < end

@@ -17,7 +17,7 @@ from kdda.retrieval.terms import terms_of, terms_of_all
 
 BULK = 500  # passages of one request
 
-TERMS = "terms"
+TERMS = "terms"  # the field of the cluster's index that questions are matched with
 
 
 class OpenSearch:
@@ -105,6 +105,7 @@ class OpenSearch:
             yield {**asdict(passage), TERMS: " ".join(terms)}
 
     def _request(self, send: Callable[[], Any]) -> Any:
+        """The answer of the cluster to one call of the client; any failure as a KddaError of one line."""
         try:
             return send()
         except Exception as error:  # the client raises its kinds of errors for a lost network, a refusal, no index
@@ -126,10 +127,12 @@ def open_opensearch(index: str, url: str, name: str = "", segmenter: str = "vi",
 
 
 def _refusal(response: dict[str, Any]) -> KddaError:
+    """The error for a bulk request of which the cluster refused some passages."""
     errors = [item["index"]["error"] for item in response["items"] if "error" in item["index"]]
     return KddaError(f"OpenSearch refused {len(errors)} passages: {errors[0]}")
 
 
 def _passage(source: dict[str, Any]) -> Passage:
+    """The passage that a document of the cluster was made from."""
     fields = {name: source[name] for name in Passage.__dataclass_fields__}
     return Passage(**fields)

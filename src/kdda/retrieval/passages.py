@@ -1,4 +1,4 @@
-"""Documents, and the passages that they are split into, one document at a time."""
+"""Documents read from files (.txt, .md, .jsonl), and the passages that they are split into: size and overlap."""
 
 from __future__ import annotations
 
@@ -79,6 +79,7 @@ def read_documents(path: Path) -> Iterator[Document]:
 
 
 def _read_folder(folder: Path) -> Iterator[Document]:
+    """The documents of all readable files of a folder and its subfolders."""
     files = []
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in FILE_READERS and path.is_file():
@@ -90,6 +91,7 @@ def _read_folder(folder: Path) -> Iterator[Document]:
 
 
 def _read_file(path: Path, name: str) -> Iterator[Document]:
+    """The documents of a file, by the reader of its suffix; `name` begins their ids."""
     return FILE_READERS[path.suffix.lower()](path, name)
 
 
@@ -108,7 +110,7 @@ def split(document: Document, size: int = SIZE, overlap: int = OVERLAP) -> Itera
     ['Một câu. Hai câu.', 'Hai câu. Ba câu.']
     """
     text = document.text
-    spans: list[Span] = []
+    spans: list[Span] = []  # the sentences of the passage that is being collected
     for start, end in _sentence_parts(text, size):
         if spans and (end - spans[0][0] > size or _paragraph_ends(text, spans, start, size)):
             yield _passage(document, spans)
@@ -132,6 +134,7 @@ def _sentence_parts(text: str, size: int) -> Iterator[Span]:
 
 
 def _leading_spaces(text: str) -> int:
+    """The number of white-space characters that a text begins with."""
     return len(text) - len(text.lstrip())
 
 
@@ -153,7 +156,12 @@ def _paragraph_ends(text: str, spans: list[Span], start: int, size: int) -> bool
 
 
 def _shared(text: str, spans: list[Span], following: Span, size: int, overlap: int) -> list[Span]:
-    """The last sentences of a passage that the next one repeats."""
+    """The last sentences of a passage that the next one repeats; none if a paragraph ends between both.
+
+    Args:
+        spans: the passage's sentences.
+        following: the next passage's first new sentence, with which they must fit into `size` characters.
+    """
     end = spans[-1][1]
     if text.count("\n", end, following[0]) > 1:
         return []
@@ -161,11 +169,13 @@ def _shared(text: str, spans: list[Span], following: Span, size: int, overlap: i
 
 
 def _passage(document: Document, spans: list[Span]) -> Passage:
+    """The passage from the first of some sentences to the last."""
     start, end = spans[0][0], spans[-1][1]
     return Passage(document.id, document.text[start:end], start, end, document.title, document.source)
 
 
 def _read_text(path: Path, name: str) -> Iterator[Document]:
+    """A text file as one document; none if it is empty."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -186,6 +196,7 @@ def _markdown_title(text: str) -> str:
 
 
 def _read_jsonl(path: Path, name: str) -> Iterator[Document]:
+    """One document a line; a document without an id is called by file name and line number."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
@@ -194,6 +205,7 @@ def _read_jsonl(path: Path, name: str) -> Iterator[Document]:
 
 
 def _parse_row(line: bytes, where: str) -> dict[str, Any]:
+    """The JSON object of a line; `where` (file:line) begins messages."""
     fields = ", ".join(DOCUMENT_FIELDS)
     try:
         row = json.loads(line.decode("utf-8-sig"))
@@ -207,6 +219,7 @@ def _parse_row(line: bytes, where: str) -> dict[str, Any]:
 
 
 def _document(row: dict[str, Any], where: str, name: str) -> Document:
+    """A document from a JSON object; `name` is its id where the object has none."""
     text = row.get("text")
     if "text" not in row:
         raise KddaError(f'{where}: no "text", which holds a document\'s text{did_you_mean("text", row)}')

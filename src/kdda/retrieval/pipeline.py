@@ -1,4 +1,4 @@
-"""Answering questions from a corpus: a retriever, a reader, and how many passages are read by default."""
+"""Answering questions from a corpus: retriever and reader, and defaults: 10 passages read, μ = 0.5, 5 answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Term extraction on several cores, for corpora that take long enough."""
+"""Term extraction in several processes, for corpora large enough to be worth starting them."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def term_extractor(segmenter: str, processes: int) -> Iterator[TermExtractor]:
     pools: list[Executor] = []
 
     def extract(texts: Sequence[str]) -> list[Terms]:
+        """The terms of each text: in this process for few texts, else in the pool, which is made once."""
         is_small = len(texts) < 8 * CHUNK and not pools
         if segmenter == "none" or processes < 2 or is_small:
             return terms_of_all(texts, segmenter)

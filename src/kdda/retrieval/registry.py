@@ -1,4 +1,4 @@
-"""Retrievers by name: those of kdda, and those that a user's module registers."""
+"""Retrievers by name (bm25, dense, fusion, opensearch), and `register_retriever` for those of a user's module."""
 
 from __future__ import annotations
 
@@ -94,6 +94,7 @@ def check_retriever(name: str, options: Mapping[str, Any], where: str = "retriev
 
 
 def _check_known(options: Iterable[str], known: Sequence[str], where: str) -> None:
+    """Refuse an option that a retriever does not have, with its options in the message."""
     for option in options:
         if not known:
             raise KddaError(f'{where} takes no options, got "{option}"')

@@ -19,9 +19,12 @@ from kdda.errors import KddaError
 from kdda.retrieval.passages import Passage
 from kdda.retrieval.terms import Terms
 
-PASSAGES, OFFSETS, LENGTHS, DOCUMENTS = "passages.jsonl", "offsets.npy", "lengths.npy", "documents.json"
-
-VECTORS = "vectors.npy"
+# Files of a segment
+PASSAGES_FILE = "passages.jsonl"
+OFFSETS_FILE = "offsets.npy"  # where each passage's line begins in passages.jsonl
+LENGTHS_FILE = "lengths.npy"  # terms of each passage
+DOCUMENTS_FILE = "documents.json"  # ids of documents
+VECTORS_FILE = "vectors.npy"
 
 READ_WHOLE = 16 * 2**20  # bytes: larger files are checked by their size alone when an index is opened
 
@@ -63,6 +66,7 @@ class SegmentContents:
             self.ids.append(np.array(ids, np.int32))
 
     def _id(self, term: str) -> int:
+        """The id of a term; a new term gets the next number."""
         return self.vocabulary.setdefault(term, len(self.vocabulary))
 
 
@@ -78,15 +82,15 @@ def write_segment(folder: Path, contents: SegmentContents, vectors: Vectors | No
     from kdda.retrieval.counts import write_counts
 
     folder.mkdir(parents=True)
-    offsets = _write_passages(folder / PASSAGES, contents.passages)
+    offsets = _write_passages(folder / PASSAGES_FILE, contents.passages)
     lengths = list(map(len, contents.ids))
-    np.save(folder / OFFSETS, np.array(offsets, np.int64), allow_pickle=False)
-    np.save(folder / LENGTHS, np.array(lengths, np.int32), allow_pickle=False)
+    np.save(folder / OFFSETS_FILE, np.array(offsets, np.int64), allow_pickle=False)
+    np.save(folder / LENGTHS_FILE, np.array(lengths, np.int32), allow_pickle=False)
     documents = list(dict.fromkeys(passage.document for passage in contents.passages))
-    (folder / DOCUMENTS).write_text(json.dumps(documents, ensure_ascii=False), encoding="utf-8")
+    (folder / DOCUMENTS_FILE).write_text(json.dumps(documents, ensure_ascii=False), encoding="utf-8")
     write_counts(folder, contents.ids, contents.vocabulary)
     if vectors is not None:
-        np.save(folder / VECTORS, vectors.astype(np.float16), allow_pickle=False)
+        np.save(folder / VECTORS_FILE, vectors.astype(np.float16), allow_pickle=False)
     files = {path.name: _file_entry(path) for path in sorted(folder.iterdir())}
     return SegmentEntry(name=folder.name, passages=len(contents.passages), files=files)
 
@@ -102,6 +106,7 @@ def _write_passages(path: Path, passages: Sequence[Passage]) -> list[int]:
 
 
 def _file_entry(path: Path) -> FileEntry:
+    """Size and digest of a file, for the manifest."""
     return FileEntry(bytes=path.stat().st_size, sha256=sha256(path))
 
 
@@ -175,20 +180,21 @@ class Segment:
 
     @classmethod
     def _map(cls, folder: Path, first: int) -> Segment:
+        """`open`, with the errors of numpy and bm25s as they are."""
         from kdda.retrieval.counts import open_counts
 
         counts = open_counts(folder)
         vectors = None
-        if (folder / VECTORS).is_file():
-            vectors = _map_array(folder / VECTORS)
+        if (folder / VECTORS_FILE).is_file():
+            vectors = _map_array(folder / VECTORS_FILE)
         return cls(
             folder,
             first,
-            lengths=np.asarray(_map_array(folder / LENGTHS)),
+            lengths=np.asarray(_map_array(folder / LENGTHS_FILE)),
             vocabulary=counts.vocab_dict,
             counts=counts.scores,
-            offsets=_map_array(folder / OFFSETS),
-            lines=np.memmap(folder / PASSAGES, np.uint8, "r"),
+            offsets=_map_array(folder / OFFSETS_FILE),
+            lines=np.memmap(folder / PASSAGES_FILE, np.uint8, "r"),
             vectors=vectors,
         )
 
@@ -231,10 +237,12 @@ class Segment:
 
 
 def _parse_passage(line: Any) -> Passage:
+    """A passage from its line of passages.jsonl, an array of bytes."""
     return Passage(**json.loads(line.tobytes()))
 
 
 def _map_array(path: Path) -> Any:
+    """An array that stays on disk until its parts are read."""
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
@@ -242,5 +250,5 @@ def read_document_ids(folders: Iterable[Path]) -> set[str]:
     """The ids of all documents of some segments."""
     ids = set[str]()
     for folder in folders:
-        ids.update(json.loads((folder / DOCUMENTS).read_text(encoding="utf-8")))
+        ids.update(json.loads((folder / DOCUMENTS_FILE).read_text(encoding="utf-8")))
     return ids

@@ -1,4 +1,4 @@
-"""The terms by which passages and questions are matched."""
+"""The terms by which passages and questions are matched: lower-case syllables, and Vietnamese words of several."""
 
 from __future__ import annotations
 

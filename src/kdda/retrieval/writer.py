@@ -1,4 +1,4 @@
-"""Writing an index: added documents become new segments, and no existing segment is touched."""
+"""Writing an index: new segments (of at most 50,000 passages) for added documents, a lock, and progress lines."""
 
 from __future__ import annotations
 
@@ -90,13 +90,13 @@ class IndexWriter:
         """
         check_bm25s()
         try:
-            with _locked(self.folder, wait):
+            with _only_writer(self.folder, wait):
                 return self._build(documents, add)
         except OSError as error:
             raise KddaError(f"{error.filename or self.folder}: {error.strerror or error}") from error
 
     def _build(self, documents: Iterable[Document], add: bool) -> IndexSummary:
-        manifest = self._existing() if add else self._new()
+        manifest = self._intact_manifest() if add else self._new_manifest()
         model = self._load_model(manifest)
         if model is not None and not add:
             settings = manifest.settings.model_copy(update={"dense": model.name})
@@ -114,7 +114,7 @@ class IndexWriter:
         passages = sum(entry.passages for entry in new)
         return IndexSummary(counts["new"], passages, counts["known"])
 
-    def _new(self) -> Manifest:
+    def _new_manifest(self) -> Manifest:
         """The manifest of a new index, in a folder that is new or empty."""
         if (self.folder / MANIFEST).is_file():
             raise KddaError(f"{self.folder} holds an index already: --add adds to it, or choose another folder")
@@ -123,7 +123,7 @@ class IndexWriter:
                 raise KddaError(f"{self.folder} holds {path.name}, and no index: choose a new or an empty folder")
         return Manifest(settings=self.settings)
 
-    def _existing(self) -> Manifest:
+    def _intact_manifest(self) -> Manifest:
         """The manifest of an index whose files are intact."""
         if not (self.folder / MANIFEST).is_file():
             raise KddaError(f"{self.folder} holds no index to add to: leave out --add to make one")
@@ -152,6 +152,7 @@ class IndexWriter:
     def _segments(
         self, documents: Iterable[Document], manifest: Manifest, extract: TermExtractor, model: EmbeddingModel | None
     ) -> Iterator[SegmentEntry]:
+        """Write documents as new segments, numbered after those of the manifest, and yield the entry of each."""
         passages = _split_all(documents, manifest.settings)
         number = len(manifest.segments)
         progress = _Progress(self.say)
@@ -177,6 +178,7 @@ class _Progress:
         self.done = 0
 
     def advance(self, passages: int) -> None:
+        """Count passages that are done; a line with the rate every `PROGRESS_SECONDS`."""
         self.done += passages
         now = time.monotonic()
         if now - self.last >= PROGRESS_SECONDS:
@@ -186,6 +188,7 @@ class _Progress:
 
 
 def _split_all(documents: Iterable[Document], settings: IndexSettings) -> Iterator[Passage]:
+    """The passages of all documents, read one document at a time."""
     for document in documents:
         yield from split(document, settings.size, settings.overlap)
 
@@ -202,7 +205,7 @@ def _skip_known(documents: Iterable[Document], known: set[str], counts: Counter[
 
 
 @contextmanager
-def _locked(folder: Path, wait: float) -> Iterator[None]:
+def _only_writer(folder: Path, wait: float) -> Iterator[None]:
     """One writer at a time; a second one waits, and is then refused."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
