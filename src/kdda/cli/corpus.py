@@ -1,4 +1,4 @@
-"""Commands that index a corpus and answer questions about it."""
+"""The commands `index` (passages of 1,000 characters, 200 shared) and `ask`, with their options."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def ask(
     from kdda.runtime.plugins import import_plugins
 
     import_plugins(plugin or [])
-    opened = open_retriever(retriever, index, _options(retriever_option or []))
+    opened = open_retriever(retriever, index, _parse_options(retriever_option or []))
     answers = Corpus(opened, reader_of(load(model)), passages, mu).ask(question, best)
     if json_:
         objects = [answer.as_dict() for answer in answers]
@@ -79,8 +79,8 @@ def ask(
         _print_answers(answers)
 
 
-def _options(texts: Sequence[str]) -> dict[str, Any]:
-    """Options by name; values are YAML, so that numbers and booleans can be given."""
+def _parse_options(texts: Sequence[str]) -> dict[str, Any]:
+    """The options of ``--retriever-option name=value``; values are YAML, so that numbers and booleans can be given."""
     options = {}
     for text in texts:
         name, equals, value = text.partition("=")

@@ -1,4 +1,4 @@
-"""The command that describes this machine and installation."""
+"""The command `doctor`, which describes this machine and installation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that use a model: evaluation, predictions, translation retrieval, exports."""
+"""The commands that use a model: `evaluate`, `predict`, `translation-retrieval` and `export`, with their options."""
 
 from __future__ import annotations
 
@@ -117,6 +117,7 @@ def predict(
 
 
 def _field_and_text(option: str) -> tuple[str, str]:
+    """The field and the text of ``--text field=value``."""
     field, equals, value = option.partition("=")
     if not equals or not field.strip() or not value.strip():
         raise KddaError(f'--text: got "{option}", expected field=value')
@@ -163,6 +164,7 @@ def translation_retrieval(
 
 
 def _print_translation_retrieval(scores: Mapping[str, TranslationRetrieval], languages: list[str]) -> None:
+    """Print the models' scores as a Markdown table; `languages` are the columns of source and target texts."""
     from kdda.report.render import Table, to_markdown
 
     src, tgt = languages

@@ -1,4 +1,4 @@
-"""Commands that show results: reports, figures, and a model sent to the Hub."""
+"""The commands `report` (tables of run folders), `plot` (pictures) and `push` (a model to the Hub)."""
 
 from __future__ import annotations
 

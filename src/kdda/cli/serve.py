@@ -1,4 +1,4 @@
-"""The command that starts the server."""
+"""The command `serve`, with the limits that its options set: batch 32, queue 256, 10 s, 50,000 characters a text."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def serve(
 
     import_plugins(plugin or ())
     limits = Limits(batch=batch, queue=queue, seconds=timeout, characters=characters)
-    corpus = _opener(index) if index else None
+    corpus = _corpus_opener(index) if index else None
     run_site(Site(models, limits, host, port, token_env, runs or (), compare or (), page, precision, corpus))
 
 
-def _opener(index: Path) -> Callable[[Predictor], Corpus]:
-    """What opens an index for the model that reads it; a missing index is refused at once."""
+def _corpus_opener(index: Path) -> Callable[[Predictor], Corpus]:
+    """A function that opens an index for the model that reads it; a missing index is refused at once."""
     from kdda.baselines.vireader import reader_of
     from kdda.retrieval.index import Index
     from kdda.retrieval.pipeline import Corpus

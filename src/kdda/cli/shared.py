@@ -1,4 +1,4 @@
-"""What every command shares: the application, exit codes, options that hold lists, and how errors are printed."""
+"""What every command shares: the application, exit codes (1, 2 a mistake, 130 Ctrl-C), options that hold lists."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from kdda.runtime.memory import tune_garbage_collection
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # exit codes
-
+# Exit codes.
+FAILED = 1  # something went wrong that is no mistake of the user's: a run failed, the disk is full
+MISTAKE = 2  # what the user can correct, as of a wrong option
+INTERRUPTED = 130  # Ctrl-C, as of every Unix command
 
 PLUGIN = "A module to import first, which registers a task, an objective or a retriever. May repeat."
 
@@ -65,7 +67,7 @@ def main() -> None:
     try:
         app()
     except Interrupted as interrupt:
-        sys.exit(say(f"kdda: {interrupt}", INTERRUPTED))
+        sys.exit(say(f"kdda: {interrupt}", INTERRUPTED))  # after a checkpoint was written
     except KddaError as mistake:
         sys.exit(say(f"kdda: {mistake}", MISTAKE))
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Commands that train and compare: from a recipe to runs, scores and reports."""
+"""The commands `run` (trains and compares the arms of a recipe), `plan` (its cost) and `recipes`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def run(
 
 
 def _compare_systems(experiment: Experiment) -> None:
-    """Score the recipe's systems among all passages of its target language, and print their tables."""
+    """Score the recipe's open-domain systems among all passages of its target language, and print their tables."""
     from kdda.experiment.open_domain import SystemsEvaluation
 
     target = experiment.recipe.target

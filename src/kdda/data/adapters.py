@@ -1,4 +1,4 @@
-"""Datasets as people have them in Python: files, lists of dicts, `datasets.Dataset`."""
+"""Datasets as people have them in Python, as rows: lists of dicts, a `datasets.Dataset` with `ClassLabel`, files."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ def to_rows(dataset: Any, name: str = "dataset") -> Sequence[Row]:
 
 
 def _records(dataset: Any, name: str) -> Iterator[Row]:
+    """The rows of a sequence of dicts or a `datasets.Dataset`, with the names of integer labels in their place."""
     labels = _class_labels(dataset)
     for number, values in enumerate(dataset, 1):
         where = f"{name}, row {number}"
@@ -53,7 +54,7 @@ def _records(dataset: Any, name: str) -> Iterator[Row]:
 
 
 def _class_labels(dataset: Any) -> dict[str, list[str]]:
-    """The columns of a `datasets.Dataset` whose integers have names."""
+    """The columns of a `datasets.Dataset` whose integers have names, with these names; none of a list of dicts."""
     labels = {}
     for column, feature in (getattr(dataset, "features", None) or {}).items():
         names = getattr(feature, "names", None)

@@ -1,4 +1,4 @@
-"""Conversion of rows to examples; a row that cannot be converted is refused with its place and the reason."""
+"""Rows to examples: texts, ids (repeated ones get ``#2``), mapped labels; bad rows are refused or skipped, by place."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ class DroppedError(Exception):
     """A row that is skipped and counted on purpose, such as one whose label the recipe drops."""
 
 
-RowConverter = Callable[[Row, Counter[str]], Example]
+RowConverter = Callable[[Row, Counter[str]], Example]  # (row, counter of repairs) → example
 
-"""`(row, counter of repairs) -> example`; raises `BadRowError` or `DroppedError`."""
+"""Makes an example of a row and counts what it repaired by reason; raises `BadRowError` or `DroppedError`."""
 
 
 def check_rows(
@@ -124,6 +124,7 @@ class _RowChecker:
     """Converts rows and counts what happens to them; of each example's id it keeps a hash of 8 bytes."""
 
     def __init__(self, convert: RowConverter):
+        """Start at no row; `bad` holds the messages about the first bad rows, `id_hashes` a number a good row."""
         self.convert = convert
         self.skipped: Counter[str] = Counter()
         self.repaired: Counter[str] = Counter()
@@ -132,6 +133,7 @@ class _RowChecker:
         self.id_hashes = array("Q")
 
     def examples(self, rows: Iterable[Row]) -> Iterator[Example]:
+        """The examples of the good rows, one after another; the others are counted."""
         for row in rows:
             self.rows += 1
             try:
@@ -141,10 +143,11 @@ class _RowChecker:
             except BadRowError as reason:
                 self._count_bad(f"{row.where}: {reason}")
             else:
-                self.id_hashes.append(_hash(example.id))
+                self.id_hashes.append(_hash_of_id(example.id))
                 yield example
 
     def _count_bad(self, message: str) -> None:
+        """Count a bad row, and keep its message if it is one of the first."""
         self.skipped["bad row"] += 1
         if len(self.bad) < NAMED_ROWS:
             self.bad.append(message)
@@ -159,7 +162,7 @@ class _RowChecker:
 
     def with_unique_ids(self, examples: Sequence[Example]) -> Sequence[Example]:
         """The examples under ids that differ: the k-th example of an id is called ``id#k``, except the first."""
-        occurrences = _occurrences(np.frombuffer(self.id_hashes, np.uint64))
+        occurrences = _count_up(np.frombuffer(self.id_hashes, np.uint64))
         if occurrences is None:
             return examples
         self.repaired["ids repeated, numbered"] += int((occurrences > 1).sum())
@@ -167,6 +170,11 @@ class _RowChecker:
 
 
 def _numbered(examples: Sequence[Example], occurrences: Int32[ndarray, "_"]) -> Iterator[Example]:
+    """The examples, those whose id has occurred before with its number behind it.
+
+    Args:
+        occurrences: for each example, how many times its id has occurred up to it.
+    """
     for example, k in zip(examples, occurrences, strict=True):
         if k == 1:
             yield example
@@ -174,18 +182,20 @@ def _numbered(examples: Sequence[Example], occurrences: Int32[ndarray, "_"]) -> 
             yield replace(example, id=f"{example.id}#{k}")
 
 
-def _hash(name: str) -> int:
+def _hash_of_id(name: str) -> int:
     """A hash of 64 bits. Of n ids two collide with probability n² / 2⁶⁵: 1 in 37 million for a million ids."""
     digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
 
-def _occurrences(hashes: UInt64[ndarray, "_"]) -> Int32[ndarray, "_"] | None:
+def _count_up(hashes: UInt64[ndarray, "_"]) -> Int32[ndarray, "_"] | None:
     """How many times each hash has occurred so far, itself included; None where none occurs twice.
 
-    >>> _occurrences(np.array([7, 5, 7, 7], np.uint64)).tolist()
+    >>> _count_up(np.array([7, 5, 7, 7], np.uint64)).tolist()
     [1, 1, 2, 3]
     """
+    # In sorted order equal hashes stand together, and with a stable sort in the order of their rows: a hash's
+    # occurrence is its distance from the first of its kind there.
     in_order = np.sort(hashes)
     is_repeat = in_order[1:] == in_order[:-1]
     if not is_repeat.any():
@@ -208,6 +218,7 @@ def labelled_converter(fields: Sequence[str], schema: Schema) -> RowConverter:
     """
 
     def convert(row: Row, repaired: Counter[str]) -> LabelledExample:
+        """The row as an example; its group is the first text, such as the premise, which other rows may share."""
         label = _label(row, schema)
         texts = tuple(text_of(row, schema.column(name)) for name in fields)
         return LabelledExample(str(row.values.get("id", row.where)), texts, texts[0], label)
@@ -216,7 +227,7 @@ def labelled_converter(fields: Sequence[str], schema: Schema) -> RowConverter:
 
 
 def value_of(row: Row, column: str) -> Any:
-    """The value of a field that the row must have."""
+    """The value of a field that the row must have; `BadRowError` names the columns of a row that lacks it."""
     if column not in row.values:
         columns = [str(name) for name in row.values]
         raise BadRowError(f'no field "{column}"{did_you_mean(column, columns)}; the row has {", ".join(columns)}')
@@ -239,6 +250,12 @@ def raw_text(row: Row, column: str) -> str:
 
 
 def _label(row: Row, schema: Schema) -> str:
+    """A row's label as the task names it, by way of the schema's map.
+
+    Raises:
+        DroppedError: the map says None of it.
+        BadRowError: the task has no such label.
+    """
     column = schema.column("label")
     value = str(value_of(row, column)).strip()
     label = schema.label_map.get(value, value)

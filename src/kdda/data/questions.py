@@ -1,4 +1,4 @@
-"""Rows of question answering, in SQuAD's fields or flat ones; answers whose start is wrong are repaired."""
+"""Rows of question answering: SQuAD's fields or flat ones, unanswerable ones; wrong `answer_start` are repaired."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ def question_converter(schema: Schema) -> RowConverter:
     """
 
     def convert(row: Row, repaired: Counter[str]) -> Question:
+        """The row as an example; its group is the context, which other questions may share."""
         question = text_of(row, schema.column("question"))
         context = raw_text(row, schema.column("context"))
         claims = _claims(row, schema)
@@ -51,6 +52,7 @@ def question_converter(schema: Schema) -> RowConverter:
 
 
 def _placed(claims: list[Claim], context: str, repaired: Counter[str]) -> tuple[GoldAnswer, ...]:
+    """The answers that are somewhere in the context, as slices of it."""
     answers = []
     for text, start in claims:
         answer = place_answer(text, start, context, repaired)
@@ -89,6 +91,7 @@ def place_answer(text: str, start: int, context: str, repaired: Counter[str]) ->
 
 
 def _nearest_match(text: str, start: int, context: str) -> GoldAnswer | None:
+    """The place in the context nearest to `start` with the same text, whatever its white space; None without one."""
     pattern = r"\s+".join(map(re.escape, text.split()))
     matches = list(re.finditer(pattern, context))
     if not matches:
@@ -98,6 +101,7 @@ def _nearest_match(text: str, start: int, context: str) -> GoldAnswer | None:
 
 
 def _claims(row: Row, schema: Schema) -> list[Claim]:
+    """The answers of a row in any of its forms (see `question_converter`); none where it cannot be answered."""
     if row.values.get("is_impossible") is True:
         return []
     column = schema.column("answers")
@@ -122,6 +126,7 @@ def _answer_list(value: Any, column: str) -> list[Any]:
 
 
 def _answers_of_lists(value: Mapping[str, Any], column: str) -> list[Any]:
+    """The Hub's form, a list of texts and a list of starts, as SQuAD's: a list of dicts of one text and start."""
     texts = value["text"]
     starts = value.get("answer_start") or [NO_START] * len(texts)
     if len(starts) != len(texts):
@@ -133,6 +138,12 @@ def _answers_of_lists(value: Mapping[str, Any], column: str) -> list[Any]:
 
 
 def _claim(item: Any, column: str) -> Claim:
+    """One answer of a row: a text, or SQuAD's dict of text and start.
+
+    Args:
+        item: as the row has it.
+        column: its field, for the message.
+    """
     if isinstance(item, str):
         return item, NO_START
     if not isinstance(item, Mapping) or not isinstance(item.get("text"), str):

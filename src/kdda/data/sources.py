@@ -1,4 +1,4 @@
-"""Readers of rows: local JSONL, JSON, CSV, TSV and Parquet files, the Hub, and the embedded corpora."""
+"""Readers of rows, by file extension: JSONL, JSON (SQuAD), CSV, TSV, Parquet; the Hub; embedded corpora; samples."""
 
 from __future__ import annotations
 
@@ -34,9 +34,11 @@ class _Rows(DiskSequence[Row]):
     """Rows on disk, pickled as tuples, which are shorter than pickled rows."""
 
     def pack(self, item: Row) -> bytes:
+        """A row as the bytes that are written."""
         return pickle.dumps((item.where, item.values))
 
     def unpack(self, packed: bytes) -> Row:
+        """The row of such bytes."""
         return Row(*pickle.loads(packed))
 
 
@@ -99,6 +101,7 @@ def sample(rows: Sequence[Row], count: int | None, language: str) -> Sequence[Ro
 
 
 def _path_of(name: str) -> Path:
+    """The file that a source names: a path, or an embedded corpus as ``embedded:nli/vi/train``."""
     if not name.startswith("embedded:"):
         return Path(name)
     files = {}
@@ -111,6 +114,7 @@ def _path_of(name: str) -> Path:
 
 
 def _text(path: Path) -> str:
+    """A file's text; KddaError names the line that is not UTF-8."""
     return "".join(_lines(path))
 
 
@@ -130,6 +134,12 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _json_value(text: str, path: Path, line: int | None = None) -> Any:
+    """The value of a JSON text.
+
+    Args:
+        path: the file, for the message.
+        line: the text's line in it; of a whole file, the line at which the parser stops.
+    """
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -137,18 +147,21 @@ def _json_value(text: str, path: Path, line: int | None = None) -> Any:
 
 
 def _record(value: Any, where: str) -> Row:
+    """A row of a JSON value, which must be an object; `where` is its place."""
     if not isinstance(value, dict):
         raise KddaError(f"{where}: got {type(value).__name__}, expected an object with named fields")
     return Row(where, value)
 
 
 def _jsonl(path: Path, source: Source) -> Iterator[Row]:
+    """The rows of a file with one JSON object a line; blank lines are left out."""
     for number, line in enumerate(_lines(path), 1):
         if line.strip():
             yield _record(_json_value(line.removesuffix("\n"), path, number), f"{path}:{number}")
 
 
 def _json(path: Path, source: Source) -> Iterator[Row]:
+    """The rows of a file that is one JSON value: a list of objects, or SQuAD's articles under ``data``."""
     value = _json_value(_text(path), path)
     if isinstance(value, dict) and isinstance(value.get("data"), list):
         yield from _squad(path, value["data"])
@@ -168,6 +181,7 @@ def _squad(path: Path, articles: list[Any]) -> Iterator[Row]:
 
 
 def _squad_questions(article: dict[str, Any], paragraph: Any, where: str) -> Iterator[Row]:
+    """The questions of one paragraph as rows, each with the paragraph's context and the article's title."""
     for question in _list_member(paragraph, "qas", where):
         values = _record(question, where).values
         shared = {"context": paragraph.get("context"), "title": article.get("title", "")}
@@ -175,6 +189,7 @@ def _squad_questions(article: dict[str, Any], paragraph: Any, where: str) -> Ite
 
 
 def _list_member(value: Any, key: str, where: str) -> list[Any]:
+    """The list under a key of an object, which SQuAD's format requires; `where` is the object's place."""
     member = None
     if isinstance(value, dict):
         member = value.get(key)
@@ -184,7 +199,10 @@ def _list_member(value: Any, key: str, where: str) -> list[Any]:
 
 
 def _delimited(delimiter: str, quoting: Literal[0, 3]) -> Reader:
+    """A reader of CSV or TSV: of its delimiter, with quoted cells (`csv.QUOTE_MINIMAL`) or none (`csv.QUOTE_NONE`)."""
+
     def read(path: Path, source: Source) -> Iterator[Row]:
+        """The rows of a file whose first line has the names of the columns, unless the source gives them."""
         lines = _RecordLines(_lines(path))
         records = _records(lines, delimiter, quoting)
         names = list(source.header or next(records, []))
@@ -198,6 +216,7 @@ def _delimited(delimiter: str, quoting: Literal[0, 3]) -> Reader:
 
 
 def _records(lines: _RecordLines, delimiter: str, quoting: Literal[0, 3]) -> Iterator[list[str]]:
+    """The cells of each record; tells `lines` where a record ends."""
     for cells in csv.reader(lines, delimiter=delimiter, quoting=quoting):
         yield cells
         lines.in_record = False
@@ -220,6 +239,7 @@ class _RecordLines:
         return self
 
     def __next__(self) -> str:
+        """The next line that belongs to a record."""
         number, line = next(self._lines)
         if self.in_record:
             return line
@@ -231,6 +251,7 @@ class _RecordLines:
 
 
 def _parquet(path: Path, source: Source) -> Iterator[Row]:
+    """The rows of a Parquet file, decoded a batch at a time."""
     import pyarrow.parquet
 
     number = 0
@@ -242,6 +263,7 @@ def _parquet(path: Path, source: Source) -> Iterator[Row]:
 
 
 def _hub_rows(name: str) -> Iterator[Row]:
+    """The rows of a split on the Hub, ``hub:owner/dataset[/config]:split``."""
     dataset, _, split = name.removeprefix("hub:").partition(":")
     parts = dataset.split("/")
     if len(parts) not in (2, 3) or not split:
@@ -257,6 +279,7 @@ def _hub_rows(name: str) -> Iterator[Row]:
         yield Row(f"{name}, row {number}", dict(values))
 
 
+# How a file is read, by its extension.
 READERS: dict[str, Reader] = {
     ".jsonl": _jsonl,
     ".json": _json,

@@ -1,4 +1,4 @@
-"""Reading a recipe: built-in or a file, overrides, and every mistake with its path, line and field."""
+"""Reading a recipe: a built-in one or a file, `extends`, `--set` overrides, names that fit together, absolute paths."""
 
 from __future__ import annotations
 
@@ -13,15 +13,10 @@ from pydantic import ValidationError
 from kdda.errors import KddaError, did_you_mean, unknown_choice
 from kdda.recipe.mistakes import Place, refusal
 from kdda.recipe.renamed import old_names
-from kdda.recipe.schema import (
-    Arm,
-    ModelSpec,
-    Recipe,
-    model_shorthand,
-)
+from kdda.recipe.schema import Arm, ModelSpec, Recipe, model_shorthand
 from kdda.runtime.plugins import import_plugins
 
-BUILT_IN = Path(__file__).parents[1] / "recipes"
+BUILT_IN = Path(__file__).parents[1] / "recipes"  # kdda/recipes, with a folder of ablations
 
 SpecT = TypeVar("SpecT", bound=ModelSpec)
 
@@ -42,10 +37,10 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         KddaError: with path, line, field, the value and what was expected, for every mistake at once.
     """
     path = find(name)
-    values, tree = _read(path)
-    values = {"name": _name(path), **_extended(values, path)}
+    values, tree = _read_yaml(path)
+    values = {"name": _recipe_name(path), **_with_base(values, path)}
     for override in overrides:
-        _set(values, override)
+        _apply_override(values, override)
     place = Place(path, tree, overrides)
     recipe = _validate(values, place)
     import_plugins(recipe.plugins)
@@ -55,8 +50,8 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     return _with_paths(recipe, folder)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
-    """A file's fields, and the nodes that know their lines."""
+def _read_yaml(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
+    """A file's fields, and the same fields as YAML nodes, which know their lines."""
     try:
         text = path.read_text(encoding="utf-8")
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -71,18 +66,20 @@ def _read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
     return values, tree
 
 
-def _name(path: Path) -> str:
-    """A built-in recipe's name, or a file's, without its suffix."""
+def _recipe_name(path: Path) -> str:
+    """The name of a recipe that gives none: a built-in recipe's, or the file's without its suffix."""
     if path.is_relative_to(BUILT_IN):
         return path.relative_to(BUILT_IN).with_suffix("").as_posix()
     return path.stem
 
 
-def _extended(values: dict[str, Any], path: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A recipe's fields over those of the recipe that it extends, if it does.
+def _with_base(values: dict[str, Any], path: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A recipe's fields over those of the recipe that its field `extends` names; the fields alone without one.
 
     Args:
-        extending: the recipes that extend this one.
+        values: the recipe's fields.
+        path: the recipe's file, beside which a base is looked for first.
+        extending: the recipes that extend this one, none of which may be its base.
     """
     fields = dict(values)
     base = fields.pop("extends", None)
@@ -96,8 +93,8 @@ def _extended(values: dict[str, Any], path: Path, extending: tuple[Path, ...] = 
     extending = (*extending, path.resolve())
     if base_path.resolve() in extending:
         raise KddaError(f"{path}: extends: {base} extends this recipe in turn")
-    base_values, _ = _read(base_path)
-    return merged(_extended(base_values, base_path, extending), fields)
+    base_values, _ = _read_yaml(base_path)
+    return merged(_with_base(base_values, base_path, extending), fields)
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,15 +128,15 @@ def find(name: str) -> Path:
     raise KddaError(f'no recipe "{name}"{hint}; it is neither a file nor one of {", ".join(built_in())}')
 
 
-def _set(values: dict[str, Any], override: str) -> None:
-    """Change one field of a recipe in place."""
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    """Change one field of a recipe in place, as ``--set key.path=value`` says; the value is YAML."""
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise KddaError(f'--set {override}: expected key.path=value, such as "training.epochs=3"')
     *sections, field = path.split(".")
     section = values
     for key in sections:
-        section[key] = _section(section.get(key))
+        section[key] = _as_section(section.get(key))
         section = section[key]
     try:
         section[field] = yaml.safe_load(text)
@@ -147,29 +144,36 @@ def _set(values: dict[str, Any], override: str) -> None:
         raise KddaError(f"--set {override}: the value is not YAML") from None
 
 
-def _section(value: Any) -> Any:
-    """A section as a dict that may be changed; a model's name and a missing section become one."""
+def _as_section(value: Any) -> Any:
+    """A section as a dict that may be changed: a copy, ``{"model": name}`` of a model's name, {} of nothing."""
     if isinstance(value, dict):
         return dict(value)
     return model_shorthand(value) if value else {}
 
 
 def _validate(values: dict[str, Any], place: Place) -> Recipe:
+    """The recipe that checked fields make, its arms' own settings of `distill` and `teachers` included.
+
+    Raises:
+        KddaError: all mistakes, a line each.
+    """
     _refuse_old_names(values, place)
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
         raise refusal(error, place) from None
     for arm in recipe.arms:
-        for field, resolve in (("distill", recipe.distillation), ("teachers", recipe.teachers_of)):
+        # an arm's changes are free mappings, which are checked where they are put over the recipe's settings
+        for field, settings_of in (("distill", recipe.distillation), ("teachers", recipe.teachers_of)):
             try:
-                resolve(arm)
+                settings_of(arm)
             except ValidationError as error:
                 raise refusal(error, place, ("arms", arm, field)) from None
     return recipe
 
 
 def _refuse_old_names(values: Any, place: Place) -> None:
+    """Refuse fields and values that have other names now, all at once."""
     lines = [f"{place.of(old.path)}: {old.message}" for old in old_names(values)]
     if lines:
         raise KddaError("\n".join(lines))
@@ -187,12 +191,19 @@ def _check_names(recipe: Recipe, path: Path) -> None:
 
 
 def _check_folder_name(field: str, name: str, path: Path) -> None:
+    """Refuse an arm's or system's name that cannot name its folder of runs.
+
+    Args:
+        field: ``arms`` or ``systems``.
+        name: what is checked.
+        path: the recipe's file, for the message.
+    """
     if not re.fullmatch(r"\w[\w.+-]*", name):
         raise KddaError(f'{path}: {field}: got "{name}", expected letters, digits and "-": it is a folder\'s name')
 
 
 def _check_systems(recipe: Recipe, path: Path) -> None:
-    """Systems are readers of the recipe's arms."""
+    """Refuse open-domain systems whose reader is not one of the recipe's arms."""
     for name, system in recipe.systems.items():
         if system.arm not in recipe.arms:
             raise KddaError(f"{path}: {unknown_choice(f'systems.{name}.arm', system.arm, recipe.arms)}")
@@ -200,7 +211,7 @@ def _check_systems(recipe: Recipe, path: Path) -> None:
 
 
 def _check_languages(recipe: Recipe, arm: str, path: Path) -> None:
-    """Every language that an arm names has data."""
+    """Refuse an arm that names a language without data, to train on, for a teacher, or for a number of rows."""
     settings = recipe.arms[arm]
     languages = {"train": recipe.languages(arm), "teachers": settings.teachers, "rows": settings.rows}
     for field, names in languages.items():
@@ -210,7 +221,7 @@ def _check_languages(recipe: Recipe, arm: str, path: Path) -> None:
 
 
 def _check_teachers(recipe: Recipe, arm: str, path: Path) -> None:
-    """An arm that distils has a teacher of every language that it trains on, or says that it has none."""
+    """Refuse an arm that distils and has a language with neither a teacher nor ``null`` for one, or no teacher."""
     if recipe.distillation(arm) is None:
         return
     teachers, changes = recipe.teachers_of(arm), recipe.arms[arm].teachers
@@ -228,20 +239,20 @@ def _with_paths(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with absolute paths: those that are not below the working folder are below the recipe's folder."""
     data = {}
     for language, sources in recipe.data.items():
-        paths = {split: _source(getattr(sources, split), folder) for split in ("train", "dev", "test")}
+        paths = {split: _source_path(getattr(sources, split), folder) for split in ("train", "dev", "test")}
         data[language] = sources.model_copy(update=paths)
     return recipe.model_copy(
         update={
             "data": data,
-            "teachers": {language: _model(teacher, folder) for language, teacher in recipe.teachers.items()},
-            "student": _model(recipe.student, folder),
+            "teachers": {language: _with_path(teacher, folder) for language, teacher in recipe.teachers.items()},
+            "student": _with_path(recipe.student, folder),
             "arms": {name: _arm(arm, folder) for name, arm in recipe.arms.items()},
         }
     )
 
 
-def _source(name: str | None, folder: Path) -> str | None:
-    """A source with its absolute path, if it is a file."""
+def _source_path(name: str | None, folder: Path) -> str | None:
+    """The absolute path of a file of rows; other sources (``hub:``, ``embedded:``, none) as they are."""
     if name is None or name.startswith(("hub:", "embedded:")):
         return name
     if Path(name).exists():
@@ -249,8 +260,8 @@ def _source(name: str | None, folder: Path) -> str | None:
     return str((folder / name).resolve())
 
 
-def _model(spec: SpecT, folder: Path) -> SpecT:
-    """A model with its absolute path, if it is a folder."""
+def _with_path(spec: SpecT, folder: Path) -> SpecT:
+    """A model with its absolute path if it is a folder, below the working folder or the recipe's; else unchanged."""
     for place in (Path(spec.model), folder / spec.model):
         if place.is_dir():
             return spec.model_copy(update={"model": str(place.resolve())})
@@ -258,10 +269,12 @@ def _model(spec: SpecT, folder: Path) -> SpecT:
 
 
 def _model_name(name: str, folder: Path) -> str:
-    return _model(ModelSpec(model=name), folder).model
+    """A model's name, or the absolute path of the folder that it names."""
+    return _with_path(ModelSpec(model=name), folder).model
 
 
 def _arm(arm: Arm, folder: Path) -> Arm:
+    """An arm whose teachers, student and sentence selector have absolute paths where they are folders."""
     teachers = {}
     for language, teacher in arm.teachers.items():
         if teacher and "model" in teacher:
@@ -269,7 +282,7 @@ def _arm(arm: Arm, folder: Path) -> Arm:
         teachers[language] = teacher
     changes: dict[str, Any] = {"teachers": teachers}
     if arm.student:
-        changes["student"] = _model(arm.student, folder)
+        changes["student"] = _with_path(arm.student, folder)
     if arm.sentences and arm.sentences.model:
         model = _model_name(arm.sentences.model, folder)
         changes["sentences"] = arm.sentences.model_copy(update={"model": model})

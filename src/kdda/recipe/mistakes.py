@@ -28,14 +28,20 @@ from kdda.recipe.schema import (
 
 @dataclass(frozen=True)
 class Place:
-    """Where a recipe's fields were written: a file's lines, or the command line."""
+    """Where a recipe's fields were written: a file's lines, or the command line.
+
+    Attributes:
+        path: the recipe's file.
+        tree: its fields as YAML nodes, each of which knows its line; None of an empty file.
+        overrides: the ``key.path=value`` of ``--set``.
+    """
 
     path: Path
     tree: yaml.Node | None
     overrides: Sequence[str]
 
     def of(self, keys: Sequence[str]) -> str:
-        """A field's place, for a message."""
+        """A field's place for a message, ``recipe.yaml:12`` or ``--set training.epochs``, by its keys from the top."""
         field = ".".join(keys)
         for override in self.overrides:
             if override.partition("=")[0] == field:
@@ -44,7 +50,7 @@ class Place:
 
 
 def _line(tree: yaml.Node | None, keys: Sequence[str]) -> int:
-    """The line of the deepest key of a path that the file holds."""
+    """The line, from 1, of the deepest key of a path that the file holds; a list's items go by their numbers."""
     node, line = tree, 1
     for key in keys:
         if isinstance(node, yaml.MappingNode):
@@ -59,7 +65,7 @@ def _line(tree: yaml.Node | None, keys: Sequence[str]) -> int:
 
 
 def _pair(node: yaml.MappingNode, key: str) -> tuple[yaml.Node, yaml.Node] | None:
-    """A key of a mapping and its value, as nodes."""
+    """A key of a mapping and its value, as nodes; None where the mapping lacks the key."""
     for key_node, value_node in node.value:
         if key_node.value == key:
             return key_node, value_node
@@ -67,11 +73,17 @@ def _pair(node: yaml.MappingNode, key: str) -> tuple[yaml.Node, yaml.Node] | Non
 
 
 def refusal(error: ValidationError, place: Place, section: tuple[str, ...] = ()) -> KddaError:
-    """All mistakes of a section of the recipe, a line each."""
+    """All mistakes that pydantic has seen in a recipe, a line each.
+
+    Args:
+        error: of the recipe, or of a section of it.
+        place: where the fields were written.
+        section: the keys from the recipe's top to that section.
+    """
     lines = []
     for mistake in error.errors():
         keys = [*section]
-        for part in mistake["loc"]:
+        for part in mistake["loc"]:  # the keys below the section, with the tags of unions between them
             if not _is_union_tag(part):
                 keys.append(str(part))
         lines.append(_explain(mistake, keys, place.of(keys)))
@@ -79,6 +91,13 @@ def refusal(error: ValidationError, place: Place, section: tuple[str, ...] = ())
 
 
 def _explain(mistake: Mapping[str, Any], keys: Sequence[str], place: str) -> str:
+    """One line about one of pydantic's mistakes.
+
+    Args:
+        mistake: an item of `ValidationError.errors()`.
+        keys: of the field, from the recipe's top.
+        place: the field's.
+    """
     field = ".".join(keys)
     if mistake["type"] == "extra_forbidden":
         known = _known_keys(keys[:-1])
@@ -89,20 +108,24 @@ def _explain(mistake: Mapping[str, Any], keys: Sequence[str], place: str) -> str
 
 
 def _expectation(mistake: Mapping[str, Any]) -> str:
+    """What pydantic expected, without its first words: "integer" of "Input should be a valid integer"."""
     message = str(mistake["msg"])
     return message.removeprefix("Input should be ").removeprefix("a valid ").split(", unable to")[0]
 
 
 def _is_union_tag(part: Any) -> bool:
-    """pydantic names the member of a union that it tried as one more step of the path."""
+    """Whether a step of pydantic's path is no key but the name of the member of a union that it tried."""
     tags = ("function-before", "literal[", "list[", "dict[", "constrained-", "bool", "float", "nullable[")
     return isinstance(part, str) and (part.startswith(tags) or part in ("str", "int"))
 
 
+# What a section of the recipe is checked against, by its key: ``training``.
 SECTIONS: dict[str, type[BaseModel]] = {"student": ModelSpec, "training": Training, "distill": Distill}
 
+# What each entry of a section of named entries is checked against: ``data.vi``, ``arms.student``.
 ENTRIES: dict[str, type[BaseModel]] = {"data": Data, "teachers": TeacherSpec, "arms": Arm, "systems": System}
 
+# What a section of such an entry is checked against, by its key: ``arms.student.distill``, ``teachers.vi.training``.
 ENTRY_SECTIONS: dict[str, type[BaseModel]] = {
     "training": TrainingChanges,
     "sentences": Sentences,
@@ -126,4 +149,5 @@ def _known_keys(keys: Sequence[str]) -> list[str]:
 
 
 def _names(model: type[BaseModel]) -> list[str]:
+    """The keys of a model's fields as recipes write them, such as ``lambda``."""
     return [field.alias or name for name, field in model.model_fields.items()]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+# old field → new field, by the section that holds them; "" is the recipe's top
 SECTIONS = {
     "distill": {
         "form": "combine",
@@ -17,6 +18,7 @@ SECTIONS = {
     "training": {"micro_batch": "micro_batch_size"},
     "": {"store_gb": "teacher_cache_gb"},
 }
+# old value → new value, by the field's new name
 VALUES = {
     "combine": {"additive": "sum", "convex": "interpolate"},
     "schedule": {"falling": "linear_decay", "rising": "linear_warmup"},
@@ -40,6 +42,10 @@ class OldName:
 def old_names(values: Any, path: tuple[str, ...] = ()) -> Iterator[OldName]:
     """Every field and value of a recipe that has another name now.
 
+    Args:
+        values: a recipe's fields, or those of one of its sections.
+        path: the keys from the recipe's top to that section.
+
     >>> [old.message for old in old_names({"distill": {"form": "convex"}})]
     ['"distill.form" is now "distill.combine", and "convex" is "interpolate"']
     """
@@ -57,6 +63,13 @@ def old_names(values: Any, path: tuple[str, ...] = ()) -> Iterator[OldName]:
 
 
 def _renamed_field(path: tuple[str, ...], name: str, value: Any) -> str:
+    """The message about a field with an old name, and about its value where that has an old name, too.
+
+    Args:
+        path: the field's keys from the recipe's top, the old name last.
+        name: the new one.
+        value: the field's.
+    """
     new = ".".join([*path[:-1], name])
     message = f'"{".".join(path)}" is now "{new}"'
     value_now = _new_value(name, value)
@@ -66,6 +79,7 @@ def _renamed_field(path: tuple[str, ...], name: str, value: Any) -> str:
 
 
 def _new_value(name: str, value: Any) -> str | None:
+    """The new name of a field's value; None where the value has not been renamed."""
     if isinstance(value, str):
         return VALUES.get(name, {}).get(value)
     return None

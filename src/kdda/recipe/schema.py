@@ -1,4 +1,4 @@
-"""What a recipe may say: strict models, a field a choice."""
+"""What a recipe may say, with every default and bound: `Training`, `Distill`, `Arm`, `Data`, `System`, `Recipe`."""
 
 from __future__ import annotations
 
@@ -75,10 +75,12 @@ class ArmTraining(TrainingChanges):
 
 
 def model_shorthand(value: Any) -> Any:
+    """A model's settings; a name alone, which recipes may write instead, becomes ``{"model": name}``."""
     return {"model": value} if isinstance(value, str) else value
 
 
 def _keep_shorthand(value: Any) -> Any:
+    """Settings of `Sentences`; a number alone, which recipes may write instead, becomes ``{"keep": number}``."""
     return {"keep": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -129,7 +131,8 @@ Teacher = Annotated[TeacherSpec, BeforeValidator(model_shorthand)]
 
 
 def _label_names(value: Any) -> Any:
-    # YAML reads 0: entailment with an integer key and a bare "no" as false; label values are compared as text.
+    """A map of labels whose keys are text, whatever type YAML has read them as."""
+    # YAML reads 0: entailment with an integer key and a bare "no" as false; label values are compared as text
     if isinstance(value, Mapping):
         return {str(k): v for k, v in value.items()}
     return value
@@ -273,6 +276,7 @@ class Recipe(Strict):
         return teachers
 
     def _teacher(self, arm: str, language: str) -> TeacherSpec | None:
+        """A language's teacher with an arm's changes; None where there is none, or the arm disables it."""
         teacher = self.teachers.get(language)
         arm_teachers = self.arms[arm].teachers
         if language not in arm_teachers:
@@ -285,7 +289,11 @@ class Recipe(Strict):
         return TeacherSpec.model_validate({**teacher.model_dump(), **changes})
 
     def of_run(self, arm: str, seed: int, learning_rate: float | None = None) -> Recipe:
-        """The part of the recipe that decides one run, which its folder has as recipe.yaml."""
+        """The part of the recipe that decides one run, which its folder has as recipe.yaml.
+
+        Args:
+            learning_rate: the run's, where the recipe searches for it; None is its training's.
+        """
         changes: dict[str, Any] = {"arms": {arm: self.arms[arm]}, "seeds": [seed], "systems": {}, "learning_rates": []}
         if learning_rate:
             changes["learning_rates"] = [learning_rate]

@@ -1,4 +1,4 @@
-"""Run folders: the only interface between training and reporting (see the README)."""
+"""Run folders: the names of their files, which of them are complete, and a run (`Run`) or all runs read from them."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Run:
         return teachers
 
     def _teacher_rows(self, language: str) -> str:
-        """The number of rows that a teacher was fine-tuned on, where the recipe sets it."""
+        """What a teacher's name ends with: ", 1,500 rows" where the recipe sets its training rows; else nothing."""
         shared = self.recipe.get("teachers", {}).get(language) or {}
         changes = (self.arm_settings.get("teachers") or {}).get(language) or {}
         rows = {**shared, **changes}.get("rows")
@@ -129,19 +129,20 @@ def read_run(folder: Path) -> Run:
     recipe = read_recipe(folder)
     return Run(
         folder=folder,
-        arm=next(iter(recipe.get("arms", {})), folder.parent.name),
+        arm=next(iter(recipe.get("arms", {})), folder.parent.name),  # a run's recipe has its arm alone
         seed=int(folder.name.removeprefix("seed-")),
         test=_by_language(events, "final-test"),
         dev=_by_language(events, "final-dev"),
         seconds=_training_seconds(events),
-        learning_rate=next(iter(recipe.get("learning_rates") or []), None),
+        learning_rate=next(iter(recipe.get("learning_rates") or []), None),  # and its learning rate
         recipe=recipe,
-        environment=json.loads(_text(folder / ENVIRONMENT) or "{}"),
+        environment=json.loads(_text_or_nothing(folder / ENVIRONMENT) or "{}"),
         events=events,
     )
 
 
 def _by_language(events: Iterable[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    """The last event of a kind, such as ``final-test``, of each language."""
     return {event["language"]: event for event in events if event["event"] == kind}
 
 
@@ -161,7 +162,7 @@ def read_recipe(folder: Path) -> dict[str, Any]:
         KddaError: a field that has another name now.
     """
     path = folder / RECIPE
-    recipe: dict[str, Any] = yaml.load(_text(path), Loader=LOADER) or {}
+    recipe: dict[str, Any] = yaml.load(_text_or_nothing(path), Loader=LOADER) or {}
     messages = [name.message for name in old_names(recipe)]
     if messages:
         raise KddaError(
@@ -170,7 +171,8 @@ def read_recipe(folder: Path) -> dict[str, Any]:
     return recipe
 
 
-def _text(path: Path) -> str:
+def _text_or_nothing(path: Path) -> str:
+    """A file's text; empty where there is no such file."""
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
@@ -189,11 +191,11 @@ def find_runs(folder: Path) -> list[Run]:
             except KddaError as error:
                 refused[path.parent] = error
     if refused:
-        raise _refusal(refused)
+        raise _refusal_of_folders(refused)
     return sorted(runs, key=lambda run: (run.arm, run.seed))
 
 
-def _refusal(refused: Mapping[Path, KddaError]) -> KddaError:
+def _refusal_of_folders(refused: Mapping[Path, KddaError]) -> KddaError:
     """One error for several folders: the first in full, the others by name."""
     first, *others = refused
     message = str(refused[first])

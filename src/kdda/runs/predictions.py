@@ -1,4 +1,4 @@
-"""predictions.jsonl: one test row a line, with its language, what was predicted and what is right."""
+"""predictions.jsonl, a line a test row: its language, what was predicted and what is right; and a row's score."""
 
 from __future__ import annotations
 
