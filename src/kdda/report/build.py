@@ -1,4 +1,4 @@
-"""A report of run folders: what was run, on what, what came out, how sure it is, and what it cost."""
+"""`kdda report`: the tables and figures of run folders, in their order, of test rows or (--dev) of development rows."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from kdda.report.collect import (
 )
 from kdda.report.comparison import Comparison, TaskScores, compare, task_scores
 from kdda.report.cost import cost_table
-from kdda.report.differences import difference_table, differences
-from kdda.report.figures import curves, gains_by_lead, scores_by_arm, scores_by_weight, teachers_and_students
+from kdda.report.differences import Difference, difference_table, differences
+from kdda.report.figures import gains_by_lead, loss_curves, scores_by_arm, scores_by_weight, teachers_and_students
 from kdda.report.open_domain import find_systems, systems_tables
 from kdda.report.render import FORMS, Figure, Report, Table, to_markdown
 from kdda.report.tables import comparison_table, data_table
@@ -40,7 +40,8 @@ def write_report(
 
     Args:
         out: a file, whose suffix names the form; Markdown without one.
-        arms, seeds: report these alone.
+        folders: searched for run folders with all folders below them.
+        arms, seeds: report these alone; all by default.
         dev: report development rows alone: what a choice between arms is made on.
         against: the arm that all others are compared with; by default each arm is compared with the undistilled arms
             that have its student, training and rows.
@@ -64,7 +65,14 @@ def report(
     dev: bool = False,
     against: str | None = None,
 ) -> Report:
-    """The report as tables and figures; arguments as for `write_report`."""
+    """The report as tables and figures.
+
+    Args:
+        folders, arms, seeds, dev, against: as for `write_report`.
+
+    Raises:
+        KddaError: no run, or runs of two recipes.
+    """
     runs = choose_runs(read_folders(folders), arms, seeds)
     if against is not None:
         check_arm(against, runs, "--against")
@@ -81,7 +89,11 @@ def report(
 
 
 def summary(comparison: Comparison, note: str = "") -> str:
-    """The teacher check and the comparison of arms in Markdown: what a terminal shows after a run."""
+    """The teacher check and the comparison of arms in Markdown: what a terminal shows after a run.
+
+    Args:
+        note: the recipe's, which stands below the comparison.
+    """
     lines = []
     check = teacher_check(comparison)
     if check:
@@ -91,6 +103,11 @@ def summary(comparison: Comparison, note: str = "") -> str:
 
 
 def _scores_of_task(runs: Sequence[Run]) -> TaskScores:
+    """The scores by which a task's arms are compared.
+
+    Raises:
+        KddaError: no run names them.
+    """
     task = task_scores(runs)
     if task is None:
         raise KddaError(f"{runs[0].folder / METRICS} does not say which scores its task has: a run of an older kdda")
@@ -101,38 +118,51 @@ def _environment(runs: Sequence[Run]) -> list[str]:
     """A line for each set of versions and devices that runs were made with."""
     lines = set()
     for run in runs:
-        facts = [f"{name} {value}" for name, value in sorted(run.environment.items())]
+        facts = []
+        for name, value in sorted(run.environment.items()):
+            facts.append(f"{name} {value}")
         lines.add(f"Made with {'; '.join(facts)}.")
     return sorted(lines)
 
 
 def _development_parts(comparison: Comparison, note: str) -> list[Part]:
-    """What a choice between arms is made on: nothing of the test rows."""
+    """The tables that a choice between arms is made on (--dev): nothing of the test rows, and no figures."""
     parts: list[Part] = [comparison_table(comparison.on_development_rows(), note)]
     check = teacher_check(comparison)
     if check:
         parts.append(check)
-    return [*parts, data_table(comparison.runs), cost_table(comparison, [])]
+    no_differences: list[Difference] = []  # they are of test rows
+    return [*parts, data_table(comparison.runs), cost_table(comparison, no_differences)]
 
 
 def _test_parts(comparison: Comparison, note: str, folders: Sequence[Path]) -> list[Part]:
+    """All tables, then all figures, of the test rows.
+
+    Args:
+        note: the recipe's.
+        folders: where open-domain systems are looked for.
+    """
     measured = differences(comparison)
     parts: list[Part] = [comparison_table(comparison, note)]
     if measured:
         parts.append(difference_table(measured, comparison.metric))
-    check, breakdown = teacher_check(comparison), breakdown_table(comparison)
+    check = teacher_check(comparison)
     if check:
         parts.append(check)
     parts += _systems(folders)
+    breakdown = breakdown_table(comparison)
     if breakdown:
         parts.append(breakdown)
     parts += [data_table(comparison.runs), cost_table(comparison, measured), scores_by_arm(comparison)]
     parts += teachers_and_students(teacher_scores(comparison), comparison.metric)
     parts += gains_by_lead(comparison, measured)
-    return [*parts, *scores_by_weight(comparison), *curves(comparison.runs)]
+    parts += scores_by_weight(comparison)
+    parts += loss_curves(comparison.runs)
+    return parts
 
 
 def _systems(folders: Sequence[Path]) -> list[Table]:
+    """The table of the open-domain systems below some folders, as a list: empty where there are none."""
     systems = []
     for folder in folders:
         systems += find_systems(folder)

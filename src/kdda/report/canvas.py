@@ -1,4 +1,4 @@
-"""An empty drawing, and a finished one as SVG text that a page can hold."""
+"""Drawings by matplotlib: an empty one of some inches, and a finished one as SVG text that a page can hold."""
 
 from __future__ import annotations
 
@@ -10,54 +10,62 @@ from kdda.report.render import Figure
 
 
 def empty_canvas(width: float, height: float) -> tuple[Any, Any]:
-    """A drawing of so many inches, laid out by matplotlib, and its one pair of axes.
+    """A matplotlib figure of so many inches, laid out by matplotlib, and its one pair of axes.
 
     Raises:
         KddaError: matplotlib is not installed.
     """
-    figure = _figure(width, height, layout="constrained")
-    return figure, figure.subplots()
+    drawing = _empty_drawing(width, height, layout="constrained")
+    return drawing, drawing.subplots()
 
 
 def bare_canvas(width: float, height: float) -> tuple[Any, Any]:
-    """A drawing of so many inches, all of it one pair of axes without frame, and room to measure text in.
+    """A matplotlib figure of so many inches, and the frameless axes that fill it, in which text can be measured.
 
     Raises:
         KddaError: matplotlib is not installed.
     """
-    figure = _figure(width, height)
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    drawing = _empty_drawing(width, height)
+    axes = drawing.add_axes((0.0, 0.0, 1.0, 1.0))  # left, bottom, width, height, as shares of the drawing
     axes.axis("off")
-    return figure, axes
+    return drawing, axes
 
 
-def _figure(width: float, height: float, **options: Any) -> Any:
+def _empty_drawing(width: float, height: float, **options: Any) -> Any:
+    """A matplotlib figure without pyplot, whose global state threads of a server would share.
+
+    Args:
+        options: of matplotlib's `Figure`.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure as Drawing
     except ImportError:
         raise KddaError("drawings need matplotlib: pip install matplotlib") from None
-    figure = Drawing(figsize=(width, height), **options)
-    FigureCanvasAgg(figure)  # it measures text
-    return figure
+    drawing = Drawing(figsize=(width, height), **options)
+    FigureCanvasAgg(drawing)  # becomes drawing.canvas, whose renderer measures text
+    return drawing
 
 
-def text_size(figure: Any, text: Any) -> tuple[float, float]:
-    """Width and height in inches of a text in a drawing, as it is turned."""
-    extent = text.get_window_extent(figure.canvas.get_renderer())
-    return float(extent.width / figure.dpi), float(extent.height / figure.dpi)
+def text_size(drawing: Any, text: Any) -> tuple[float, float]:
+    """Width and height in inches of a matplotlib text in a drawing, rotated as it is drawn."""
+    extent = text.get_window_extent(drawing.canvas.get_renderer())  # in pixels
+    return float(extent.width / drawing.dpi), float(extent.height / drawing.dpi)
 
 
-def finished(title: str, figure: Any) -> Figure:
-    """A finished drawing with its title."""
-    return Figure(title, _svg(figure), figure)
+def as_figure(title: str, drawing: Any) -> Figure:
+    """The part of a report that a finished drawing makes, with its title."""
+    return Figure(title, _svg(drawing), drawing)
 
 
-def _svg(figure: Any) -> str:
+def _svg(drawing: Any) -> str:
+    """The ``<svg>`` element of a drawing, without the XML declaration before it."""
     from matplotlib import rc_context
 
+    # Letters stay text in the file and are not drawn as paths. A fixed salt for the ids, and no date: the same runs
+    # give the same file.
     out = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "kdda"}):  # text stays text; the same runs, the same file
-        figure.savefig(out, format="svg", metadata={"Date": None})
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "kdda"}):
+        drawing.savefig(out, format="svg", metadata={"Date": None})
     text = out.getvalue()
     return text[text.index("<svg") :]

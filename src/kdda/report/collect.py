@@ -1,4 +1,4 @@
-"""Which runs a report is made of, and whether they belong together."""
+"""Which runs a report is made of (--arms, --seeds), and refusal of runs of two recipes or of incomplete run folders."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from kdda.errors import KddaError, unknown_choice
 from kdda.report.comparison import runs_by_arm, unique_arms
 from kdda.runs.folder import METRICS, RECIPE, Run, find_runs, is_complete, is_system
 
-SAME_EXPERIMENT = ("task", "target", "labels", "data", "student", "training")  # keys of a recipe
+SAME_EXPERIMENT = ("task", "target", "labels", "data", "student", "training")  # keys of a recipe equal in all runs
 
-SAME_ARM = ("arms", "distill", "teachers")
+SAME_ARM = ("arms", "distill", "teachers")  # keys of a recipe that are also equal in all runs of one arm
 
 
 def read_folders(folders: Sequence[Path]) -> list[Run]:
@@ -25,8 +25,11 @@ def read_folders(folders: Sequence[Path]) -> list[Run]:
     for folder in folders:
         runs += find_runs(folder)
     if not runs:
+        message = f"no finished run in {', '.join(map(str, folders))}"
         skipped = unfinished_note(unfinished_folders(folders))
-        raise KddaError("; ".join(filter(None, [f"no finished run in {', '.join(map(str, folders))}", skipped])))
+        if skipped:
+            message += f"; {skipped}"
+        raise KddaError(message)
     return runs
 
 
@@ -52,11 +55,17 @@ def unfinished_folders(folders: Iterable[Path]) -> list[Path]:
 
 
 def unfinished_note(folders: Sequence[Path]) -> str:
-    return f"skipped, unfinished: {', '.join(map(str, folders))}" if folders else ""
+    """The line of a report that names unfinished folders; empty without any."""
+    if not folders:
+        return ""
+    return f"skipped, unfinished: {', '.join(map(str, folders))}"
 
 
 def check_arm(arm: str, runs: Sequence[Run], option: str) -> None:
     """Refuse an arm that has not run.
+
+    Args:
+        option: of the command line, that named the arm: "--arms" or "--against".
 
     Raises:
         KddaError: it names the arms that have.
@@ -67,7 +76,10 @@ def check_arm(arm: str, runs: Sequence[Run], option: str) -> None:
 
 
 def choose_runs(runs: Sequence[Run], arms: Collection[str] | None, seeds: Collection[int] | None) -> list[Run]:
-    """The runs of some arms at some seeds; all by default.
+    """The runs of some arms at some seeds.
+
+    Args:
+        arms, seeds: all where they are None or empty.
 
     Raises:
         KddaError: an arm or a seed that has not run, or no run of these arms at these seeds.
@@ -91,32 +103,40 @@ def check_one_experiment(runs: Sequence[Run]) -> None:
     """Refuse runs that cannot stand in one table.
 
     Raises:
-        KddaError: a folder that is not whole, two recipes, an arm with two meanings, or a run that stands there twice.
+        KddaError: a folder without recipe or metrics, two recipes, an arm with two meanings, or two runs of one arm at
+            one seed and learning rate.
     """
     first = runs[0]
     for run in runs:
-        _check_whole(run)
+        _check_has_recipe_and_metrics(run)
         for key in SAME_EXPERIMENT:
             _check_same(key, first, run, f"runs of two recipes: {key}")
     for arm, arm_runs in runs_by_arm(runs).items():
         _check_one_arm(arm, arm_runs)
 
 
-def _check_whole(run: Run) -> None:
-    for part, name in ((run.recipe, RECIPE), (run.events, METRICS)):
-        if not part:
+def _check_has_recipe_and_metrics(run: Run) -> None:
+    """Refuse a run folder of which a file was lost or is empty."""
+    for content, name in ((run.recipe, RECIPE), (run.events, METRICS)):
+        if not content:
             raise KddaError(f"{run.folder} has predictions but no {name}: it is no whole run folder")
 
 
 def _check_same(key: str, first: Run, run: Run, what: str) -> None:
-    value, other = first.recipe.get(key), run.recipe.get(key)
+    """Refuse two runs whose recipes differ in a key.
+
+    Args:
+        what: the beginning of the message, which goes on "is … in one folder, but … in the other".
+    """
+    value = first.recipe.get(key)
+    other = run.recipe.get(key)
     if value != other:
         raise KddaError(f"{what} is {value!r} in {first.folder}, but {other!r} in {run.folder}; report them one by one")
 
 
 def _check_one_arm(arm: str, runs: Sequence[Run]) -> None:
     """Runs of one arm may differ in seed and learning rate alone."""
-    seen: dict[tuple[int, float | None], Run] = {}
+    seen: dict[tuple[int, float | None], Run] = {}  # by seed and learning rate
     for run in runs:
         for key in SAME_ARM:
             _check_same(key, runs[0], run, f'two recipes under one name: {key} of arm "{arm}"')

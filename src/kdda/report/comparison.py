@@ -1,4 +1,4 @@
-"""Which arms are compared with which: decided once, for tables, figures, differences and the teacher check."""
+"""Which arms are compared with which (baselines), and their order: decided once for all tables and figures."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def task_scores(runs: Sequence[Run]) -> TaskScores | None:
 
 
 def score_name(score: str) -> str:
-    """A score as tables and sentences write it.
+    """A score's key in events, as tables and sentences write it.
 
     >>> score_name("macro_f1")
     'macro-f1'
@@ -101,37 +101,45 @@ class Comparison:
         """The arms that one is compared with."""
         if self.against is None:
             return self.default_baselines[arm]
-        return [] if arm == self.against else [self.against]
+        if arm == self.against:
+            return []
+        return [self.against]
 
     def common_seeds(self, arm: str, baseline: str) -> list[int]:
-        """The seeds that two arms have both run."""
+        """The seeds that two arms have both run, rising."""
         return sorted(set(self.by_arm[arm]) & set(self.by_arm[baseline]))
 
     def scores(self, arm: str, score: str) -> dict[int, float]:
-        """Seed → score of an arm on the target language's rows, in per cent."""
+        """Seed → score of an arm on the target language's rows, in per cent.
+
+        Args:
+            score: a key of the runs' events, such as "accuracy" or "f1".
+        """
         values = {}
         for seed, run in self.by_arm[arm].items():
             values[seed] = float(self.facts(run)[score])
         return values
 
     def facts(self, run: Run) -> Mapping[str, Any]:
-        """All scores of a run on the target language's rows."""
-        scores = run.dev if self.split == "development" else run.test
-        return scores[self.target]
+        """The event with all scores of a run on the target language's rows: also their number and standard error."""
+        scores_by_language = run.dev if self.split == "development" else run.test
+        return scores_by_language[self.target]
 
     def paired_gains(self, arm: str, baseline: str) -> list[float]:
-        """The metric of an arm minus that of another, one number a common seed."""
-        scores, others = self.scores(arm, self.metric), self.scores(baseline, self.metric)
-        gaps = []
+        """The metric of an arm minus that of another in points, one number a common seed."""
+        scores = self.scores(arm, self.metric)
+        baseline_scores = self.scores(baseline, self.metric)
+        gains = []
         for seed in self.common_seeds(arm, baseline):
-            gaps.append(scores[seed] - others[seed])
-        return gaps
+            gains.append(scores[seed] - baseline_scores[seed])
+        return gains
 
     def on_development_rows(self) -> Comparison:
         """The same comparison by the scores on development rows, of the runs that have them."""
         runs = [run for run in self.runs if self.target in run.dev]
         names = unique_arms(runs)
-        return replace(self, runs=runs, arms=[arm for arm in self.arms if arm in names], split="development")
+        arms = [arm for arm in self.arms if arm in names]
+        return replace(self, runs=runs, arms=arms, split="development")
 
 
 def compare(
@@ -143,16 +151,18 @@ def compare(
         runs: of one experiment, at all learning rates.
         target: the language whose rows are compared.
         task: the scores that are compared.
-        arms: their order in tables; by default undistilled ones first (see `in_order`).
+        arms: their order in tables, in which arms without a run are skipped; by default undistilled ones come first
+            (see `in_order`).
         against: the one arm that all others are compared with, instead of those that `find_baselines` names.
     """
     chosen, notes = select_rates(in_order(runs), target, task.metric)
     names = unique_arms(chosen)
+    ordered = [arm for arm in arms or names if arm in names]
     return Comparison(
         runs=chosen,
         target=target,
         task=task,
-        arms=[arm for arm in arms or names if arm in names],
+        arms=ordered,
         default_baselines=find_baselines(chosen),
         plain_baseline=find_plain_baseline(chosen),
         against=against,
@@ -166,13 +176,19 @@ def in_order(runs: Sequence[Run]) -> list[Run]:
 
 
 def _rows_of_undistilled(run: Run) -> int:
-    return 0 if run.is_distilled else training_rows(run)
+    """The number of training rows that sorts undistilled runs; 0 for distilled ones, which are sorted by name."""
+    if run.is_distilled:
+        return 0
+    return training_rows(run)
 
 
 def training_rows(run: Run) -> int:
-    """The number of rows that a run was trained on, over all languages."""
-    sizes = run.task_event.get("data", {})
-    return sum(size["rows"] for size in sizes.values())
+    """The number of rows that a run was trained on, over all languages; 0 where an older run does not say."""
+    sizes_by_language = run.task_event.get("data", {})
+    rows = 0
+    for sizes in sizes_by_language.values():
+        rows += sizes["rows"]
+    return rows
 
 
 def unique_arms(runs: Sequence[Run]) -> list[str]:
@@ -196,39 +212,46 @@ def undistilled_arms(runs: Sequence[Run]) -> list[str]:
 def find_plain_baseline(runs: Sequence[Run]) -> str | None:
     """The undistilled arm that gains by distillation are measured from; None where all arms are distilled.
 
-    It has the student, training and rows that most distilled runs have, and of several such arms most training rows.
+    It has the student, training and rows that most distilled runs have; of several such arms it is the one with most
+    training rows, and of these the first by name.
     """
-    distilled, plain = [], []
+    distilled_configurations = []
+    undistilled_runs = []
     for run in runs:
         if run.is_distilled:
-            distilled.append(run.configuration)
+            distilled_configurations.append(run.configuration)
         else:
-            plain.append(run)
-    if not plain:
+            undistilled_runs.append(run)
+    if not undistilled_runs:
         return None
-    return min(plain, key=lambda run: (-distilled.count(run.configuration), -training_rows(run), run.arm)).arm
+
+    def rank(run: Run) -> tuple[int, int, str]:
+        return -distilled_configurations.count(run.configuration), -training_rows(run), run.arm
+
+    return min(undistilled_runs, key=rank).arm
 
 
 def find_baselines(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """The arms that each one is compared with.
+    """Arm → the arms that it is compared with, never itself.
 
     They are the undistilled arms with the same student, training and rows. Where there is none, a distilled arm is
     compared with all undistilled ones, and an undistilled one with the plain baseline. Where every arm is distilled,
     the first one stands for the undistilled ones.
     """
-    configurations = {}
+    configurations = {}  # arm → its student, training and rows
     for run in runs:
         configurations[run.arm] = run.configuration
-    plain = undistilled_arms(runs)
-    main = find_plain_baseline(runs)
-    candidates = plain or unique_arms(runs)[:1]
+    undistilled = undistilled_arms(runs)
+    plain_baseline = find_plain_baseline(runs)
+    candidates = undistilled or unique_arms(runs)[:1]
     baselines = {}
     for arm, configuration in configurations.items():
-        alike = [name for name in candidates if name != arm and configurations[name] == configuration]
+        others = [candidate for candidate in candidates if candidate != arm]
+        alike = [other for other in others if configurations[other] == configuration]
         if alike:
             baselines[arm] = alike
-        elif arm in plain:
-            baselines[arm] = [name for name in candidates if name == main != arm]
+        elif arm in undistilled:
+            baselines[arm] = [other for other in others if other == plain_baseline]
         else:
-            baselines[arm] = [name for name in candidates if name != arm]
+            baselines[arm] = others
     return baselines

@@ -1,4 +1,4 @@
-"""What arms and teachers cost: seconds, memory, and what additional minutes of training have given."""
+"""The table of costs: seconds of training, peak memory in MB, and points gained per extra minute over a baseline."""
 
 from __future__ import annotations
 
@@ -29,14 +29,19 @@ def cost_table(comparison: Comparison, measured: Sequence[Difference]) -> Table:
         measured: differences; those from the main baseline are set against the minutes that they cost.
     """
     baseline = comparison.main_baseline
-    gains = {difference.arm: difference for difference in measured if difference.baseline == baseline}
+    gains: dict[str, Difference] = {}  # by arm
+    for difference in measured:
+        if difference.baseline == baseline:
+            gains[difference.arm] = difference
     header = ["arm or teacher", "seconds", "seconds a step", "peak MB"]
-    rows = [_arm_row(arm, list(comparison.by_arm[arm].values())) for arm in comparison.arms]
+    rows = []
+    for arm in comparison.arms:
+        rows.append(_arm_row(arm, list(comparison.by_arm[arm].values())))
     notes = [SECONDS_NOTE]
     if gains:
         header.append(f"points per extra minute vs {baseline}")
-        for row in rows:
-            row.append(_points_per_minute(comparison, gains.get(row[0])))
+        for arm, row in zip(comparison.arms, rows, strict=True):
+            row.append(_points_per_minute(comparison, gains.get(arm)))
         notes.append(_minutes_note(baseline))
     teachers = _teacher_rows(comparison, columns=len(header))
     if any(run.teachers for run in comparison.runs):
@@ -45,6 +50,7 @@ def cost_table(comparison: Comparison, measured: Sequence[Difference]) -> Table:
 
 
 def _minutes_note(baseline: str | None) -> str:
+    """What the column of points per extra minute shows, and where it is blank."""
     return (
         "Points per extra minute: the difference from the baseline, divided by the additional minutes of training; "
         f"blank where these are within twice the standard deviation of {baseline}'s, which one seed does not have."
@@ -52,27 +58,39 @@ def _minutes_note(baseline: str | None) -> str:
 
 
 def _arm_row(arm: str, runs: Sequence[Run]) -> list[str]:
+    """An arm's cells: name, seconds, seconds a step, peak megabytes, each with its spread over the arm's runs."""
     seconds = []
+    seconds_per_step = []
     for run in runs:
         seconds.append(run.seconds)
-    per_step = []
-    for run in runs:
-        steps = _steps(run)
+        steps = _last_step(run)
         if steps:
-            per_step.append(run.seconds / steps)
-    return [arm, spread(seconds, digits=0), _spread(per_step, digits=2), _spread(_peaks(runs), digits=0)]
+            seconds_per_step.append(run.seconds / steps)
+    return [
+        arm,
+        spread(seconds, digits=0),
+        _spread_or_blank(seconds_per_step, digits=2),
+        _spread_or_blank(_peak_megabytes(runs), digits=0),
+    ]
 
 
-def _spread(values: Sequence[float], digits: int) -> str:
-    return spread(values, digits=digits) if values else ""
+def _spread_or_blank(values: Sequence[float], digits: int) -> str:
+    """Mean and standard deviation with so many decimals; empty without values."""
+    if not values:
+        return ""
+    return spread(values, digits=digits)
 
 
-def _steps(run: Run) -> int:
-    return max((event.get("step", 0) for event in run.events), default=0)
+def _last_step(run: Run) -> int:
+    """The number of steps that a run has taken: the highest that an event names; 0 where none does."""
+    last = 0
+    for event in run.events:
+        last = max(last, event.get("step", 0))
+    return last
 
 
-def _peaks(runs: Sequence[Run]) -> list[float]:
-    """Peak memory of the processes of some runs, in megabytes."""
+def _peak_megabytes(runs: Sequence[Run]) -> list[float]:
+    """Peak memory of the processes of some runs, in megabytes, of the runs that have measured it."""
     peaks = []
     for run in runs:
         for event in run.events:
@@ -82,7 +100,11 @@ def _peaks(runs: Sequence[Run]) -> list[float]:
 
 
 def _teacher_rows(comparison: Comparison, columns: int) -> list[list[str]]:
-    """A row for each teacher that was fine-tuned here, with its seconds; blank in the other columns."""
+    """A row for each teacher that was fine-tuned here, with its seconds; blank in the other columns.
+
+    Args:
+        columns: of the table, with those of the name and the seconds.
+    """
     rows = []
     for (language, name), seconds in sorted(_teacher_seconds(comparison.runs).items()):
         blanks = [""] * (columns - 2)
@@ -95,15 +117,21 @@ def _teacher_seconds(runs: Sequence[Run]) -> Mapping[tuple[str, str], list[str]]
     seconds: dict[tuple[str, str], list[str]] = {}
     for run in runs:
         for language, event in run.teachers.items():
-            value = event.get("training_seconds")  # None where it was not fine-tuned here
+            value = event.get("training_seconds")
+            if value is None:  # it was not fine-tuned here
+                continue
             values = seconds.setdefault((language, event["name"]), [])
-            if value is not None and f"{value:.0f}" not in values:
+            if f"{value:.0f}" not in values:
                 values.append(f"{value:.0f}")
-    return {teacher: values for teacher, values in seconds.items() if values}
+    return seconds
 
 
 def _points_per_minute(comparison: Comparison, gain: Difference | None) -> str:
-    """Points for each additional minute over the common seeds; empty where minutes may differ by chance."""
+    """60 · points gained / additional seconds, over the common seeds, as text.
+
+    Empty where the additional seconds may be chance (at most twice the standard deviation of the baseline's), and
+    where there is no gain to divide.
+    """
     if gain is None:
         return ""
     baseline_runs = comparison.by_arm[gain.baseline]
@@ -115,4 +143,5 @@ def _points_per_minute(comparison: Comparison, gain: Difference | None) -> str:
 
 
 def _mean_seconds(runs: Mapping[int, Run], seeds: Sequence[int]) -> float:
+    """The mean training time of an arm's runs (by seed) at some seeds."""
     return fmean(runs[seed].seconds for seed in seeds)

@@ -1,10 +1,11 @@
-"""Arms against each other: differences paired by seed and by row, and verdicts that claim no more than they show."""
+"""Differences between arms, paired by seed and by row: 95 % intervals, p-values (Holm), verdicts (higher, lower)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import NamedTuple
 
 from kdda.metrics.significance import Interval, bootstrap_interval, holm, seed_interval
 from kdda.report.comparison import Comparison, score_name
@@ -23,7 +24,15 @@ EXPLANATION = (
 
 @dataclass(frozen=True)
 class Difference:
-    """One arm minus another on the same seeds and the same rows, in points."""
+    """One arm minus another on the same seeds and the same rows, in points.
+
+    Attributes:
+        arm: whose scores are counted as positive.
+        baseline: whose scores are subtracted.
+        seeds: that both have run.
+        by_example: mean over rows, with the interval of a bootstrap over rows and its p-value.
+        by_seed: the t interval over seeds; None for one seed, and for seeds that agree exactly.
+    """
 
     arm: str
     baseline: str
@@ -33,11 +42,12 @@ class Difference:
 
     @property
     def name(self) -> str:
+        """The line's title in the table: "arm − baseline"."""
         return f"{self.arm} − {self.baseline}"
 
     @property
     def verdict(self) -> str:
-        """No direction is claimed unless both intervals exclude zero."""
+        """What the intervals allow to say: no direction is claimed unless both exclude zero."""
         if len(self.seeds) == 1:
             return "one seed: no conclusion"
         if self.by_seed is None:
@@ -48,8 +58,11 @@ class Difference:
 
 
 def differences(comparison: Comparison) -> list[Difference]:
-    """Every arm minus each of its baselines, over the seeds that both have run."""
-    measured: dict[tuple[str, str], Difference] = {}
+    """Every arm minus each of its baselines, over the seeds that both have run.
+
+    Of two arms that are baselines of each other, one difference is measured, not both.
+    """
+    measured: dict[tuple[str, str], Difference] = {}  # by arm and baseline
     for baseline in comparison.baselines:
         for arm in comparison.by_arm:
             compared = baseline in comparison.baselines_of(arm) and (baseline, arm) not in measured
@@ -59,58 +72,79 @@ def differences(comparison: Comparison) -> list[Difference]:
 
 
 def _difference(comparison: Comparison, arm: str, baseline: str) -> Difference:
+    """Measure one arm minus another, over the seeds that both have run and the test rows that all these runs have."""
     seeds = comparison.common_seeds(arm, baseline)
-    runs, others = comparison.by_arm[arm], comparison.by_arm[baseline]
-    pairs = [_row_pairs(runs[seed], others[seed], comparison.target) for seed in seeds]
-    rows = _common_rows(pairs)
-    per_seed = []
-    for pair in pairs:
-        gaps = [_gap(pair[row]) for row in rows]
-        per_seed.append(fmean(gaps))
-    per_row, groups = [], []
-    for row in rows:
-        gaps = [_gap(pair[row]) for pair in pairs]
-        per_row.append(fmean(gaps))
-        groups.append(pairs[0][row][0].group)
+    runs = comparison.by_arm[arm]
+    baseline_runs = comparison.by_arm[baseline]
+    pairs_by_seed = []
+    for seed in seeds:
+        pairs_by_seed.append(_row_pairs(runs[seed], baseline_runs[seed], comparison.target))
+    ids = _common_ids(pairs_by_seed)
+    per_seed = []  # mean over rows of the difference, one number a seed
+    for pairs in pairs_by_seed:
+        per_seed.append(fmean(pairs[row_id].gain for row_id in ids))
+    per_row = []  # mean over seeds of the difference, one number a row
+    groups = []  # the premise or passage of each row
+    for row_id in ids:
+        per_row.append(fmean(pairs[row_id].gain for pairs in pairs_by_seed))
+        groups.append(pairs_by_seed[0][row_id].group)
     return Difference(arm, baseline, seeds, bootstrap_interval(per_row, groups), seed_interval(per_seed))
 
 
-RowPair = tuple[RowScore, RowScore]
+class RowPair(NamedTuple):
+    """The scores of a test row by a run of an arm and by a run of its baseline."""
+
+    arm: RowScore
+    baseline: RowScore
+
+    @property
+    def gain(self) -> float:
+        """The arm's score minus the baseline's, in points."""
+        return self.arm.score - self.baseline.score
+
+    @property
+    def group(self) -> str:
+        """The premise or passage of the row, whose rows are not independent."""
+        return self.arm.group
 
 
-def _row_pairs(run: Run, other: Run, language: str) -> dict[str, RowPair]:
-    """Id → both runs' scores of a row, of the rows that both have."""
-    scores, others = row_scores(run, language), row_scores(other, language)
+def _row_pairs(run: Run, baseline_run: Run, language: str) -> dict[str, RowPair]:
+    """Row id → both runs' scores of the row, of the rows of a language that both have."""
+    scores = row_scores(run, language)
+    baseline_scores = row_scores(baseline_run, language)
     pairs = {}
-    for row, score in scores.items():
-        if row in others:
-            pairs[row] = (score, others[row])
+    for row_id, score in scores.items():
+        if row_id in baseline_scores:
+            pairs[row_id] = RowPair(score, baseline_scores[row_id])
     return pairs
 
 
-def _common_rows(pairs: Sequence[Mapping[str, RowPair]]) -> list[str]:
-    """The ids that all seeds have, in the first seed's order."""
-    rows = []
-    for row in pairs[0]:
-        if all(row in pair for pair in pairs):
-            rows.append(row)
-    return rows
-
-
-def _gap(pair: RowPair) -> float:
-    return pair[0].score - pair[1].score
+def _common_ids(pairs_by_seed: Sequence[Mapping[str, RowPair]]) -> list[str]:
+    """The row ids that all seeds have, in the first seed's order."""
+    ids = []
+    for row_id in pairs_by_seed[0]:
+        if all(row_id in pairs for pairs in pairs_by_seed):
+            ids.append(row_id)
+    return ids
 
 
 def difference_table(measured: Sequence[Difference], metric: str) -> Table:
-    """Differences with their intervals; p-values are those of the bootstrap, adjusted for their number."""
+    """A row for each difference, with its intervals, its p-value by the bootstrap, that p adjusted, and a verdict.
+
+    Args:
+        metric: the score that was compared, as events name it.
+    """
     score = score_name(metric)
     adjusted = holm([difference.by_example.p for difference in measured])
-    rows = [_row(difference, p) for difference, p in zip(measured, adjusted, strict=True)]
+    rows = []
+    for difference, adjusted_p in zip(measured, adjusted, strict=True):
+        rows.append(_table_row(difference, adjusted_p))
     header = ["arms", f"Δ {score}", "95 % by row", "95 % by seed", "p", "p, Holm", "verdict"]
     return Table("Differences", header, rows, [EXPLANATION, *_seed_notes(measured)])
 
 
 def _seed_notes(measured: Sequence[Difference]) -> list[str]:
+    """Which seeds were compared, and which differences have fewer of them."""
     seeds = set[int]()
     for difference in measured:
         seeds.update(difference.seeds)
@@ -124,15 +158,22 @@ def _seed_notes(measured: Sequence[Difference]) -> list[str]:
     return notes
 
 
-def _row(difference: Difference, adjusted: float) -> list[str]:
+def _table_row(difference: Difference, adjusted_p: float) -> list[str]:
+    """The cells of a difference, in the order of the table's header."""
     interval = difference.by_example
-    ranges = [_range(interval), _range(difference.by_seed)]
-    p_values = [_p(interval.p), _p(adjusted)]
-    return [difference.name, signed(interval.mean), *ranges, *p_values, difference.verdict]
+    return [
+        difference.name,
+        signed(interval.mean),
+        _interval_text(interval),
+        _interval_text(difference.by_seed),
+        _p_text(interval.p),
+        _p_text(adjusted_p),
+        difference.verdict,
+    ]
 
 
 def signed(value: float) -> str:
-    """A difference in points.
+    """A difference in points, with its sign: a minus and not a hyphen.
 
     >>> signed(-1.24)
     '−1.2'
@@ -140,9 +181,23 @@ def signed(value: float) -> str:
     return f"{value:+.1f}".replace("-", "−")
 
 
-def _range(interval: Interval | None) -> str:
-    return "" if interval is None else f"[{signed(interval.low)}, {signed(interval.high)}]"
+def _interval_text(interval: Interval | None) -> str:
+    """An interval as a cell writes it; empty without one.
+
+    >>> _interval_text(Interval(1.0, -0.5, 2.5, 0.2))
+    '[−0.5, +2.5]'
+    """
+    if interval is None:
+        return ""
+    return f"[{signed(interval.low)}, {signed(interval.high)}]"
 
 
-def _p(value: float) -> str:
-    return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+def _p_text(p: float) -> str:
+    """A p-value as a cell writes it.
+
+    >>> _p_text(0.0214), _p_text(0.0002)
+    ('.021', '< .001')
+    """
+    if p < 0.001:
+        return "< .001"
+    return f"{p:.3f}".removeprefix("0")

@@ -1,11 +1,10 @@
-"""Tables of systems: answers from the passage that is given, and from all passages."""
+"""The table of open-domain systems: exact match and F1, closed (passage given) and open (retrieved), and R@k."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ from kdda.report.tables import spread
 from kdda.runs.events import read_metrics
 from kdda.runs.folder import METRICS, PREDICTIONS, is_system
 
+# settings, as `final-test` events name them: the passage that contains the answer is given, or is retrieved
 CLOSED, OPEN = "closed", "open"
 
-RECALL = "recall@"
+RECALL = "recall@"  # beginning of the keys under which an event has recall: recall@1, recall@5, recall@10
 
 NOTES = [
     "Closed: the passage that contains the answer is given. Open: it is retrieved from all passages of the language; "
@@ -31,7 +31,7 @@ class SystemRun:
     """One system at one seed, as its folder holds it.
 
     Attributes:
-        chosen: the event with how it answers: arm, retriever, passages, mu.
+        chosen: its `system` event, with how it answers: arm, retriever, passages, mu; and with the size of its corpus.
         test: setting → its scores on the test rows; those of the open setting include recall.
     """
 
@@ -40,6 +40,15 @@ class SystemRun:
     seed: int
     chosen: dict[str, Any]
     test: dict[str, dict[str, Any]]
+
+    @property
+    def reader_digest(self) -> str | None:
+        """The digest of the test predictions of the run whose model is the reader; None in older folders.
+
+        The run's predictions have another digest once it was trained again.
+        """
+        digest: str | None = self.chosen.get("reader")
+        return digest
 
 
 def find_systems(folder: Path) -> list[SystemRun]:
@@ -67,23 +76,26 @@ def systems_tables(runs: Sequence[SystemRun], order: Sequence[str] = ()) -> list
     """One table of systems, with both settings beside each other; none without runs.
 
     Args:
-        order: of the systems; that of `runs` by default.
+        order: names of the systems to show, in this order; all by default, in that of `runs`.
     """
     by_name: dict[str, list[SystemRun]] = defaultdict(list)
     for run in runs:
         by_name[run.name].append(run)
-    names = [name for name in order or by_name if name in by_name]
-    if not names:
+    shown = {}
+    for name in order or by_name:
+        if name in by_name:
+            shown[name] = by_name[name]
+    if not shown:
         return []
     ks = _recall_depths(runs)
     rows = []
-    for name in names:
-        rows.append(_row(name, by_name[name], ks))
-    return [Table("Systems, test rows", _header(ks), rows, _notes(by_name, names))]
+    for name, system_runs in shown.items():
+        rows.append(_table_row(name, system_runs, ks))
+    return [Table("Systems, test rows", _header(ks), rows, _notes(shown))]
 
 
 def _recall_depths(runs: Sequence[SystemRun]) -> list[int]:
-    """Every k for which some run has a recall@k."""
+    """Every k for which some run has a recall@k, rising."""
     depths = set[int]()
     for run in runs:
         for key in run.test[OPEN]:
@@ -93,28 +105,39 @@ def _recall_depths(runs: Sequence[SystemRun]) -> list[int]:
 
 
 def _header(ks: Sequence[int]) -> list[str]:
+    """The titles of the columns; R@k for each k, then the number of passages (n) and the reader's weight (μ)."""
     header = ["system", "reader", "closed EM", "closed F1", "open EM", "open F1"]
     for k in ks:
         header.append(f"R@{k}")
     return [*header, "n", "μ"]
 
 
-def _row(name: str, runs: Sequence[SystemRun], ks: Sequence[int]) -> list[str]:
+def _table_row(name: str, runs: Sequence[SystemRun], ks: Sequence[int]) -> list[str]:
+    """The cells of a system, in the order of `_header`.
+
+    Args:
+        runs: of the system, one a seed.
+    """
     cells = [name, str(runs[0].chosen["arm"])]
     for setting in (CLOSED, OPEN):
         for score in ("exact_match", "f1"):
             cells.append(_spread(runs, setting, score))
     for k in ks:
         cells.append(_spread(runs, OPEN, f"{RECALL}{k}"))
-    return [*cells, _chosen(runs, "passages"), _chosen(runs, "mu")]
+    return [*cells, _chosen_values(runs, "passages"), _chosen_values(runs, "mu")]
 
 
 def _spread(runs: Sequence[SystemRun], setting: str, score: str) -> str:
+    """Mean and standard deviation over seeds of a score in a setting."""
     return spread([run.test[setting][score] for run in runs])
 
 
-def _chosen(runs: Sequence[SystemRun], key: str) -> str:
-    """One value where all seeds agree, else that of each seed."""
+def _chosen_values(runs: Sequence[SystemRun], key: str) -> str:
+    """What was chosen on the development rows: one value where all seeds agree, else that of each seed.
+
+    Args:
+        key: "passages" or "mu".
+    """
     values = []
     for run in runs:
         values.append(f"{run.chosen[key]:g}")
@@ -123,22 +146,24 @@ def _chosen(runs: Sequence[SystemRun], key: str) -> str:
     return ", ".join(values)
 
 
-def _notes(by_name: dict[str, list[SystemRun]], names: Sequence[str]) -> list[str]:
-    first = by_name[names[0]][0]
+def _notes(by_name: Mapping[str, Sequence[SystemRun]]) -> list[str]:
+    """What stands below the table; numbers of rows and passages are those of the first system's first seed."""
+    first = next(iter(by_name.values()))[0]
     test = first.test[OPEN]
     sizes = (
         f"{test['rows']} test rows, {first.chosen['corpus']:,} passages; "
         f"one F1 has a standard error of about {test['standard_error']:.1f} points."
     )
-    return [*NOTES, _seeds_note(by_name, names), sizes]
+    return [*NOTES, _seeds_note(by_name), sizes]
 
 
-def _seeds_note(by_name: dict[str, list[SystemRun]], names: Sequence[str]) -> str:
+def _seeds_note(by_name: Mapping[str, Sequence[SystemRun]]) -> str:
+    """Over which seeds the table's numbers are, and that one seed shows no spread."""
     seeds: dict[str, list[int]] = {}
-    for name in names:
-        seeds[name] = list(map(attrgetter("seed"), by_name[name]))
-    first = seeds[names[0]]
-    if len(set(map(tuple, seeds.values()))) > 1:
+    for name, runs in by_name.items():
+        seeds[name] = [run.seed for run in runs]
+    first = next(iter(seeds.values()))
+    if any(others != first for others in seeds.values()):
         return f"Seeds differ between systems: {seeds}."
     if len(first) == 1:
         return "One seed: differences may be luck; --seeds 1,2,3 shows their spread."

@@ -1,4 +1,4 @@
-"""Tables and figures apart from what they say, and the four forms in which they are written."""
+"""Tables and figures as data, and the four forms of a report: Markdown, LaTeX, CSV, HTML (with its style sheet)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-# Tables scroll inside their box with the first column in place; numbers stay on one line, words wrap.
+# CSS of tables, also for a page of another room, which sets --paper. Tables scroll inside their box with the first
+# column in place; numbers stay on one line, words wrap.
 TABLE_STYLE = """
 .report .scroll { overflow-x: auto; max-width: 100% }
 .report table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums }
@@ -26,6 +27,7 @@ TABLE_STYLE = """
 }
 """
 
+# CSS of the whole HTML page of a report, light or dark as the reader's system is
 STYLE = (
     """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
@@ -42,7 +44,13 @@ p.note { color: #444; margin: .4rem 0 }
 
 @dataclass(frozen=True)
 class Table:
-    """A titled table; `notes` say what a reader must know before quoting it."""
+    """A titled table, whose cells are text as it is printed.
+
+    Attributes:
+        header: titles of the columns.
+        rows: each as long as the header.
+        notes: sentences below the table: what a reader must know before quoting it.
+    """
 
     title: str
     header: list[str]
@@ -52,7 +60,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A titled drawing, as SVG, and as matplotlib has it for other formats."""
+    """A titled drawing.
+
+    Attributes:
+        svg: an ``<svg>`` element as text.
+        drawing: matplotlib's figure, from which other formats are made.
+    """
 
     title: str
     svg: str
@@ -61,7 +74,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Report:
-    """A report: what it is about, then tables and figures in their order."""
+    """A report.
+
+    Attributes:
+        lines: what it is about, below the title.
+        parts: tables and figures, in their order.
+    """
 
     title: str
     lines: list[str]
@@ -69,17 +87,32 @@ class Report:
 
     @property
     def tables(self) -> list[Table]:
+        """The parts that are tables, in their order."""
         return [part for part in self.parts if isinstance(part, Table)]
 
 
 def to_markdown(table: Table) -> str:
-    """The table in Markdown, aligned to be read as it is."""
-    cells = [table.header, *table.rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    header, *rows = [_markdown_row(row, widths) for row in cells]
-    first, *others = ["-" * (width + 1) for width in widths]
-    rule = "|" + "|".join([f"{first}-", *(f"{dashes}:" for dashes in others)]) + "|"
-    return "\n".join([header, rule, *rows, "", *table.notes])
+    """The table in Markdown, aligned to be read as it is, with its notes and without its title."""
+    widths = []
+    for column in zip(table.header, *table.rows, strict=True):
+        widths.append(max(map(len, column)))
+    lines = [_markdown_row(table.header, widths), _markdown_rule(widths)]
+    for row in table.rows:
+        lines.append(_markdown_row(row, widths))
+    return "\n".join([*lines, "", *table.notes])
+
+
+def _markdown_rule(widths: Sequence[int]) -> str:
+    """The line below a Markdown table's header; a colon aligns a column to the right.
+
+    >>> _markdown_rule([4, 2])
+    '|------|---:|'
+    """
+    first, *others = widths
+    dashes = ["-" * (first + 2)]
+    for width in others:
+        dashes.append("-" * (width + 1) + ":")
+    return f"|{'|'.join(dashes)}|"
 
 
 def _markdown_row(row: Sequence[str], widths: Sequence[int]) -> str:
@@ -104,6 +137,7 @@ def latex(document: Report) -> str:
 
 
 def _latex_table(table: Table) -> str:
+    """A table in LaTeX, its title and notes as caption."""
     columns = "l" + "r" * (len(table.header) - 1)
     caption = _tex(" ".join([f"{table.title}.", *table.notes]))
     lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}"]
@@ -113,17 +147,20 @@ def _latex_table(table: Table) -> str:
 
 
 def _latex_row(row: Sequence[str]) -> str:
+    r"""Cells as a line of a `tabular`: ``a & b \\``."""
     return " & ".join(map(_tex, row)) + r" \\"
 
 
 def _tex(text: str) -> str:
-    for plain, written in (("\\", r"\textbackslash "), ("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#")):
-        text = text.replace(plain, written)
+    """A text with TeX's special characters escaped, and the symbols of our tables as mathematics."""
+    escapes = (("\\", r"\textbackslash "), ("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#"))
+    for plain, escaped in escapes:  # the backslash first: the other escapes contain one
+        text = text.replace(plain, escaped)
     return text.replace("±", r"$\pm$").replace("−", "$-$").replace("λ", r"$\lambda$").replace("ε", r"$\varepsilon$")
 
 
 def comma_separated(document: Report) -> str:
-    """All tables, one below the other, each row led by its table's title."""
+    """All tables as CSV, one below the other, each row led by its table's title; without notes."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     for table in document.tables:
@@ -134,7 +171,9 @@ def comma_separated(document: Report) -> str:
 
 def html(document: Report) -> str:
     """One page that needs nothing else: no script, no font, no picture from elsewhere."""
-    lines = "".join(f"<p>{escape(line)}</p>\n" for line in document.lines)
+    lines = ""
+    for line in document.lines:
+        lines += f"<p>{escape(line)}</p>\n"
     title = escape(document.title)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -150,25 +189,33 @@ def html_parts(document: Report) -> str:
 
 
 def _html_part(part: Table | Figure) -> str:
+    """A heading, and the drawing or the table with its notes."""
     heading = f"<h2>{escape(part.title)}</h2>\n"
     if isinstance(part, Figure):
         return heading + part.svg
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in part.header)
+    head = ""
+    for cell in part.header:
+        head += f'<th scope="col">{escape(cell)}</th>'
     rows = "\n".join(map(_html_row, part.rows))
-    notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in part.notes)
+    notes = ""
+    for note in part.notes:
+        notes += f'<p class="note">{escape(note)}</p>\n'
     table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+    # tabindex and role: a wide table can be scrolled by keyboard, and a screen reader names it
     box = f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(part.title)}">{table}</div>'
     return f"{heading}{box}\n{notes}"
 
 
 def _html_row(row: Sequence[str]) -> str:
+    """Cells as a row of an HTML table."""
     return f"<tr>{''.join(map(_html_cell, row))}</tr>"
 
 
 def _html_cell(cell: str) -> str:
-    """Words may wrap; numbers, intervals and empty cells stay on one line."""
+    """A cell of an HTML table: words may wrap; numbers, intervals and empty cells stay on one line."""
     kind = ' class="words"' if cell[:1].isalpha() else ""
     return f"<td{kind}>{escape(cell)}</td>"
 
 
+# the suffix of `kdda report --out` → the function that writes the form
 FORMS: dict[str, Callable[[Report], str]] = {".md": markdown, ".tex": latex, ".csv": comma_separated, ".html": html}

@@ -1,4 +1,4 @@
-"""The comparison of arms, with the spread that its numbers have, and what the arms were trained on."""
+"""The tables of arms' scores (mean ± standard deviation, differences by seed) and of the rows they were trained on."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ def comparison_table(comparison: Comparison, note: str = "") -> Table:
         note: the recipe's, which stands below the table.
     """
     header = ["arm"]
-    header += map(score_name, comparison.task.scores)
-    header += [f"vs {baseline}" for baseline in comparison.baselines]
+    for score in comparison.task.scores:
+        header.append(score_name(score))
+    for baseline in comparison.baselines:
+        header.append(f"vs {baseline}")
     header.append("seconds")
-    rows = [_comparison_row(comparison, arm) for arm in comparison.arms]
+    rows = []
+    for arm in comparison.arms:
+        rows.append(_comparison_row(comparison, arm))
     notes = [*_explanation(comparison), *_seed_notes(comparison), *_sampling_error(comparison)]
     if note:
         notes.append(note)
@@ -29,6 +33,7 @@ def comparison_table(comparison: Comparison, note: str = "") -> Table:
 
 
 def _comparison_row(comparison: Comparison, arm: str) -> list[str]:
+    """An arm's cells: its scores, its difference from each baseline, and its seconds of training."""
     cells = [arm]
     for score in comparison.task.scores:
         cells.append(spread(comparison.scores(arm, score).values()))
@@ -39,11 +44,13 @@ def _comparison_row(comparison: Comparison, arm: str) -> list[str]:
 
 
 def _gain_cell(comparison: Comparison, arm: str, baseline: str) -> str:
-    """The mean difference of two arms; empty where they are not compared."""
+    """The mean difference of two arms over their common seeds; empty where they are not compared."""
     if baseline not in comparison.baselines_of(arm):
         return ""
     gains = comparison.paired_gains(arm, baseline)
-    return spread(gains, signed=True) if gains else "no common seed"
+    if not gains:
+        return "no common seed"
+    return spread(gains, signed=True)
 
 
 def _explanation(comparison: Comparison) -> list[str]:
@@ -56,6 +63,7 @@ def _explanation(comparison: Comparison) -> list[str]:
 
 
 def _seed_notes(comparison: Comparison) -> list[str]:
+    """What the seeds of a comparison's arms allow to say."""
     arms_by_seeds: dict[str, list[str]] = defaultdict(list)
     for arm, runs in comparison.by_arm.items():
         arms_by_seeds[seed_list(runs)].append(arm)
@@ -69,9 +77,11 @@ def seed_notes(arms_by_seeds: Mapping[str, Collection[str]]) -> list[str]:
         arms_by_seeds: seeds, as `seed_list` writes them → the arms that have run just these.
     """
     if len(arms_by_seeds) > 1:
-        groups = [f"{seeds}: {', '.join(arms)}" for seeds, arms in arms_by_seeds.items()]
+        groups = []
+        for seeds, arms in arms_by_seeds.items():
+            groups.append(f"{seeds}: {', '.join(arms)}")
         return [f"Seeds differ between arms ({'; '.join(groups)}); differences use the seeds that both arms have."]
-    for seeds in arms_by_seeds:
+    for seeds in arms_by_seeds:  # one at most: all arms have the same
         if "," in seeds:
             return [f"Mean ± sample standard deviation over seeds {seeds}."]
         return ["One seed: no conclusion, differences may be due to chance; --seeds 1,2,3 shows their spread."]
@@ -79,7 +89,7 @@ def seed_notes(arms_by_seeds: Mapping[str, Collection[str]]) -> list[str]:
 
 
 def seed_list(seeds: Iterable[int]) -> str:
-    """Seeds as a sentence names them.
+    """Seeds as a sentence names them, rising.
 
     >>> seed_list([2, 1])
     '1, 2'
@@ -88,34 +98,50 @@ def seed_list(seeds: Iterable[int]) -> str:
 
 
 def _sampling_error(comparison: Comparison) -> list[str]:
-    """How much one run's score varies with the rows that were drawn."""
+    """A sentence on how much one run's score varies with the rows that were drawn, by the first run; none without runs.
+
+    In a list, as all notes of a table.
+    """
     for runs in comparison.by_arm.values():
         for run in runs.values():
-            facts, metric = comparison.facts(run), score_name(comparison.metric)
+            facts = comparison.facts(run)
+            metric = score_name(comparison.metric)
             error = f"one run's {metric} has a standard error of about {facts['standard_error']:.1f} points"
             return [f"{facts['rows']} {comparison.split} rows: {error}."]
     return []
 
 
 def data_table(runs: Sequence[Run]) -> Table:
-    """What each arm was trained on, in tokens of its student, and how many rows chose and scored it."""
+    """What each arm was trained on, in tokens of its student, and how many rows chose and scored it.
+
+    A row an arm and language, by the arm's first run: all runs of an arm have the same rows.
+    """
     rows = []
-    for arm, (first, *_) in runs_by_arm(runs).items():
-        for language, sizes in first.task_event.get("data", {}).items():
+    for arm, arm_runs in runs_by_arm(runs).items():
+        run = arm_runs[0]
+        for language, sizes in run.task_event.get("data", {}).items():
             counts = [sizes["rows"], sizes["windows"], sizes["tokens"]]
-            for scores in (first.dev, first.test):
-                counts.append(scores.get(language, {}).get("rows", 0))
+            for scores_by_language in (run.dev, run.test):
+                counts.append(scores_by_language.get(language, {}).get("rows", 0))
             rows.append([f"{arm}, {language}", *map(_count, counts)])
     header = ["arm, language", "training rows", "windows", "tokens", "dev rows", "test rows"]
     return Table("Data", header, rows)
 
 
 def _count(number: int) -> str:
-    return f"{number:,}" if number else ""
+    """A number of rows or tokens as a cell writes it, such as "1,785"; empty for 0."""
+    if not number:
+        return ""
+    return f"{number:,}"
 
 
 def spread(values: Iterable[float], signed: bool = False, digits: int = 1) -> str:
     """``mean ± sample standard deviation``, or the value alone where there is one.
+
+    Args:
+        values: one or more.
+        signed: whether a mean of 0 or more is written with a plus.
+        digits: decimals of both numbers.
 
     >>> spread([50.0, 52.0]), spread([1.25], signed=True)
     ('51.0 ± 1.4', '+1.2')

@@ -1,4 +1,4 @@
-"""Whether teachers know more than the students without one, on development rows."""
+"""The teacher check: is a teacher better than the students without one, on development rows? Its table and warnings."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class TeacherScore:
 
     @property
     def label(self) -> str:
+        """The teacher in tables and figures: "language, name"."""
         return f"{self.language}, {self.name}"
 
     @property
@@ -50,8 +51,8 @@ class TeacherScore:
 
 def teacher_scores(comparison: Comparison) -> list[TeacherScore]:
     """Every teacher of a comparison, ordered by language and name."""
-    scores: dict[tuple[str, str], float] = {}
-    baselines: dict[tuple[str, str], set[str]] = {}
+    scores: dict[tuple[str, str], float] = {}  # by language and name
+    baselines: dict[tuple[str, str], set[str]] = {}  # the arms that the teacher's students are compared with
     for run in comparison.runs:
         for language, event in run.teachers.items():
             teacher = (language, event["name"])
@@ -65,7 +66,7 @@ def teacher_scores(comparison: Comparison) -> list[TeacherScore]:
 
 
 def _student_scores(comparison: Comparison, language: str, baselines: set[str]) -> dict[str, float]:
-    """Undistilled arm → its mean score on a language's development rows."""
+    """Undistilled arm → its mean score over seeds on a language's development rows, of these baselines."""
     means = {}
     for arm in undistilled_arms(comparison.runs):
         if arm in baselines:
@@ -75,7 +76,7 @@ def _student_scores(comparison: Comparison, language: str, baselines: set[str]) 
 
 
 def compared_students(teachers: Sequence[TeacherScore]) -> list[str]:
-    """All arms that some teacher is compared with, each once."""
+    """All arms that some teacher is compared with, each once, in the order of the teachers."""
     arms: dict[str, None] = {}
     for teacher in teachers:
         arms.update(dict.fromkeys(teacher.students))
@@ -84,8 +85,11 @@ def compared_students(teachers: Sequence[TeacherScore]) -> list[str]:
 
 def teacher_warnings(comparison: Comparison) -> list[str]:
     """A sentence for each teacher that is no better than a student without one."""
-    warnings = [teacher.warning for teacher in teacher_scores(comparison)]
-    return list(filter(None, warnings))
+    warnings = []
+    for teacher in teacher_scores(comparison):
+        if teacher.warning:
+            warnings.append(teacher.warning)
+    return warnings
 
 
 def teacher_check(comparison: Comparison) -> Table | None:
@@ -93,11 +97,17 @@ def teacher_check(comparison: Comparison) -> Table | None:
     teachers = teacher_scores(comparison)
     if not teachers:
         return None
-    arms = [arm for arm in undistilled_arms(comparison.runs) if arm in compared_students(teachers)]
+    students = compared_students(teachers)
+    arms = [arm for arm in undistilled_arms(comparison.runs) if arm in students]
     rows = []
     for teacher in teachers:
-        cells = [f"{teacher.students[arm]:.1f}" if arm in teacher.students else "" for arm in arms]
-        rows.append([teacher.label, f"{teacher.score:.1f}", *cells])
-    notes = [EXPLANATION] + [f"WARNING: {warning}" for warning in teacher_warnings(comparison)]
+        cells = [teacher.label, f"{teacher.score:.1f}"]
+        for arm in arms:
+            score = teacher.students.get(arm)
+            cells.append("" if score is None else f"{score:.1f}")
+        rows.append(cells)
+    notes = [EXPLANATION]
+    for warning in teacher_warnings(comparison):
+        notes.append(f"WARNING: {warning}")
     title = f"Teacher check (development set): {score_name(comparison.metric)}"
     return Table(title, ["teacher", "teacher's score", *arms], rows, notes)

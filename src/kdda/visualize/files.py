@@ -11,7 +11,7 @@ from kdda.errors import KddaError, unknown_choice
 from kdda.report.collect import check_folders
 from kdda.report.comparison import compare, task_scores
 from kdda.report.differences import differences
-from kdda.report.figures import curves, gains_by_lead, scores_by_weight, teachers_and_students
+from kdda.report.figures import gains_by_lead, loss_curves, scores_by_weight, teachers_and_students
 from kdda.report.render import Figure
 from kdda.report.teacher_check import teacher_scores
 from kdda.runs.folder import MODEL_FOLDER, Run, find_runs
@@ -91,10 +91,10 @@ def _figures_of_task(runs: Sequence[Run]) -> Iterator[Figure]:
     scores, target = task_scores(runs), str(runs[0].recipe.get("target"))
     scored = [run for run in runs if target in run.test]
     if scores is None or not scored:
-        yield from curves(runs)
+        yield from loss_curves(runs)
         return
     comparison = compare(scored, target, scores)
-    yield from curves(comparison.runs)
+    yield from loss_curves(comparison.runs)
     yield from scores_by_weight(comparison)
     yield from gains_by_lead(comparison, differences(comparison))
     yield from teachers_and_students(teacher_scores(comparison), comparison.metric)

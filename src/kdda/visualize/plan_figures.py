@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from kdda.report.canvas import bare_canvas, empty_canvas, finished, text_size
+from kdda.report.canvas import as_figure, bare_canvas, empty_canvas, text_size
 from kdda.report.render import Figure
 
 LEAST_SHARE = 0.01  # of a token's mass; smaller shares are not drawn as lines
@@ -73,7 +73,7 @@ def _heat_map(
     height = CELL * len(first) + tokens_height + 1.0
     name_width, name_height = text_size(figure, name_below)[0], text_size(figure, name)[1]
     figure.set_size_inches(max(width, name_width + 2 * MARGIN), max(height, name_height + 2 * MARGIN, LEAST_HEIGHT))
-    return finished(f"Transport plan, ε = {epsilon:g}: heat map", figure)
+    return as_figure(f"Transport plan, ε = {epsilon:g}: heat map", figure)
 
 
 def _largest(figure: Any, texts: Iterable[Any]) -> tuple[float, float]:
@@ -103,7 +103,7 @@ def _lines(
     size = (ends + GAP + widths[1] + MARGIN, LINE * (longest + 1) + 2 * MARGIN)
     figure.set_size_inches(*size)
     axes.set(xlim=(0, size[0]), ylim=(size[1], 0))
-    return finished(f"Transport plan, ε = {epsilon:g}: lines", figure)
+    return as_figure(f"Transport plan, ε = {epsilon:g}: lines", figure)
 
 
 class _Column:

@@ -10,7 +10,7 @@ from pathlib import Path
 from kdda.errors import KddaError, unknown_choice
 from kdda.report.build import report
 from kdda.report.collect import unfinished_folders
-from kdda.report.figures import curves
+from kdda.report.figures import loss_curves
 from kdda.report.render import Figure, html_parts
 from kdda.runs.folder import read_run
 from kdda.serve.page.markup import message, plain, svg_html
@@ -116,5 +116,5 @@ def _unfinished_html(folder: Path, words: Words) -> str:
                 runs.append(read_run(path))
             except KddaError as error:
                 messages.append(message(str(error)))
-    drawings = [*messages, *map(figure_html, curves(runs))]
+    drawings = [*messages, *map(figure_html, loss_curves(runs))]
     return f"<h2>{plain(words.unfinished)}</h2>{''.join(drawings)}" if drawings else ""
