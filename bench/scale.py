@@ -137,7 +137,7 @@ def child(arm: str, path: str) -> None:
     take_turns(STEPS)
     recipe = with_labels(load_recipe(path))
     context = RunContext.open(recipe, Path(path).parent / arm, lambda _: None)
-    context.do(StudentRun(arm, 1))
+    context.execute(StudentRun(arm, 1))
 
 
 # Processes ------------------------------------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ def prepare(recipe: Recipe, out: Path) -> tuple[RunContext, SolverSettings, floa
     seconds = 0.0
     encoder = load_checkpoint(student).encoder(recipe.training.max_length, recipe.training.stride)
     for language, spec in recipe.teachers.items():
-        context.do(TeacherRun(language, spec))
+        context.execute(TeacherRun(language, spec))
         teacher = context.teacher(language, spec).open()
         features = context.task.encode(context.data[language]["train"], encoder)
         began = time.perf_counter()
@@ -146,7 +146,7 @@ def child(order: Mapping[str, Any]) -> None:
     else:
         (folder / "teachers").mkdir(parents=True)
         (folder / "teachers" / "states").symlink_to(out / "teachers" / "states")
-        replace(context, out=folder).do(StudentRun(arm, SEED))
+        replace(context, out=folder).execute(StudentRun(arm, SEED))
 
 
 def more_of(name: str, settings: SolverSettings) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What all runs of a recipe share, and how a teacher is prepared and a student trained, each in its folder."""
+"""One run: a teacher prepared or a student trained, scored, saved; what all runs share (rows, environment.json)."""
 
 from __future__ import annotations
 
@@ -38,12 +38,22 @@ from kdda.training.data import TrainingData
 from kdda.training.prepare import PreparedTeacher, Teacher, prepare_teacher
 from kdda.training.trainer import DistillationTrainer
 
+# whose versions environment.json names
 LIBRARIES = ("kdda", "torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What all runs of a recipe share: its rows, read and checked once, and its output folder."""
+    """What all runs of a recipe share: its rows, read and checked once, and its output folder.
+
+    Attributes:
+        out: with run folders in `out`/task/arm, and teachers in `out`/teachers.
+        task: fitted to the training rows.
+        data: language → split ("train", "dev", "test") → its examples.
+        warnings: language → how many of its rows were skipped or repaired, as text.
+        say: prints a line of progress.
+        reader: that has read the rows, and draws more of them.
+    """
 
     recipe: Recipe
     out: Path
@@ -55,7 +65,7 @@ class RunContext:
 
     @classmethod
     def open(cls, recipe: Recipe, out: Path, say: Say) -> RunContext:
-        """Read and check all rows.
+        """Read and check all rows of a recipe.
 
         Raises:
             KddaError: no such task, or rows that it cannot take.
@@ -68,34 +78,43 @@ class RunContext:
 
     @property
     def labels(self) -> list[str]:
+        """The labels in the order of a model's outputs; none for a task without labels."""
         return self.recipe.labels if self.task.labelled else []
 
-    def do(self, work: RunSpec) -> None:
-        """Do a piece of work, or find that it was done; whatever was begun is continued.
+    def execute(self, run: RunSpec) -> None:
+        """Execute a run, unless it is finished; one that was begun is continued from its last checkpoint.
 
         Raises:
-            KddaError: also when another process is at it.
+            KddaError: also when another process executes it.
         """
-        if isinstance(work, TeacherRun):
-            teacher = self.teacher(work.language, work.spec, self.say)
+        if isinstance(run, TeacherRun):
+            teacher = self.teacher(run.language, run.spec, self.say)
             score = teacher.dev[self.task.metric]
-            self.say(f"  teacher {work.language}: {self.task.metric} {score:.1f} on its development rows")
+            self.say(f"  teacher {run.language}: {self.task.metric} {score:.1f} on its development rows")
             return
-        folder = work.folder(self.out, self.task.name)
+        folder = run.folder(self.out, self.task.name)
         if distributed.broadcast(is_complete(folder)):
-            self.say(f"  {work}: finished already, in {folder}")
+            self.say(f"  {run}: finished already, in {folder}")
             return
         with lock_or_refuse(folder):
-            self._run(work, folder)
+            self._train_student(run, folder)
 
     def teacher(self, language: str, spec: TeacherSpec, say: Say = lambda _: None) -> PreparedTeacher:
-        """A fine-tuned teacher: stored already, or fine-tuned now; another process that is at it is waited for."""
+        """A fine-tuned teacher: stored already, or fine-tuned now; another process that fine-tunes it is waited for.
+
+        Args:
+            say: prints the progress of fine-tuning; nothing by default.
+        """
         store = self.out / "teachers"
         data = teacher_data(self.reader, self.task, self.data[language], language, spec)
         with lock_or_wait(store / language, self.say):
             return prepare_teacher(Teacher.from_spec(spec), data, base_config(self.recipe), store, say)
 
-    def _run(self, run: StudentRun, folder: Path) -> None:
+    def _train_student(self, run: StudentRun, folder: Path) -> None:
+        """Train a student in its run folder, with its teachers, and score and save it.
+
+        What decides the run is written before training, and the teachers' scores after it.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         if distributed.is_main_process():
             (folder / FAILURE).unlink(missing_ok=True)
@@ -105,28 +124,35 @@ class RunContext:
         for language, spec in self.recipe.teachers_of(run.arm).items():
             teachers[language] = self.teacher(language, spec)
         trainer = self._trainer(run, folder, teachers)
-        trainer.train(resume_from_checkpoint=True)
+        trainer.train(resume_from_checkpoint=True)  # from the beginning where there is no checkpoint
         for language, teacher in teachers.items():
             facts = {"language": language, "model": teacher.name, "training_seconds": teacher.seconds}
             trainer.metrics_log.write("final-teacher", **facts, **teacher.dev)
         if distributed.is_main_process():
-            self._finish(trainer, run, folder)
+            self._score_and_save(trainer, run, folder)
         distributed.barrier()
 
     def _trainer(self, run: StudentRun, folder: Path, teachers: Mapping[str, PreparedTeacher]) -> DistillationTrainer:
-        recipe, arm = self.recipe, run.arm
-        train, dev = {}, {}
+        """The trainer of a student, which writes checkpoints and metrics.jsonl below its run folder.
+
+        Args:
+            teachers: by language; none for an undistilled arm.
+        """
+        recipe = self.recipe
+        arm = run.arm
+        train = {}  # language → rows
         for language in recipe.languages(arm):
-            train[language] = self.rows_read(arm, language, "train")
+            train[language] = self.reader_rows(arm, language, "train")
+        dev = {}  # of all languages of the recipe, also of those that the arm is not trained on
         for language in self.data:
-            dev[language] = self.rows_read(arm, language, "dev")
+            dev[language] = self.reader_rows(arm, language, "dev")
         args = DistillationConfig.from_recipe(
             recipe.training_of(arm, run.learning_rate),
             recipe.distillation(arm),
             output_dir=str(folder / "checkpoints"),
             seed=run.seed,
             run_name=str(run),
-            metrics_file=f"../{METRICS}",
+            metrics_file=f"../{METRICS}",  # relative to output_dir: in the run folder
             teacher_cache_dir=str(self.out / "teachers" / "states"),
             teacher_cache_gb=recipe.teacher_cache_gb,
         )
@@ -135,38 +161,42 @@ class RunContext:
             teachers,
             train_dataset=TrainingData(self.task, self.labels, train, dev, recipe.target),
             args=args,
-            config=config_fields(recipe.sentences_of(arm)),
+            config=config_fields(recipe.sentences_of(arm)),  # the saved model's config says which sentences it reads
             say=self.say,
         )
 
-    def rows_read(self, arm: str, language: str, split: Split) -> Sequence[Example]:
-        """The rows of a split as an arm reads them."""
+    def reader_rows(self, arm: str, language: str, split: Split) -> Sequence[Example]:
+        """The rows of a split as an arm's student reads them: with whole passages, or ViReader's selected sentences."""
         rows = self.rows(arm, language, split)
-        reader_rows = self._reader_rows(arm, language)
-        return reader_rows.train(rows) if split == "train" else reader_rows.evaluation(rows)
+        sentences = self._sentences(arm, language)
+        if split == "train":
+            return sentences.train(rows)
+        return sentences.evaluation(rows)
 
     def rows(self, arm: str, language: str, split: Split) -> Sequence[Example]:
-        """The rows of a split, as many of the training ones as an arm asks for."""
-        wanted = self.recipe.arms[arm].rows.get(language) if split == "train" else None
-        if wanted is None:
+        """The rows of a split as they were read, of the training rows as many as the arm asks for."""
+        count = self.recipe.arms[arm].rows.get(language) if split == "train" else None
+        if count is None:
             return self.data[language][split]
-        return self.reader.draw(language, split, wanted, f"arms.{arm}.rows.{language}")
+        return self.reader.draw(language, split, count, f"arms.{arm}.rows.{language}")
 
     def _predictions(self, trainer: DistillationTrainer, arm: str, language: str, split: Split) -> Sequence[Prediction]:
         """A student's predictions on the whole passages, whichever sentences of them it reads."""
-        predictions = trainer.predict(self.rows_read(arm, language, split), language)
-        return self._reader_rows(arm, language).map_to_passage(predictions, self.data[language][split])
+        predictions = trainer.predict(self.reader_rows(arm, language, split), language)
+        return self._sentences(arm, language).map_to_passage(predictions, self.data[language][split])
 
-    def _reader_rows(self, arm: str, language: str) -> ReaderRows:
+    def _sentences(self, arm: str, language: str) -> ReaderRows:
+        """What shortens the passages of an arm's rows, where it reads selected sentences, else leaves them whole."""
         return ReaderRows.of(self.recipe.sentences_of(arm), language)
 
-    def _finish(self, trainer: DistillationTrainer, run: StudentRun, folder: Path) -> None:
+    def _score_and_save(self, trainer: DistillationTrainer, run: StudentRun, folder: Path) -> None:
         """Score, save, and last of all write the predictions that mark a folder as complete."""
         for language in self.data:
             predictions = self._predictions(trainer, run.arm, language, "dev")
             trainer.metrics_log.write("final-dev", language=language, **self.task.score(predictions, self.labels))
-        lines: list[str] = []
-        scores, intervals = {}, {}
+        lines: list[str] = []  # of predictions.jsonl
+        scores: dict[str, Mapping[str, Any]] = {}  # language → scores on its test rows
+        intervals: dict[str, Interval] = {}  # language → the mean score of a row, for the model card
         for language, splits in self.data.items():
             if "test" not in splits:
                 continue
@@ -185,15 +215,19 @@ class RunContext:
         self.say(f"  {run}: {self.task.metric} {score:.1f} on {self.recipe.target} test rows")
 
     def _card_facts(self, run: StudentRun) -> ModelCardFacts:
-        recipe, spec = self.recipe, self.recipe.student_of(run.arm)
-        teachers, rows, warnings = {}, {}, []
+        """What the model card of a trained student says: models, licences and their warnings, numbers of rows."""
+        recipe = self.recipe
+        spec = recipe.student_of(run.arm)
         models = [spec.model]
+        teachers = {}  # language → name and licence
         for language, teacher in recipe.teachers_of(run.arm).items():
             teachers[language] = f"{teacher.model} (licence: {licence(teacher.model)})"
             models.append(teacher.model)
+        rows = {}  # language → number of training rows
         for language in recipe.languages(run.arm):
             rows[language] = len(self.rows(run.arm, language, "train"))
-        for model in dict.fromkeys(models):
+        warnings = []
+        for model in dict.fromkeys(models):  # each once, in their order
             warning = warning_of(licence(model))
             if warning:
                 warnings.append(f"{model}: {warning}")
@@ -212,8 +246,9 @@ class RunContext:
 
 
 def interval_of(predictions: Sequence[Prediction]) -> Interval:
-    """The mean score of some test rows, in per cent, with its interval."""
-    scores, groups = [], []
+    """The mean score of some test rows, in per cent, with its 95 % interval by a bootstrap over whole groups."""
+    scores = []
+    groups = []  # the premise or passage of each row
     for prediction in predictions:
         row = asdict(prediction)
         scores.append(row_score(row))
@@ -234,26 +269,33 @@ def task_of(recipe: Recipe) -> Task:
     return task
 
 
-def say(console: Console, text: str) -> None:
-    """A line as it is, wherever it is wide enough."""
+def print_line(console: Console, text: str) -> None:
+    """Print a line as it is: brackets are no markup, numbers are not coloured, and no line is broken."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 @lru_cache(maxsize=1)
 def environment() -> dict[str, Any]:
-    """What a run was made with, for its folder."""
+    """What a run was made with, for environment.json in its folder: versions, device, threads, processes."""
+    versions = {}
+    for name in LIBRARIES:
+        versions[name] = version(name)
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "processes": distributed.size(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        **{name: version(name) for name in LIBRARIES},
+        **versions,
     }
 
 
 def teacher_data(reader: SplitReader, task: Task, splits: Splits, language: str, spec: TeacherSpec) -> TrainingData:
-    """What a teacher of a language is fine-tuned on: the student's rows of it, or as many as the recipe says."""
+    """What a teacher of a language is fine-tuned on: the student's rows of it, or as many as the recipe says.
+
+    Args:
+        splits: of the language.
+    """
     labels = reader.recipe.labels if task.labelled else []
     train = splits["train"]
     if spec.rows:
@@ -262,12 +304,12 @@ def teacher_data(reader: SplitReader, task: Task, splits: Splits, language: str,
 
 
 def base_config(recipe: Recipe) -> DistillationConfig:
-    """How a recipe trains, apart from what an arm or a teacher changes."""
+    """How a recipe trains, apart from what an arm or a teacher changes; its folder and seed are placeholders."""
     return DistillationConfig.from_recipe(recipe.training, None, output_dir="", seed=1)
 
 
 def with_labels(recipe: Recipe) -> Recipe:
-    """A recipe that names its labels: those that it writes, or those of its task."""
+    """The recipe with `labels` filled in: those that it names, or those of its task; none for a task without labels."""
     task = task_of(recipe)
     if recipe.labels or not task.labelled:
         return recipe

@@ -1,4 +1,4 @@
-"""What this machine and installation offer."""
+"""`kdda doctor`: versions of packages, cores, memory and CUDA devices, precision, and which extras lack packages."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ def installation() -> list[Table]:
 
 
 def _versions() -> Table:
+    """The versions of Python, kdda and the packages that it always needs."""
     rows = [["python", platform.python_version()], ["kdda", version("kdda")]]
-    for line in requires("kdda") or ():
+    for line in requires("kdda") or ():  # such as 'torch>=2.5', or 'ray>=2; extra == "ray"'
         if "extra ==" not in line:
             name = Requirement(line).name
             rows.append([name, _version(name) or "MISSING"])
@@ -30,11 +31,12 @@ def _versions() -> Table:
 
 
 def _devices() -> Table:
+    """Cores, CUDA devices, memory, and the precision that `precision: auto` stands for here."""
     rows = [["cpu", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads in use"]]
     for index in range(torch.cuda.device_count()):
         device = torch.cuda.get_device_properties(index)
         rows.append([f"cuda:{index}", f"{device.name}, {device.total_memory / GB:.0f} GB"])
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:  # not on Windows
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         rows.append(["memory", f"{memory / GB:.0f} GB"])
     rows.append(["precision: auto", "bfloat16" if in_bfloat16("auto") else "float32"])
@@ -42,6 +44,7 @@ def _devices() -> Table:
 
 
 def _extras() -> Table:
+    """Each extra of kdda, and which of its packages are missing."""
     rows = []
     for extra, packages in _packages_of_extras().items():
         missing = [package for package in packages if _version(package) is None]
@@ -53,16 +56,18 @@ def _extras() -> Table:
 
 
 def _packages_of_extras() -> dict[str, list[str]]:
+    """Extra → the packages that it installs, as kdda's metadata has them."""
     packages: dict[str, list[str]] = {}
     for line in requires("kdda") or ():
         requirement = Requirement(line)
         if requirement.marker is not None and "extra ==" in line:
-            extra = line.split("extra ==")[1].strip(" '\"")
+            extra = line.split("extra ==")[1].strip(" '\"")  # the marker ends with it, quoted
             packages.setdefault(extra, []).append(requirement.name)
     return packages
 
 
 def _version(name: str) -> str | None:
+    """The version of an installed package; None where it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

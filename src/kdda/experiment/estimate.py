@@ -1,4 +1,4 @@
-"""What work will cost on this machine: time, memory and disk, from a few measured steps of each model."""
+"""The estimate of `kdda plan`: time left, memory and disk of all runs, from a few measured steps of each model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GB = 2**30
 
 
 class TeacherWork(NamedTuple):
-    """A teacher to be made, the steps of its fine-tuning, and its seconds."""
+    """A teacher that is still to be fine-tuned, the steps of its fine-tuning, and their seconds."""
 
     run: TeacherRun
     steps: int
@@ -50,6 +50,13 @@ class Estimate:
         unfinished: those of them that are not finished.
         out: the output folder, made or not yet.
         workers: runs at the same time.
+
+    Attributes:
+        model_costs: of each student and teacher.
+        teacher_costs: what a teacher adds to a student's steps: student, teacher, language, objective → costs.
+        systems: costs of open-domain systems; None without any.
+        disk_speed: bytes a second that are written.
+        measuring: seconds that all measurements have taken.
     """
 
     def __init__(
@@ -64,14 +71,16 @@ class Estimate:
         self.reader, self.data, self.out, self.workers = reader, data, out, workers
         self.recipe = recipe = reader.recipe
         self.runs, self.unfinished = runs, unfinished
-        self.arms = list(Counter(run.arm for run in runs))
+        self.arms = list(dict.fromkeys(run.arm for run in runs))
         self.task = reader.task.fitted(chain.from_iterable(splits["train"] for splits in data.values()))
         started = time.perf_counter()
         labels = recipe.labels if self.task.labelled else []
-        rows = {language: splits["train"] for language, splits in data.items()}
+        rows = {}
+        for language, splits in data.items():
+            rows[language] = splits["train"]
         self.profiler = Profiler(self.task, labels, recipe.training, rows)
         self.model_costs: dict[ModelSpec, ModelCost] = {}
-        for spec, languages in self._models().items():
+        for spec, languages in self._languages_by_model().items():
             self.model_costs[spec] = self.profiler.model(spec, sorted(languages))
         self.teacher_costs: dict[tuple[ModelSpec, TeacherSpec, str, str], TeacherCost] = {}
         for arm in self.arms:
@@ -81,8 +90,8 @@ class Estimate:
         self.disk_speed = bytes_a_second(nearest_existing(out))
         self.measuring = time.perf_counter() - started
 
-    def _models(self) -> dict[ModelSpec, set[str]]:
-        """Every model, and the languages that it reads."""
+    def _languages_by_model(self) -> dict[ModelSpec, set[str]]:
+        """Every student and teacher → the languages that it reads."""
         models: dict[ModelSpec, set[str]] = {}
         for arm in self.arms:
             models.setdefault(self.recipe.student_of(arm), set()).update(self.recipe.languages(arm))
@@ -91,14 +100,16 @@ class Estimate:
         return models
 
     def _teacher_cost(self, arm: str, language: str, teacher: TeacherSpec) -> TeacherCost:
+        """What a teacher adds to the steps of an arm's student; measured once for all arms that share both models."""
         distill, student = self.recipe.distillation(arm), self.recipe.student_of(arm)
-        assert distill is not None
+        assert distill is not None  # an arm with teachers is distilled
         key = (student, teacher, language, distill.objective)
         if key not in self.teacher_costs:
             self.teacher_costs[key] = self.profiler.teacher(student, teacher, language, distill)
         return self.teacher_costs[key]
 
     def _measure_systems(self) -> SystemsCost | None:
+        """The costs of the arms' open-domain systems; None without systems, or without test rows to be answered."""
         target = self.recipe.target
         if not readings_of(self.recipe, self.arms) or "test" not in self.data[target]:
             return None
@@ -115,8 +126,8 @@ class Estimate:
             for language, tokens in cost.tokens.items():
                 windows = cost.windows[language] * len(self.data[language]["train"])
                 name = f"{spec.model}, {language}"
-                rows.append([name, f"{windows:,.0f}", f"{tokens * windows:,.0f}", f"{cost.step:.2f}"])
-                rows[-1].append(f"{cost.saved / GB:.2f}")
+                amounts = [f"{windows:,.0f}", f"{tokens * windows:,.0f}"]
+                rows.append([name, *amounts, f"{cost.step:.2f}", f"{cost.saved / GB:.2f}"])
         header = ["model, language", "windows", "tokens", "seconds a step", "GB"]
         note = "Windows and tokens of the training rows; a step is a batch forward and backward, and an update."
         return Table("As models read them", header, rows, [note])
@@ -124,7 +135,7 @@ class Estimate:
     def work_table(self) -> Table:
         """Steps and seconds of every teacher that is to be made, and of every arm."""
         rows = []
-        for teacher in self._teachers():
+        for teacher in self._unprepared_teachers():
             rows.append([str(teacher.run), "1", f"{teacher.steps:,}", _duration(teacher.seconds)])
         for arm, count in Counter(run.arm for run in self.runs).items():
             rows.append([arm, str(count), f"{self._steps(arm):,}", _duration(self._seconds(arm))])
@@ -132,22 +143,27 @@ class Estimate:
         return Table("Work", ["teacher, arm or systems", "runs", "steps each", "time each"], rows)
 
     def _systems_rows(self) -> list[list[str]]:
+        """Rows of the work table: the index of documents, then what each arm's reader reads at a seed."""
         if self.systems is None:
             return []
         name = f"systems: index of {self.systems.documents:,} documents"
         rows = [[name, "1", "", _duration(self.systems.index)]]
         for reading, systems in readings_of(self.recipe, self.arms).items():
             name = f"systems {', '.join(systems)}: {reading.passages} passages a question, by {reading.retriever}"
-            seeds = {run.seed for run in self.runs if run.arm == reading.arm}
+            seeds = set[int]()
+            for run in self.runs:
+                if run.arm == reading.arm:
+                    seeds.add(run.seed)
             cost = self.systems.readings[reading]
             rows.append([name, str(len(seeds)), "", _duration(cost.load + cost.read)])
         return rows
 
     def lines(self) -> list[str]:
-        """Time, memory and disk of everything that is not finished."""
+        """Three sentences: time, memory and disk of everything that is not finished."""
         workers = f", {self.workers} at once" if self.workers > 1 else ""
         memory = peak_megabytes() / 1024 * self.workers
-        states, free = self._states().size / GB, free_bytes(self.out) / GB
+        states = self._teacher_states().size / GB
+        free = free_bytes(self.out) / GB
         return [
             f"Time left: about {_duration(self._time_left() / self.workers)}{workers}; measured in "
             f"{self.measuring:.0f} s.",
@@ -156,38 +172,41 @@ class Estimate:
         ]
 
     def _time_left(self) -> float:
+        """Seconds of all unfinished runs, one after another, with the teachers, states and systems that they need."""
         seconds = 0.0
-        distils = False
+        needs_teachers = False
         for run in self.unfinished:
             seconds += self._seconds(run.arm)
-            distils = distils or bool(self.recipe.teachers_of(run.arm))
-        if distils:
-            seconds += self._states().seconds
-            for teacher in self._teachers():
+            needs_teachers = needs_teachers or bool(self.recipe.teachers_of(run.arm))
+        if needs_teachers:
+            seconds += self._teacher_states().seconds
+            for teacher in self._unprepared_teachers():
                 seconds += teacher.seconds
         return seconds + self._systems_left()
 
     def _systems_left(self) -> float:
+        """Seconds of the systems of runs that are unfinished, or whose systems are not all scored."""
         if self.systems is None:
             return 0.0
-        runs = [run for run in self.runs if run in self.unfinished or not self._has_systems(run)]
+        runs = [run for run in self.runs if run in self.unfinished or not self._are_systems_scored(run)]
         return self.systems.seconds(runs)
 
-    def _has_systems(self, run: StudentRun) -> bool:
-        """Whether all systems of a finished run are scored."""
+    def _are_systems_scored(self, run: StudentRun) -> bool:
+        """Whether the folder of every system that reads with a run's model is complete."""
         for name, system in self.recipe.systems.items():
             if system.arm == run.arm and not is_complete(self.out / SYSTEMS / name / f"seed-{run.seed}"):
                 return False
         return True
 
     def warnings(self) -> list[str]:
+        """A sentence where the disk has too little room; else nothing."""
         needed, free = self._disk(), free_bytes(self.out)
         if needed <= free:
             return []
         return [f"{self.out} has room for {free / GB:.1f} GB, and {needed / GB:.1f} are needed"]
 
-    def _teachers(self) -> list[TeacherWork]:
-        """Those that are not ready."""
+    def _unprepared_teachers(self) -> list[TeacherWork]:
+        """The teachers that are neither stored already nor taken as they are, ordered by language."""
         work = []
         for run in sorted(teacher_runs(self.recipe, self.arms), key=lambda run: str((run.language, run.spec))):
             data = teacher_data(self.reader, self.task, self.data[run.language], run.language, run.spec)
@@ -199,50 +218,69 @@ class Estimate:
         return work
 
     def _rows(self, arm: str) -> dict[str, int]:
-        """Training rows of an arm, by language."""
+        """Language → number of training rows of an arm."""
         rows = {}
         for language in self.recipe.languages(arm):
             rows[language] = self.recipe.arms[arm].rows.get(language, len(self.data[language]["train"]))
         return rows
 
     def _steps(self, arm: str) -> int:
+        """Steps of one run of an arm, over all epochs."""
         return self._batches(self.recipe.student_of(arm), self._rows(arm)) * self.recipe.training_of(arm).epochs
 
     def _seconds(self, arm: str) -> float:
-        """One run of an arm."""
+        """Seconds of one run of an arm: fine-tuning, the objective, loading teachers, predictions on the test rows."""
         student, rows = self.recipe.student_of(arm), self._rows(arm)
         seconds = self._fine_tuning(student, rows, self._steps(arm))
         for language, teacher in self.recipe.teachers_of(arm).items():
             cost = self._teacher_cost(arm, language, teacher)
             batches = self._batches(student, {language: rows[language]}) * self.recipe.training_of(arm).epochs
             seconds += cost.solve * batches + self.model_costs[teacher].load
-        tests = sum(len(splits.get("test", ())) for splits in self.data.values())
-        return seconds + tests * self._reading(student, self.recipe.target)
+        tests = 0
+        for splits in self.data.values():
+            tests += len(splits.get("test", ()))
+        return seconds + tests * self._seconds_a_row(student, self.recipe.target)
 
     def _fine_tuning(self, spec: ModelSpec, rows: Mapping[str, int], steps: int) -> float:
-        """Seconds to load a model, encode its rows, train, read the development rows, and write checkpoints."""
-        cost, epochs = self.model_costs[spec], self.recipe.training.epochs
-        first = next(iter(rows))
-        read = sum(len(splits["dev"]) for splits in self.data.values()) + epochs * len(self.data[first]["dev"])
-        written = cost.saved + epochs * cost.trained
-        disk = written / self.disk_speed
-        encoding = sum(rows.values()) * cost.encode
-        return cost.load + encoding + steps * cost.step + read * self._reading(spec, first) + disk
+        """Seconds to load a model, encode its rows, train, read the development rows, and write checkpoints.
 
-    def _reading(self, spec: ModelSpec, language: str) -> float:
-        """Seconds of a row in evaluation."""
+        Development rows of one language are read after every epoch, those of all languages at the end.
+
+        Args:
+            rows: language → number of training rows.
+            steps: over all epochs.
+        """
+        cost = self.model_costs[spec]
+        epochs = self.recipe.training.epochs
+        first_language = next(iter(rows))
+        dev_rows = epochs * len(self.data[first_language]["dev"])
+        for splits in self.data.values():
+            dev_rows += len(splits["dev"])
+        evaluation = dev_rows * self._seconds_a_row(spec, first_language)
+        disk = (cost.saved + epochs * cost.trained) / self.disk_speed
+        encoding = sum(rows.values()) * cost.encode
+        return cost.load + encoding + steps * cost.step + evaluation + disk
+
+    def _seconds_a_row(self, spec: ModelSpec, language: str) -> float:
+        """Seconds to encode and predict one row, without training."""
         cost = self.model_costs[spec]
         return cost.read * cost.windows.get(language, 1.0) + cost.encode
 
     def _batches(self, spec: ModelSpec, rows: Mapping[str, int]) -> int:
+        """Batches of one epoch: each language's windows, in batches of one language.
+
+        Args:
+            rows: language → number of training rows.
+        """
         cost, size = self.model_costs[spec], self.recipe.training.batch_size
         batches = 0
         for language, count in rows.items():
             batches += ceil_div(int(cost.windows[language] * count), size)
         return batches
 
-    def _states(self) -> StatesCost:
-        costs: dict[tuple[str, TeacherSpec, int], TeacherCost] = {}
+    def _teacher_states(self) -> StatesCost:
+        """All teachers' states for all training rows, computed and stored once for the arms that share them."""
+        costs: dict[tuple[str, TeacherSpec, int], TeacherCost] = {}  # by language, teacher and number of rows
         for arm in self.arms:
             for language, teacher in self.recipe.teachers_of(arm).items():
                 rows = self._rows(arm)[language]
@@ -255,16 +293,18 @@ class Estimate:
 
     def _disk(self) -> float:
         """Bytes of models, teachers, checkpoints and teacher states."""
-        models = teachers = 0
+        models = 0
         for run in self.runs:
             models += self.model_costs[self.recipe.student_of(run.arm)].saved
-        for work in self._teachers():
-            teachers += self.model_costs[work.run.spec].saved
-        checkpoints = 2 * self.workers * max(cost.trained for cost in self.model_costs.values())
-        return models + teachers + checkpoints + self._states().size
+        for teacher in self._unprepared_teachers():
+            models += self.model_costs[teacher.run.spec].saved
+        largest = max(cost.trained for cost in self.model_costs.values())
+        checkpoints = 2 * self.workers * largest  # a run has two while it writes one
+        return models + checkpoints + self._teacher_states().size
 
 
 def _duration(seconds: float) -> str:
+    """Seconds as text: in s below 90 s, in min below 90 min, else in h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

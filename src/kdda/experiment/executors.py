@@ -1,4 +1,4 @@
-"""Executors of runs: in this process, in several processes, or on a Ray cluster. A run that fails stops no other."""
+"""Executors of runs (--workers, --ray): this process, several, or a Ray cluster. A failed run stops no other."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from kdda.experiment.specs import RunSpec
 from kdda.experiment.worker import from_json, run_one, to_json
 from kdda.runtime import distributed
 
-Failures = dict[RunSpec, str]
+Failures = dict[RunSpec, str]  # the runs that failed → the reason in one line
 
+# the message after Ctrl-C
 INTERRUPTED = "interrupted; the same command continues from the last checkpoints"
 
+# what a worker process runs, as `python -c` takes it; it reads its run from standard input (`experiment.worker`)
 WORKER = (
     "from kdda.runtime.memory import tune_garbage_collection; tune_garbage_collection(); "
     "from kdda.experiment.worker import main; main()"
@@ -92,7 +94,7 @@ class ProcessExecutor(Executor):
 
     def execute(self, context: RunContext, runs: Sequence[RunSpec]) -> Failures:
         _refuse_launcher()
-        slots: queue.Queue[int] = queue.Queue()
+        slots: queue.Queue[int] = queue.Queue()  # numbers of workers that are free
         for slot in range(self.workers):
             slots.put(slot)
         failures: Failures = {}
@@ -115,6 +117,7 @@ class ProcessExecutor(Executor):
             child.send_signal(signal.SIGINT)
 
     def _run_in_slot(self, context: RunContext, run: RunSpec, slots: queue.Queue[int]) -> str | None:
+        """Execute a run with a free slot's cores, unless Ctrl-C was pressed; the reason of a failure, or None."""
         if self._interrupted:
             return "interrupted"
         slot = slots.get()
@@ -124,6 +127,11 @@ class ProcessExecutor(Executor):
             slots.put(slot)
 
     def _run_in_process(self, context: RunContext, run: RunSpec, slot: int) -> str | None:
+        """Execute a run in a child process; the reason of a failure, or None.
+
+        The child gets the run as a line of JSON, prints progress to standard error, which is passed on line by line,
+        and ends with a line of JSON on standard output (`worker.main`).
+        """
         child = self._start_worker(slot)
         assert child.stdin and child.stdout and child.stderr
         self._children.add(child)
@@ -143,6 +151,7 @@ class ProcessExecutor(Executor):
         return _failure_reason(code, result, last_line)
 
     def _start_worker(self, slot: int) -> subprocess.Popen[str]:
+        """Start a worker process with the cores or the device of a slot."""
         # in a new session: a terminal's Ctrl-C reaches this process alone, which then interrupts its children once
         return subprocess.Popen(
             [sys.executable, "-c", WORKER],
@@ -156,7 +165,13 @@ class ProcessExecutor(Executor):
 
 
 def _failure_reason(code: int, result: str, last_line: str) -> str | None:
-    """Why a worker process failed; None if it did not."""
+    """Why a worker process failed; None if it did not.
+
+    Args:
+        code: its exit code; that of a process killed by signal n is −n.
+        result: its last line on standard output: ``{"failed": null}`` or ``{"failed": reason}``.
+        last_line: on standard error, where an exception is.
+    """
     if code == 0 and result:
         reason: str | None = json.loads(result)["failed"]
         return reason
@@ -177,6 +192,7 @@ def _worker_environment(slot: int, workers: int) -> dict[str, str]:
 
 
 def _cores() -> int:
+    """The cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -209,7 +225,11 @@ class RayExecutor(Executor):
             raise Interrupted(INTERRUPTED) from None
 
     def _resources(self, ray: Any) -> tuple[int, dict[str, Any]]:
-        """Threads of a run, and the options of its task."""
+        """Threads of a run, and the options of its Ray task.
+
+        Args:
+            ray: the module, connected to a cluster.
+        """
         nodes = [node for node in ray.nodes() if node["Alive"]]
         resources = ray.cluster_resources()
         threads = max(1, int(resources.get("CPU", 1)) // (self.workers or len(nodes)))
@@ -219,10 +239,16 @@ class RayExecutor(Executor):
 
 
 def _collect(ray: Any, context: RunContext, waiting: dict[Any, RunSpec]) -> Failures:
-    """Wait for tasks, which leave `waiting` as they end, and return what failed."""
+    """Wait for tasks, and return what failed.
+
+    Args:
+        ray: the module, connected to a cluster.
+        waiting: Ray's reference to a task → its run; tasks leave it as they end.
+    """
     failures: Failures = {}
     while waiting:
-        (task,), _ = ray.wait(list(waiting), num_returns=1)
+        ended, _still_running = ray.wait(list(waiting), num_returns=1)
+        task = ended[0]
         run = waiting.pop(task)
         try:
             reason = ray.get(task)
@@ -237,11 +263,17 @@ def _collect(ray: Any, context: RunContext, waiting: dict[Any, RunSpec]) -> Fail
 
 
 def _run_task(values: dict[str, Any], threads: int) -> str | None:
+    """Execute a run of `to_json` in a process of a Ray cluster; the reason of a failure, or None."""
     torch.set_num_threads(threads)
     return run_one(*from_json(values))
 
 
 def _connect(address: str) -> Any:
+    """The module `ray`, connected to the cluster at an address.
+
+    Raises:
+        KddaError: Ray is not installed, or no cluster answers within 10 s.
+    """
     try:
         import ray
     except ImportError:
@@ -257,5 +289,6 @@ def _connect(address: str) -> Any:
 
 
 def _refuse_launcher() -> None:
+    """Refuse several runs at once under `accelerate launch`, whose processes all execute the same run."""
     if distributed.size() > 1:
         raise KddaError("--workers and --ray do many runs at once; accelerate launch does one run in many processes")

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from kdda.errors import KddaError, unknown_choice
-from kdda.experiment.context import RunContext, say, task_of, teacher_data, with_labels
+from kdda.experiment.context import RunContext, print_line, task_of, teacher_data, with_labels
 from kdda.experiment.executors import Executor, Failures, LocalExecutor
 from kdda.experiment.open_domain import check_systems
 from kdda.experiment.specs import StudentRun, TeacherRun, student_runs, teacher_runs
@@ -123,7 +123,7 @@ class Experiment:
 
     def say(self, text: str) -> None:
         if distributed.is_main_process():
-            say(self.console, text)
+            print_line(self.console, text)
 
     def _check_folders(self, task: str) -> None:
         for run in self.student_runs:

@@ -119,7 +119,7 @@ def measure_systems(
 def _index(recipe: Recipe, examples: Sequence[Example], out: Path) -> tuple[float, Index]:
     """Seconds to index the contexts of some examples, and the index."""
     evaluation = SystemsEvaluation(recipe, out, [], {}, examples, say=lambda _: None)
-    return _timed(evaluation.index)
+    return _timed(evaluation.open_index)
 
 
 def _measure_reading(

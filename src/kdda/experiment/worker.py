@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from kdda.errors import Interrupted, KddaError
-from kdda.experiment.context import RunContext, say
+from kdda.experiment.context import RunContext, print_line
 from kdda.experiment.specs import RunSpec, StudentRun, TeacherRun
 from kdda.recipe.schema import Recipe, TeacherSpec
 from kdda.runs.folder import FAILURE
@@ -36,7 +36,7 @@ def run_one(context: RunContext, run: RunSpec) -> str | None:
         The reason of a failure in one line, or None.
     """
     try:
-        context.do(run)
+        context.execute(run)
     except (Interrupted, KeyboardInterrupt):
         raise
     except Exception as error:  # whatever it is, other runs go on
@@ -94,7 +94,7 @@ def from_json(values: dict[str, Any]) -> tuple[RunContext, RunSpec]:
     recipe, run = Recipe.model_validate(values["recipe"]), values["run"]
     import_plugins(recipe.plugins, Path(values["folder"]))
     console = Console(stderr=True)
-    context = RunContext.open(recipe, Path(values["out"]), lambda text: say(console, text))
+    context = RunContext.open(recipe, Path(values["out"]), lambda text: print_line(console, text))
     if "spec" in run:
         return context, TeacherRun(run["language"], TeacherSpec.model_validate(run["spec"]))
     return context, StudentRun(**run)
