@@ -1,4 +1,4 @@
-"""What an experiment needs, printed before it begins: models, rows, steps, disk, memory, time, and what is missing."""
+"""`kdda plan`: models with licences, rows, steps, disk, memory, time, warnings, and what is missing, before any run."""
 
 from __future__ import annotations
 
@@ -31,8 +31,12 @@ class Plan:
     Args:
         recipe: what is to be run.
         out: the output folder, which is not made.
-        arms, seeds: as for `Experiment`.
+        arms, seeds: some of the recipe's arms, and seeds instead of the recipe's; the recipe's by default.
         workers: runs at the same time.
+
+    Attributes:
+        missing: a sentence for each model or source of rows that cannot be read.
+        warnings: of licences, disk space, and teachers of earlier runs.
     """
 
     def __init__(
@@ -54,12 +58,18 @@ class Plan:
         check_folder(out)
 
     def document(self) -> Report:
-        """What can be known now, and the cost where nothing is missing."""
-        parts = [self._models()]
-        data = self._data()
+        """What can be known now, and the cost where nothing is missing.
+
+        Fills `missing` and `warnings`.
+        """
+        parts = [self._models_table()]
+        data = self._read_data()
         if data:
             parts.append(_data_table(data))
-        unfinished = [run for run in self.runs if not is_complete(run.folder(self.out, self.task.name))]
+        unfinished = []
+        for run in self.runs:
+            if not is_complete(run.folder(self.out, self.task.name)):
+                unfinished.append(run)
         finished = len(self.runs) - len(unfinished)
         lines = [f"{len(self.runs)} runs in {self.out}, {finished} of them finished."]
         if not self.missing:
@@ -69,11 +79,14 @@ class Plan:
             lines += estimate.lines()
             self.warnings += estimate.warnings()
         self._warn_of_teachers()
-        lines += [WARNING + warning for warning in self.warnings]
-        lines += [f"MISSING: {message}" for message in self.missing]
+        for warning in self.warnings:
+            lines.append(WARNING + warning)
+        for message in self.missing:
+            lines.append(f"MISSING: {message}")
         return Report(f"{self.recipe.name}: task {self.recipe.task}, target {self.recipe.target}", lines, parts)
 
-    def _models(self) -> Table:
+    def _models_table(self) -> Table:
+        """Every model with its role, layers, width and licence; licences with conditions are added to `warnings`."""
         rows = []
         for role, spec in roles(self.recipe, self.arms):
             name = f"{role}, {spec.model}"
@@ -85,7 +98,7 @@ class Plan:
         return Table("Models", ["model", "layers", "width", "licence"], rows)
 
     def _shape(self, role: str, spec: ModelSpec) -> list[str]:
-        """A model's layers and width."""
+        """A model's layers and width as cells; question marks where it cannot be read, which `missing` then says."""
         shape = ["?", "?"]
         with self._collect_missing(f"{role}: "):
             layers = spec.layers or load_config(spec.model).num_hidden_layers
@@ -93,7 +106,8 @@ class Plan:
             check_weights(spec.model)
         return shape
 
-    def _data(self) -> dict[str, Splits]:
+    def _read_data(self) -> dict[str, Splits]:
+        """Language → its splits; languages whose rows cannot be read are left out, and `missing` says why."""
         data: dict[str, Splits] = {}
         for language in self.recipe.data:
             with self._collect_missing():
@@ -102,7 +116,7 @@ class Plan:
 
     @contextmanager
     def _collect_missing(self, prefix: str = "") -> Iterator[None]:
-        """Go on after a `KddaError`, with its message in `missing`."""
+        """Go on after a `KddaError` in the block, with its message in `missing`, led by a prefix."""
         try:
             yield
         except KddaError as error:
@@ -118,6 +132,7 @@ class Plan:
 
 
 def _data_table(data: Mapping[str, Splits]) -> Table:
+    """The number of rows of each language and split; empty where a language has no such split."""
     rows = []
     for language, splits in data.items():
         row = [language]

@@ -1,4 +1,4 @@
-"""What a fine-tuning costs on this machine, measured in a few of its steps."""
+"""Profiling: seconds a step and a window, and bytes, of each model, measured in 3 steps (4 s) on up to 512 rows."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from kdda.training.config import DistillationConfig
 from kdda.training.fine_tune import load_model
 from kdda.training.sampler import LanguageBatchSampler
 
-ENCODED_ROWS = 512  # of a language; the others are taken to be like them
+ENCODED_ROWS = 512  # rows of a language that are encoded, at most; the others are taken to be like them
 TIMED_STEPS = 3  # after one that warms up
 TIMED_SECONDS = 4.0  # of steps, after which no more are taken
-FORWARD_WINDOWS = 16
+FORWARD_WINDOWS = 16  # windows, at most, in the batch by which evaluation is timed
 DISK_BYTES = 32 * 2**20  # that are written to time the disk
 
 
 @dataclass(frozen=True)
 class ModelCost:
-    """A model's costs.
+    """What a model costs at a task: seconds, bytes, and how many tokens and windows it makes of rows.
 
     Attributes:
         load: seconds to load it and its tokenizer.
@@ -63,7 +63,7 @@ class ModelCost:
 
 
 class TeacherCost(NamedTuple):
-    """What a teacher adds.
+    """What a teacher adds to a student's training, over all layers that are distilled.
 
     Attributes:
         solve: seconds a batch for the objective.
@@ -77,7 +77,13 @@ class TeacherCost(NamedTuple):
 
 
 class LoadedModel(NamedTuple):
-    """A model that was loaded for its measurement, with the rows that it has encoded, and the seconds of both."""
+    """A model that was loaded for its measurement, with the rows that it has encoded.
+
+    Attributes:
+        features: language → the encoded rows.
+        load: seconds to load model and tokenizer.
+        encode: seconds to encode all these rows.
+    """
 
     checkpoint: Checkpoint
     encoder: Encoder
@@ -86,10 +92,24 @@ class LoadedModel(NamedTuple):
     encode: float
 
 
+class WindowBatch(NamedTuple):
+    """A batch of windows of one language.
+
+    Attributes:
+        length: tokens of its longest window.
+        windows: numbers of its windows among the language's encoded ones.
+    """
+
+    length: int
+    language: str
+    windows: list[int]
+
+
 class Profiler:
-    """Measures models at a task, as they would be trained.
+    """Measures models at a task, as they would be trained. Students and teachers stay loaded.
 
     Args:
+        task: fitted to the training rows.
         labels: in the order of the head's outputs.
         rows: language → training rows.
     """
@@ -102,19 +122,21 @@ class Profiler:
         self._loaded: dict[ModelSpec, LoadedModel] = {}
 
     def model(self, spec: ModelSpec, languages: Sequence[str]) -> ModelCost:
-        """Load a model, encode its rows, and take some steps with it."""
+        """Load a model, encode rows of some languages, and take some steps on them."""
         loaded = self._loaded[spec] = self._load(spec, languages)
         model = loaded.checkpoint.model
         saved = _bytes(model)
         windows: list[Window] = []
-        used: set[int] = set()
+        token_ids: set[int] = set()  # that occur in the rows
         for features in loaded.features.values():
             windows += features.windows
-            used |= features.windows.used
-        TrimmedVocabulary(model, used)
+            token_ids |= features.windows.used
+        TrimmedVocabulary(model, token_ids)  # changes the model in place, as training does
         model.to(self.device)
         step = self._seconds_a_step(loaded)
-        tokens, windows_a_row, rows = {}, {}, 0
+        tokens = {}  # language → mean tokens of a window
+        windows_a_row = {}  # by language
+        rows = 0
         for language, features in loaded.features.items():
             tokens[language] = float(features.lengths.mean())
             windows_a_row[language] = len(features.windows) / len(features.examples)
@@ -127,19 +149,24 @@ class Profiler:
             tokens=tokens,
             windows=windows_a_row,
             saved=saved,
-            trained=3 * _bytes(model),
+            trained=3 * _bytes(model),  # of the trimmed model: weights, and AdamW's two moments
         )
 
     def teacher(self, student: ModelSpec, teacher: TeacherSpec, language: str, distill: Distill) -> TeacherCost:
-        """What a teacher adds to a student's step; both were measured before."""
-        ours, theirs = self._loaded[student], self._loaded[teacher]
-        examples = ours.features[language].examples[: self.training.batch_size]
-        features = self.task.encode(examples, ours.encoder)
+        """What a teacher adds to a student's steps in a language, measured on one batch at one layer.
+
+        Both models must have been measured by `model` before: they are taken as it has loaded them.
+        """
+        loaded_student = self._loaded[student]
+        loaded_teacher = self._loaded[teacher]
+        examples = loaded_student.features[language].examples[: self.training.batch_size]
+        features = self.task.encode(examples, loaded_student.encoder)
         labels = self.labels if self.task.labelled else ()
-        theirs.checkpoint.model.config.label2id = {label: i for i, label in enumerate(labels)}
+        # the cache reorders a teacher's logits by its label names, which a teacher that is not fine-tuned yet lacks
+        loaded_teacher.checkpoint.model.config.label2id = {label: number for number, label in enumerate(labels)}
         with self._clock() as running:
             cache = TeacherCache.build(
-                theirs.checkpoint,
+                loaded_teacher.checkpoint,
                 self.task.text_spans(features),
                 labels=labels,
                 layers=distill.layers[:1],
@@ -148,12 +175,14 @@ class Profiler:
                 stride=self.training.stride,
                 precision=self.training.precision,
             )
-        solve = self._seconds_to_solve(self._student_side(ours, features), cache, len(features.windows), distill)
-        layers = len(distill.layers)
+        states = self._representations(loaded_student, features)
+        solve = self._seconds_to_solve(states, cache, len(features.windows), distill)
+        layers = len(distill.layers)  # the costs of one layer, times their number
         rows = len(examples)
         return TeacherCost(layers * solve, layers * running[0] / rows, layers * cache.stored_bytes / rows)
 
-    def _student_side(self, loaded: LoadedModel, features: Features) -> Representations:
+    def _representations(self, loaded: LoadedModel, features: Features) -> Representations:
+        """A model's last hidden states of a batch, which require a gradient as in training, with mask and logits."""
         inputs = self._padded(loaded.encoder, features.windows)
         with torch.no_grad():
             outputs = loaded.checkpoint.model(**inputs, output_hidden_states=True)
@@ -161,7 +190,13 @@ class Profiler:
         return Representations(states, inputs["attention_mask"].bool(), outputs.get("logits"))
 
     def _seconds_to_solve(self, student: Representations, cache: TeacherCache, windows: int, distill: Distill) -> float:
-        (teacher,) = cache.batch(range(windows))
+        """Seconds of the objective, forward and backward, on one batch at one layer.
+
+        Args:
+            cache: the teacher's states of the batch.
+            windows: of the batch.
+        """
+        teacher = cache.batch(range(windows))[0]  # representations at the cache's one layer
         config = DistillationConfig.from_recipe(self.training, distill, output_dir="", seed=1)
         loss = config.distillation_loss()
         settings = loss.settings_at(cache.scales[0])
@@ -171,6 +206,7 @@ class Profiler:
         return solving[0]
 
     def _load(self, spec: ModelSpec, languages: Sequence[str]) -> LoadedModel:
+        """Load a model with a head for the task, and encode rows of some languages, both timed."""
         seed = None
         if isinstance(spec, TeacherSpec) and spec.random:
             seed = spec.seed
@@ -185,20 +221,27 @@ class Profiler:
         return LoadedModel(checkpoint, encoder, features, loading[0], encoding[0])
 
     def _seconds_a_window(self, loaded: LoadedModel, windows: Sequence[Window]) -> float:
+        """Seconds of a window in evaluation: one forward pass of a few windows, evenly drawn from all."""
         some = windows[:: ceil_div(len(windows), FORWARD_WINDOWS)]
         with self._clock() as reading, torch.inference_mode():
             loaded.checkpoint.model.eval()(**self._padded(loaded.encoder, some))
         return reading[0] / len(some)
 
     def _seconds_a_step(self, loaded: LoadedModel) -> float:
-        """The mean over batches that stand for all, from short to long."""
-        batches = sorted(self._batches(loaded), key=lambda batch: batch[0])
-        chosen = [batches[int((k + 0.5) * len(batches) / TIMED_STEPS)] for k in range(TIMED_STEPS)]
+        """Mean seconds of a training step over batches that stand for all, from short to long.
+
+        Batches are sorted by their longest window, and the middle one of each third is timed.
+        """
+        batches = sorted(self._batches(loaded), key=lambda batch: batch.length)
+        chosen = []
+        for third in range(TIMED_STEPS):
+            chosen.append(batches[int((third + 0.5) * len(batches) / TIMED_STEPS)])
+        warm_up = chosen[-1]
         model = loaded.checkpoint.model.train()
-        optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)  # which leaves the weights as they are
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)  # rate 0 leaves the weights as they are
         times: list[float] = []
-        for _, language, rows in [chosen[-1], *chosen]:
-            inputs = self._batch(loaded, language, rows)
+        for batch in [warm_up, *chosen]:
+            inputs = self._training_inputs(loaded, batch)
             with self._clock() as stepping:
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bf16):
                     loss = model(**inputs).loss
@@ -211,34 +254,40 @@ class Profiler:
                 break
         return fmean(times[1:])
 
-    def _batch(self, loaded: LoadedModel, language: str, rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        features = loaded.features[language]
-        inputs = self._padded(loaded.encoder, [features.windows[row] for row in rows])
+    def _training_inputs(self, loaded: LoadedModel, batch: WindowBatch) -> dict[str, torch.Tensor]:
+        """A batch as keyword arguments of the model: padded token ids, mask, and targets, such as labels."""
+        features = loaded.features[batch.language]
+        inputs = self._padded(loaded.encoder, [features.windows[number] for number in batch.windows])
         for name, values in self.task.targets(features, self.labels).items():
-            inputs[name] = torch.from_numpy(values[rows]).long().to(self.device)
+            inputs[name] = torch.from_numpy(values[batch.windows]).long().to(self.device)
         return inputs
 
-    def _batches(self, loaded: LoadedModel) -> Iterator[tuple[int, str, list[int]]]:
-        """A batch's longest window, its language, and its rows."""
+    def _batches(self, loaded: LoadedModel) -> Iterator[WindowBatch]:
+        """The batches of one epoch over the encoded rows, language after language."""
         for language, features in loaded.features.items():
-            for rows in LanguageBatchSampler({language: features.lengths}, self.training.batch_size, seed=0):
-                yield int(features.lengths[rows].max()), language, rows
+            for windows in LanguageBatchSampler({language: features.lengths}, self.training.batch_size, seed=0):
+                yield WindowBatch(int(features.lengths[windows].max()), language, windows)
 
     def _padded(self, encoder: Encoder, windows: Sequence[Window]) -> dict[str, torch.Tensor]:
-        return {name: values.to(self.device) for name, values in encoder.pad(windows).items()}
+        """Windows padded to one length, as tensors on the device."""
+        inputs = {}
+        for name, values in encoder.pad(windows).items():
+            inputs[name] = values.to(self.device)
+        return inputs
 
     @contextmanager
     def _clock(self) -> Iterator[list[float]]:
+        """Time the block: the list that it yields is empty in the block, and holds the seconds after it."""
         seconds: list[float] = []
         started = time.perf_counter()
         yield seconds
         if self.device.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize()  # until what was started is computed
         seconds.append(time.perf_counter() - started)
 
 
 def bytes_a_second(folder: Path) -> float:
-    """How fast the disk of a folder takes what is written."""
+    """Bytes a second that the disk of a folder takes, measured by writing `DISK_BYTES` to a temporary file."""
     with tempfile.TemporaryFile(dir=folder) as file:
         data = random.Random(0).randbytes(DISK_BYTES)
         started = time.perf_counter()
@@ -248,9 +297,13 @@ def bytes_a_second(folder: Path) -> float:
 
 
 def _bytes(model: Any) -> int:
-    return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    """Bytes of all parameters of a model."""
+    size = 0
+    for parameter in model.parameters():
+        size += parameter.numel() * parameter.element_size()
+    return size
 
 
 def _every_kth(rows: Sequence[Example]) -> list[Example]:
-    """Every k-th row, so that all parts of a sorted source are used."""
+    """Every k-th row, up to `ENCODED_ROWS` of them, so that all parts of a sorted source are used."""
     return list(rows[:: ceil_div(len(rows), ENCODED_ROWS)])

@@ -1,4 +1,4 @@
-"""An experiment: teachers are fine-tuned once, every student in its run folder, then the table is made."""
+"""`kdda run`: checks before training, then teachers, students, and the table; refuses a folder of another recipe."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from kdda.training.compatibility import check_task, check_teacher, width_of
 from kdda.training.config import DistillationConfig, check_recipe_arguments
 from kdda.training.prepare import Teacher
 
-# fields that change no result of a run
-NO_RESULT = ("name", "note", "teacher_cache_gb", "training.gradient_checkpointing")
+# fields of a recipe that change no result of a run: they may differ from those of the run that a folder holds
+WITHOUT_EFFECT = ("name", "note", "teacher_cache_gb", "training.gradient_checkpointing")
 
-MOST_CHANGES = 5  # fields named in a message
+MAX_CHANGES = 5  # fields that the refusal of a folder of another recipe names
 
 
 class Experiment:
@@ -73,6 +73,7 @@ class Experiment:
 
     @property
     def task(self) -> Task:
+        """The recipe's task, fitted to its training rows."""
         return self.context.task
 
     def run(self, executor: Executor | None = None) -> dict[str, str]:
@@ -99,6 +100,7 @@ class Experiment:
         return {str(run): reason for run, reason in failures.items()}
 
     def _failed_teacher(self, run: StudentRun, failures: Failures) -> TeacherRun | None:
+        """A teacher that a student needs and that could not be prepared; None where all were."""
         for language, spec in self.recipe.teachers_of(run.arm).items():
             teacher = TeacherRun(language, spec)
             if teacher in failures:
@@ -107,14 +109,18 @@ class Experiment:
 
     def comparison(self) -> Comparison:
         """This recipe's finished runs, of each arm those at its best learning rate."""
-        folders = [run.folder(self.out, self.task.name) for run in self.student_runs]
-        runs = [read_run(folder) for folder in folders if is_complete(folder)]
+        runs = []
+        for student_run in self.student_runs:
+            folder = student_run.folder(self.out, self.task.name)
+            if is_complete(folder):
+                runs.append(read_run(folder))
         scores = task_scores(runs) or TaskScores(self.task.metric, tuple(self.task.scores))
         return compare(runs, self.recipe.target, scores, self.arms)
 
     def all_rows(self, language: str) -> Splits:
         """A language's splits without the recipe's limits: all rows of a corpus."""
-        return self.context.reader.read_language(language, limited=False)[0]
+        splits, _warnings = self.context.reader.read_language(language, limited=False)
+        return splits
 
     def table(self) -> str:
         """The comparison on the target language's test rows, of this recipe's arms that have run."""
@@ -122,17 +128,22 @@ class Experiment:
         return f"{summary(self.comparison(), self.recipe.note)}\n{more}"
 
     def say(self, text: str) -> None:
+        """Print a line; of several processes that train one model together, the main one alone."""
         if distributed.is_main_process():
             print_line(self.console, text)
 
     def _check_folders(self, task: str) -> None:
+        """Refuse an output folder that holds a run of another recipe where one of this recipe's runs is to stand."""
         for run in self.student_runs:
             path = run.folder(self.out, task) / RECIPE
             if path.is_file():
                 _check_same(path, self.recipe.of_run(run.arm, run.seed, run.learning_rate))
 
     def _check_row_counts(self) -> None:
-        """Draw the rows that teachers and arms ask for by their number: is the source long enough?"""
+        """Draw the rows that teachers and arms ask for by their number, and refuse a source that is too short.
+
+        Rows that are drawn here are kept, and not drawn again.
+        """
         for teacher in self.teacher_runs:
             if teacher.spec.rows:
                 splits = self.context.data[teacher.language]
@@ -142,20 +153,26 @@ class Experiment:
                 self.context.rows(arm, language, "train")
 
     def _say_plan(self) -> None:
+        """Print what is going to run: the number of runs, models with widths and licences, and rows."""
         recipe = self.recipe
         counts = f"{len(self.student_runs)} runs in {self.out}"
         self.say(f"{recipe.name}: task {recipe.task}, target {recipe.target}, {counts}")
         for role, spec in roles(recipe, self.arms):
             self.say(f"  {role}: {_describe(spec)}")
         for language, splits in self.context.data.items():
-            sizes = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
-            self.say(f"  data {language}: {sizes} rows" + self.context.warnings[language])
+            sizes = []
+            for split, rows in splits.items():
+                sizes.append(f"{split} {len(rows):,}")
+            self.say(f"  data {language}: {', '.join(sizes)} rows" + self.context.warnings[language])
         if recipe.note:
             self.say(f"  note: {recipe.note}")
 
 
 def roles(recipe: Recipe, arms: Sequence[str]) -> list[tuple[str, ModelSpec]]:
-    """Every model that some arms need, once, with its role: students first, then teachers."""
+    """Every model that some arms need, once, with its role: "student", "teacher vi", "sentences".
+
+    Students come first, then teachers, then the models that select ViReader's sentences.
+    """
     students: list[tuple[str, ModelSpec]] = []
     teachers: list[tuple[str, ModelSpec]] = []
     encoders: list[tuple[str, ModelSpec]] = []
@@ -181,6 +198,13 @@ def check_models(recipe: Recipe, arms: Sequence[str]) -> None:
 
 
 def _check_distillation(recipe: Recipe, arm: str, distill: Distill) -> None:
+    """Refuse an arm whose objective is unknown, does not fit its task, or cannot compare its teachers and student.
+
+    Known from configs alone, without loading weights.
+
+    Args:
+        distill: the arm's settings of distillation.
+    """
     config = DistillationConfig.from_recipe(recipe.training_of(arm), distill, output_dir="", seed=1)
     loss = config.distillation_loss()
     check_task(loss, task_of(recipe))
@@ -190,6 +214,7 @@ def _check_distillation(recipe: Recipe, arm: str, distill: Distill) -> None:
 
 
 def _describe(spec: ModelSpec) -> str:
+    """A model's name with its width, changed depth and licence, as a line of the plan names it."""
     parts = [f"{width_of(spec.model)} wide"]
     if spec.layers:
         parts.append(f"{spec.layers} layers")
@@ -213,24 +238,34 @@ def chosen_arms(recipe: Recipe, arms: Sequence[str] | None) -> list[str]:
 
 
 def _check_same(path: Path, recipe: Recipe) -> None:
-    """Refuse a folder that holds a run of another recipe: its scores would not be this recipe's."""
+    """Refuse a folder that holds a run of another recipe: its scores would not be this recipe's.
+
+    Args:
+        path: of the folder's recipe.yaml.
+        recipe: what the folder's recipe must be, but for `WITHOUT_EFFECT`.
+    """
     new = yaml.safe_load(recipe.to_yaml())
     old = read_recipe(path.parent)
     with suppress(ValidationError):  # a field that an older kdda did not know has its default
         old = yaml.safe_load(Recipe.model_validate(old).to_yaml())
     changes = []
     for field, old_value, new_value in _differences(old, new):
-        if field not in NO_RESULT:
+        if field not in WITHOUT_EFFECT:
             changes.append(f"{field}: {old_value!r} there, {new_value!r} here")
     if changes:
-        lines = "\n  ".join(changes[:MOST_CHANGES])
+        lines = "\n  ".join(changes[:MAX_CHANGES])
         raise KddaError(
             f"{path.parent} holds a run of another recipe:\n  {lines}\nchoose another --out, or delete that folder"
         )
 
 
 def _differences(old: Any, new: Any, field: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Fields whose values differ, with both values."""
+    """Fields whose values differ, each as a path such as "training.epochs", with both values.
+
+    Args:
+        old, new: dictionaries as YAML gives them, or values within them.
+        field: the path of `old` and `new` themselves; empty for whole recipes.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
         for name in dict.fromkeys([*old, *new]):
             inner = f"{field}.{name}" if field else str(name)

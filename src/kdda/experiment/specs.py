@@ -1,4 +1,4 @@
-"""The runs of an experiment: teachers to prepare and students to train."""
+"""The runs of an experiment, teachers and students, and the run folder's path: task/arm/[lr-<rate>/]seed-<n>."""
 
 from __future__ import annotations
 
@@ -11,20 +11,25 @@ from kdda.recipe.schema import Recipe, TeacherSpec
 
 @dataclass(frozen=True)
 class StudentRun:
-    """One arm at one seed, and at one learning rate where the recipe searches for it."""
+    """One student to train: an arm at one seed, and at one learning rate where the recipe searches for it.
+
+    Attributes:
+        learning_rate: None for an arm that searches for none.
+    """
 
     arm: str
     seed: int
     learning_rate: float | None = None
 
     def folder(self, root: Path, task: str) -> Path:
-        """The run folder, below the folder of the task's name in `root`."""
+        """The run folder, below the folder of the task's name in `root`, the output folder of `kdda run`."""
         folder = root / task / self.arm
         if self.learning_rate:
             folder = folder / f"lr-{self.learning_rate:g}"
         return folder / f"seed-{self.seed}"
 
     def __str__(self) -> str:
+        """The run in messages."""
         if self.learning_rate:
             return f"{self.arm}, learning rate {self.learning_rate:g}, seed {self.seed}"
         return f"{self.arm}, seed {self.seed}"
@@ -38,6 +43,7 @@ class TeacherRun:
     spec: TeacherSpec
 
     def __str__(self) -> str:
+        """The run in messages."""
         return f"teacher {self.language}, {self.spec.model}"
 
 
@@ -60,7 +66,7 @@ def student_runs(recipe: Recipe, arms: Sequence[str], seeds: Sequence[int] | Non
 
 def teacher_runs(recipe: Recipe, arms: Sequence[str]) -> list[TeacherRun]:
     """Every teacher that some arm is distilled from, once."""
-    runs: dict[TeacherRun, None] = {}
+    runs: dict[TeacherRun, None] = {}  # a set that keeps its order
     for arm in arms:
         for language, spec in recipe.teachers_of(arm).items():
             runs[TeacherRun(language, spec)] = None

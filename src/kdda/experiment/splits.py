@@ -1,4 +1,4 @@
-"""A recipe's rows, read and checked for its task."""
+"""A recipe's rows by split (train, dev, test), read, limited and checked for its task, with counts of bad rows."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Split = Literal["train", "dev", "test"]
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
-Splits = dict[str, Sequence[Example]]
+Splits = dict[str, Sequence[Example]]  # a language's examples by split; without a split that the recipe lacks
 
 
 class SplitReader:
     """Reads and checks the sources of a recipe. A source that arms or teachers draw from is parsed once.
 
     Args:
-        recipe: whose data, labels and limits.
-        task: which makes an example of a row.
+        recipe: its `data`, `labels` and limits are used.
+        task: makes an example of a row.
     """
 
     def __init__(self, recipe: Recipe, task: Task):
@@ -33,7 +33,7 @@ class SplitReader:
         self._drawn: dict[tuple[str, Split, int], Sequence[Example]] = {}
 
     def read_all(self) -> tuple[dict[str, Splits], dict[str, str]]:
-        """Every language's splits, and its warnings: how many rows were skipped or repaired.
+        """Every language's splits, and its warnings: how many rows were skipped or repaired, as text.
 
         Raises:
             KddaError: bad rows, or no test rows of the target language.
@@ -51,13 +51,16 @@ class SplitReader:
         """One language's splits and its warnings.
 
         Args:
-            limited: whether the recipe's limits hold.
+            limited: whether the recipe's limits hold; else all rows are read.
+
+        Raises:
+            KddaError: bad rows.
         """
         data = self.recipe.data[language]
         splits: Splits = {}
         checks = []
         for split in SPLITS:
-            if getattr(data, split) is None:
+            if getattr(data, split) is None:  # the split's source; the recipe has none
                 continue
             limit = data.limit.get(split) if limited else None
             checked = self._check(language, split, limit)
@@ -66,10 +69,10 @@ class SplitReader:
         return splits, _warnings(checks)
 
     def draw(self, language: str, split: Split, count: int, field: str) -> Sequence[Example]:
-        """So many rows of a split, whatever the recipe's limit is.
+        """Draw so many rows of a split, whatever the recipe's limit is; the same ones at each call.
 
         Args:
-            field: of the recipe, that asks for them.
+            field: of the recipe, that asks for them; the message of an error names it.
 
         Raises:
             KddaError: the source has fewer.
@@ -85,6 +88,11 @@ class SplitReader:
         return self._drawn[key]
 
     def _check(self, language: str, split: Split, limit: int | None) -> CheckedRows:
+        """Examples of a split's rows, of up to `limit` drawn rows, or of all.
+
+        Raises:
+            KddaError: bad rows, with the field of the recipe and its hint how to get the rows.
+        """
         data = self.recipe.data[language]
         schema = Schema(tuple(self.recipe.labels), data.columns, data.labels)
         try:
@@ -95,6 +103,7 @@ class SplitReader:
             raise KddaError(f"data.{language}.{split}: {error}{access}") from None
 
     def _parse(self, language: str, split: Split) -> Sequence[Row]:
+        """All rows of a split's source, unchecked; stored for the next call where more will be drawn from them."""
         key = language, split
         if key in self._parsed:
             return self._parsed[key]
@@ -114,6 +123,10 @@ class SplitReader:
 
 
 def _warnings(checks: Iterable[CheckedRows]) -> str:
+    """How many rows of some splits were skipped and repaired, by reason; empty where all were good.
+
+    Such as "; skipped: 2 × empty text; repaired: 1 × answer moved".
+    """
     skipped: Counter[str] = Counter()
     repaired: Counter[str] = Counter()
     for checked in checks:
@@ -123,6 +136,10 @@ def _warnings(checks: Iterable[CheckedRows]) -> str:
 
 
 def _counts(name: str, counts: Counter[str]) -> str:
+    """Counts by reason as a part of a sentence, led by their name; empty without any."""
     if not counts:
         return ""
-    return f"; {name}: " + ", ".join(f"{count} × {reason}" for reason, count in counts.items())
+    parts = []
+    for reason, count in counts.items():
+        parts.append(f"{count} × {reason}")
+    return f"; {name}: {', '.join(parts)}"

@@ -1,4 +1,4 @@
-"""What a recipe's systems will cost on this machine, measured on a few of their documents and passages."""
+"""Costs of a recipe's open-domain systems, measured on 64 documents, and on 4 questions with up to 5 passages each."""
 
 from __future__ import annotations
 
@@ -29,15 +29,22 @@ from kdda.tasks.base import Task
 
 T = TypeVar("T")
 
-DOCUMENTS = 64  # of the corpus, that are indexed
+DOCUMENTS = 64  # documents of the corpus that are indexed for the measurement, at most
 
-QUESTIONS = 4  # of the development rows, that are answered
+QUESTIONS = 4  # development rows that are answered for the measurement, at most
 
-PASSAGES = 5  # that are read for each of them, at most
+PASSAGES = 5  # passages that are read for each of these questions, at most
 
 
 class Reading(NamedTuple):
-    """Passages that a run's reader reads once for all systems that need them."""
+    """Passages that a run's reader reads once for all systems that need them.
+
+    Attributes:
+        arm: whose model reads.
+        retriever: its registered name.
+        options: of the retriever, as JSON.
+        passages: a question.
+    """
 
     arm: str
     retriever: str
@@ -57,9 +64,9 @@ class SystemsCost:
     """Seconds of a recipe's systems.
 
     Attributes:
-        documents: of the corpus.
+        documents: the number of documents of the corpus.
         index: seconds to index them all.
-        readings: what one run takes, of each kind.
+        readings: what each reading takes one run.
     """
 
     documents: int
@@ -67,18 +74,23 @@ class SystemsCost:
     readings: Mapping[Reading, ReadingCost]
 
     def seconds(self, runs: Sequence[StudentRun]) -> float:
-        """Seconds of all systems of some runs."""
-        seconds = 0.0
+        """Seconds of all systems of some runs, with the index; 0 where none of them is a system's reader.
+
+        Of an arm that was run at several learning rates, one run a seed reads.
+        """
         readers = {(run.arm, run.seed) for run in runs}
-        for arm, _ in readers:
+        seconds = 0.0
+        for arm, _seed in readers:
             for reading, cost in self.readings.items():
                 if reading.arm == arm:
                     seconds += cost.load + cost.read
-        return seconds + self.index if seconds else 0.0
+        if not seconds:
+            return 0.0
+        return seconds + self.index
 
 
 def readings_of(recipe: Recipe, arms: Sequence[str]) -> dict[Reading, list[str]]:
-    """What the readers of some arms read, with the systems that need it."""
+    """What the readers of some arms read → the names of the systems that need it."""
     readings: dict[Reading, list[str]] = {}
     for name, system in recipe.systems.items():
         if system.arm in arms:
@@ -103,21 +115,25 @@ def measure_systems(
         splits: the target language's development and test rows.
         corpus: examples whose contexts are the documents.
     """
-    contexts = {example.texts[1]: example for example in corpus}
-    documents = list(contexts.values())
+    by_context: dict[str, Example] = {}  # an example for each different context
+    for example in corpus:
+        _question, context = example.texts
+        by_context[context] = example
+    documents = list(by_context.values())
     readings: dict[Reading, ReadingCost] = {}
     with tempfile.TemporaryDirectory() as folder:
-        start, _ = _index(recipe, documents[:1], Path(folder) / "one")
-        sample = _evenly(documents, DOCUMENTS)
-        seconds, index = _index(recipe, sample, Path(folder) / "some")
+        # the index of one document takes the start, such as loading a model; each further one of the sample the same
+        start, _ = _timed_index(recipe, documents[:1], Path(folder) / "one")
+        sample = _evenly_spaced(documents, DOCUMENTS)
+        seconds, index = _timed_index(recipe, sample, Path(folder) / "some")
         each = max(0.0, seconds - start) / max(1, len(sample) - 1)
         for reading in readings_of(recipe, arms):
             readings[reading] = _measure_reading(recipe, task, reading, splits, index, len(documents))
     return SystemsCost(len(documents), start + each * (len(documents) - 1), readings)
 
 
-def _index(recipe: Recipe, examples: Sequence[Example], out: Path) -> tuple[float, Index]:
-    """Seconds to index the contexts of some examples, and the index."""
+def _timed_index(recipe: Recipe, examples: Sequence[Example], out: Path) -> tuple[float, Index]:
+    """Seconds to index the contexts of some examples below a folder, and the index."""
     evaluation = SystemsEvaluation(recipe, out, [], {}, examples, say=lambda _: None)
     return _timed(evaluation.open_index)
 
@@ -125,30 +141,49 @@ def _index(recipe: Recipe, examples: Sequence[Example], out: Path) -> tuple[floa
 def _measure_reading(
     recipe: Recipe, task: Task, reading: Reading, splits: Mapping[str, Sequence[Example]], index: Index, documents: int
 ) -> ReadingCost:
-    load, reader = _timed(lambda: _reader(recipe, task, reading.arm))
+    """Load an arm's reader, and let it read the passages of some questions twice.
+
+    The second time takes what each pair of question and passage takes; what the first took longer, each passage takes
+    once: ViReader embeds the sentences of a passage once, whichever questions it is read for.
+
+    Args:
+        splits: "dev" and "test" → rows, all of whose questions the estimate is for.
+        index: of some documents.
+        documents: the number of all documents.
+    """
+    load, reader = _timed(lambda: _untrained_reader(recipe, task, reading.arm))
     retriever = _retriever(reading, index)
-    questions = [example.texts[0] for example in _evenly(splits["dev"], QUESTIONS + 1)]
+    questions = []
+    for example in _evenly_spaced(splits["dev"], QUESTIONS + 1):
+        questions.append(example.texts[0])  # the texts of a question are the question and its context
     count = min(reading.passages, PASSAGES)
     read_passages(retriever, reader, questions[:1], 1)  # warms up
-    first, hits = _timed(lambda: read_passages(retriever, reader, questions[1:], count))
+    first, passages_by_question = _timed(lambda: read_passages(retriever, reader, questions[1:], count))
     again, _ = _timed(lambda: read_passages(retriever, reader, questions[1:], count))
-    # ViReader embeds the sentences of a passage once, whichever questions it is read for
-    distinct = {read.hit.passage.text for reads in hits for read in reads}
-    once = max(0.0, first - again) / max(1, len(distinct))
-    each = again / max(1, sum(len(reads) for reads in hits))
+    measured_pairs = 0
+    distinct = set[str]()
+    for passages in passages_by_question:
+        measured_pairs += len(passages)
+        for read in passages:
+            distinct.add(read.hit.passage.text)
+    seconds_a_passage = max(0.0, first - again) / max(1, len(distinct))
+    seconds_a_pair = again / max(1, measured_pairs)
     pairs = (len(splits["dev"]) + len(splits["test"])) * reading.passages
-    return ReadingCost(load, each * pairs + once * min(documents, pairs))
+    return ReadingCost(load, seconds_a_pair * pairs + seconds_a_passage * min(documents, pairs))
 
 
 def _retriever(reading: Reading, index: Index) -> Retriever:
-    """The retriever of the readings; a service's index is not asked, and reading takes nearly all of the time."""
+    """The retriever of a reading, or BM25 in place of one that searches elsewhere, such as on a cluster.
+
+    Reading takes nearly all of the time, whichever retriever there is.
+    """
     if RETRIEVERS[reading.retriever].reads_index:
         return open_retriever(reading.retriever, index, json.loads(reading.options))
     return open_retriever("bm25", index)
 
 
-def _reader(recipe: Recipe, task: Task, arm: str) -> Reader:
-    """An arm's student as a reader, with a new head."""
+def _untrained_reader(recipe: Recipe, task: Task, arm: str) -> Reader:
+    """An arm's student as a reader, with a new head: it is as fast as the trained one."""
     student, training = recipe.student_of(arm), recipe.training_of(arm)
     checkpoint = load_checkpoint(student.model, head=task.head, layers=student.layers, segmenter=student.segmenter)
     encoder = checkpoint.encoder(training.max_length, training.stride)
@@ -160,13 +195,14 @@ def _reader(recipe: Recipe, task: Task, arm: str) -> Reader:
     return ViReader(predictor, SentenceSelector.load(str(sentences.model), sentences.keep, recipe.target))
 
 
-def _evenly(examples: Sequence[Example], count: int) -> list[Example]:
-    """So many examples, evenly spaced."""
+def _evenly_spaced(examples: Sequence[Example], count: int) -> list[Example]:
+    """So many examples, evenly spaced from the first on; all where there are fewer."""
     count = min(count, len(examples))
-    return [examples[k * len(examples) // count] for k in range(count)]
+    return [examples[number * len(examples) // count] for number in range(count)]
 
 
 def _timed(work: Callable[[], T]) -> tuple[float, T]:
+    """Seconds that a call takes, and its result."""
     started = time.perf_counter()
     result = work()
     return time.perf_counter() - started, result

@@ -1,4 +1,4 @@
-"""One run in a separate process, which gets it as JSON on standard input."""
+"""One run and why it failed (failure.txt, a full disk), also in a worker process that gets it as JSON on its input."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from kdda.runtime.folders import DISK_FULL
 from kdda.runtime.memory import free_bytes
 from kdda.runtime.plugins import import_plugins
 
-LITTLE = 16 * 2**20  # free bytes, below which an error without a number of the system's is put down to a full disk
+FULL_DISK_BYTES = 16 * 2**20  # free bytes, below which an error that has no errno is put down to a full disk
 
-LONGEST_REASON = 300  # characters
+LONGEST_REASON = 300  # characters of the one line that says why a run failed
 
 
 def run_one(context: RunContext, run: RunSpec) -> str | None:
-    """Execute a run. What a failed run leaves is continued the next time.
+    """Execute a run, and catch its errors. What a failed run leaves is continued the next time.
 
     Returns:
         The reason of a failure in one line, or None.
@@ -42,7 +42,7 @@ def run_one(context: RunContext, run: RunSpec) -> str | None:
     except Exception as error:  # whatever it is, other runs go on
         if distributed.size() > 1:  # other ranks would wait for this one: let the launcher end them all
             raise
-        reason = _reason(error, context.out)
+        reason = _reason_in_one_line(error, context.out)
         context.say(f"  {run}: FAILED: {reason}")
         if isinstance(run, StudentRun):
             folder = run.folder(context.out, context.task.name)
@@ -52,12 +52,17 @@ def run_one(context: RunContext, run: RunSpec) -> str | None:
 
 
 def _write_failure(folder: Path, text: str) -> None:
-    with suppress(OSError):
+    """Write why a run failed into failure.txt of its folder."""
+    with suppress(OSError):  # the disk may be full, or the folder not made yet
         (folder / FAILURE).write_text(text, encoding="utf-8")
 
 
-def _reason(error: Exception, out: Path) -> str:
-    """An error in one line."""
+def _reason_in_one_line(error: Exception, out: Path) -> str:
+    """Why a run failed: kdda's message as it is, any other error with its type, and a full disk as such.
+
+    Args:
+        out: the output folder, whose disk may be full.
+    """
     if isinstance(error, KddaError):
         return str(error)
     text = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_REASON]
@@ -67,18 +72,28 @@ def _reason(error: Exception, out: Path) -> str:
 
 
 def _is_disk_full(error: Exception, text: str, out: Path) -> bool:
+    """Whether an error means that the disk of a folder is full.
+
+    Args:
+        text: the error in one line.
+    """
     number = error.errno if isinstance(error, OSError) else None
-    in_text = re.search(r"os error (\d+)", text)  # as safetensors writes it
+    in_text = re.search(r"os error (\d+)", text)  # safetensors writes the errno into its message
     if number is None and in_text:
         number = int(in_text[1])
-    if number is None:  # torch, too, fails to write without a number
-        return free_bytes(out) < LITTLE
+    if number is None:  # torch fails to write without any errno
+        return free_bytes(out) < FULL_DISK_BYTES
     return number in DISK_FULL
 
 
 def to_json(context: RunContext, run: RunSpec) -> dict[str, Any]:
-    """A run and all that it needs, as JSON for another process."""
-    values = vars(run)
+    """A run and all that it needs, as JSON for another process.
+
+    Returns:
+        "recipe"; "out", the output folder; "folder", the working directory, in which plugins are looked for; and
+        "run", with the fields of a `StudentRun`, or with "language" and "spec" of a `TeacherRun`.
+    """
+    values = vars(run)  # the fields of a dataclass
     if isinstance(run, TeacherRun):
         values = {"language": run.language, "spec": run.spec.model_dump()}
     return {
@@ -91,7 +106,8 @@ def to_json(context: RunContext, run: RunSpec) -> dict[str, Any]:
 
 def from_json(values: dict[str, Any]) -> tuple[RunContext, RunSpec]:
     """The run of `to_json` in this process, which imports the recipe's plugins and reads its rows."""
-    recipe, run = Recipe.model_validate(values["recipe"]), values["run"]
+    recipe = Recipe.model_validate(values["recipe"])
+    run = values["run"]
     import_plugins(recipe.plugins, Path(values["folder"]))
     console = Console(stderr=True)
     context = RunContext.open(recipe, Path(values["out"]), lambda text: print_line(console, text))
@@ -101,7 +117,10 @@ def from_json(values: dict[str, Any]) -> tuple[RunContext, RunSpec]:
 
 
 def main() -> None:
-    """Execute the run of the first line of standard input, and print its outcome as a line of JSON."""
+    """Execute the run of the first line of standard input, and print its outcome as a line of JSON.
+
+    The line is ``{"failed": null}``, or has the reason of the failure in place of null.
+    """
     values = json.loads(sys.stdin.readline())
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     try:
