@@ -72,6 +72,7 @@ class LocalExecutor(Executor):
     """Runs in this process, one after another."""
 
     def execute(self, context: RunContext, runs: Sequence[RunSpec]) -> Failures:
+        """Execute runs one after another (see `Executor.execute`)."""
         failures: Failures = {}
         for run in runs:
             reason = run_one(context, run)
@@ -93,6 +94,10 @@ class ProcessExecutor(Executor):
         self._interrupted = False
 
     def execute(self, context: RunContext, runs: Sequence[RunSpec]) -> Failures:
+        """Execute runs in child processes, as many at once as there are workers (see `Executor.execute`).
+
+        A slot stands for the cores or the device of one worker; a run waits until a slot is free.
+        """
         _refuse_launcher()
         slots: queue.Queue[int] = queue.Queue()  # numbers of workers that are free
         for slot in range(self.workers):
@@ -210,6 +215,7 @@ class RayExecutor(Executor):
         self.address, self.workers = address, workers
 
     def execute(self, context: RunContext, runs: Sequence[RunSpec]) -> Failures:
+        """Execute runs as tasks of the cluster; Ctrl-C ends all of them (see `Executor.execute`)."""
         _refuse_launcher()
         ray = _connect(self.address)
         threads, options = self._resources(ray)

@@ -39,7 +39,7 @@ from kdda.text.segment import SEGMENTERS
 
 RECALL_DEPTHS = (1, 5, 10)  # every k for which recall@k is measured
 
-WITHOUT_EFFECT = ("name", "note", "teacher_cache_gb")  # fields of a recipe that change no result of a system
+WITHOUT_EFFECT_ON_SYSTEMS = ("name", "note", "teacher_cache_gb")  # fields of a recipe that change no result of a system
 
 PassagesByQuestion = Sequence[Sequence[ReadPassage]]  # of each question the passages that were read, best first
 
@@ -241,7 +241,7 @@ class SystemsEvaluation:
             stored = yaml.safe_load(Recipe.model_validate(stored).to_yaml())
         changed = []
         for key, value in expected.items():
-            if value != stored.get(key) and key not in WITHOUT_EFFECT:
+            if value != stored.get(key) and key not in WITHOUT_EFFECT_ON_SYSTEMS:
                 changed.append(key)
         if changed:
             raise KddaError(f"{folder} holds a system of another recipe ({', '.join(changed)}); choose another --out")
@@ -407,7 +407,7 @@ def _recall(ranks: Sequence[int | None], k: int) -> float:
 
 
 def _questions(rows: Sequence[Example]) -> list[Question]:
-    """The rows that are questions: all rows of a task whose examples are; a plugin's task may have others."""
+    """The rows that are questions with gold answers; examples of another type, as a plugin may make, are left out."""
     questions = []
     for row in rows:
         if isinstance(row, Question):
