@@ -1,1 +1,1 @@
-"""Systems that KDDA is compared with: ViReader."""
+"""Systems that KDDA is compared with: ViReader, which reads selected sentences of a passage."""

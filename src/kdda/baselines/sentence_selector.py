@@ -1,4 +1,4 @@
-"""Sentence selection: a question is read beside the sentences of its passage that are nearest to it."""
+"""Sentence selection: the 5 sentences of a passage nearest to a question, by the cosine of embeddings (cached)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdda.embeddings.encoder import EmbeddingModel, MeanPoolingModel
 from kdda.text.segment import Span
 from kdda.text.sentences import sentences
 
-CACHE_SIZE = 100_000  # embeddings
+CACHE_SIZE = 100_000  # embeddings that a selector keeps; with more, it starts afresh
 
 Embedding = Float32[ndarray, " width"]
 
@@ -30,6 +30,7 @@ class SentenceSelector:
     """
 
     def __init__(self, embedding_model: EmbeddingModel, keep: int = 5, language: str = "vi"):
+        """Start with an empty cache of embeddings."""
         self.embedding_model = embedding_model
         self.keep = keep
         self.language = language
@@ -55,7 +56,7 @@ class SentenceSelector:
             if passage not in spans:
                 spans[passage] = sentences(passage, self.language)
             if len(spans[passage]) > self.keep:
-                texts += [question, *_texts(passage, spans[passage])]
+                texts += [question, *_span_texts(passage, spans[passage])]
         embeddings = self._embeddings(texts)
         contexts = []
         for question, passage in pairs:
@@ -74,10 +75,13 @@ class SentenceSelector:
     def _shorten(
         self, question: str, passage: str, spans: Sequence[Span], embeddings: Mapping[str, Embedding]
     ) -> ShortenedContext:
+        """The passage with its `keep` nearest sentences, or whole where it has no more; `embeddings` has all texts."""
         if len(spans) <= self.keep:
             return ShortenedContext.whole(passage)
-        matrix = np.stack(list(map(embeddings.__getitem__, _texts(passage, spans))))
-        cosines = matrix @ embeddings[question]
+        rows = []
+        for text in _span_texts(passage, spans):
+            rows.append(embeddings[text])
+        cosines = np.stack(rows) @ embeddings[question]  # embeddings have length 1
         nearest = np.argsort(-cosines, kind="stable")[: self.keep]
         selected = []
         for number in np.sort(nearest):
@@ -85,7 +89,8 @@ class SentenceSelector:
         return ShortenedContext.of(passage, selected)
 
 
-def _texts(passage: str, spans: Sequence[Span]) -> list[str]:
+def _span_texts(passage: str, spans: Sequence[Span]) -> list[str]:
+    """The texts of spans of a passage."""
     texts = []
     for start, end in spans:
         texts.append(passage[start:end])

@@ -62,6 +62,7 @@ class ShortenedContext:
 
     @property
     def _stretches(self) -> list[_Stretch]:
+        """The kept stretches with their positions in both texts."""
         stretches = []
         position = 0
         for start, end in self.spans:

@@ -103,7 +103,7 @@ class ReaderRows:
         rows = []
         for example, context in self._shortened(self.selector, examples):
             row = _training_row(example, context)
-            if row.answers or not _answers(example):
+            if row.answers or not _gold_answers(example):
                 rows.append(row)
         return rows
 
@@ -138,9 +138,10 @@ class ReaderRows:
     def _shortened(
         self, selector: SentenceSelector, examples: Sequence[Example]
     ) -> list[tuple[Example, ShortenedContext]]:
+        """Each row with the shortened context that the selector makes of its passage."""
         pairs = []
         for example in examples:
-            question, passage = example.texts[:2]
+            question, passage = example.texts[:2]  # the order of the task's fields
             pairs.append((question, passage))
         return list(zip(examples, selector.select(pairs), strict=True))
 
@@ -153,41 +154,47 @@ def _shared_selector(model: str, keep: int, language: str) -> SentenceSelector:
 
 @lru_cache(maxsize=1)
 def _shared_embedding_model(model: str) -> MeanPoolingModel:
+    """The last used sentence encoder, which stays loaded."""
     return MeanPoolingModel.load(model)
 
 
-def _answers(example: Example) -> tuple[GoldAnswer, ...]:
+def _gold_answers(example: Example) -> tuple[GoldAnswer, ...]:
+    """The gold answers of a row; none of a row that is no question."""
     return example.answers if isinstance(example, Question) else ()
 
 
-def _short_span(answer: GoldAnswer, context: ShortenedContext) -> Span | None:
+def _span_in_context(answer: GoldAnswer, context: ShortenedContext) -> Span | None:
+    """The span of an answer of the passage in the shortened context, or None where it was not kept."""
     return context.to_short(answer.start, answer.start + len(answer.text))
 
 
 def _training_row(example: Example, context: ShortenedContext) -> Question:
     """A row with the answers that are in the selected sentences."""
     answers = []
-    for answer in _answers(example):
-        span = _short_span(answer, context)
+    for answer in _gold_answers(example):
+        span = _span_in_context(answer, context)
         if span is not None:
             answers.append(GoldAnswer(answer.text, span[0]))
-    return _row(example, context, answers)
+    return _shortened_row(example, context, answers)
 
 
 def _evaluation_row(example: Example, context: ShortenedContext) -> Question:
     """A row with all answers, those that are not in the selected sentences behind the end."""
     answers = []
-    for answer in _answers(example):
-        span = _short_span(answer, context) or (len(context.text) + 1, 0)
+    for answer in _gold_answers(example):
+        span = _span_in_context(answer, context) or (len(context.text) + 1, 0)
         answers.append(GoldAnswer(answer.text, span[0]))
-    return _row(example, context, answers)
+    return _shortened_row(example, context, answers)
 
 
-def _row(example: Example, context: ShortenedContext, answers: Sequence[GoldAnswer]) -> Question:
-    return Question(example.id, (example.texts[0], context.text), example.group, tuple(answers))
+def _shortened_row(example: Example, context: ShortenedContext, answers: Sequence[GoldAnswer]) -> Question:
+    """A row of the shortened context, with answers whose positions are those of its text."""
+    question = example.texts[0]
+    return Question(example.id, (question, context.text), example.group, tuple(answers))
 
 
 def _prediction_in_passage(prediction: Prediction, context: ShortenedContext, language: str) -> Prediction:
+    """A prediction on a shortened context as one on the passage: its spans moved, its scores computed anew."""
     assert isinstance(prediction, AnswerPrediction)
     start, end = context.to_raw(prediction.start, prediction.end)
     text = context.raw[start:end]
@@ -203,6 +210,7 @@ def _prediction_in_passage(prediction: Prediction, context: ShortenedContext, la
 
 
 def _candidate_in_passage(candidate: dict[str, Any], context: ShortenedContext) -> dict[str, Any]:
+    """One entry of `candidates`, with text, start and end as the passage has them."""
     start, end = context.to_raw(candidate["start"], candidate["end"])
     return {**candidate, "text": context.raw[start:end], "start": start, "end": end}
 

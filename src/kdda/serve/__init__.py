@@ -1,1 +1,1 @@
-"""Models over HTTP: predictions, a page, and limits that hold under load."""
+"""Models over HTTP: predictions, a page, and limits that hold under load (`kdda serve`)."""

@@ -1,4 +1,4 @@
-"""The HTTP interface: a route for each served model, /health, /metrics, /docs."""
+"""The HTTP routes: one for each served model, /health, /metrics, /docs; request and error bodies, 405 and 404."""
 
 import asyncio
 import json
@@ -74,6 +74,7 @@ class Service:
     """
 
     def __init__(self, predictors: Sequence[Predictor], limits: Limits):
+        """Make a queue for each predictor; the queues are read while `running` is entered."""
         _check_routes(predictors)
         self.limits = limits
         self.tasks = [predictor.task for predictor in predictors]
@@ -108,6 +109,7 @@ class Service:
 
 
 def _check_routes(predictors: Sequence[Predictor]) -> None:
+    """Refuse two models of one task, and two tasks with one route."""
     by_route: dict[str, Predictor] = {}
     for predictor in predictors:
         other = by_route.get(predictor.task.route)
@@ -152,6 +154,7 @@ def _add_task(app: FastAPI, service: Service, task: Task) -> None:
     request_type: Any = _request_type(task, service.limits)
 
     async def predict(body: request_type, request: Request) -> Any:  # type: ignore[valid-type]
+        """Predict for one request; the prediction is cancelled if the client goes away."""
         texts = tuple(getattr(body, name) for name in task.fields)
         work = asyncio.ensure_future(service.predict(task, texts))
         result = await cancel_on_disconnect(request.receive, work)
@@ -181,6 +184,7 @@ def _request_type(task: Task, limits: Limits) -> type[BaseModel]:
 
 
 def _error_responses() -> dict[int | str, dict[str, Any]]:
+    """The errors of `HELP` as FastAPI describes them: status → body model and description."""
     responses: dict[int | str, dict[str, Any]] = {}
     for code, description in HELP.items():
         responses[code] = {"model": ErrorBody, "description": description}
@@ -192,18 +196,23 @@ FIXED_ROUTES = ("/health", "/metrics", "/docs", "/openapi.json", "/")
 
 
 def _add_fixed_routes(app: FastAPI, service: Service) -> None:
+    """The routes that every server has: /health, /metrics and /docs (FastAPI adds /openapi.json)."""
+
     @app.get("/health", response_model=Health, summary="Whether the server runs, and what it serves")
     async def health() -> Any:
+        """The body of /health."""
         return {"status": "ok", "routes": service.routes}
 
     text: Any = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
     @app.get("/metrics", summary="Counters in Prometheus' format", response_class=Response, responses=text)
     async def metrics() -> Any:
+        """The counters as text."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> Any:
+        """The interface's description for people."""
         return Response(docs_page(app.openapi(), str(request.base_url)), media_type="text/html")
 
 
@@ -221,6 +230,7 @@ def _add_refusals(app: FastAPI, service: Service) -> None:
 
 
 def _add_route(app: FastAPI, path: str, refusal: Any) -> None:
+    """Append a route for every method; the first route of a path that fits is taken."""
     app.router.routes.append(Route(path, refusal, include_in_schema=False))
 
 
@@ -228,9 +238,11 @@ class _Refusal:
     """An ASGI application that answers every request with one error."""
 
     def __init__(self, status: int, detail: str, headers: dict[str, str]):
+        """Make the one response: its status, the `detail` of its JSON body, and further headers."""
         self.response = _json({"detail": detail}, status, headers)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request; the arguments are ASGI's."""
         await self.response(scope, receive, send)
 
 
@@ -242,14 +254,17 @@ async def _unprocessable(request: Request, error: Exception) -> Response:
 
 
 def _field_errors(errors: Iterable[Any]) -> Iterable[dict[str, Any]]:
+    """pydantic's errors without the input that each of them repeats."""
     for error in errors:
         yield {"loc": list(error["loc"]), "msg": error["msg"], "type": error["type"]}
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
+    """The response of an `HTTPError` that a route raised."""
     assert isinstance(error, HTTPError)
     return _json({"detail": error.detail}, error.status, error.headers)
 
 
 def _json(body: Any, status: int, headers: dict[str, str] | None = None) -> Response:
+    """A response whose body is JSON, with non-ASCII characters escaped."""
     return Response(json.dumps(body), status, headers, "application/json")

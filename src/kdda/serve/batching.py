@@ -1,4 +1,4 @@
-"""The queue of each model: requests are read in batches, refused when too many wait (429) or time is up (504)."""
+"""The queue of each model: too many waiting requests (429), time is up (504), and which are read in one batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kdda.serve.limits import HTTPError, Limits
 from kdda.serve.metrics import Metrics
 from kdda.tasks.base import Result
 
-CHARACTERS = 200_000  # of one batch's texts, so that a few long ones do not hold up the rest
+MAX_BATCH_CHARACTERS = 200_000  # of one batch's texts, so that a few long ones do not hold up the rest
 
 Texts = tuple[str, ...]  # of one row, in the order of the task's fields
 
@@ -39,6 +39,7 @@ class Batcher:
     """
 
     def __init__(self, predictor: Predictor, limits: Limits, metrics: Metrics):
+        """Start the thread that the model runs in, and let `metrics` watch the queue's length."""
         self.predictor = predictor
         self.limits = limits
         self.metrics = metrics
@@ -46,7 +47,7 @@ class Batcher:
         self.queue: deque[WaitingRequest] = deque()
         self.not_empty = asyncio.Event()
         self.last_batch = 0  # requests
-        self.seconds_per_request = 0.01  # a running mean
+        self.seconds_per_request = 0.01  # a running mean, from which Retry-After is computed
         self.thread = ThreadPoolExecutor(1, thread_name_prefix=f"kdda-{self.task}")
         metrics.watch(self.task, lambda: len(self.queue), lambda: sum(predictor.encoder.counts.values()))
 
@@ -82,6 +83,7 @@ class Batcher:
                 self.not_empty.clear()
 
     def close(self) -> None:
+        """End the model's thread once its present batch is finished."""
         self.thread.shutdown(wait=False, cancel_futures=True)
 
     def _drop_gone(self) -> None:
@@ -94,13 +96,14 @@ class Batcher:
         self.queue = present
 
     def _next_batch(self) -> list[WaitingRequest]:
+        """Take the next requests to be read together from the queue; none where all of them have gone."""
         half = ceil_div(len(self.queue) + self.last_batch, 2)
         most = min(half, self.limits.batch)
         batch: list[WaitingRequest] = []
         characters = 0
         while self.queue and len(batch) < most:
             characters += sum(map(len, self.queue[0].texts))
-            if batch and characters > CHARACTERS:
+            if batch and characters > MAX_BATCH_CHARACTERS:
                 break
             request = self.queue.popleft()
             if request.future.done():
@@ -110,6 +113,7 @@ class Batcher:
         return batch
 
     async def _read(self, batch: Sequence[WaitingRequest]) -> None:
+        """Run the model on a batch in its thread, and give each request its result or its error."""
         rows = [request.texts for request in batch]
         started = time.perf_counter()
         outcomes = await asyncio.get_running_loop().run_in_executor(self.thread, self._outcomes, rows)
@@ -160,5 +164,6 @@ async def cancel_on_disconnect(receive: Any, work: asyncio.Task[Result]) -> Resu
 
 
 async def _disconnected(receive: Any) -> None:
+    """Return once the client has closed its connection."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""Connections of clients that stall: closed here, where uvicorn alone would keep them for ever."""
+"""Stalled connections: the time within which a request must have arrived whole, or it is closed."""
 
 from __future__ import annotations
 
@@ -15,17 +15,22 @@ def timeout_protocol(seconds: float) -> type[H11Protocol]:
     """uvicorn's protocol, with a time within which a request must have arrived whole, from its first byte on."""
 
     class TimeoutProtocol(H11Protocol):
+        """One connection with its timer, which runs while a request arrives."""
+
         timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
+            """Start the timer: a client that connects and sends nothing is closed, too."""
             super().connection_made(transport)
             self._watch()
 
         def data_received(self, data: bytes) -> None:
+            """Pass bytes on to the parser, then look whether the request is whole."""
             super().data_received(data)
             self._watch()
 
         def connection_lost(self, exc: Exception | None) -> None:
+            """Forget the timer with its connection."""
             self._stop_timer()
             super().connection_lost(exc)
 
@@ -38,6 +43,7 @@ def timeout_protocol(seconds: float) -> type[H11Protocol]:
                 self._stop_timer()
 
         def _stop_timer(self) -> None:
+            """Cancel the timer, if it runs."""
             if self.timer is not None:
                 self.timer.cancel()
             self.timer = None

@@ -1,4 +1,4 @@
-"""The page at /docs: the OpenAPI description for people, with nothing loaded from elsewhere."""
+"""The page at /docs: the OpenAPI description as HTML for people, with a curl line a route; nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -38,11 +38,14 @@ def docs_page(api: Mapping[str, Any], base: str) -> str:
 
 
 def _operation_html(api: Mapping[str, Any], url: str, title: str, operation: Mapping[str, Any]) -> str:
+    """One route: its title, a curl line, its fields with their limits, and the statuses that it answers."""
     fields = _fields(api, operation.get("requestBody", {}))
     html = f"<h2><code>{escape(title)}</code></h2><p>{escape(operation.get('summary', ''))}</p>"
     html += f"<pre>{escape(_curl(url, fields))}</pre>"
     if fields:
-        limits = [(name, f"text, at most {schema['maxLength']:,} characters") for name, schema in fields.items()]
+        limits = []
+        for name, schema in fields.items():
+            limits.append((name, f"text, at most {schema['maxLength']:,} characters"))
         html += _table(("field", "value"), limits)
     responses = [(code, response["description"]) for code, response in operation["responses"].items()]
     return html + _table(("status", "meaning"), responses)
@@ -68,9 +71,11 @@ def _fields(api: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, dict[s
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text as an HTML table."""
     body = "".join(f"<tr>{_cells('td', row)}</tr>" for row in rows)
     return f"<table><thead><tr>{_cells('th', header)}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _cells(tag: str, cells: Sequence[str]) -> str:
+    """The cells of one row, escaped; `tag` is td or th."""
     return "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells)

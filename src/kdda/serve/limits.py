@@ -1,4 +1,4 @@
-"""Limits of a server: how much a client may send, how fast, and with which token; ASGI around the application."""
+"""`Limits` (256 waiting requests, 10 s, 50,000 characters), and what is refused before a route: 401, 408, 413."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REFUSED_PATHS = ("/gradio_api/upload",)  # the page takes no files, so that no c
 
 STREAMS = "/gradio_api/heartbeat/"  # an open page keeps one for as long as it is open
 
-BYTES_PER_CHARACTER = 12  # the longest spelling of a character in JSON
+BYTES_PER_CHARACTER = 12  # the longest spelling of a character in JSON: \ud83d\ude00
 
 ROOM_FOR_NAMES = 65_536  # bytes of a body beside its texts
 
@@ -65,6 +65,7 @@ class HTTPError(Exception):
     """A request that is answered with an error status and a line that says why."""
 
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None):
+        """Keep the status, the line for the body's `detail`, and further headers."""
         super().__init__(detail)
         self.status = status
         self.detail = detail
@@ -79,6 +80,7 @@ class LimitsMiddleware:
     """
 
     def __init__(self, app: App, limits: Limits, metrics: Metrics, token: str = ""):
+        """Wrap an ASGI application; an empty `token` lets everybody in."""
         self.app = app
         self.limits = limits
         self.metrics = metrics
@@ -86,6 +88,7 @@ class LimitsMiddleware:
         self.streams: set[asyncio.Task[Any]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI event: requests pass the limits, the server's start and stop go through."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
         elif scope["path"].startswith(STREAMS):
@@ -99,10 +102,12 @@ class LimitsMiddleware:
             task.cancel()
 
     async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Admit a request, and record its path, status and duration."""
         started = time.perf_counter()
         status = 500
 
         async def send_and_note(message: Message) -> None:
+            """Send a message of the response, and remember its status."""
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -114,6 +119,7 @@ class LimitsMiddleware:
             self.metrics.request(scope["path"], status, time.perf_counter() - started)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on to the application, or answer it with the first error that is met."""
         try:
             self._check_token(scope)
             if scope["path"].startswith(REFUSED_PATHS):
@@ -126,6 +132,7 @@ class LimitsMiddleware:
             await self.app(scope, _replay(body, receive), send)
 
     def _check_token(self, scope: Scope) -> None:
+        """Raise 401 where the token is missing or wrong."""
         if not self.token or scope["path"] in WITHOUT_TOKEN:
             return
         headers = dict(scope["headers"])
@@ -190,6 +197,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     is_sent = False
 
     async def receive_body() -> Message:
+        """The whole body at the first call; at later ones whatever the client sends."""
         nonlocal is_sent
         if is_sent:
             return await receive()
@@ -200,6 +208,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 async def _send_error(send: Send, error: HTTPError) -> None:
+    """Answer with an error's status and `{"detail": …}`."""
     body = json.dumps({"detail": error.detail}).encode()
     headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **error.headers}
     pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]

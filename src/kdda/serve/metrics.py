@@ -1,4 +1,4 @@
-"""A server's counters, in Prometheus' format."""
+"""The counters at /metrics in Prometheus' format: requests, seconds, batches, waiting, dropped, truncated texts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+# Upper bounds of the histograms' buckets.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -20,6 +21,7 @@ class Metrics:
     """
 
     def __init__(self, paths: Sequence[str] = ()) -> None:
+        """Make all counters, at zero."""
         self.paths = paths
         self.registry = CollectorRegistry()
         at: Any = {"registry": self.registry}
@@ -43,4 +45,5 @@ class Metrics:
         self.truncated.labels(task).set_function(truncated)
 
     def text(self) -> bytes:
+        """The counters in Prometheus' text format."""
         return bytes(generate_latest(self.registry))

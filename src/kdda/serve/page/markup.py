@@ -26,6 +26,7 @@ def plain(text: str) -> str:
 
 
 def message(text: str) -> str:
+    """A line that tells a person why there is no result."""
     return f'<p class="message" role="status">{plain(text)}</p>'
 
 
@@ -56,6 +57,7 @@ def answer_html(result: AnswerResult, context: str, words: Words) -> str:
 
 
 def _candidates_html(candidates: Sequence[Mapping[str, Any]], words: Words) -> str:
+    """The other answers as a list; line k lights up the parts of the passage with class sk (`STYLE`)."""
     if not candidates:
         return ""
     rows = ""
@@ -120,6 +122,7 @@ def label_html(result: LabelResult, glosses: Mapping[str, str]) -> str:
 
 
 def _bar(name: str, gloss: str, share: float, best: bool) -> str:
+    """One label's row: its name, a bar as wide as its probability, and the probability."""
     label = plain(name)
     if gloss:
         label = f"{plain(gloss)} <small>{label}</small>"

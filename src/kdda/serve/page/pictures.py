@@ -1,4 +1,4 @@
-"""The page's drawings: of transport plans, and of run folders."""
+"""The Transport and Training tabs: their drawings as HTML, and the limit of 400 characters a sentence."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from kdda.serve.page.words import Words
 from kdda.visualize.plan_figures import plan_figures
 from kdda.visualize.transport_plan import SentenceStates, StateReader, TransportPlan, plan_between
 
-SENTENCES = 32  # whose states stay in memory, so that a change of ε does not run the models again
+CACHED_SENTENCES = 32  # whose states stay in memory, so that a change of ε does not run the models again
 
-LONGEST = 400  # characters of a sentence
+MAX_CHARACTERS = 400  # of a sentence on the Transport tab
 
 
 class TransportView:
@@ -33,6 +33,7 @@ class TransportView:
     """
 
     def __init__(self, models: Sequence[str]):
+        """Keep the names; no model is opened yet."""
         self.models = list(dict.fromkeys(models))
         self._readers: dict[str, StateReader] = {}
         self._recent: OrderedDict[tuple[str, str], SentenceStates] = OrderedDict()
@@ -40,8 +41,8 @@ class TransportView:
 
     def html(self, first: str, second: str, sentence: str, epsilon: float, words: Words) -> str:
         """Both pictures of the plan, or a message that says why there are none."""
-        if len(sentence) > LONGEST:
-            return message(words.too_long.format(limit=LONGEST))
+        if len(sentence) > MAX_CHARACTERS:
+            return message(words.too_long.format(limit=MAX_CHARACTERS))
         if not sentence.strip():
             return message(words.empty)
         try:
@@ -62,17 +63,19 @@ class TransportView:
             if key not in self._recent:
                 self._recent[key] = self._reader(name).read(sentence)
             self._recent.move_to_end(key)
-            while len(self._recent) > SENTENCES:
+            while len(self._recent) > CACHED_SENTENCES:
                 self._recent.popitem(last=False)
             return self._recent[key]
 
     def _reader(self, name: str) -> StateReader:
+        """The opened model of a name; it stays open."""
         if name not in self._readers:
             self._readers[name] = StateReader.open(name)
         return self._readers[name]
 
 
 def _figures(plan: TransportPlan) -> list[Figure]:
+    """The plan's heat map and lines, with ε at three digits."""
     first, second = plan.first, plan.second
     epsilon = float(f"{plan.epsilon:.3g}")
     return plan_figures(first.tokens, second.tokens, plan.shares, (first.name, second.name), epsilon)
@@ -85,6 +88,7 @@ def _facts(plan: TransportPlan, words: Words) -> str:
 
 
 def figure_html(figure: Figure) -> str:
+    """A figure's SVG as HTML."""
     return svg_html(figure.svg)
 
 
@@ -102,6 +106,7 @@ def training_html(folder: str, folders: Sequence[Path], words: Words) -> str:
 
 
 def _finished_html(folder: Path) -> str:
+    """The report of a folder's finished runs, or why there is none."""
     try:
         return html_parts(report([folder]))
     except KddaError as error:
@@ -109,6 +114,7 @@ def _finished_html(folder: Path) -> str:
 
 
 def _unfinished_html(folder: Path, words: Words) -> str:
+    """The curves of runs that have not finished, under a heading; nothing where all have."""
     runs, messages = [], []
     for path in unfinished_folders([folder]):
         if path.name.startswith("seed-"):
