@@ -38,7 +38,7 @@ class TransportPlan:
     Attributes:
         shares: row i says where token i of the first goes; each row sums to 1.
         cost: OT_ε, in units of the second model's mean pairwise cost on this sentence.
-        marginal_error: how far the plan's column sums are from the tokens' masses (L1).
+        marginal_error: how far the plan's row and column sums are from the tokens' masses (L1).
     """
 
     first: SentenceStates
