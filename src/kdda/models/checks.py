@@ -25,7 +25,7 @@ def safetensors_files(name: str, folder: Path) -> list[Path]:
     state = "the folder has none"
     if pickled:
         state = f"the folder has {', '.join(pickled)}, which may run code when opened"
-    raise KddaError(f'"{name}": no safetensors weights ({state}); docs/models.md says how to convert a checkpoint')
+    raise KddaError(f'"{name}": no safetensors weights ({state}); kdda convert {name} OUT writes them as safetensors')
 
 
 def open_header(path: Path) -> None:

@@ -1,0 +1,63 @@
+"""Commands that write a checkpoint in another form: from pickle to safetensors, and with a smaller vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kdda.cli.shared import app, parse_names
+
+
+@app.command()
+def convert(
+    model: Annotated[str, typer.Argument(help="A folder with pytorch_model.bin, or a Hub id.")],
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+) -> None:
+    """Convert pickled weights to safetensors, without running what a pickle may hold."""
+    from kdda.models.convert import convert as run_conversion
+    from kdda.runtime.folders import check_folder
+
+    check_folder(out)
+    print(run_conversion(model, out))
+
+
+@app.command()
+def trim(
+    model: Annotated[str, typer.Argument(help="A folder, a mini model or a Hub id.")],
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="A file, Hub split or embedded corpus whose texts keep their tokens. May repeat."),
+    ] = None,
+    languages: Annotated[
+        str, typer.Option(help="Languages whose writing systems keep all their tokens, as codes: vi,en.")
+    ] = "",
+) -> None:
+    """Write a smaller checkpoint: only the vocabulary that some texts or languages need, with its embedding rows.
+
+    Single characters always stay, so that every text can be read. On the texts of --data the smaller model has the same
+    tokens and computes the same states, which is checked.
+    """
+    from kdda.models.trim import trim as run_trim
+    from kdda.runtime.folders import check_folder
+
+    check_folder(out)
+    texts = list(dict.fromkeys(_texts_of_files(data or [])))
+    print(f"{out}: {run_trim(model, out, texts, parse_names(languages))}")
+
+
+def _texts_of_files(names: list[str]) -> Iterator[str]:
+    """Every text in the rows of some sources; of a plain text file, its lines."""
+    from kdda.data.sources import Source, read_rows
+    from kdda.models.trim import texts_of
+    from kdda.retrieval.passages import read_documents
+
+    for name in names:
+        if Path(name).suffix in (".txt", ".md") or Path(name).is_dir():
+            for document in read_documents(Path(name)):
+                yield from texts_of(document.text.splitlines())
+        else:
+            yield from texts_of(row.values for row in read_rows(Source(name)))
