@@ -18,9 +18,7 @@ def convert(
 ) -> None:
     """Convert pickled weights to safetensors, without running what a pickle may hold."""
     from kdda.models.convert import convert as run_conversion
-    from kdda.runtime.folders import check_folder
 
-    check_folder(out)
     print(run_conversion(model, out))
 
 
@@ -42,9 +40,7 @@ def trim(
     tokens and computes the same states, which is checked.
     """
     from kdda.models.trim import trim as run_trim
-    from kdda.runtime.folders import check_folder
 
-    check_folder(out)
     texts = list(dict.fromkeys(_texts_of_files(data or [])))
     print(f"{out}: {run_trim(model, out, texts, parse_names(languages))}")
 

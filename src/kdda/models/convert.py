@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from torch import Tensor
 from kdda.errors import KddaError
 from kdda.models.load import load_checkpoint
 from kdda.models.resolve import MINI, open_or_explain, resolve
+from kdda.runtime.folders import new_folder
 
 INDEX = "pytorch_model.bin.index.json"  # says which file holds which tensor, where there are several
 
@@ -66,21 +66,11 @@ def convert(name: str, out: Path) -> ConvertedCheckpoint:
         KddaError: no such checkpoint, none with pickled weights, or a pickle that holds anything but tensors; a folder
             that is not empty.
     """
-    if out.is_dir() and any(out.iterdir()):
-        raise KddaError(f"{out} is not empty: choose a new folder")
-    source = _folder_of(name)
-    weights = _read_weights(name, source)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
+    with new_folder(out) as folder:
+        source = _folder_of(name)
+        weights = _read_weights(name, source)
         files = _copy_files(source, folder)
         save_torch_state_dict(weights, folder, metadata={"format": "pt"})
-        if out.is_dir():
-            out.rmdir()
-        folder.chmod(0o755)  # temporary folders are for their owner alone
-        folder.replace(out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     dtypes = Counter(str(weight.dtype).removeprefix("torch.") for weight in weights.values())
     return ConvertedCheckpoint(len(weights), dtypes, files, _opens_as(out))
 

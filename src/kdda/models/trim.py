@@ -8,7 +8,6 @@ to the last digit, which is checked before anything is written.
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,6 +20,7 @@ from torch import nn
 from kdda.errors import KddaError
 from kdda.models.load import Checkpoint, load_checkpoint, load_config
 from kdda.models.tokenizer_cut import NewIds, VocabularyCut, vocabulary_cut
+from kdda.runtime.folders import new_folder
 from kdda.text.scripts import is_written_in, scripts_of
 from kdda.text.tokenize import TokenizerAdapter
 
@@ -88,29 +88,19 @@ def trim(name: str, out: Path, texts: Sequence[str] = (), languages: Sequence[st
     """
     if not texts and not languages:
         raise KddaError("nothing says what to keep: give texts (--data), languages (--languages), or both")
-    if out.is_dir() and any(out.iterdir()):
-        raise KddaError(f"{out} is not empty: choose a new folder")
     scripts = scripts_of(languages)
-    head = _head_of(load_config(name))
-    whole = load_checkpoint(name, head=head)
-    cut = vocabulary_cut(whole.tokenizer)
-    needed = cut.closure({*_used(whole, texts), *_written_in(cut, scripts)})
-    new_ids = {token: number for number, token in enumerate(sorted(needed))}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
+    with new_folder(out) as folder:
+        head = _head_of(load_config(name))
+        whole = load_checkpoint(name, head=head)
+        cut = vocabulary_cut(whole.tokenizer)
+        needed = cut.closure({*_used(whole, texts), *_written_in(cut, scripts)})
+        new_ids = {token: number for number, token in enumerate(sorted(needed))}
         expected = list(_states(whole, texts))
+        whole_ids = list(_ids(whole, texts))
         before = _bytes_of(whole.model)
         tokens = len(whole.tokenizer.get_vocab())
-        whole_ids = list(_ids(whole, texts))
         dropped = _write(whole, cut, new_ids, folder, name)
         _check(folder, head, whole.segmenter, texts, whole_ids, new_ids, expected)
-        if out.is_dir():
-            out.rmdir()
-        folder.chmod(0o755)  # temporary folders are for their owner alone
-        folder.replace(out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return TrimmedCheckpoint(tokens, len(new_ids), before, _bytes_of(whole.model), len(texts), dropped)
 
 

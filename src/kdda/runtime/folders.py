@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kdda.errors import KddaError
@@ -39,6 +42,28 @@ def check_folder(folder: Path) -> None:
     except OSError as error:
         raise _refusal(folder, error) from None
     raise KddaError(f"the folder {folder} cannot be made: {nearest} is a file; choose another --out")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `out` at the end of the block; if the block fails, nothing is left.
+
+    Raises:
+        KddaError: `out` holds something already, or cannot be made.
+    """
+    if out.is_dir() and any(out.iterdir()):
+        raise KddaError(f"{out} is not empty: choose a new folder")
+    check_folder(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        yield folder
+        if out.is_dir():
+            out.rmdir()
+        folder.chmod(0o755)  # temporary folders are for their owner alone
+        folder.replace(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def nearest_existing(path: Path) -> Path:
