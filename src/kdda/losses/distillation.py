@@ -1,4 +1,6 @@
-"""The distillation loss of docs/method.md, 6: the task's loss, and λ times the divergence of both models' states."""
+"""DistillationLoss: the task's loss and λ times the divergence of both models' states, with defaults (λ 0.3, ε 0.005);
+schedules of λ and weights of examples (docs/method.md, 6).
+"""
 
 from __future__ import annotations
 
@@ -97,9 +99,9 @@ class DistillationLoss(nn.Module):
         super().__init__()
         self.objective = as_objective(objective)
         self.weight, self.scale = weight, scale
-        self.combine = _one_of("combine", combine, COMBINATIONS)
-        self.schedule = _one_of("schedule", schedule, SCHEDULES)
-        self.example_weighting = _one_of("example_weighting", example_weighting, EXAMPLE_WEIGHTINGS)
+        self.combine = _check_choice("combine", combine, COMBINATIONS)
+        self.schedule = _check_choice("schedule", schedule, SCHEDULES)
+        self.example_weighting = _check_choice("example_weighting", example_weighting, EXAMPLE_WEIGHTINGS)
         self.logit_weight = logit_weight
         self.settings = ObjectiveSettings(
             epsilon=epsilon,
@@ -107,7 +109,7 @@ class DistillationLoss(nn.Module):
             tolerance=tolerance,
             max_iterations=max_iterations,
             temperature=temperature,
-            options=_known_options(self.objective, options or {}),
+            options=_check_options(self.objective, options or {}),
         )
 
     @property
@@ -153,7 +155,7 @@ class DistillationLoss(nn.Module):
             scales: the teacher's calibrated scale of each layer, used where `scale` is ``"teacher"``.
             progress: the share of all steps that is done, from 0 to 1, for a λ with a schedule.
         """
-        term = self.divergence(_layers(student), _layers(teacher), labels=labels, scales=scales)
+        term = self.divergence(_as_layers(student), _as_layers(teacher), labels=labels, scales=scales)
         return DistillationOutput(self.total(task_loss, term.mean, progress), term.mean, term.marginal_error)
 
     def divergence(
@@ -223,17 +225,20 @@ def example_weights(weighting: str, teacher: Representations, labels: Int[Tensor
     return teacher.logits.softmax(dim=1).gather(1, labels[:, None].long()).squeeze(1)
 
 
-def _layers(side: Representations | Sequence[Representations]) -> Sequence[Representations]:
+def _as_layers(side: Representations | Sequence[Representations]) -> Sequence[Representations]:
+    """A list of one layer, or the layers as they are."""
     return [side] if isinstance(side, Representations) else side
 
 
-def _one_of(name: str, value: str, known: Sequence[str]) -> str:
+def _check_choice(name: str, value: str, known: Sequence[str]) -> str:
+    """The value as it is; `KddaError` if it is none of the known ones."""
     if value not in known:
         raise KddaError(unknown_choice(name, value, known))
     return value
 
 
-def _known_options(objective: Objective, options: Mapping[str, Any]) -> Mapping[str, Any]:
+def _check_options(objective: Objective, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options as they are; `KddaError` for one that the objective does not have."""
     for name in options:
         if name in objective.options:
             continue

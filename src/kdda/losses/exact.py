@@ -1,4 +1,6 @@
-"""Exact transport, in many dimensions by a linear program and in one by sorting."""
+"""emd and sliced (128 projections, seed 0): exact transport, by a linear program (POT), and by sorting in random
+directions.
+"""
 
 from types import ModuleType
 from typing import Any
@@ -12,9 +14,9 @@ from kdda.losses.representations import (
     ObjectiveOutput,
     ObjectiveSettings,
     Representations,
+    closed_form,
     clouds,
     in_full_precision,
-    unsolved,
 )
 from kdda.transport.cost import half_squared_distances
 from kdda.transport.problem import weights
@@ -30,30 +32,33 @@ def emd(student: Representations, teacher: Representations, settings: ObjectiveS
     Raises:
         ImportError: POT is not installed.
     """
-    ot = _pot()
+    ot = _import_pot()
     x, y, a, b = clouds(student, teacher, settings.scale)
     cost = half_squared_distances(x, y)
-    plans = [_simplex(ot, *text) for text in zip(a, b, cost.detach(), strict=True)]
+    plans = [_exact_plan(ot, *text) for text in zip(a, b, cost.detach(), strict=True)]
     plan = torch.stack(plans)
     error = (plan.sum(dim=2) - a).abs().sum(dim=1) + (plan.sum(dim=1) - b).abs().sum(dim=1)
     return ObjectiveOutput((plan * cost).sum(dim=(1, 2)), error, 0)
 
 
-def _simplex(ot: ModuleType, a: Tensor, b: Tensor, cost: Tensor) -> Tensor:
+def _exact_plan(ot: ModuleType, a: Tensor, b: Tensor, cost: Tensor) -> Tensor:
+    """The optimal plan `[n, m]` of one text by POT's network simplex, 0 at padding."""
     rows, columns = a > 0, b > 0
     plan = torch.zeros_like(cost, dtype=torch.float64)
     real = cost[rows][:, columns].double().cpu().numpy()
-    source, target = _masses(a[rows]), _masses(b[columns])
+    source, target = _float64_masses(a[rows]), _float64_masses(b[columns])
     solved = torch.from_numpy(ot.emd(source, target, real, numItermax=1_000_000)).to(plan)
     plan[rows[:, None] & columns[None, :]] = solved.flatten()
     return plan.to(cost)
 
 
-def _masses(weight: Tensor) -> Any:
+def _float64_masses(weight: Tensor) -> Any:
+    """Masses as a NumPy array whose sum is 1 to float64's last digits, which POT demands."""
     return weights(weight[None], torch.float64)[0].cpu().numpy()
 
 
-def _pot() -> ModuleType:
+def _import_pot() -> ModuleType:
+    """POT, which is an optional dependency."""
     try:
         import ot
     except ImportError as error:
@@ -79,10 +84,11 @@ def sliced(student: Representations, teacher: Representations, settings: Objecti
     x, y = _sorted(measured.x @ directions, measured.a), _sorted(measured.y @ directions, measured.b)
     width_of, i, j = _overlaps(measured)
     steps = x.gather(1, i[..., None].expand(-1, -1, x.shape[2])) - y.gather(1, j[..., None].expand(-1, -1, y.shape[2]))
-    return unsolved(0.5 * width * torch.einsum("bt,btk->bk", width_of, steps.square()).mean(dim=1))
+    return closed_form(0.5 * width * torch.einsum("bt,btk->bk", width_of, steps.square()).mean(dim=1))
 
 
 def _refuse_masses(side: Representations, name: str) -> None:
+    """`ValueError` where tokens of one text may have different masses: sorting takes them all alike."""
     if side.mask is not None and side.mask.is_floating_point():
         raise ValueError(
             f"'sliced' takes all tokens of a text alike, and the {name}'s have masses: pass a boolean mask."
@@ -96,17 +102,22 @@ def _sorted(projected: Tensor, weight: Tensor) -> Tensor:
 
 def _overlaps(measured: Clouds) -> tuple[Tensor, Tensor, Tensor]:
     """Quantile intervals on which neither sorted cloud changes point: their widths, and the two points' indices."""
-    ends = torch.cat([_edges(measured.a), _edges(measured.b)], dim=1).sort(dim=1).values
+    ends = torch.cat([_cumulative_masses(measured.a), _cumulative_masses(measured.b)], dim=1).sort(dim=1).values
     starts = torch.cat([torch.zeros_like(ends[:, :1]), ends[:, :-1]], dim=1)
     middle = (starts + ends) / 2
-    return (ends - starts).to(measured.x), _point_at(middle, measured.a), _point_at(middle, measured.b)
+    return (
+        (ends - starts).to(measured.x),
+        _index_of_point_at(middle, measured.a),
+        _index_of_point_at(middle, measured.b),
+    )
 
 
-def _edges(weight: Tensor) -> Tensor:
+def _cumulative_masses(weight: Tensor) -> Tensor:
+    """The quantile at which each token ends, when tokens stand in order; 1 at the last one and at padding."""
     return torch.cumsum(weight, dim=1, dtype=torch.float64).clamp(max=1)
 
 
-def _point_at(quantile: Tensor, weight: Tensor) -> Tensor:
+def _index_of_point_at(quantile: Tensor, weight: Tensor) -> Tensor:
     """The index of the sorted point that holds a quantile, where real points have equal weights."""
     count = (weight > 0).sum(dim=1)[:, None]
     return (quantile * count).long().clamp(max=count - 1)

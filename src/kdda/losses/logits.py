@@ -1,4 +1,4 @@
-"""Objectives that compare predictions."""
+"""kd-logits: the Kullback–Leibler divergence of both models' predictions at a temperature."""
 
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
@@ -8,8 +8,8 @@ from kdda.losses.representations import (
     ObjectiveOutput,
     ObjectiveSettings,
     Representations,
+    closed_form,
     in_full_precision,
-    unsolved,
 )
 from kdda.transport.numerics import at_least_float32
 
@@ -31,10 +31,11 @@ def kd_logits(student: Representations, teacher: Representations, settings: Obje
     if not settings.temperature > 0:
         raise ValueError(f"temperature must be a positive number, not {settings.temperature}.")
     ours, theirs = (log_softmax(logits / settings.temperature, dim=-1) for logits in (ours, theirs))
-    return unsolved(settings.temperature**2 * kl_div(ours, theirs, reduction="none", log_target=True).sum(dim=-1))
+    return closed_form(settings.temperature**2 * kl_div(ours, theirs, reduction="none", log_target=True).sum(dim=-1))
 
 
 def _logits(side: Representations, name: str) -> Tensor:
+    """A side's logits in float32 at least; `ValueError` where there are none, or one is not finite."""
     if side.logits is None:
         raise ValueError(f"'kd-logits' needs the {name}'s logits, and this {name} gives none.")
     logits = at_least_float32(side.logits)

@@ -1,4 +1,4 @@
-"""Objectives that compare one vector a text, the mean of its tokens."""
+"""mse-pooled, cosine-pooled and cka: squared distance, cosine and correlation (CKA) of the texts' mean vectors."""
 
 import torch
 from torch import Tensor
@@ -9,9 +9,9 @@ from kdda.losses.representations import (
     ObjectiveOutput,
     ObjectiveSettings,
     Representations,
+    closed_form,
     clouds,
     in_full_precision,
-    unsolved,
 )
 
 
@@ -22,8 +22,8 @@ def mse_pooled(student: Representations, teacher: Representations, settings: Obj
     Source: Reimers, Gurevych, "Making Monolingual Sentence Embeddings Multilingual using Knowledge Distillation",
     EMNLP 2020.
     """
-    x, y = _means(student, teacher, settings)
-    return unsolved(0.5 * (x - y).square().sum(dim=1))
+    x, y = _mean_states(student, teacher, settings)
+    return closed_form(0.5 * (x - y).square().sum(dim=1))
 
 
 @in_full_precision
@@ -32,8 +32,8 @@ def cosine_pooled(student: Representations, teacher: Representations, settings: 
 
     Source: the hidden-state loss of Sanh, Debut, Chaumond, Wolf, "DistilBERT", 2019, on pooled states.
     """
-    x, y = _means(student, teacher, settings)
-    return unsolved(1 - cosine_similarity(x, y, dim=1))
+    x, y = _mean_states(student, teacher, settings)
+    return closed_form(1 - cosine_similarity(x, y, dim=1))
 
 
 @in_full_precision
@@ -44,18 +44,19 @@ def cka(student: Representations, teacher: Representations, settings: ObjectiveS
     compare: 1, with no gradient. Source: Kornblith, Norouzi, Lee, Hinton, "Similarity of Neural Network
     Representations Revisited", ICML 2019, eq. (4). Reads nothing but named scales that change vectors.
     """
-    x, y = _means(student, teacher, settings, equal_widths=False)
+    x, y = _mean_states(student, teacher, settings, equal_widths=False)
     x, y = x - x.mean(dim=0), y - y.mean(dim=0)
     gram_x, gram_y = x @ x.T, y @ y.T
     norms = gram_x.norm() * gram_y.norm()
     similarity = (gram_x * gram_y).sum() / norms if float(norms.detach()) > 0 else 0 * gram_x.sum()
-    return unsolved((1 - similarity).expand(len(x)))
+    return closed_form((1 - similarity).expand(len(x)))
 
 
-def _means(
+def _mean_states(
     student: Representations, teacher: Representations, settings: ObjectiveSettings, *, equal_widths: bool = True
 ) -> tuple[Tensor, Tensor]:
-    x, y, a, b = clouds(student, teacher, settings.scale, equal_widths=equal_widths, centred=False)
+    """The mean of each text's real tokens, `[batch, width]` of both sides, in units of the scale."""
+    x, y, a, b = clouds(student, teacher, settings.scale, equal_widths=equal_widths, around_teacher_mean=False)
     return torch.einsum("bi,bid->bd", a, x), torch.einsum("bi,bid->bd", b, y)
 
 

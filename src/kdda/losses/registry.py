@@ -1,4 +1,4 @@
-"""Every objective that a recipe or `DistillationLoss` can name."""
+"""Every objective that a recipe or `DistillationLoss` can name (`OBJECTIVES`), and how a user's is registered."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def register_objective(name: str, function: ObjectiveFunction, **capabilities: A
     True
     >>> del OBJECTIVES["mean-gap"]
     """
-    return _add(Objective(name, function, **capabilities))
+    return _add_objective(Objective(name, function, **capabilities))
 
 
 def objective_named(name: str, where: str = "objective") -> Objective:
@@ -50,16 +50,20 @@ def objective_named(name: str, where: str = "objective") -> Objective:
     return OBJECTIVES[name]
 
 
-def _add(objective: Objective) -> Objective:
+def _add_objective(objective: Objective) -> Objective:
+    """Put an objective into `OBJECTIVES`; `KddaError` if one that is defined elsewhere has its name."""
     known = OBJECTIVES.get(objective.name)
-    same_place = known is not None and _place(known) == _place(objective)  # a module that is imported a second time
+    same_place = known is not None and _definition_site(known) == _definition_site(
+        objective
+    )  # a module that is imported a second time
     if known is not None and not same_place:
         raise KddaError(f'an objective named "{objective.name}" is registered already')
     OBJECTIVES[objective.name] = objective
     return objective
 
 
-def _place(objective: Objective) -> tuple[str, str]:
+def _definition_site(objective: Objective) -> tuple[str, str]:
+    """Module and qualified name of an objective's function."""
     function = objective.function
     return function.__module__, function.__qualname__
 
@@ -78,4 +82,4 @@ for _objective in (
     KD_LOGITS,
     SINKHORN_AAAI22,
 ):
-    _add(_objective)
+    _add_objective(_objective)

@@ -1,4 +1,6 @@
-"""What every objective takes and returns: the representations of both models, settings, and one value a text."""
+"""What every objective takes and returns: both models' representations, settings (ε, scale, tolerance, temperature; with
+defaults), one value a text; and how states become weighted point clouds.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,7 +14,7 @@ from torch import Tensor
 from kdda.transport.checks import check_clouds, check_mask
 from kdda.transport.cost import apply_scale
 from kdda.transport.numerics import at_least_float32, full_precision
-from kdda.transport.problem import cleaned, weights
+from kdda.transport.problem import weights, without_padding
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,13 +102,14 @@ class Objective:
     def __call__(
         self, student: Representations, teacher: Representations, settings: ObjectiveSettings
     ) -> ObjectiveOutput:
+        """The value of each text, with this objective's defaults for the options that `settings` does not name."""
         complete = replace(settings, options={**self.options, **settings.options})
         output = self.function(student, teacher, complete)
-        return output if isinstance(output, ObjectiveOutput) else unsolved(output)
+        return output if isinstance(output, ObjectiveOutput) else closed_form(output)
 
 
 class Clouds(NamedTuple):
-    """Both models' states as weighted point clouds: trimmed, in units of the scale, centred, 0 at padding.
+    """Both models' states as weighted point clouds in units of the scale: without common padding, and 0 at the rest of it.
 
     Attributes:
         x, y: points of the student and of the teacher, ``[batch, tokens, width]``.
@@ -125,30 +128,39 @@ def clouds(
     scale: float | str,
     *,
     equal_widths: bool = True,
-    centred: bool = True,
+    around_teacher_mean: bool = True,
 ) -> Clouds:
-    """Check both models' states and scale them, all under autograd.
+    """Check both models' states, drop common padding and divide by the square root of the scale, all under autograd.
+
+    Args:
+        scale: a number that costs ½‖x − y‖² are divided by, or a name in `SCALES`.
+        equal_widths: refuse states of different widths.
+        around_teacher_mean: move both clouds so that the mean of each teacher text is 0, which changes no distance and
+            saves digits. Objectives that read the states themselves, not distances between the sides, set it False.
 
     Raises:
-        ValueError: as `sinkhorn_divergence`.
+        ValueError: states that are not ``[batch, tokens, width]``, are empty, not floating point or not finite, or whose
+            batches, widths or devices differ; a mask of another shape, or with no real token in a text; masses that are
+            negative or not finite; a scale that is neither a positive number nor a name in `SCALES`.
     """
     x, y = student.states, teacher.states
     check_clouds(x, y, equal_widths=equal_widths)
     x_mask, y_mask = check_mask(student.mask, x, "student"), check_mask(teacher.mask, y, "teacher")
     dtype = torch.promote_types(at_least_float32(x).dtype, at_least_float32(y).dtype)
-    (x, x_mask), (y, y_mask) = cleaned(x, x_mask, "student"), cleaned(y, y_mask, "teacher")
+    (x, x_mask), (y, y_mask) = without_padding(x, x_mask, "student"), without_padding(y, y_mask, "teacher")
     a, b = weights(x_mask, dtype), weights(y_mask, dtype)
     x, y, divisor = apply_scale(x.to(dtype), y.to(dtype), y_mask > 0, scale)
-    centre = torch.bmm(b[:, None, :], y).detach() if centred else 0
+    centre = torch.bmm(b[:, None, :], y).detach() if around_teacher_mean else 0
     x, y = (x - centre) * (a > 0)[..., None], (y - centre) * (b > 0)[..., None]
     return Clouds(x * divisor**-0.5, y * divisor**-0.5, a, b)
 
 
-def unsolved(value: Tensor) -> ObjectiveOutput:
-    """The output of an objective that solves nothing."""
+def closed_form(value: Tensor) -> ObjectiveOutput:
+    """The output of an objective in closed form, with values `[batch]`: no solver ran, so error and iterations are 0."""
     return ObjectiveOutput(value, torch.zeros_like(value.detach()), 0)
 
 
+# An objective's function, before `in_full_precision` wraps it.
 Compute = Callable[[Representations, Representations, ObjectiveSettings], ObjectiveOutput]
 
 

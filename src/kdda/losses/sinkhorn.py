@@ -1,4 +1,4 @@
-"""Entropic optimal transport as objectives: KDDA's divergence and two relatives."""
+"""sinkhorn, entropic and sinkhorn-aaai22: entropic optimal transport as objectives, KDDA's divergence and two relatives."""
 
 from dataclasses import replace
 
@@ -11,8 +11,8 @@ def sinkhorn(student: Representations, teacher: Representations, settings: Objec
 
     Reads `epsilon`, `scale`, `tolerance`, `max_iterations`.
     """
-    arguments = {**_arguments(student, teacher, settings), "y_term": teacher.self_term}
-    return _brief(sinkhorn_divergence(student.states, teacher.states, **arguments))  # type: ignore[arg-type]
+    arguments = {**_solver_arguments(student, teacher, settings), "y_term": teacher.self_term}
+    return _objective_output(sinkhorn_divergence(student.states, teacher.states, **arguments))  # type: ignore[arg-type]
 
 
 def entropic(student: Representations, teacher: Representations, settings: ObjectiveSettings) -> ObjectiveOutput:
@@ -20,7 +20,9 @@ def entropic(student: Representations, teacher: Representations, settings: Objec
 
     Reads `epsilon`, `scale`, `tolerance`, `max_iterations`.
     """
-    return _brief(entropic_transport(student.states, teacher.states, **_arguments(student, teacher, settings)))  # type: ignore[arg-type]
+    return _objective_output(
+        entropic_transport(student.states, teacher.states, **_solver_arguments(student, teacher, settings))
+    )  # type: ignore[arg-type]
 
 
 def sinkhorn_aaai22(student: Representations, teacher: Representations, settings: ObjectiveSettings) -> ObjectiveOutput:
@@ -34,7 +36,10 @@ def sinkhorn_aaai22(student: Representations, teacher: Representations, settings
     return sinkhorn(replace(student, mask=None), replace(teacher, mask=None, self_term=None), theirs)
 
 
-def _arguments(student: Representations, teacher: Representations, settings: ObjectiveSettings) -> dict[str, object]:
+def _solver_arguments(
+    student: Representations, teacher: Representations, settings: ObjectiveSettings
+) -> dict[str, object]:
+    """Keyword arguments of `sinkhorn_divergence` and `entropic_transport`."""
     return {
         "x_mask": student.mask,
         "y_mask": teacher.mask,
@@ -45,7 +50,8 @@ def _arguments(student: Representations, teacher: Representations, settings: Obj
     }
 
 
-def _brief(out: SinkhornOutput) -> ObjectiveOutput:
+def _objective_output(out: SinkhornOutput) -> ObjectiveOutput:
+    """The part of a solver's output that every objective has."""
     return ObjectiveOutput(out.value, out.marginal_error, out.iterations)
 
 

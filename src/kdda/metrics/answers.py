@@ -1,4 +1,6 @@
-"""Scores of extractive answers, as the scripts of the datasets compute them: exact match and F1, best over golds."""
+"""Scores of extractive answers, as the datasets' scripts compute them: normalization, exact match and F1, best over
+golds; languages with articles and without spaces.
+"""
 
 from __future__ import annotations
 
@@ -78,12 +80,13 @@ def human_score(golds: Sequence[Sequence[str]], language: str = "vi") -> dict[st
 
 
 def _leave_one_out(score: AnswerScore, golds: Sequence[Sequence[str]], language: str) -> float:
+    """The mean over questions, in per cent, of each gold's score against the other golds of its question."""
     weights = []
     weighted_scores = []
     for answers in golds:
         if len(answers) < 2:
             continue
-        weight = 1 / len(answers)
+        weight = 1 / len(answers)  # each question counts once, however many golds it has
         for i, answer in enumerate(answers):
             others = [*answers[:i], *answers[i + 1 :]]
             weights.append(weight)

@@ -12,7 +12,7 @@ def accuracy(gold: Sequence[str], predicted: Sequence[str]) -> float:
     >>> accuracy(["a", "b"], ["a", "a"])
     50.0
     """
-    return 100 * _hits(gold, predicted).total() / len(gold)
+    return 100 * _correct_rows(gold, predicted).total() / len(gold)
 
 
 def per_label_f1(gold: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> dict[str, float]:
@@ -21,7 +21,7 @@ def per_label_f1(gold: Sequence[str], predicted: Sequence[str], labels: Sequence
     >>> per_label_f1(["a", "b", "b"], ["a", "a", "b"], ["a", "b"])["a"].__round__(1)
     66.7
     """
-    hits = _hits(gold, predicted)
+    hits = _correct_rows(gold, predicted)
     occurrences = Counter(gold) + Counter(predicted)
     scores = {}
     for label in labels:
@@ -31,7 +31,7 @@ def per_label_f1(gold: Sequence[str], predicted: Sequence[str], labels: Sequence
     return scores
 
 
-def _hits(gold: Sequence[str], predicted: Sequence[str]) -> Counter[str]:
+def _correct_rows(gold: Sequence[str], predicted: Sequence[str]) -> Counter[str]:
     """How many rows of each label are predicted right."""
     hits: Counter[str] = Counter()
     for gold_label, predicted_label in zip(gold, predicted, strict=True):

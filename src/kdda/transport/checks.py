@@ -1,4 +1,4 @@
-"""Checks of shapes, masks, values and settings before any arithmetic."""
+"""Checks of shapes, masks, masses, finite values and settings (ε, tolerance, iterations) before any arithmetic."""
 
 import difflib
 import math
@@ -48,7 +48,7 @@ def check_mask(mask: Tensor | None, cloud: Tensor, name: str) -> Tensor:
     empty = (~(mask > 0).any(dim=1)).nonzero().flatten().tolist()
     if empty:
         raise ValueError(
-            f"{name} has no real token in row {_first_rows(empty)} of {list(cloud.shape)}: "
+            f"{name} has no real token in row {_row_numbers(empty)} of {list(cloud.shape)}: "
             "drop empty texts from the batch."
         )
     return mask
@@ -90,7 +90,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ValueError:
     return ValueError(message)
 
 
-def _first_rows(rows: list[int]) -> str:
+def _row_numbers(rows: list[int]) -> str:
+    """The first five rows, for a message, and how many more there are.
+
+    >>> _row_numbers([0, 1, 2, 3, 4, 5])
+    '0, 1, 2, 3, 4 and 1 more'
+    """
     text = ", ".join(map(str, rows[:5]))
     if len(rows) > 5:
         text += f" and {len(rows) - 5} more"

@@ -45,11 +45,14 @@ def half_squared_distances(
         if centre is None:
             centre = y.detach().mean(dim=1, keepdim=True)
         centre = centre.to(dtype)
-        return centred_cost(x - centre, y - centre)
+        return cost_of_centred(x - centre, y - centre)
 
 
-def centred_cost(x: Tensor, y: Tensor) -> Tensor:
-    """½‖x_i − y_j‖² of clouds that lie around the origin already, in the precision that they have."""
+def cost_of_centred(x: Tensor, y: Tensor) -> Tensor:
+    """½‖x_i − y_j‖² `[batch, n, m]` of clouds that lie around the origin already, in the precision that they have.
+
+    By ½‖x‖² + ½‖y‖² − ⟨x, y⟩: one matrix product, which loses digits where clouds lie far from the origin.
+    """
     norms_x = x.square().sum(dim=2).mul_(0.5)
     norms_y = norms_x
     if y is not x:
@@ -76,10 +79,10 @@ def mean_pairwise_cost(states: Float[Tensor, "batch m d"], mask: Bool[Tensor, "b
             mask = torch.ones_like(states[..., 0], dtype=torch.bool)
         weight = mask[..., None].to(states.dtype)
         states = torch.where(weight > 0, states, 0)
-        count = weight.sum(dim=(1, 2))
+        count = weight.sum(dim=(1, 2))  # real tokens of each text
         mean = states.sum(dim=1, keepdim=True) / count.clamp(min=1)[:, None, None]
         spread = ((states - mean).square() * weight).sum(dim=(1, 2)) / (count - 1).clamp(min=1)
-        usable = count > 1
+        usable = count > 1  # texts that have a pair
         scale = 0.0
         if bool(usable.any()):
             scale = float(spread[usable].mean())
@@ -113,10 +116,12 @@ def _layernorm(x: Tensor, y: Tensor, y_mask: Tensor) -> Scaled:
 
 
 def _unit(x: Tensor) -> Tensor:
+    """Each vector divided by its length."""
     return torch.nn.functional.normalize(at_least_float32(x), dim=-1)
 
 
 def _standard(x: Tensor) -> Tensor:
+    """Each vector with mean 0 and variance 1 over its coordinates."""
     return torch.nn.functional.layer_norm(at_least_float32(x), x.shape[-1:])
 
 

@@ -1,4 +1,5 @@
-"""Value and gradient of entropic transport and of its debiased divergence, without a recorded solve.
+"""Value and gradient of entropic transport and of its debiased divergence (Danskin), chunk by chunk, without a recorded
+solve; float64 again where float32 cancels.
 
 By Danskin's theorem the gradient of OT_ε is that of ⟨P, C(x, y)⟩ with the optimal plan P held fixed. For C = ½‖x − y‖²
 this is ∂/∂x_i = Σ_j P_ij (x_i − y_j), computed while P is in memory, so that only a gradient of the size of `x` is
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kdda.transport.cost import centred_cost
+from kdda.transport.cost import cost_of_centred
 from kdda.transport.numerics import full_precision
 from kdda.transport.problem import Problem, SolverSettings
 from kdda.transport.solver import Solution, solve
@@ -50,11 +51,13 @@ def self_transport(problem: Problem, settings: SolverSettings) -> Tensor:
     with torch.no_grad(), full_precision(problem.y.device):
         for rows in _chunks(problem):
             part = problem.part(rows)
-            parts.append(_debias(part.clouds()[1], part.b, settings, None)[0])
+            parts.append(_solve_self_term(part.clouds()[1], part.b, settings, None)[0])
     return torch.cat(parts)
 
 
 class _TransportFunction(torch.autograd.Function):
+    """Solves in the forward pass, and keeps the gradient for the backward pass (see the head of the file)."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -91,26 +94,32 @@ class _TransportFunction(torch.autograd.Function):
 
 
 def _empty_gradient(cloud: Tensor, problem: Problem) -> Tensor:
+    """Room for the gradient of a cloud, in the precision that the problem is solved in."""
     return torch.empty_like(cloud, dtype=problem.a.dtype)
 
 
 def _solve_all(
     problem: Problem, settings: SolverSettings, debiased: bool, y_term: Tensor | None, grads: list[Tensor | None]
 ) -> Outcome:
+    """All texts, a chunk at a time; gradients are written to the tensors in `grads` (of x and y; None: not asked)."""
     parts = []
     for rows in _chunks(problem):
-        tensors = (_rows_of(tensor, rows) for tensor in (y_term, *grads))
-        parts.append(_solve_part(problem.part(rows), settings, debiased, *tensors))
+        chunk = problem.part(rows)
+        grad_x = _rows_of(grads[0], rows)
+        grad_y = _rows_of(grads[1], rows)
+        parts.append(_solve_part(chunk, settings, debiased, _rows_of(y_term, rows), grad_x, grad_y))
     return Outcome(*(torch.cat(field) for field in zip(*parts, strict=True)))
 
 
-def _rows_of(tensor: Tensor | None, rows: slice | Tensor) -> Tensor | None:
+def _rows_of(tensor: Tensor | None, rows: slice) -> Tensor | None:
+    """A view of these rows, through which a chunk writes its gradient."""
     if tensor is None:
         return None
     return tensor[rows]
 
 
 def _chunks(problem: Problem) -> list[slice]:
+    """Slices of the batch whose cost matrices hold at most `CHUNK_ENTRIES` together, one text at least."""
     longest = max(problem.x.shape[1], problem.y.shape[1])
     entries = CHUNK_ENTRIES.get(problem.x.device.type, CHUNK_ENTRIES_ELSEWHERE)
     size = max(1, entries // longest**2)
@@ -145,6 +154,7 @@ def _solve_part(
 
 
 def _double_rows_of(tensor: Tensor | None, rows: Tensor) -> Tensor | None:
+    """A float64 copy of these rows."""
     if tensor is None:
         return None
     return tensor[rows].double()
@@ -162,7 +172,7 @@ def _solve_once(
     x, y = problem.clouds()
     a, b = problem.a, problem.b
     radius = 0.25 * (a * x.square().sum(dim=2)).sum(dim=1) + 0.25 * (b * y.square().sum(dim=2)).sum(dim=1)
-    cross = _cross(x, y, a, b, settings)
+    cross = _solve_cross_term(x, y, a, b, settings)
     value = (a * cross.f).sum(dim=1) + (b * cross.g).sum(dim=1)
     _write_gradient(x, y, cross.plan, grad_x)
     _write_gradient(y, x, cross.plan.transpose(1, 2), grad_y)
@@ -171,9 +181,9 @@ def _solve_once(
     del cross
     if not debiased:
         return outcome, radius
-    x_term, x_error = _debias(x, a, settings, grad_x)
+    x_term, x_error = _solve_self_term(x, a, settings, grad_x)
     if y_term is None:
-        y_term, y_error = _debias(y, b, settings, grad_y)
+        y_term, y_error = _solve_self_term(y, b, settings, grad_y)
     else:
         y_term = y_term.clone()  # the outcome is corrected in place, which must not change the caller's tensor
         y_error = x_error
@@ -181,15 +191,16 @@ def _solve_once(
     return outcome._replace(value=value - 0.5 * (x_term + y_term), error=error, y_term=y_term), radius
 
 
-def _cross(x: Tensor, y: Tensor, a: Tensor, b: Tensor, settings: SolverSettings) -> Solution:
+def _solve_cross_term(x: Tensor, y: Tensor, a: Tensor, b: Tensor, settings: SolverSettings) -> Solution:
     """The cross term. The solver eliminates the potential of the larger cloud."""
     if y.shape[1] <= x.shape[1]:
-        return solve(_check_overflow(centred_cost(x, y)), a, b, **vars(settings))
-    out = solve(_check_overflow(centred_cost(y, x)), b, a, **vars(settings))
+        return solve(_check_overflow(cost_of_centred(x, y)), a, b, **vars(settings))
+    out = solve(_check_overflow(cost_of_centred(y, x)), b, a, **vars(settings))
     return out._replace(f=out.g, g=out.f, plan=out.plan.transpose(1, 2))
 
 
 def _check_overflow(cost: Tensor) -> Tensor:
+    """The cost as it is; `ValueError` if an entry is not finite."""
     if not bool(torch.isfinite(cost.amax())):
         raise ValueError("squared distances overflow: divide the clouds by a constant, or measure them by 'layernorm'.")
     return cost
@@ -202,9 +213,11 @@ def _write_gradient(x: Tensor, y: Tensor, plan: Tensor, grad: Tensor | None) -> 
         grad.baddbmm_(plan, y, alpha=-1)
 
 
-def _debias(cloud: Tensor, weight: Tensor, settings: SolverSettings, grad: Tensor | None) -> tuple[Tensor, Tensor]:
+def _solve_self_term(
+    cloud: Tensor, weight: Tensor, settings: SolverSettings, grad: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """OT_ε(α, α) and its marginal error. The gradient of its half is subtracted from `grad`."""
-    cost = centred_cost(cloud, cloud)
+    cost = cost_of_centred(cloud, cloud)
     cost.diagonal(dim1=1, dim2=2).zero_()
     out = solve_self(cost, weight, **vars(settings))
     if grad is not None:

@@ -1,4 +1,6 @@
-"""The Hessian of the semi-dual, diag(c) − Pᵀ diag(1/a) P with c = Pᵀ1: solved by a factor or by conjugate gradients."""
+"""Newton's linear system: the semi-dual's Hessian diag(c) − Pᵀ diag(1/a) P with c = Pᵀ1, by a factor up to 384 columns,
+by at most 40 conjugate gradients above.
+"""
 
 import torch
 from jaxtyping import Float
@@ -52,6 +54,7 @@ def solve_hessian(
 
 
 def _factored(plan: Tensor, inverse_a: Tensor, b: Tensor, columns: Tensor, right: Tensor) -> Tensor:
+    """`solve_hessian` by Cholesky factors; arguments as there, `b` the masses of the columns (0 at padding)."""
     padding = (b == 0).to(b.dtype)
     hessian = torch.bmm((plan * -inverse_a[:, :, None]).transpose(1, 2), plan)
     hessian += b[:, :, None] * b[:, None, :]  # lifts the null direction to an eigenvalue of Σb²

@@ -1,4 +1,6 @@
-"""The state of a batch of problems on the central path, ε → P_ε, and the three moves that change it."""
+"""The central path ε → P_ε: where a batch of problems stands on it, and the moves that change it (Newton's, a Sinkhorn
+pass, a step undone); the first ε, and how ε falls.
+"""
 
 from dataclasses import dataclass, fields
 from typing import NamedTuple
@@ -27,6 +29,7 @@ class Point(NamedTuple):
     error: Float[Tensor, " batch"]
 
     def keep(self, rows: Tensor) -> "Point":
+        """The point of these problems of the batch alone."""
         return Point(*(part.index_select(0, rows) for part in self))
 
 
@@ -39,6 +42,7 @@ class Path:
         residual: R = C − f − g, which stays near 0 where the plan has mass.
         step: the last change of g, made of `newton`, and of `tangent` times the change of ε from `base_epsilon`.
         fall: the last fall of log ε.
+        newton: the Newton step that the last change of g was made of, which is repeated, shorter, where it is undone.
         base_error: the marginal error before the last step.
     """
 
@@ -58,6 +62,7 @@ class Path:
     base_error: Tensor
 
     def keep(self, rows: Tensor) -> "Path":
+        """The paths of these problems of the batch alone."""
         return Path(**{field.name: getattr(self, field.name).index_select(0, rows) for field in fields(self)})
 
 
@@ -68,8 +73,8 @@ def start(cost: Tensor, a: Tensor, b: Tensor, epsilon: float) -> Path:
     g = column_sums(cost, a)
     g = torch.where(b > 0, g - (g * b).sum(dim=1, keepdim=True), 0)
     residual = cost.sub_(g[:, None, :])
-    centred = (residual - row_sums(residual, b)[:, :, None]).square_()
-    first = (START * (column_sums(centred, a) * b).sum(dim=1).sqrt()).clamp(min=epsilon)
+    squared_deviation = (residual - row_sums(residual, b)[:, :, None]).square_()  # of the doubly centred cost
+    first = (START * (column_sums(squared_deviation, a) * b).sum(dim=1).sqrt()).clamp(min=epsilon)
     masses = first[:, None] * relative_log(b)
     g = g + masses
     residual = residual.sub_(masses[:, None, :])
@@ -132,14 +137,14 @@ def move(path: Path, point: Point, newton: Tensor, tangent: Tensor, fall: Tensor
     change = path.step
     if undone is not None:
         change = path.step - undone
-    _shift(path, change)
+    _change_g(path, change)
 
 
 def sinkhorn_pass(path: Path, point: Point, target: float) -> None:
     """One log-domain pass on the columns, ε falling by a fifth until the target."""
     step = path.epsilon[:, None] * log_ratio(path, point)
     path.epsilon = (0.8 * path.epsilon).clamp(min=target)
-    _shift(path, step)
+    _change_g(path, step)
 
 
 def log_ratio(path: Path, point: Point) -> Tensor:
@@ -150,6 +155,7 @@ def log_ratio(path: Path, point: Point) -> Tensor:
     return torch.where(path.b > 0, log_b - log_columns, 0)
 
 
-def _shift(path: Path, change: Tensor) -> None:
+def _change_g(path: Path, change: Tensor) -> None:
+    """Add `change [batch, m]` to g, and so subtract it from every row of R = C − f − g."""
     path.g = path.g + change
     path.residual -= change[:, None, :]

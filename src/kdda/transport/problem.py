@@ -70,15 +70,15 @@ def make_problem(
     x_mask = check_mask(x_mask, x, "x")
     y_mask = check_mask(y_mask, y, "y")
     dtype = torch.promote_types(at_least_float32(x).dtype, at_least_float32(y).dtype)
-    x, x_mask = cleaned(x, x_mask, "x")
-    y, y_mask = cleaned(y, y_mask, "y")
+    x, x_mask = without_padding(x, x_mask, "x")
+    y, y_mask = without_padding(y, y_mask, "y")
     with full_precision(x.device):
         x, y, divisor = apply_scale(x, y, y_mask > 0, scale)
         problem = Problem(x.detach(), y.detach(), weights(x_mask, dtype), weights(y_mask, dtype), divisor**-0.5)
     return problem, x, y
 
 
-def cleaned(cloud: Tensor, mask: Tensor, name: str) -> tuple[Tensor, Tensor]:
+def without_padding(cloud: Tensor, mask: Tensor, name: str) -> tuple[Tensor, Tensor]:
     """A cloud and its mask without the columns that are padding in every text, and finite at all other padding."""
     length = int((mask > 0).any(dim=0).nonzero().max()) + 1
     cloud = cloud[:, :length]
@@ -96,6 +96,7 @@ def weights(mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _centred(cloud: Tensor, centre: Tensor, unit: float, weight: Tensor) -> Tensor:
+    """`unit`·(cloud − centre), 0 where `weight` is."""
     centred = (cloud - centre).mul_(unit)
     real = weight > 0
     if not bool(real.all()):

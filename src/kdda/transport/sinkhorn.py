@@ -1,4 +1,5 @@
-"""Entropic transport and the debiased Sinkhorn divergence between two batches of point clouds.
+"""Entropic transport and the debiased Sinkhorn divergence of the cost ½‖x − y‖²: the public functions, and their
+defaults (ε 0.005, tolerance 1e-4, at most 500 iterations).
 
 Source: Feydy, Séjourné, Vialard, Amari, Trouvé, Peyré, "Interpolating between Optimal Transport and MMD using Sinkhorn
 Divergences", AISTATS 2019, eq. (3); KDDA takes it between student and teacher hidden states.
@@ -12,7 +13,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from kdda.transport.cost import centred_cost
+from kdda.transport.cost import cost_of_centred
 from kdda.transport.danskin import self_transport, transport
 from kdda.transport.numerics import full_precision
 from kdda.transport.path import relative_log
@@ -56,7 +57,7 @@ class SinkhornOutput:
         n, m = a.shape[1], b.shape[1]
         with torch.no_grad(), full_precision(a.device):
             x, y = self._problem.clouds()
-            exponent = centred_cost(x, y).neg_().add_(self.g[:, None, :m]).div_(self._epsilon)
+            exponent = cost_of_centred(x, y).neg_().add_(self.g[:, None, :m]).div_(self._epsilon)
             exponent += relative_log(b)[:, None, :]
             plan = exponent.masked_fill_((b == 0)[:, None, :], -torch.inf).softmax(dim=2).mul_(a[:, :, None])
             for _ in range(3):  # float32 rounds the exponents: restore the marginals that the solver certified
@@ -65,6 +66,7 @@ class SinkhornOutput:
 
 
 def _ratio(target: Tensor, current: Tensor) -> Tensor:
+    """What `current` is to be multiplied by to become `target`; 0 where it is 0."""
     return torch.where(current > 0, target / current, 0)
 
 
@@ -79,6 +81,7 @@ class _Call(NamedTuple):
     settings: SolverSettings
 
     def solve(self, *, debiased: bool, y_term: Tensor | None = None) -> SinkhornOutput:
+        """S_ε of each text, or OT_ε where it is not `debiased`; the caller's padding is given back with potential 0."""
         problem, x, y = make_problem(self.x, self.y, self.x_mask, self.y_mask, self.scale)
         out = transport(problem, x, y, self.settings, debiased=debiased, y_term=y_term)
         f = pad(out.f, (0, self.x.shape[1] - out.f.shape[1]))
@@ -107,7 +110,8 @@ def sinkhorn_divergence(
     MMD whose kernel is −C.
 
     Args:
-        x, y: clouds, e.g. student and teacher hidden states. Padding may hold anything, even NaN.
+        x, y: clouds, e.g. student and teacher hidden states; the cost of a pair is ½‖x_i − y_j‖². Padding may hold
+            anything, even NaN.
         x_mask, y_mask: true at real tokens, which then have the same mass; or the mass of each, 0 at padding, in any
             unit, since a text's are divided by their sum. All alike if `None`. Each text needs one token at least.
         epsilon: strength of the entropy, in units of the scaled cost: `blur²` in geomloss.
@@ -142,7 +146,7 @@ def entropic_transport(
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
 ) -> SinkhornOutput:
-    """OT_ε(α, β) = min_{P ∈ U(α, β)} ⟨P, C⟩ + ε·KL(P ‖ α⊗β): plain and biased, OT_ε(α, α) is not 0.
+    """OT_ε(α, β) = min_{P ∈ U(α, β)} ⟨P, C⟩ + ε·KL(P ‖ α⊗β) with C = ½‖x − y‖²: plain and biased, OT_ε(α, α) is not 0.
 
     Arguments, errors and output as in `sinkhorn_divergence`. Source: Cuturi, "Sinkhorn Distances", NIPS 2013, with the
     entropy relative to α⊗β.

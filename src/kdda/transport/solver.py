@@ -1,4 +1,5 @@
-"""The dual of entropic transport, solved for a batch of small problems at once and stopped by the marginal error.
+"""The solver: the dual of entropic transport by Newton steps along falling ε, for a batch of small problems at once,
+stopped by the marginal error; step limits.
 
 Sinkhorn's passes slow down as ε falls. On clouds of a few hundred points Newton's method on the semi-dual does not, if
 it is kept on the central path. So every problem starts at an ε of the order of the spread of its cost, where the plan
@@ -35,7 +36,7 @@ LOOSE = 0.2  # marginal error below which ε may fall
 
 TRUST = 3.0  # widest Newton step, as max − min of the change of g, in ε
 
-NEWTON_STEPS = 100
+NEWTON_STEPS = 100  # of a problem, before it takes Sinkhorn passes alone
 
 
 class Solution(NamedTuple):
@@ -97,6 +98,10 @@ def _store(out: Solution, path: Path, point: Point) -> None:
 
 
 def _newton_step(path: Path, point: Point, target: float, tolerance: float) -> None:
+    """Move g by a Newton step and, where the problem is ready, ε towards `target` along the tangent dg/dε.
+
+    `width` is max − min of a Newton step in units of ε; `change` is by how much the plan changes for a fall of log ε.
+    """
     gap = path.b - point.columns
     drift: Tensor | None = None
     right_sides = [gap]

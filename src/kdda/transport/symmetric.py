@@ -1,4 +1,4 @@
-"""OT_ε(α, α): one potential, no logarithms, a handful of matrix-vector passes."""
+"""The self-terms OT_ε(α, α) of the divergence: one potential, no logarithms, a handful of matrix-vector passes."""
 
 from typing import NamedTuple
 
