@@ -45,7 +45,7 @@ def energy(student: Representations, teacher: Representations, settings: Objecti
 def _discrepancy(
     student: Representations, teacher: Representations, settings: ObjectiveSettings, kernel: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """½⟨α − β, k ∗ (α − β)⟩ of each text, where `kernel` maps the cost ½‖x − y‖² `[batch, n, m]` to k, entry by entry."""
+    """½⟨α − β, k ∗ (α − β)⟩ of each text; `kernel` maps costs ½‖x − y‖² `[batch, n, m]` to k, entry by entry."""
     x, y, a, b = clouds(student, teacher, settings.scale)
 
     def mean(u: Tensor, v: Tensor, weight_u: Tensor, weight_v: Tensor) -> Tensor:

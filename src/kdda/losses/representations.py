@@ -1,5 +1,5 @@
-"""What every objective takes and returns: both models' representations, settings (ε, scale, tolerance, temperature; with
-defaults), one value a text; and how states become weighted point clouds.
+"""What every objective takes and returns: both models' representations, settings with defaults (ε, scale, tolerance,
+temperature), one value a text; and how states become weighted point clouds.
 """
 
 from collections.abc import Callable, Mapping
@@ -109,7 +109,7 @@ class Objective:
 
 
 class Clouds(NamedTuple):
-    """Both models' states as weighted point clouds in units of the scale: without common padding, and 0 at the rest of it.
+    """Both models' states as weighted point clouds in units of the scale: without common padding, 0 at the rest.
 
     Attributes:
         x, y: points of the student and of the teacher, ``[batch, tokens, width]``.
@@ -139,9 +139,9 @@ def clouds(
             saves digits. Objectives that read the states themselves, not distances between the sides, set it False.
 
     Raises:
-        ValueError: states that are not ``[batch, tokens, width]``, are empty, not floating point or not finite, or whose
-            batches, widths or devices differ; a mask of another shape, or with no real token in a text; masses that are
-            negative or not finite; a scale that is neither a positive number nor a name in `SCALES`.
+        ValueError: states that are not ``[batch, tokens, width]``, are empty, not floating point or not finite, or
+            whose batches, widths or devices differ; a mask of another shape, or with no real token in a text; masses
+            that are negative or not finite; a scale that is neither a positive number nor a name in `SCALES`.
     """
     x, y = student.states, teacher.states
     check_clouds(x, y, equal_widths=equal_widths)
@@ -156,7 +156,7 @@ def clouds(
 
 
 def closed_form(value: Tensor) -> ObjectiveOutput:
-    """The output of an objective in closed form, with values `[batch]`: no solver ran, so error and iterations are 0."""
+    """The output of an objective in closed form, with values `[batch]`: error and iterations are 0."""
     return ObjectiveOutput(value, torch.zeros_like(value.detach()), 0)
 
 

@@ -1,6 +1,7 @@
-"""sinkhorn, entropic and sinkhorn-aaai22: entropic optimal transport as objectives, KDDA's divergence and two relatives."""
+"""sinkhorn, entropic and sinkhorn-aaai22: entropic transport as objectives, KDDA's divergence and two relatives."""
 
 from dataclasses import replace
+from typing import Any
 
 from kdda.losses.representations import Objective, ObjectiveOutput, ObjectiveSettings, Representations
 from kdda.transport.sinkhorn import SinkhornOutput, entropic_transport, sinkhorn_divergence
@@ -12,7 +13,7 @@ def sinkhorn(student: Representations, teacher: Representations, settings: Objec
     Reads `epsilon`, `scale`, `tolerance`, `max_iterations`.
     """
     arguments = {**_solver_arguments(student, teacher, settings), "y_term": teacher.self_term}
-    return _objective_output(sinkhorn_divergence(student.states, teacher.states, **arguments))  # type: ignore[arg-type]
+    return _objective_output(sinkhorn_divergence(student.states, teacher.states, **arguments))
 
 
 def entropic(student: Representations, teacher: Representations, settings: ObjectiveSettings) -> ObjectiveOutput:
@@ -20,9 +21,8 @@ def entropic(student: Representations, teacher: Representations, settings: Objec
 
     Reads `epsilon`, `scale`, `tolerance`, `max_iterations`.
     """
-    return _objective_output(
-        entropic_transport(student.states, teacher.states, **_solver_arguments(student, teacher, settings))
-    )  # type: ignore[arg-type]
+    arguments = _solver_arguments(student, teacher, settings)
+    return _objective_output(entropic_transport(student.states, teacher.states, **arguments))
 
 
 def sinkhorn_aaai22(student: Representations, teacher: Representations, settings: ObjectiveSettings) -> ObjectiveOutput:
@@ -38,7 +38,7 @@ def sinkhorn_aaai22(student: Representations, teacher: Representations, settings
 
 def _solver_arguments(
     student: Representations, teacher: Representations, settings: ObjectiveSettings
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Keyword arguments of `sinkhorn_divergence` and `entropic_transport`."""
     return {
         "x_mask": student.mask,
