@@ -1,4 +1,4 @@
-"""What a checkpoint's config says about it: its task, its label names, how its texts are encoded."""
+"""A checkpoint's task, label names, window length (384 tokens) and stride (128) where its config does not say them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,11 @@ def _head_name(task: Task) -> str:
 
 
 def no_head(name: str, classes: list[str] | None = None) -> KddaError:
-    """The refusal of a model without a task's head."""
+    """The refusal of a model without a task's head.
+
+    Args:
+        classes: the architectures that its config names.
+    """
     architectures = ""
     if classes:
         architectures = f" (its config says {', '.join(classes)})"

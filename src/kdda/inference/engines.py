@@ -21,7 +21,9 @@ class Engine(Protocol):
     """A model that is ready to run."""
 
     @property
-    def config(self) -> Any: ...
+    def config(self) -> Any:
+        """The model's config, as transformers has it."""
+        ...
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> Any:
         """Outputs with the logits that a task's `candidates` reads, for inputs `[batch, tokens]`."""
@@ -32,6 +34,7 @@ class TorchEngine:
     """A transformers model with its head, on the GPU if there is one, else on the CPU.
 
     Args:
+        model: put into eval mode, and moved.
         bf16: whether the forward pass computes in bfloat16; weights stay float32.
     """
 
@@ -42,6 +45,7 @@ class TorchEngine:
 
     @property
     def config(self) -> Any:
+        """The model's config."""
         return self.model.config
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> Any:
@@ -50,7 +54,11 @@ class TorchEngine:
 
 
 class OnnxEngine:
-    """An exported graph, on the CPU.
+    """An exported graph, on the CPU, with as many threads as torch uses.
+
+    Args:
+        folder: that `kdda export` wrote.
+        config: of the checkpoint that was exported.
 
     Raises:
         KddaError: onnxruntime is not installed, or the graph cannot be run.
@@ -75,6 +83,7 @@ class OnnxEngine:
 
 
 def _name(node: Any) -> str:
+    """The name of an input or output of onnxruntime's."""
     return str(node.name)
 
 

@@ -1,4 +1,4 @@
-"""Any checkpoint's scores on any dataset."""
+"""`kdda evaluate`: any checkpoint's scores on any dataset, its predictions, and what was skipped or repaired."""
 
 from __future__ import annotations
 
@@ -93,6 +93,7 @@ def _named_labels(config: Any, name: str) -> list[str]:
 
 
 def _warnings(checked: CheckedRows, encoder: Encoder) -> list[str]:
+    """Rows that were skipped or repaired, and texts that were truncated or split, as lines."""
     return [*counted(checked.skipped), *counted(checked.repaired), *counted(encoder.counts)]
 
 

@@ -1,4 +1,4 @@
-"""A JSONL file of rows, predicted row by row into another: in bounded memory, and resumable."""
+"""`kdda predict` on a JSONL file: 1,024 rows ahead, bad rows refused or skipped, resumed after the last whole line."""
 
 from __future__ import annotations
 
@@ -67,6 +67,7 @@ class FileJob:
                     self._add_bad_row(f"{self.source}:{number}: {error}")
 
     def _add_bad_row(self, place: str) -> None:
+        """Count a bad row; of the first ones the place and reason are kept."""
         self.bad += 1
         if len(self.bad_places) < NAMED_ROWS:
             self.bad_places.append(place)
@@ -153,6 +154,15 @@ def _predict_rows(predictor: Predictor, job: FileJob, progress: Progress) -> int
 
 
 def _parse(line: bytes, number: int, fields: Sequence[str]) -> InputRow:
+    """A row of a line of JSON.
+
+    Args:
+        number: of the line, from 1.
+        fields: of the task, each of which the row must have.
+
+    Raises:
+        BadLineError: says what is wrong with the line.
+    """
     row = _parse_object(line, number)
     if not isinstance(row, dict):
         raise BadLineError(f"got {type(row).__name__}, expected an object with {', '.join(fields)}")
@@ -169,6 +179,11 @@ def _parse(line: bytes, number: int, fields: Sequence[str]) -> InputRow:
 
 
 def _parse_object(line: bytes, number: int) -> Any:
+    """The JSON value of a line; the first line may begin with a byte order mark.
+
+    Raises:
+        BadLineError: not UTF-8, or not JSON.
+    """
     try:
         return json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
     except UnicodeDecodeError as error:
@@ -180,11 +195,12 @@ def _parse_object(line: bytes, number: int) -> Any:
 
 
 def _line(row: InputRow, result: Result) -> bytes:
+    """A row's line of the output: its id, and the result's fields."""
     return (json.dumps({"id": row.id, **result.as_row()}, ensure_ascii=False) + "\n").encode()
 
 
 def _chunks(rows: Iterator[InputRow]) -> Iterator[list[InputRow]]:
-    """Rows that are predicted together."""
+    """Rows that are predicted together: `ROWS` of them or `CHARACTERS` of text, whichever is less."""
     chunk: list[InputRow] = []
     size = 0
     for row in rows:
@@ -223,6 +239,12 @@ def _is_result_of(line: bytes, row: InputRow, result_key: str) -> bool:
 
 
 def _foreign_output(where: str, row: InputRow | None, source: Path) -> KddaError:
+    """The refusal of an output that holds predictions of something else.
+
+    Args:
+        where: the output's line.
+        row: of the input, that stands in this place; None where the input has ended.
+    """
     expected = f"no more rows than {source} has"
     if row is not None:
         expected = f"the id {row.id!r}, of {source}:{row.line}"

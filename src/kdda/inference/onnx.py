@@ -1,4 +1,4 @@
-"""Checkpoints as ONNX graphs, each checked against its checkpoint on real rows."""
+"""`kdda export`: ONNX graphs, int8 by choice, each checked on 128 real rows: logits within 1e-3 of the checkpoint's."""
 
 from __future__ import annotations
 
@@ -113,6 +113,7 @@ def export(
 
 
 def _check_tools() -> None:
+    """Refuse to export where onnxruntime, onnx or onnxscript is not installed."""
     runtime()
     for package in ("onnx", "onnxscript"):
         if find_spec(package) is None:
@@ -136,6 +137,11 @@ def _real_rows(task: Task, data: str) -> list[Texts]:
 
 
 def _texts(row: Row, task: Task, data: str) -> Texts:
+    """A row's texts.
+
+    Args:
+        data: the file that the user named, for the refusal of a bad row.
+    """
     try:
         return tuple(raw_text(row, name) for name in task.fields)
     except BadRowError as error:
@@ -143,7 +149,11 @@ def _texts(row: Row, task: Task, data: str) -> Texts:
 
 
 class _Logits(nn.Module):
-    """A model as a graph takes it: from tensors to the logits."""
+    """A model as a graph takes it: from tensors to the logits.
+
+    Args:
+        names: of the outputs, such as ``start_logits`` and ``end_logits``.
+    """
 
     def __init__(self, model: nn.Module, names: Sequence[str]):
         super().__init__()
@@ -151,12 +161,17 @@ class _Logits(nn.Module):
         self.names = names
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """The named outputs for a batch of ids and masks."""
         outputs = self.model(**inputs)
         return tuple(getattr(outputs, name) for name in self.names)
 
 
 def _write(predictor: Predictor, out: Path, int8: bool, rows: Sequence[Texts]) -> None:
-    """The graph, the config and the tokenizer."""
+    """Write the graph, the config, the tokenizer and the model card of a checkpoint into a folder.
+
+    Args:
+        rows: real ones, whose first is traced; with `int8`, layers are smoothed on some of them before.
+    """
     assert isinstance(predictor.engine, TorchEngine)
     model, encoder = predictor.engine.model.cpu(), predictor.encoder
     windows = list(predictor.windows(rows[:1]))
@@ -178,6 +193,15 @@ def _write(predictor: Predictor, out: Path, int8: bool, rows: Sequence[Texts]) -
 
 
 def _trace(model: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], path: Path) -> None:
+    """Write a model as an ONNX graph for any number of texts and tokens.
+
+    Args:
+        inputs: an example batch.
+        outputs: names of the model's outputs that the graph gives.
+
+    Raises:
+        KddaError: torch cannot trace this architecture.
+    """
     shape = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
@@ -201,10 +225,16 @@ def _trace(model: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], 
 
 
 def _bytes_of(model: nn.Module) -> int:
+    """Bytes of a model's weights."""
     return sum(weight.nbytes for weight in model.parameters())
 
 
 def _quantize(single: Path, out: Path, size: int) -> None:
+    """Write a graph of single precision again with 8-bit weights of its matrix products.
+
+    Args:
+        size: bytes of the weights in single precision.
+    """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     level = logging.getLogger().level

@@ -1,4 +1,4 @@
-"""Predictions for texts, from any checkpoint with the head of a task."""
+"""`load` and `Predictor`: results for texts (answers, labels) from any checkpoint with a task's head; 5 candidates."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ class Predictor:
 
     Args:
         name: what it was loaded from.
+        engine: computes logits of token ids, in torch or onnxruntime.
+        encoder: turns texts into windows of token ids.
         task: what its head is for.
         labels: names of the head's outputs, in their order; none for tasks without labels.
     """
@@ -155,6 +157,12 @@ class Predictor:
             raise KddaError(f'"{self.name}" {self.task.describe()}')
 
     def _results(self, texts: Sequence[Texts], best: int = BEST) -> Any:
+        """A result for one row, a list for lists.
+
+        Args:
+            texts: of each of the task's fields.
+            best: candidates that a result has.
+        """
         rows, is_single = _rows(texts, self.task.fields)
         results = self.results(self.read(rows), best)
         if is_single:
@@ -162,11 +170,13 @@ class Predictor:
         return results
 
     def _features(self, examples: Sequence[Example]) -> Features:
+        """The windows of some examples; the encoder's memory of words is emptied, since a server reads without end."""
         features = self.task.encode(examples, self.encoder)
         self.encoder.clear_cache()
         return features
 
     def _candidates(self, features: Features) -> list[Any]:
+        """What the task reads from the logits of each window, in the order of windows; batches are of one length."""
         candidates: list[Any] = [None] * len(features.windows)
         for chosen in buckets(features.lengths.tolist(), BATCH_TOKENS):
             batch = [features.windows[i] for i in chosen]
@@ -222,14 +232,26 @@ def _open(name: str, head: str, bf16: bool) -> tuple[Engine, Any, str]:
 
 
 def _by_name(texts: dict[str, Texts], fields: Sequence[str]) -> list[Texts]:
-    """Texts in the order of fields."""
+    """Texts in the order of fields.
+
+    Raises:
+        KddaError: other fields than these.
+    """
     if set(texts) != set(fields):
         raise KddaError(f"got fields {', '.join(texts)}, expected: {', '.join(fields)}")
-    return list(map(texts.__getitem__, fields))
+    return [texts[field] for field in fields]
 
 
 def _rows(texts: Sequence[Texts], fields: Sequence[str]) -> tuple[list[tuple[str, ...]], bool]:
-    """Rows of checked texts, and whether they are one row that was given as single texts."""
+    """Rows of checked texts, and whether they are one row that was given as single texts.
+
+    Args:
+        texts: of each field, a text or a list of texts, one a row.
+        fields: their names.
+
+    Raises:
+        KddaError: another number of fields, an empty text, or lists of two lengths.
+    """
     if len(texts) != len(fields):
         raise KddaError(f"got {len(texts)} texts, expected {len(fields)}: {', '.join(fields)}")
     lengths = [len(column) for column in texts if not isinstance(column, str)]
@@ -254,6 +276,7 @@ def _column(field: str, column: Texts, count: int) -> list[str]:
 
 
 def _examples(rows: Sequence[tuple[str, ...]]) -> list[Example]:
+    """Rows of texts as examples without golds, with their positions as ids."""
     examples = []
     for i, texts in enumerate(rows):
         examples.append(Example(str(i), texts, group=""))

@@ -1,4 +1,4 @@
-"""Teachers' hidden states for the student's windows: stored once for all runs where they fit, else computed each step.
+"""Teachers' hidden states, stored once where they fit, else computed each step; scale s from 512 rows, self-terms.
 
 A teacher is frozen and runs without dropout, so its states for a row never change. It reads the same texts as the
 student's window through another tokenizer and, where it reads fewer tokens at once, in several windows, whose context
@@ -34,7 +34,7 @@ from kdda.transport.cost import mean_pairwise_cost
 from kdda.transport.sinkhorn import self_term
 
 CALIBRATION_ROWS = 512  # whose mean pairwise cost is the scale
-BATCH_WINDOWS = 64
+BATCH_WINDOWS = 64  # rows that the teacher reads at once
 FREE_SHARE = 0.9  # of the free disk that stored states may take
 
 
@@ -164,7 +164,7 @@ class LayerCache:
 
     def batch(self, rows: Sequence[int]) -> Representations:
         """The teacher's representations of some rows, padded, with the mask of real tokens or their masses."""
-        return self._representations(list(map(self.source_rows.__getitem__, rows)))
+        return self._representations([self.source_rows[row] for row in rows])
 
     def precompute_self_terms(self, settings: ObjectiveSettings) -> None:
         """Compute OT_ε(β, β) of every stored row once for these settings; `batch` returns it from then on."""
@@ -175,6 +175,7 @@ class LayerCache:
         self._self_terms = self.store.term(name, lambda: self._solve_self_terms(settings))
 
     def _representations(self, rows: Sequence[int]) -> Representations:
+        """The representations of some rows as they are numbered in the data, whatever `shuffle` says."""
         outputs = self.store.read(rows) if self.store is not None else self._run(rows)
         states, masses, logits = [], [], []
         for output in outputs:
@@ -188,6 +189,7 @@ class LayerCache:
         return Representations(padded, mask, torch.stack(logits) if logits else None, self_terms)
 
     def _solve_self_terms(self, settings: ObjectiveSettings) -> Float[Tensor, " rows"]:
+        """OT_ε(β, β) of every row."""
         count = len(self.inputs.rows)
         terms = torch.empty(count)
         for rows in self._batches_by_length(range(count)):
@@ -203,6 +205,7 @@ class LayerCache:
         return terms
 
     def _calibrated_scale(self) -> Tensor:
+        """The scale s: the mean of ½‖k_i − k_j‖² over pairs of tokens of up to `CALIBRATION_ROWS` rows."""
         # every k-th row, so that all parts of a source sorted by label or length are used
         count = len(self.inputs.rows)
         representations = self._representations(range(0, count, ceil_div(count, CALIBRATION_ROWS)))
@@ -216,6 +219,7 @@ class LayerCache:
             yield batch, self._run(batch)
 
     def _batches_by_length(self, rows: range) -> Iterator[list[int]]:
+        """The rows in batches, shortest first, so that little of a batch is padding."""
         lengths = self.inputs.lengths[rows.start : rows.stop]
         order = rows.start + np.argsort(lengths, kind="stable")
         for start in range(0, len(order), BATCH_WINDOWS):
@@ -224,7 +228,7 @@ class LayerCache:
     @torch.no_grad()
     def _run(self, rows: Sequence[int]) -> list[TeacherOutput]:
         """The model's forward pass over the windows of some rows."""
-        windows_of_rows = list(map(self.inputs.rows.__getitem__, rows))
+        windows_of_rows = [self.inputs.rows[row] for row in rows]
         inputs = self._padded(windows_of_rows)
         with in_eval_mode(self.model), torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bf16):
             states, outputs = self._forward(inputs)
@@ -232,7 +236,7 @@ class LayerCache:
         if self.inputs.tokens == "attended":
             masses = attention_masses(self.model, outputs, inputs["attention_mask"].bool(), self.layer)
         results = []
-        first_window = 0
+        first_window = 0  # of the row, among all windows of the batch
         for windows in windows_of_rows:
             counted = self.inputs.counted_tokens(windows)
             results.append(
@@ -246,6 +250,7 @@ class LayerCache:
         return results
 
     def _padded(self, windows_of_rows: Sequence[Any]) -> dict[str, Tensor]:
+        """All windows of some rows as one padded batch, on the model's device."""
         windows: list[Any] = []
         for row in windows_of_rows:
             windows += row
@@ -260,6 +265,7 @@ class LayerCache:
         last: list[Tensor] = []
 
         def keep_last(module: Any, arguments: Any, output: Any) -> None:
+            """A forward hook of torch on the body: its output holds the last layer's states."""
             last.append(last_hidden(output).float())
 
         hook = self.model.base_model.register_forward_hook(keep_last)
@@ -284,6 +290,7 @@ def in_eval_mode(model: Any) -> Iterator[None]:
 
 
 def _fits(needed: int, budget: float, folder: Path) -> bool:
+    """Whether so many bytes may be stored, and the folder's disk has room for them."""
     return needed <= budget and needed <= FREE_SHARE * free_bytes(folder)
 
 
@@ -295,7 +302,13 @@ def _token_masses(output: TeacherOutput) -> Tensor:
 
 
 def _counted_values(values: Tensor, counted: Sequence[list[int]], first_window: int) -> Tensor:
-    """The counted tokens' values of one row, all its windows joined."""
+    """The counted tokens' values of one row, all its windows joined.
+
+    Args:
+        values: ``[windows of the batch, tokens]`` or ``[windows of the batch, tokens, width]``.
+        counted: positions of the tokens that count, a list a window of the row.
+        first_window: the row's first, among those of the batch.
+    """
     parts = []
     for window, tokens in enumerate(counted, start=first_window):
         parts.append(values[window, tokens])

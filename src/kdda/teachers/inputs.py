@@ -1,4 +1,4 @@
-"""What a teacher reads where the student reads its windows."""
+"""What a teacher reads where the student reads its windows: its own windows, which tokens count, bytes of states."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TeacherInputs:
         A row's later windows repeat the question, which counts once: of them only the context's tokens count.
         """
         first, *later = windows
-        positions = []
+        positions = []  # of the first window
         for position, is_text in enumerate(first.is_text):
             if is_text or self.tokens != "text":
                 positions.append(position)
@@ -63,21 +63,28 @@ class TeacherInputs:
         return bytes_a_token * int(self.lengths.sum(dtype=np.int64))
 
     def _read(self, spans: Sequence[TextSpan]) -> Iterator[RowWindows]:
+        """The windows of some rows, one after another; their tokens are counted and added to the digest meanwhile."""
         texts: list[str] = []
         for span in spans:
             texts += span.texts
         self.encoder.tokenize(texts)
         for span in spans:
-            windows = _windows(self.encoder, span)
+            windows = _windows_of(self.encoder, span)
             self._counted.append(sum(map(len, self.counted_tokens(windows))))
             for window in windows:
+                # −1 and −2, which are no token ids, end the ids and the window
                 self._sha.update(np.array([*window.ids, -1, window.context_start, -2], np.int32).tobytes())
-            self._sha.update(b"|")
+            self._sha.update(b"|")  # ends the row
             yield windows
 
 
-def _windows(encoder: Encoder, span: TextSpan) -> RowWindows:
+def _windows_of(encoder: Encoder, span: TextSpan) -> RowWindows:
+    """The teacher's windows of what one window of the student reads.
+
+    Args:
+        span: its texts, and where `span.span` is set, the characters of the last text (a context) that are read.
+    """
     if span.span is None:
-        columns = [[text] for text in span.texts]
+        columns = [[text] for text in span.texts]  # one row, a column a text
         return encoder.encode(*columns)
     return encoder.windows(span.texts, span=span.span, overlap=0)

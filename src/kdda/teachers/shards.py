@@ -1,4 +1,4 @@
-"""A shard of stored teacher states: a safetensors file that is written, checked and read a little at a time.
+"""A shard of stored teacher states, 64 MB at most: a safetensors file that is written, checked and read in parts.
 
 It is read through a handle and not mapped: mapped pages would count as this process's memory, of which a large store
 would take all.
@@ -24,8 +24,9 @@ from kdda.errors import KddaError
 from kdda.models.fingerprint import bytes_of
 from kdda.runtime.files import atomic_file
 
+SHARD_BYTES = 64 * 2**20  # of states in one file; a row that takes more has a file for itself
 CHECKSUM_BYTES = 2**20  # that are checked together
-DTYPES = {"BF16": torch.bfloat16, "F32": torch.float32}
+DTYPES = {"BF16": torch.bfloat16, "F32": torch.float32}  # safetensors' names → torch's types
 
 
 class TeacherOutput(NamedTuple):
@@ -61,7 +62,14 @@ class CacheShard:
     metadata: dict[str, str]
 
     def read(self, name: str, first: int, count: int) -> Tensor:
-        """Some rows of a tensor ``[rows, width]``."""
+        """Rows `first` to `first + count` of a tensor ``[rows, width]``, without reading the others.
+
+        Args:
+            name: of the tensor: ``states``, ``logits`` or ``masses``.
+
+        Raises:
+            KddaError: the file has become shorter since its header was read.
+        """
         entry = self.entries[name]
         dtype, width = DTYPES[entry["dtype"]], entry["shape"][1]
         row_bytes = width * dtype.itemsize
@@ -105,7 +113,7 @@ def open_shard(path: Path, name: str) -> CacheShard | None:
 def read_header(path: Path) -> CacheShard:
     """A file's header, without its tensors."""
     with path.open("rb") as file:
-        (size,) = struct.unpack("<Q", file.read(8))
+        (size,) = struct.unpack("<Q", file.read(8))  # of the header, as 64 bits, little-endian
         if size > path.stat().st_size:
             raise ValueError(f"{path}: a header of {size} bytes")
         entries = json.loads(file.read(size))
@@ -140,7 +148,15 @@ def write_shard(path: Path, ends: Int64[ndarray, " rows"], width: int, outputs: 
 
 
 def _begin(file: Any, name: str, example: TeacherOutput, rows: int, states: tuple[int, int]) -> CacheShard:
-    """A file with room for the header; numbers of four bytes first, since they must lie at a multiple of four."""
+    """Write a header to a new file, with zeros for the checksum, and describe where its tensors go.
+
+    Numbers of four bytes come first, since they must lie at a multiple of four.
+
+    Args:
+        example: an output of some row, which shows whether there are logits and masses.
+        rows: of the shard.
+        states: the shape of all states, ``(tokens, width)``.
+    """
     shapes = {"logits": ("F32", rows, 0), "masses": ("F32", states[0], 0), "states": ("BF16", *states)}
     if example.logits is not None:
         shapes["logits"] = ("F32", rows, len(example.logits))
@@ -158,12 +174,14 @@ def _begin(file: Any, name: str, example: TeacherOutput, rows: int, states: tupl
 
 
 def _packed_header(metadata: dict[str, str], entries: dict[str, Any]) -> bytes:
+    """A safetensors header: its size in 64 bits, then JSON, filled with spaces to a multiple of eight bytes."""
     text = json.dumps({"__metadata__": metadata, **entries}).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text
 
 
 def _put(file: Any, shard: CacheShard, name: str, first: int, rows: Tensor) -> None:
+    """Write rows of a tensor in their place, from row `first` on."""
     row_bytes = rows.shape[1] * rows.element_size()
     file.seek(shard.begin + shard.entries[name]["data_offsets"][0] + first * row_bytes)
     file.write(bytes_of(rows))

@@ -1,4 +1,4 @@
-"""A folder of stored teacher states: the size of its shards, which of them must be computed again, terms beside them.
+"""A folder of stored teacher states: its fingerprint, which shards must be computed again, terms beside them.
 
 Rows are ragged ``[tokens, width]`` states in bfloat16, in shards of consecutive rows. A shard is one safetensors file
 that carries its checksum and the fingerprint of what computed it, and gets its name only when it is whole.
@@ -23,6 +23,7 @@ from torch import Tensor
 from kdda.models.fingerprint import bytes_of, weights_fingerprint
 from kdda.runtime.files import atomic_file
 from kdda.teachers.shards import (
+    SHARD_BYTES,
     CacheShard,
     OutputBatches,
     TeacherOutput,
@@ -31,8 +32,8 @@ from kdda.teachers.shards import (
     write_shard,
 )
 
-SHARD_BYTES = 64 * 2**20
 ComputeRows = Callable[[range], OutputBatches]
+"""Computes a teacher's outputs of consecutive rows."""
 
 
 def cache_fingerprint(model: Any, inputs: str, label_order: Sequence[int]) -> str:
@@ -58,8 +59,8 @@ class CacheStore:
     def __init__(self, folder: Path, name: str, lengths: Int32[ndarray, " rows"], width: int):
         self.folder, self.name, self.width = folder, name, width
         self.ends: Int64[ndarray, " rows"] = np.cumsum(lengths, dtype=np.int64)
-        self.starts = _shard_starts(self.ends, max(1, SHARD_BYTES // (2 * width)))
-        self._open: dict[int, CacheShard] = {}
+        self.starts = _shard_starts(self.ends, max(1, SHARD_BYTES // (2 * width)))  # a state takes 2·width bytes
+        self._open: dict[int, CacheShard] = {}  # headers that were read, by the shard's number
 
     def fill(self, compute: ComputeRows) -> int:
         """Write the shards that are missing, damaged or of another fingerprint; how many there were.
@@ -91,13 +92,14 @@ class CacheStore:
         return tensors["term"]
 
     def _row(self, row: int) -> TeacherOutput:
-        k = bisect_right(self.starts, row) - 1
+        """What is stored of one row."""
+        k = bisect_right(self.starts, row) - 1  # the shard of the row
         rows = self._rows_of(k)
         if k not in self._open:
             self._open[k] = read_header(self._path(k))
         shard = self._open[k]
         first = self._tokens_before(row)
-        position = first - self._tokens_before(rows.start)
+        position = first - self._tokens_before(rows.start)  # within the shard
         count = int(self.ends[row]) - first
         logits = masses = None
         if "logits" in shard.entries:
@@ -107,16 +109,19 @@ class CacheStore:
         return TeacherOutput(shard.read("states", position, count), logits, masses)
 
     def _rows_of(self, k: int) -> range:
+        """The rows of the k-th shard."""
         stop = self.starts[k + 1] if k + 1 < len(self.starts) else len(self.ends)
         return range(self.starts[k], stop)
 
     def _tokens_before(self, row: int) -> int:
+        """Tokens of all rows before a row."""
         return int(self.ends[row - 1]) if row else 0
 
     def _path(self, k: int) -> Path:
         return self.folder / f"shard-{k:05}.safetensors"
 
     def _whole_shard(self, k: int) -> CacheShard | None:
+        """The k-th shard, if it is undamaged and of this store; else None."""
         shard, rows = open_shard(self._path(k), self.name), self._rows_of(k)
         shape = [self._tokens_before(rows.stop) - self._tokens_before(rows.start), self.width]
         if shard is None or shard.entries["states"]["shape"] != shape:
@@ -124,6 +129,7 @@ class CacheStore:
         return shard
 
     def _write(self, k: int, compute: ComputeRows) -> None:
+        """Compute and write the k-th shard."""
         rows = self._rows_of(k)
         ends = self.ends[rows.start : rows.stop] - self._tokens_before(rows.start)
         write_shard(self._path(k), ends, self.width, _numbered_from(rows.start, compute(rows)), self.name)
@@ -148,6 +154,7 @@ def load_checked(path: Path, name: str) -> dict[str, Tensor] | None:
 
 
 def _numbered_from(start: int, outputs: OutputBatches) -> OutputBatches:
+    """The same outputs with row numbers that count from the row `start`."""
     for rows, row_outputs in outputs:
         yield [row - start for row in rows], row_outputs
 
@@ -168,6 +175,7 @@ def _shard_starts(ends: Int64[ndarray, " rows"], tokens: int) -> list[int]:
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    """CRC-32 of names and bytes, in the order of names, as eight hexadecimal digits."""
     crc = 0
     for key in sorted(tensors):
         crc = zlib.crc32(bytes_of(tensors[key]), zlib.crc32(key.encode(), crc))
