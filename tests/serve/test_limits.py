@@ -24,7 +24,7 @@ from tests.heads import make_reader
 from tests.serve.live import PAIR, Held, Live, serving, until
 
 TOKEN = "0123456789abcdef-Token"
-REQUEST = b"POST /answer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+REQUEST = b"POST /answer HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 
 
 def closed(client: socket.socket) -> bytes:

@@ -22,6 +22,10 @@ def serve(
     host: Annotated[
         str, typer.Option(help="What to listen on; other than this machine needs --token-env.")
     ] = "127.0.0.1",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Another name by which browsers reach the server, such as a proxy's. May repeat."),
+    ] = None,
     port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8000,
     token_env: Annotated[str, typer.Option(help="The environment variable that holds the clients' token.")] = "",
     runs: Annotated[list[Path] | None, typer.Option(help="Run folders that the page shows. May repeat.")] = None,
@@ -45,7 +49,8 @@ def serve(
     import_plugins(plugin or ())
     limits = Limits(batch=batch, queue=queue, seconds=timeout, characters=characters)
     corpus = _corpus_opener(index) if index else None
-    run_site(Site(models, limits, host, port, token_env, runs or (), compare or (), page, precision, corpus))
+    shown = (runs or (), compare or (), page, precision, corpus)
+    run_site(Site(models, limits, host, port, token_env, *shown, allow_host or ()))
 
 
 def _corpus_opener(index: Path) -> Callable[[Predictor], Corpus]:

@@ -16,7 +16,8 @@ from kdda.errors import KddaError
 from kdda.inference.predictor import Predictor
 from kdda.serve.batching import Batcher, cancel_on_disconnect
 from kdda.serve.docs import docs_page
-from kdda.serve.limits import HTTPError, Limits
+from kdda.serve.errors import HTTPError
+from kdda.serve.limits import Limits, is_json
 from kdda.serve.metrics import Metrics
 from kdda.tasks.base import Result, Task
 from kdda.tasks.registry import TASKS
@@ -30,11 +31,14 @@ ABOUT = "Predictions of models, one route for each."
 HELP = {
     400: "The body is not JSON that can be read.",
     401: "A token is needed.",
+    403: "The Host or Origin of the request is not one of this server.",
     404: "No model here does this.",
     408: "The body did not arrive in time.",
     413: "The body is too large.",
     422: "A field is missing, misspelt, empty, or too long.",
+    415: "The body is not said to be JSON: Content-Type: application/json.",
     429: "Too many requests wait; try again after Retry-After seconds.",
+    500: "The model failed at this request.",
     504: "No prediction within the server's timeout.",
 }
 
@@ -60,7 +64,7 @@ class FieldErrors(BaseModel):
 
 
 class Health(BaseModel):
-    """That the server runs, and what it serves."""
+    """Whether the models can answer, and what is served."""
 
     status: str
     routes: dict[str, str] = Field(description="The route of each task that is served.")
@@ -87,16 +91,22 @@ class Service:
     @asynccontextmanager
     async def running(self, app: FastAPI) -> AsyncIterator[None]:
         """Read the queues for as long as the application runs."""
-        readers = []
         for batcher in self.batchers.values():
-            readers.append(asyncio.create_task(batcher.run()))
+            batcher.start()
         try:
             yield
         finally:
-            for reader in readers:
-                reader.cancel()
             for batcher in self.batchers.values():
                 batcher.close()
+
+    async def problems(self) -> dict[str, str]:
+        """The tasks whose models cannot answer now, and why."""
+        problems = {}
+        for task, batcher in self.batchers.items():
+            problem = await batcher.problem()
+            if problem:
+                problems[task] = problem
+        return problems
 
     async def predict(self, task: Task, texts: tuple[str, ...]) -> Result:
         """What the model of a task predicts for texts, in the order of the task's fields.
@@ -167,9 +177,16 @@ def _add_task(app: FastAPI, service: Service, task: Task) -> None:
         name=task.name,
         response_model=task.response_type,
         responses=_error_responses(),
+        dependencies=[Depends(_require_json)],
         summary=task.summary or f"A prediction of task {task.name}",
     )
     add(predict)
+
+
+def _require_json(request: Request) -> None:
+    """Refuse a body of another type, such as the text that a page of another origin may send to any server."""
+    if not is_json(request.scope):
+        raise HTTPError(415, "the body must be JSON, with Content-Type: application/json")
 
 
 def _request_type(task: Task, limits: Limits) -> type[BaseModel]:
@@ -198,10 +215,18 @@ FIXED_ROUTES = ("/health", "/metrics", "/docs", "/openapi.json", "/")
 def _add_fixed_routes(app: FastAPI, service: Service) -> None:
     """The routes that every server has: /health, /metrics and /docs (FastAPI adds /openapi.json)."""
 
-    @app.get("/health", response_model=Health, summary="Whether the server runs, and what it serves")
+    unhealthy: Any = {503: {"model": Health, "description": "A model cannot answer; status says why."}}
+
+    @app.get(
+        "/health", response_model=Health, summary="Whether every model can answer, and its route", responses=unhealthy
+    )
     async def health() -> Any:
-        """The body of /health."""
-        return {"status": "ok", "routes": service.routes}
+        """The body of /health: status is "ok", or what is wrong with which task."""
+        problems = await service.problems()
+        if not problems:
+            return {"status": "ok", "routes": service.routes}
+        status = "; ".join(f"{task}: {problem}" for task, problem in problems.items())
+        return _json({"status": status, "routes": service.routes}, 503)
 
     text: Any = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 

@@ -8,10 +8,13 @@ import binascii
 import hmac
 import json
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from kdda.errors import KddaError
+from kdda.serve.errors import HTTPError
+from kdda.serve.hosts import AllowedHosts
 from kdda.serve.metrics import Metrics
 
 Scope = MutableMapping[str, Any]
@@ -26,13 +29,22 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 WITHOUT_TOKEN = ("/health",)  # for load balancers, which have no token
 
-REFUSED_PATHS = ("/gradio_api/upload",)  # the page takes no files, so that no client can fill the disk
-
-STREAMS = "/gradio_api/heartbeat/"  # an open page keeps one for as long as it is open
-
 BYTES_PER_CHARACTER = 12  # the longest spelling of a character in JSON: \ud83d\ude00
 
 ROOM_FOR_NAMES = 65_536  # bytes of a body beside its texts
+
+MAX_SECONDS = 86_400  # of --timeout
+
+# Of the body of a refused request, which is read and thrown away: programs such as Python's urllib send all of it
+# before they read the answer, and see none if the server closes the connection meanwhile.
+MAX_DISCARDED_BYTES = 256 * 2**20
+
+# Browsers: no guessing of types, no other site's frame or script.
+SAFETY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"SAMEORIGIN"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
 
 
 @dataclass(frozen=True)
@@ -55,51 +67,38 @@ class Limits:
     question: int = 2_000
     fields: int = 2
 
+    def __post_init__(self) -> None:
+        """Refuse a time that is no number of seconds; nan passes every comparison of a command line."""
+        if not 0 < self.seconds <= MAX_SECONDS:
+            raise KddaError(f"--timeout: got {self.seconds:g}, expected seconds above 0, at most {MAX_SECONDS:,}")
+
     @property
     def body_bytes(self) -> int:
         """The largest body of a request (413): all its texts in their longest spelling, and their names."""
         return BYTES_PER_CHARACTER * self.fields * self.characters + ROOM_FOR_NAMES
 
 
-class HTTPError(Exception):
-    """A request that is answered with an error status and a line that says why."""
-
-    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None):
-        """Keep the status, the line for the body's `detail`, and further headers."""
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-        self.headers = headers or {}
-
-
 class LimitsMiddleware:
-    """Passes on requests with the token and a body that is small enough and arrives in time; counts all requests.
+    """Passes on requests of this origin with the token and a body that is small enough and arrives in time.
 
-    The body is read here, before the application gets the request: a client that stalls holds this one task and nothing
-    else, and no more of a body is stored than is allowed.
+    All requests are counted. The body is read here, before the application gets the request: a client that stalls holds
+    this one task and nothing else, and no more of a body is stored than is allowed.
     """
 
-    def __init__(self, app: App, limits: Limits, metrics: Metrics, token: str = ""):
-        """Wrap an ASGI application; an empty `token` lets everybody in."""
+    def __init__(self, app: App, limits: Limits, metrics: Metrics, hosts: AllowedHosts, token: str = ""):
+        """Wrap an ASGI application; an empty `token` lets everybody in whom `hosts` allows."""
         self.app = app
         self.limits = limits
         self.metrics = metrics
+        self.hosts = hosts
         self.token = token.encode()
-        self.streams: set[asyncio.Task[Any]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI event: requests pass the limits, the server's start and stop go through."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-        elif scope["path"].startswith(STREAMS):
-            await self._stream(scope, receive, send)
-        else:
+        if scope["type"] == "http":
             await self._count(scope, receive, send)
-
-    def stop(self) -> None:
-        """End the streams, which would not end otherwise."""
-        for task in self.streams:
-            task.cancel()
+        else:
+            await self.app(scope, receive, send)
 
     async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Admit a request, and record its path, status and duration."""
@@ -111,25 +110,42 @@ class LimitsMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message = {**message, "headers": [*message.get("headers", ()), *SAFETY_HEADERS]}
             await send(message)
 
         try:
-            await self._admit(scope, receive, send_and_note)
+            if scope["method"] == "HEAD":
+                await self._admit({**scope, "method": "GET"}, receive, _without_body(send_and_note))
+            else:
+                await self._admit(scope, receive, send_and_note)
         finally:
             self.metrics.request(scope["path"], status, time.perf_counter() - started)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on to the application, or answer it with the first error that is met."""
         try:
+            self.hosts.check(scope["method"], dict(scope["headers"]))
             self._check_token(scope)
-            if scope["path"].startswith(REFUSED_PATHS):
-                raise HTTPError(404, "files are not accepted here")
             body = await self._body(scope, receive)
         except HTTPError as error:
-            await _send_error(send, error)
+            discard = None if error.status == 408 else self._discard_body(receive)
+            await send_error(send, error, discard)
             return
         if body is not None:
-            await self.app(scope, _replay(body, receive), send)
+            await self.app(scope, replay(body, receive), send)
+
+    async def _discard_body(self, receive: Receive) -> None:
+        """Read the rest of a body and throw it away: `MAX_DISCARDED_BYTES` at most, in no more than the timeout."""
+        discarded = 0
+        deadline = time.monotonic() + self.limits.seconds
+        while discarded <= MAX_DISCARDED_BYTES:
+            try:
+                message = await asyncio.wait_for(receive(), deadline - time.monotonic())
+            except TimeoutError:
+                return
+            discarded += len(message.get("body", b""))
+            if not message.get("more_body", False):  # a client that has gone sends no more, either
+                return
 
     def _check_token(self, scope: Scope) -> None:
         """Raise 401 where the token is missing or wrong."""
@@ -162,22 +178,6 @@ class LimitsMiddleware:
             if not message.get("more_body", False):
                 return bytes(body)
 
-    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A response without an end, which `stop` ends."""
-        try:
-            self._check_token(scope)
-        except HTTPError as error:
-            await _send_error(send, error)
-            return
-        task = asyncio.ensure_future(self.app(scope, receive, send))
-        self.streams.add(task)
-        try:
-            await task
-        except asyncio.CancelledError:
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            self.streams.discard(task)
-
 
 def _has_token(authorization: bytes, token: bytes) -> bool:
     """Whether a header has the token, as Bearer or as the password of Basic, compared in constant time."""
@@ -192,7 +192,7 @@ def _has_token(authorization: bytes, token: bytes) -> bool:
     return hmac.compare_digest(value.strip(), token)
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def replay(body: bytes, receive: Receive) -> Receive:
     """A `receive` that gives a body that was read already, then what comes after it."""
     is_sent = False
 
@@ -207,10 +207,42 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return receive_body
 
 
-async def _send_error(send: Send, error: HTTPError) -> None:
-    """Answer with an error's status and `{"detail": …}`."""
+def _without_body(send: Send) -> Send:
+    """A `send` for the answer to HEAD: the status and headers of GET, and no body."""
+
+    async def send_headers(message: Message) -> None:
+        """Send a message of the response with an empty body."""
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return send_headers
+
+
+def is_json(scope: Scope) -> bool:
+    """Whether a request says that its body is JSON; a page of another origin cannot say so without being asked first.
+
+    Browsers send text/plain and forms to any server, and JSON only where the server allows it (CORS).
+    """
+    content_type = str(dict(scope["headers"]).get(b"content-type", b""), "latin-1")
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+async def send_error(send: Send, error: HTTPError, discard: Coroutine[Any, Any, None] | None = None) -> None:
+    """Answer with an error's status and `{"detail": …}`.
+
+    Args:
+        discard: reads the rest of the request; awaited between the answer's text and its end, after which the server
+            may close the connection.
+    """
     body = json.dumps({"detail": error.detail}).encode()
     headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **error.headers}
-    pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    pairs = []
+    for name, value in headers.items():
+        pairs.append((name.lower().encode(), value.encode()))
     await send({"type": "http.response.start", "status": error.status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    if discard is not None:
+        await discard
+    await send({"type": "http.response.body", "body": b""})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import signal
 import socket
@@ -15,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from kdda.errors import KddaError
 from kdda.inference.predictor import Predictor, load
+from kdda.serve.hosts import AllowedHosts, is_loopback
 from kdda.serve.limits import Limits, LimitsMiddleware
 
 SHORTEST_TOKEN = 16  # characters: shorter ones can be guessed
@@ -45,6 +45,7 @@ class Site:
         compare: further models for the page's Transport tab.
         precision: as for `kdda.load`.
         corpus: opens the corpus of the page, for the model that answers questions.
+        allow_host: further names by which the server may be called (`kdda.serve.hosts.AllowedHosts`).
     """
 
     models: Sequence[str]
@@ -57,6 +58,7 @@ class Site:
     page: bool = True
     precision: str = "auto"
     corpus: Callable[[Predictor], AnsweringCorpus] | None = None
+    allow_host: Sequence[str] = ()
 
     @property
     def token(self) -> str:
@@ -81,23 +83,6 @@ class Site:
         return token
 
 
-def is_loopback(host: str) -> bool:
-    """Whether every address of a host name is this machine's loopback.
-
-    Raises:
-        KddaError: a name without an address.
-    """
-    try:
-        infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        raise KddaError(f"--host: no address for {host!r}") from None
-    for *_, address in infos:
-        name = str(address[0]).partition("%")[0]
-        if not ipaddress.ip_address(name).is_loopback:
-            return False
-    return True
-
-
 def run_site(site: Site) -> None:
     """Load the models and serve them until Ctrl-C or SIGTERM.
 
@@ -105,6 +90,7 @@ def run_site(site: Site) -> None:
         KddaError: what can be known before, such as a port that is taken.
     """
     token = site.token
+    AllowedHosts.of(site.host, site.allow_host)  # refused before models are loaded
     _check_tools()
     listening = listen(site.host, site.port)
     predictors = []
@@ -131,7 +117,8 @@ def make_application(site: Site, predictors: Sequence[Predictor], token: str = "
         from kdda.serve.page import add_page
 
         add_page(app, service, site.runs, [*site.models, *site.compare], _open_corpus(site, predictors))
-    return LimitsMiddleware(app, limits, service.metrics, token)
+    hosts = AllowedHosts.of(site.host, site.allow_host)
+    return LimitsMiddleware(app, limits, service.metrics, hosts, token)
 
 
 def _open_corpus(site: Site, predictors: Sequence[Predictor]) -> AnsweringCorpus | None:
@@ -176,14 +163,6 @@ def make_server(application: LimitsMiddleware, limits: Limits) -> Any:
 
     from kdda.serve.connections import timeout_protocol
 
-    class Server(uvicorn.Server):
-        """Ends the streams of open pages when it stops, which would not end otherwise."""
-
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            """End the open streams, then stop as uvicorn does."""
-            application.stop()
-            await super().shutdown(sockets)
-
     config = uvicorn.Config(
         application,  # type: ignore[arg-type]
         http=timeout_protocol(limits.seconds),
@@ -196,7 +175,7 @@ def make_server(application: LimitsMiddleware, limits: Limits) -> Any:
         timeout_keep_alive=15,
         timeout_graceful_shutdown=int(limits.seconds) + 2,
     )
-    return Server(config)
+    return uvicorn.Server(config)
 
 
 def _serve(application: LimitsMiddleware, listening: socket.socket, limits: Limits) -> None:

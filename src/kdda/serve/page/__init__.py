@@ -12,9 +12,10 @@ from fastapi import FastAPI
 
 from kdda.errors import KddaError
 from kdda.serve.app import Service
-from kdda.serve.limits import HTTPError
+from kdda.serve.errors import HTTPError
 from kdda.serve.page.markup import STYLE, message, passage_html, result_html
 from kdda.serve.page.pictures import TransportView, training_html
+from kdda.serve.page.routes import OpenRoutes
 from kdda.serve.page.words import VIETNAMESE, WORDS, Words, preferred, words_of
 from kdda.tasks.base import PageWords, Task
 from kdda.visualize.transport_plan import without_exports
@@ -180,8 +181,12 @@ class Page:
     def plan(
         self, first: str | None, second: str | None, sentence: str | None, power: int | float, language: str | None
     ) -> str:
-        """The plan's two pictures."""
-        return self.transport.html(first or "", second or "", sentence or "", 10.0**power, words_of(language))
+        """The plan's two pictures; `power` is log₁₀ ε, which a program may send as anything."""
+        try:
+            epsilon = 10.0 ** float(power)
+        except (TypeError, ValueError, OverflowError):
+            return message(words_of(language).empty)
+        return self.transport.html(first or "", second or "", sentence or "", epsilon, words_of(language))
 
     def training(self, folder: str | None, language: str | None) -> str:
         """A run folder's tables and curves."""
@@ -300,3 +305,5 @@ def add_page(app: FastAPI, service: Service, runs: Sequence[Path], models: Seque
         show_error=False,
         max_file_size="1kb",
     )
+    mount: Any = app.router.routes[-1]  # gradio's
+    mount.app = OpenRoutes(mount.app)

@@ -1,0 +1,132 @@
+"""The open routes of the page (`OPEN_ROUTES`): gradio has many more (files, proxy, upload, …), which get 404."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+from kdda.serve.errors import HTTPError
+from kdda.serve.limits import App, Receive, Scope, Send, is_json, replay, send_error
+
+# Method, path, and the parameter of the query that is passed on. What the page's browser asks for, and nothing else.
+OPEN_ROUTES = (
+    ("GET", r"/", ""),
+    ("GET", r"/theme\.css", ""),
+    ("GET", r"/favicon\.ico", ""),
+    ("GET", r"/robots\.txt", ""),
+    ("GET", r"/(assets|static)(/[\w@+-][\w@+.-]*)+", ""),
+    ("GET", r"/gradio_api/queue/data", "session_hash"),
+    ("POST", r"/gradio_api/queue/join", ""),
+)
+
+QUEUE = "/gradio_api/queue/join"
+
+NAME = re.compile(r"[0-9A-Za-z_-]{1,64}")  # a session's
+
+MAX_INPUTS = 32  # of one event
+
+# With these, gradio reads files and users, or takes itself for another address.
+DROPPED_HEADERS = re.compile(rb"x-gradio-.*|x-direct-url|x-hf-.*|cookie|range")
+
+
+class OpenRoutes:
+    """Gradio's application behind the list of the routes that are open.
+
+    An event's inputs are texts and numbers: gradio would fetch the address of an input that is a file.
+    """
+
+    def __init__(self, app: App):
+        """Wrap gradio's application."""
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request of an open route; 404 and 405 for others."""
+        if scope["type"] != "http":
+            return
+        try:
+            parameter = _parameter_of_route(scope["method"], scope["path"])
+            if scope["path"] == QUEUE:
+                body = _event(scope, await _body(receive))
+                receive = replay(body, receive)
+        except HTTPError as error:
+            await send_error(send, error)
+            return
+        await self.app(_reduced(scope, parameter), receive, send)
+
+
+def _parameter_of_route(method: str, path: str) -> str:
+    """The name of the parameter that an open route takes, or "".
+
+    Raises:
+        HTTPError: 404 and 405 where the route is not open.
+    """
+    others = []
+    for open_method, pattern, parameter in OPEN_ROUTES:
+        if re.fullmatch(pattern, path, re.ASCII):
+            if method == open_method:
+                return parameter
+            others.append(open_method)
+    if others:
+        raise HTTPError(405, f"only {others[0]}", {"Allow": others[0]})
+    raise HTTPError(404, "nothing is here")
+
+
+async def _body(receive: Receive) -> bytes:
+    """The whole body, which the server's limits have read already."""
+    message = await receive()
+    return bytes(message.get("body", b""))
+
+
+def _event(scope: Scope, body: bytes) -> bytes:
+    """The body of an event of the page, with the fields that the page sends and no others.
+
+    Raises:
+        HTTPError: a body that the page does not send.
+    """
+    if not is_json(scope):
+        raise HTTPError(415, "Content-Type: application/json is needed")
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError):
+        raise HTTPError(400, "the body is not JSON") from None
+    if not isinstance(event, dict) or not _is_event(event):
+        raise HTTPError(422, "the body is not an event of this page")
+    fields = {name: event.get(name) for name in ("data", "fn_index", "trigger_id", "session_hash")}
+    return json.dumps(fields).encode()
+
+
+def _is_event(event: dict[str, Any]) -> bool:
+    """Whether an event has a session, a function, and inputs that are texts or numbers."""
+    inputs = event.get("data")
+    session = event.get("session_hash")
+    if not isinstance(inputs, list) or len(inputs) > MAX_INPUTS:
+        return False
+    if not isinstance(session, str) or not NAME.fullmatch(session):
+        return False
+    for name in ("fn_index", "trigger_id"):
+        number = event.get(name)
+        if isinstance(number, bool) or not isinstance(number, int | None):
+            return False
+    return all(map(_is_plain, inputs))
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether an input is a text, a finite number, true, false or null: no list, and no description of a file."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, str | int | None)
+
+
+def _reduced(scope: Scope, parameter: str) -> Scope:
+    """A request with the one parameter of its route, where it has a right value, and without the dropped headers."""
+    query = b""
+    match = re.search(rb"(?:^|&)session_hash=([0-9A-Za-z_-]{1,64})(?:&|$)", scope["query_string"])
+    if parameter and match:
+        query = b"session_hash=" + match[1]
+    headers = []
+    for name, value in scope["headers"]:
+        if not DROPPED_HEADERS.fullmatch(name) and name != b"content-length":
+            headers.append((name, value))
+    return {**scope, "query_string": query, "headers": headers}
