@@ -29,7 +29,27 @@ IDS = {"passage": "qa-context", "question": "qa-question"}
 QUIET = "background-networking component-update sync"  # or it looks up hosts that are not there
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += [f"--disable-{name}" for name in QUIET.split()]
+FLAGS += ["--host-resolver-rules=MAP *.evil.test 127.0.0.1"]  # names that resolve to this machine
 EVIL = "<script>document.title='evil'</script> <img src=x onerror=\"document.title='evil'\"> ${1+1} {{value}} `x` cat"
+ATTACK = """async (servers) => {
+  const event = JSON.stringify({data: ["hen runs", "English"], fn_index: 4, trigger_id: null, session_hash: "evil"});
+  const results = [];
+  const fetched = async (url, options) => {
+    try {
+      const response = await fetch(url, options);
+      results.push(`${response.type} ${response.status} ${await response.text()}`);
+    } catch (error) { results.push(`error ${error}`); }
+  };
+  for (const server of servers) {
+    const join = `${server}/gradio_api/queue/join`;
+    await fetched(join, {method: "POST", body: event});
+    await fetched(join, {method: "POST", body: event, mode: "no-cors"});
+    await fetched(join, {method: "POST", body: event, headers: {"Content-Type": "application/json"}});
+    await fetched(`${server}/gradio_api/queue/data?session_hash=evil`, {mode: "no-cors"});
+    await fetched(`${server}/config`, {});
+  }
+  return results;
+}"""
 DECOMPOSED = "Ha\u0300 No\u0323\u0302i cat"
 
 browsed = [
@@ -233,6 +253,23 @@ class TestInABrowser:
         visit.page.wait_for_selector("#qa-result .passage")
         outside = [url for url in visit.asked if not url.startswith((site.url, "data:", "blob:"))]
         assert outside == [] and len(visit.asked) > 10
+
+    def test_a_page_of_another_origin_reads_and_asks_nothing(self, browser: Any, site: Live) -> None:
+        context = browser.new_context()
+        page = context.new_page()
+        rebound = page.goto(f"http://rebound.evil.test:{site.port}/")
+        assert rebound is not None and rebound.status == 403
+        page.route("http://page.evil.test/", lambda route: route.fulfill(body="<title>evil</title>"))
+        page.goto("http://page.evil.test/")
+        before = site.metric('kdda_requests_total{path="other",status="200"}')
+        refused = site.metric('kdda_requests_total{path="other",status="403"}')
+        addresses = ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "rebound.evil.test"]
+        results = page.evaluate(ATTACK, [f"http://{address}:{site.port}" for address in addresses])
+        assert all("error" in result or result.startswith("opaque 0") for result in results), results
+        assert len(results) == 5 * len(addresses)
+        assert site.metric('kdda_requests_total{path="other",status="200"}') == before
+        assert site.metric('kdda_requests_total{path="other",status="403"}') >= refused
+        context.close()
 
     def test_an_open_page_does_not_keep_a_server_from_stopping(self, browser: Any, judge: Predictor) -> None:
         with serving([judge], Limits(seconds=50.0), page=True) as own:

@@ -15,6 +15,7 @@ OPEN_ROUTES = (
     ("GET", r"/", ""),
     ("GET", r"/theme\.css", ""),
     ("GET", r"/favicon\.ico", ""),
+    ("GET", r"/config", ""),
     ("GET", r"/robots\.txt", ""),
     ("GET", r"/(assets|static)(/[\w@+-][\w@+.-]*)+", ""),
     ("GET", r"/gradio_api/queue/data", "session_hash"),
