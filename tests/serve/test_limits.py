@@ -9,8 +9,11 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -18,6 +21,7 @@ import pytest
 from kdda.cli.shared import main
 from kdda.errors import KddaError
 from kdda.inference.predictor import Predictor
+from kdda.serve.batching import Batcher
 from kdda.serve.limits import Limits
 from kdda.serve.site import Site, is_loopback
 from tests.heads import make_reader
@@ -287,3 +291,67 @@ def _answers(own: Live) -> bool:
     except OSError:
         time.sleep(0.05)
         return False
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_a_body_that_is_too_large_is_answered_to_clients_that_send_all_of_it_first(live: Live, closes: bool) -> None:
+    body = b"x" * (8 * 2**20)
+    head = REQUEST + b"Content-Length: %d\r\n" % len(body) + b"Connection: close\r\n" * closes
+    with socket.create_connection(("127.0.0.1", live.port)) as client:
+        client.sendall(head + b"\r\n" + body)
+        assert b" 413 " in client.recv(65536).split(b"\r\n")[0]
+    for host in (b"evil.test", b"127.0.0.1"):
+        request = urllib.request.Request(f"{live.url}/answer", body, {"Host": host.decode()})
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=60)
+        assert refused.value.code == (403 if host == b"evil.test" else 413)
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), 0.0, -1.0, 1e9])
+def test_a_timeout_is_a_number_of_seconds(seconds: float) -> None:
+    with pytest.raises(KddaError, match="--timeout: got"):
+        Limits(seconds=seconds)
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("broken"), SystemExit(3), StopIteration(), MemoryError(), "too few"])
+def test_a_batch_that_fails_ends_nothing_and_health_is_true(
+    held: Held, failure: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def results(self: Predictor, read: Any) -> list[Any]:
+        if isinstance(failure, str):
+            return []
+        raise failure
+
+    held.open.set()
+    with serving([held], Limits(seconds=5.0)) as own:
+        with monkeypatch.context() as patch:
+            patch.setattr(Predictor, "results", results)
+            reply = own.ask("POST", "/answer", PAIR)
+            assert reply.status == 500 and "the model failed" in reply.json["detail"]
+            health = own.ask("GET", "/health")
+            assert health.status == 503 and "the model failed" in health.json["status"]
+        assert own.ask("GET", "/health").json["status"] == "ok"
+        assert own.ask("POST", "/answer", PAIR).status == 200
+
+
+@pytest.mark.parametrize("broken", ["_next_batch", "_read", "_outcomes"])
+def test_a_hand_over_that_fails_ends_nothing(reader: Predictor, broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> Any:
+        raise OSError("no")
+
+    with serving([reader], Limits(seconds=5.0)) as own:
+        with monkeypatch.context() as patch:
+            patch.setattr(Batcher, broken, fail)
+            assert own.ask("POST", "/answer", PAIR).status == 500
+            assert own.ask("GET", "/health").status == 503
+        assert own.ask("POST", "/answer", PAIR).status == 200
+        assert own.ask("GET", "/health").status == 200
+
+
+def test_a_batch_that_takes_too_long_is_told_by_health(held: Held) -> None:
+    with serving([held], Limits(seconds=0.3)) as own:
+        assert own.ask("POST", "/answer", PAIR).status == 504
+        until(lambda: own.ask("GET", "/health").status == 503)
+        assert "seconds so far" in own.ask("GET", "/health").json["status"]
+        held.open.set()
+        until(lambda: own.ask("GET", "/health").status == 200)
