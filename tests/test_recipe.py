@@ -153,3 +153,65 @@ def test_a_recipes_plugins_are_imported_when_it_is_loaded(tmp_path: Path, monkey
     recipe = load_recipe(written(tmp_path, text + "plugins: [plugin_of_a_recipe]\n"))
     assert recipe.plugins == ["plugin_of_a_recipe"] and sys.modules["plugin_of_a_recipe"].LOADED
     assert 'plugin "no_such_plugin" could not be imported' in refused(tmp_path, text + "plugins: [no_such_plugin]\n")
+
+
+@pytest.mark.parametrize(
+    ("addition", "message"),
+    [
+        ("training: {epochs: 2}", '10: the key "training" is given twice (first in line 8)'),
+        ("distill: {lambda: 0.3, lambda: 0.1}", '10: the key "lambda" is given twice'),
+        ('note: "a"\narms:\n  a: {}\n  a: {}', '13: the key "a" is given twice (first in line 12)'),
+        ("note: \x07", "10: not YAML: the character U+0007"),
+        ("note: &a [*a]", "10: nested more than 30 levels deep"),
+        ("note: " + "[" * 5000, "1: nested too deeply"),
+        ("note: " + "[" * 40 + "]" * 40, "10: nested more than 30 levels deep"),
+        ("seeds: [" + "9" * 5000 + "]", "10: a number of 5,000 digits"),
+        ("note: !!binary aGk=", "10: a value of the type !!binary"),
+        ("note: !!set {a}", "10: a value of the type !!set"),
+        ("note: !!int x", "not YAML: invalid literal"),
+        ("note: !other x", "10: a value of the type !other"),
+        ("? [a, b]\n: c", "10: a list or a mapping as a key"),
+        ('note: "\\ud83d"', "10: an unpaired surrogate"),
+        ("note: [*b]", "10: not YAML: found undefined alias"),
+        (
+            "a: &a [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]\n"
+            + "".join(f"{y}: &{y} [{', '.join([f'*{x}'] * 10)}]\n" for x, y in ("ab", "bc", "cd", "de")),
+            "14: more than 100,000 values",
+        ),
+    ],
+)
+def test_what_no_recipe_can_hold_is_one_message_with_its_line(tmp_path: Path, addition: str, message: str) -> None:
+    text = TEXT.partition("training:")[0] + "training:\n  epochs: 3\n" + addition + "\n"
+    refusal = refused(tmp_path, text)
+    assert message in refusal and len(refusal.splitlines()) == 1
+
+
+def test_a_file_in_another_encoding_is_refused_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(TEXT, encoding="utf-16")
+    with pytest.raises(KddaError, match=r"own\.yaml:1: its first bytes say UTF-16"):
+        load_recipe(str(tmp_path / "own.yaml"))
+    (tmp_path / "own.yaml").write_bytes(b"task: nli\nnote: \xe1\n")
+    with pytest.raises(KddaError, match=r"own\.yaml:2: not UTF-8"):
+        load_recipe(str(tmp_path / "own.yaml"))
+
+
+def test_what_looks_like_a_date_is_a_text(tmp_path: Path) -> None:
+    text = TEXT.partition("training:")[0]
+    assert load_recipe(written(tmp_path, text + "note: 2024-02-30\n")).note == "2024-02-30"
+    assert load_recipe(written(tmp_path, text), ["note=2024-02-28"]).note == "2024-02-28"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epochs.x=3", 'training.epochs.x=3: "epochs" is 3, which has no fields'),
+        ("training={epochs: 1, epochs: 2}", 'the key "epochs" is given twice'),
+        ("note=[", "not YAML"),
+        ("note=" + "[" * 5000, "nested too deeply"),
+        ("seeds=[" + "9" * 5000 + "]", "a number of 5,000 digits"),
+    ],
+)
+def test_an_override_that_no_recipe_can_hold_is_refused(tmp_path: Path, override: str, message: str) -> None:
+    text = TEXT.partition("training:")[0] + "training:\n  epochs: 3\n"
+    refusal = refused(tmp_path, text, override)
+    assert refusal.startswith("--set ") and message in refusal

@@ -96,7 +96,7 @@ def test_ids_that_repeat_are_numbered(tmp_path: Path) -> None:
         ({"context": ""}, '"context" is empty'),
         ({"answers": "Hà Nội"}, "expected a list of answers"),
         ({"answers": [{"text": 3}]}, 'expected {"text": …, "answer_start": …}'),
-        ({"answers": [{"text": "Hà Nội", "answer_start": "19"}]}, "answer_start '19' is not a number"),
+        ({"answers": [{"text": "Hà Nội", "answer_start": "x"}]}, "answer_start 'x' is not a number"),
         ({"answers": {"text": ["a", "b"], "answer_start": [1]}}, "2 texts but 1 answer_start"),
     ],
 )

@@ -5,14 +5,14 @@ from typing import Literal
 
 import pytest
 
-from kdda.data.examples import CheckedRows, GoldAnswer, Question, Schema, labelled_converter
+from kdda.data.examples import RECIPE_ADVICE, CheckedRows, GoldAnswer, Question, Schema, labelled_converter
 from kdda.data.examples import check_rows as check
 from kdda.data.questions import question_converter
 from kdda.data.sources import Row, Source, read_rows, sample
 from kdda.errors import KddaError
 
 LABELS = ("entailment", "neutral", "contradiction")
-SCHEMA = Schema(LABELS)
+SCHEMA = Schema(LABELS, advice=RECIPE_ADVICE)
 GOOD = '{"premise": "a", "hypothesis": "b", "label": "neutral"}\n'
 
 
@@ -92,7 +92,7 @@ def test_a_label_that_no_map_knows_is_refused_with_its_place(tmp_path: Path) -> 
 
 
 def test_an_integer_label_is_never_guessed(tmp_path: Path) -> None:
-    assert 'labels: {"1": entailment}' in refused(file(tmp_path, "a.jsonl", GOOD.replace('"neutral"', "1")))
+    assert 'labels: {"1": NAME}' in refused(file(tmp_path, "a.jsonl", GOOD.replace('"neutral"', "1")))
 
 
 def test_an_empty_premise_is_refused_with_its_place(tmp_path: Path) -> None:

@@ -78,10 +78,10 @@ def test_a_model_can_be_held_as_shallow_as_a_student_begins(tmp_path: Path, comm
 @pytest.mark.parametrize(
     ("rows", "columns", "message"),
     [
-        ([{"vi": "cat", "en": "dog"}, {"vi": "hen", "en": " "}], "vi,en", ':2: no text in the column "en"'),
+        ([{"vi": "cat", "en": "dog"}, {"vi": "hen", "en": " "}], "vi,en", ':2: "en" is empty'),
         ([{"vi": "cat", "en": "dog"}] * 2, "vi,en", ":2: the same vi as"),
         ([{"vi": "cat", "en": "dog"}], "vi,en", "got 1 rows"),
-        ([{"vi": "cat", "en": "dog"}], "vi,fr", 'no text in the column "fr"; the row has vi, en'),
+        ([{"vi": "cat", "en": "dog"}], "vi,fr", 'no field "fr"; the row has vi, en'),
         ([{"vi": "cat", "en": "dog"}], "vi", "expected two names"),
     ],
 )

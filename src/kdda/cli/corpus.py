@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
 from kdda.cli.shared import app
 from kdda.errors import KddaError
+from kdda.recipe.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
     from kdda.retrieval.open_domain import CorpusAnswer
@@ -39,8 +39,9 @@ def index(
     if add and (no_segment or dense):
         raise KddaError("--add keeps the settings of the index: leave out --no-segment and --dense")
     settings = IndexSettings(segmenter="none" if no_segment else "vi", size=size, overlap=overlap, dense=dense)
-    writer = IndexWriter(out, settings, say=partial(print, file=sys.stderr))
-    print(f"{writer.build(read_documents(corpus), add)} → {out}")
+    say = partial(print, file=sys.stderr)
+    writer = IndexWriter(out, settings, say=say)
+    print(f"{writer.build(read_documents(corpus, out, say), add)} → {out}")
 
 
 @app.command()
@@ -86,10 +87,7 @@ def _parse_options(texts: Sequence[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not name or not equals:
             raise KddaError(f'--retriever-option: got "{text}", expected name=value')
-        try:
-            options[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise KddaError(f'--retriever-option: the value of "{text}" is not YAML') from None
+        options[name], _ = parse_yaml(value, f"--retriever-option {text}", has_lines=False)
     return options
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdda.cli.shared import PLUGIN, app, parse_names, parse_pairs
+from kdda.cli.shared import PLUGIN, app, parse_label_map, parse_names, parse_pairs
 from kdda.errors import KddaError
 from kdda.runtime.plugins import import_plugins
 
@@ -28,7 +28,9 @@ def evaluate(
     task: Annotated[str, typer.Option(help=TASK)] = "",
     language: Annotated[str, typer.Option(help="Whose scoring rules hold; the model's by default.")] = "",
     columns: Annotated[str, typer.Option(help="The file's names: premise=sentence1,label=gold.")] = "",
-    labels: Annotated[str, typer.Option(help="The file's labels: 0=entailment,1=neutral,2=contradiction.")] = "",
+    labels: Annotated[
+        str, typer.Option(help="The file's labels: 0=entailment,1=neutral; -=null leaves such rows out.")
+    ] = "",
     header: Annotated[str, typer.Option(help="Names of the columns of a CSV or TSV without a first line.")] = "",
     out: Annotated[Path, typer.Option(help="Where the predictions go.")] = Path("predictions.jsonl"),
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -36,19 +38,13 @@ def evaluate(
 ) -> None:
     """Score a checkpoint on a file and save its predictions."""
     import_plugins(plugin or [])
+    from kdda.data.examples import OPTION_ADVICE, Schema
     from kdda.data.sources import Source
-    from kdda.inference.evaluate import evaluate as run_evaluation
-    from kdda.inference.evaluate import write_predictions
+    from kdda.inference.evaluate import evaluate_rows, write_predictions
 
     source = Source(data, parse_names(header) or None)
-    evaluation = run_evaluation(
-        model,
-        source,
-        task or None,
-        language or None,
-        parse_pairs("--columns", columns),
-        parse_pairs("--labels", labels),
-    )
+    schema = Schema((), parse_pairs("--columns", columns), parse_label_map("--labels", labels), OPTION_ADVICE)
+    evaluation = evaluate_rows(model, source, schema, task or None, language or None)
     write_predictions(out, evaluation.predictions)
     for warning in evaluation.warnings:
         print(warning, file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 
 import typer
 
@@ -45,8 +46,22 @@ def parse_pairs(option: str, text: str) -> dict[str, str]:
         name, equals, value = part.partition("=")
         if not equals or not value:
             raise KddaError(f'{option}: got "{part}", expected name=value, with commas between')
+        if name.strip() in pairs:
+            raise KddaError(f'{option}: "{name.strip()}" is given twice')
         pairs[name.strip()] = value.strip()
     return pairs
+
+
+def parse_label_map(option: str, text: str) -> dict[str, str | None]:
+    """The ``value=label`` pairs of an option; ``null`` for a label leaves out the rows that have such a value.
+
+    >>> parse_label_map("--labels", "0=entailment,-=null")
+    {'0': 'entailment', '-': None}
+    """
+    labels: dict[str, str | None] = {}
+    for value, label in parse_pairs(option, text).items():
+        labels[value] = None if label == "null" else label
+    return labels
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -64,6 +79,9 @@ def parse_seeds(text: str) -> list[int]:
 def main() -> None:
     """The console script: a user's mistake is one message and exit code 2, Ctrl-C is 130."""
     tune_garbage_collection()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # names of files may hold what the terminal's encoding lacks
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except Interrupted as interrupt:

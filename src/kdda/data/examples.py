@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int32, UInt64
 from numpy import ndarray
 
+from kdda.data.fields import BadFieldError, canonical, check_surrogates, identifier, is_missing, shown
 from kdda.data.sources import Row
 from kdda.errors import KddaError, did_you_mean, unknown_choice
 from kdda.runtime.disk_sequence import DiskSequence
@@ -57,18 +58,49 @@ class Question(Example):
 
 
 @dataclass(frozen=True)
+class RowAdvice:
+    """What messages about rows may advise: only what the command or function that reads them takes.
+
+    Attributes:
+        skip: how bad rows are skipped; empty where they cannot be.
+        labels: how rows with a label value are left out, or the value mapped, with VALUE in its place; empty where
+            neither can be.
+    """
+
+    skip: str = ""
+    labels: str = ""
+
+
+RECIPE_ADVICE = RowAdvice(
+    skip="on_bad_row: skip skips them",
+    labels='labels: {"VALUE": null} leaves such rows out, and labels: {"VALUE": NAME} reads them as a label',
+)
+
+OPTION_ADVICE = RowAdvice(
+    labels='--labels "VALUE=null" leaves such rows out, and --labels "VALUE=NAME" reads them as a label'
+)
+
+ARGUMENT_ADVICE = RowAdvice(
+    labels='labels={"VALUE": None} leaves such rows out, and labels={"VALUE": "NAME"} reads them as a label'
+)
+
+
+@dataclass(frozen=True)
 class Schema:
     """How a source names the fields and labels of a task.
 
     Args:
         labels: the task's label names; none for tasks without labels.
         columns: the source's column by task field, where their names differ.
-        label_map: the task's label name by the source's label value (as text); None drops such rows.
+        label_map: the task's label name by the source's label value (as text); None drops such rows. A value that is
+            missing is the empty text.
+        advice: what messages may advise.
     """
 
     labels: tuple[str, ...] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
     label_map: Mapping[str, str | None] = field(default_factory=dict)
+    advice: RowAdvice = RowAdvice()
 
     def column(self, name: str) -> str:
         """The source's column for a task field."""
@@ -97,7 +129,10 @@ RowConverter = Callable[[Row, Counter[str]], Example]  # (row, counter of repair
 
 
 def check_rows(
-    rows: Iterable[Row], convert: RowConverter, on_bad_row: Literal["raise", "skip"] = "raise"
+    rows: Iterable[Row],
+    convert: RowConverter,
+    on_bad_row: Literal["raise", "skip"] = "raise",
+    advice: RowAdvice = RowAdvice(),
 ) -> CheckedRows:
     """The examples of all good rows, on disk where they are many.
 
@@ -105,6 +140,7 @@ def check_rows(
         rows: read once.
         convert: makes an example of a row and counts what it repaired.
         on_bad_row: whether a bad row stops everything or is skipped and counted.
+        advice: what the message about bad rows may advise.
 
     Raises:
         KddaError: a bad row under ``raise``, or no good row at all; names the first bad rows with their places.
@@ -112,11 +148,12 @@ def check_rows(
     checker = _RowChecker(convert)
     examples: Sequence[Example] = DiskSequence(checker.examples(rows))
     if checker.bad and (on_bad_row == "raise" or not examples):
-        raise KddaError(checker.summary())
+        raise KddaError(checker.summary(advice.skip))
     if not checker.rows:
         raise KddaError("no rows: the source is empty")
     if not examples:
-        raise KddaError(f"all rows were skipped: {dict(checker.skipped)}")
+        reasons = [f"{count} × {reason}" for reason, count in checker.skipped.items()]
+        raise KddaError(f"all rows were skipped: {', '.join(reasons)}")
     return CheckedRows(checker.with_unique_ids(examples), checker.skipped, checker.repaired)
 
 
@@ -140,7 +177,7 @@ class _RowChecker:
                 example = self.convert(row, self.repaired)
             except DroppedError as reason:
                 self.skipped[str(reason)] += 1
-            except BadRowError as reason:
+            except (BadRowError, BadFieldError) as reason:
                 self._count_bad(f"{row.where}: {reason}")
             else:
                 self.id_hashes.append(_hash_of_id(example.id))
@@ -152,10 +189,13 @@ class _RowChecker:
         if len(self.bad) < NAMED_ROWS:
             self.bad.append(message)
 
-    def summary(self) -> str:
-        """The message about all bad rows, which names the first ones."""
+    def summary(self, advice: str) -> str:
+        """The message about all bad rows, which names the first ones; `advice` tells how they are skipped."""
         count = self.skipped["bad row"]
-        lines = [f"{count} of {self.rows} rows are bad (on_bad_row: skip skips them):", *self.bad]
+        heading = f"{count} of {self.rows} rows are bad"
+        if advice:
+            heading += f" ({advice})"
+        lines = [f"{heading}:", *self.bad]
         if count > NAMED_ROWS:
             lines.append(f"… and {count - NAMED_ROWS} more")
         return "\n  ".join(lines)
@@ -221,16 +261,26 @@ def labelled_converter(fields: Sequence[str], schema: Schema) -> RowConverter:
         """The row as an example; its group is the first text, such as the premise, which other rows may share."""
         label = _label(row, schema)
         texts = tuple(text_of(row, schema.column(name)) for name in fields)
-        return LabelledExample(str(row.values.get("id", row.where)), texts, texts[0], label)
+        return LabelledExample(row_id(row, schema), texts, texts[0], label)
 
     return convert
+
+
+def row_id(row: Row, schema: Schema) -> str:
+    """A row's id; its place where it has none, or null for one."""
+    column = schema.column("id")
+    try:
+        return identifier(row.values.get(column), row.where)
+    except BadFieldError as error:
+        raise BadRowError(f'"{column}": {error}') from None
 
 
 def value_of(row: Row, column: str) -> Any:
     """The value of a field that the row must have; `BadRowError` names the columns of a row that lacks it."""
     if column not in row.values:
         columns = [str(name) for name in row.values]
-        raise BadRowError(f'no field "{column}"{did_you_mean(column, columns)}; the row has {", ".join(columns)}')
+        has = ", ".join(columns) or "no fields"
+        raise BadRowError(f'no field "{column}"{did_you_mean(column, columns)}; the row has {has}')
     return row.values[column]
 
 
@@ -242,10 +292,14 @@ def text_of(row: Row, column: str) -> str:
 def raw_text(row: Row, column: str) -> str:
     """The text of a field, which must hold more than white space, unchanged."""
     value = value_of(row, column)
-    if not isinstance(value, str):
-        raise BadRowError(f'"{column}": got {value!r}, expected text')
-    if not value.strip():
+    if is_missing(value):
         raise BadRowError(f'"{column}" is empty')
+    if not isinstance(value, str):
+        raise BadRowError(f'"{column}": got {shown(value)}, expected text')
+    try:
+        check_surrogates(value)
+    except BadFieldError as error:
+        raise BadRowError(f'"{column}": {error}') from None
     return value
 
 
@@ -257,12 +311,47 @@ def _label(row: Row, schema: Schema) -> str:
         BadRowError: the task has no such label.
     """
     column = schema.column("label")
-    value = str(value_of(row, column)).strip()
-    label = schema.label_map.get(value, value)
-    if label is None:
+    value = label_text(value_of(row, column))
+    known = _known_label(value, schema)
+    if known is None:
         raise DroppedError(f'label "{value}" dropped')
-    if label not in schema.labels:
-        # Datasets number their labels differently, so an integer is never guessed.
-        refusal = unknown_choice(f'"{column}"', value, schema.labels)
-        raise BadRowError(f'{refusal}; map it under labels: {{"{value}": {schema.labels[0]}}}')
-    return label
+    if known in schema.labels:
+        return known
+    if known != value:
+        raise BadRowError(unknown_choice(f'"{column}": what "{value}" is mapped to', known, schema.labels))
+    # Datasets number their labels differently, so an integer is never guessed.
+    refusal = f'"{column}" is empty' if not value else unknown_choice(f'"{column}"', value, schema.labels)
+    if schema.advice.labels:
+        refusal += f"; {schema.advice.labels.replace('VALUE', value)}"
+    raise BadRowError(refusal)
+
+
+def label_text(value: Any) -> str:
+    """A label as text; empty where the field says nothing."""
+    if is_missing(value):
+        return ""
+    text = str(value).strip()
+    try:
+        check_surrogates(text)
+    except BadFieldError as error:
+        raise BadRowError(f"label: {error}") from None
+    return text
+
+
+def _known_label(value: str, schema: Schema) -> str | None:
+    """The label that the schema's map has for a value, or the value itself.
+
+    Where neither the map nor the labels know it as it is written, they may know it as another format writes it: ``0``
+    for ``0.0``, ``True`` for ``true``, the other normal form of Unicode; and null for a missing one.
+    """
+    if value in schema.label_map:
+        return schema.label_map[value]
+    if value in schema.labels:
+        return value
+    for key, label in schema.label_map.items():
+        if canonical(key) == canonical(value) or (not value and key in ("null", "None")):
+            return label
+    for label in schema.labels:
+        if canonical(label) == canonical(value):
+            return label
+    return value

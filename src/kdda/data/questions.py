@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -15,9 +16,12 @@ from kdda.data.examples import (
     RowConverter,
     Schema,
     raw_text,
+    row_id,
     text_of,
     value_of,
 )
+from kdda.data.fields import BadFieldError, check_surrogates, is_missing, plain, shown, structure, truth, whole_number
+from kdda.data.normal_forms import equivalent_matches
 from kdda.data.sources import Row
 
 NO_START = -1  # the start of an answer whose row gives none
@@ -31,8 +35,8 @@ def question_converter(schema: Schema) -> RowConverter:
     """A converter of rows with `question`, `context` and `answers`, in any of the usual forms.
 
     `answers` is a list of ``{"text", "answer_start"}`` (SQuAD's files), ``{"text": […], "answer_start": […]}`` (the
-    Hub's), or a list of texts; or the row has one `answer` and perhaps its `answer_start`. No answer at all makes the
-    question unanswerable.
+    Hub's), a list of texts, or any of these as the text of a cell; or the row has one `answer` and perhaps its
+    `answer_start`. A question is unanswerable if `is_impossible` is true, or if it has no answer with a text.
 
     Args:
         schema: names of columns.
@@ -42,11 +46,14 @@ def question_converter(schema: Schema) -> RowConverter:
         """The row as an example; its group is the context, which other questions may share."""
         question = text_of(row, schema.column("question"))
         context = raw_text(row, schema.column("context"))
-        claims = _claims(row, schema)
+        try:
+            claims = _claims(row, schema)
+        except BadFieldError as error:
+            raise BadRowError(f'"{schema.column("answers")}": {error}') from None
         answers = _placed(claims, context, repaired)
         if claims and not answers:
             raise DroppedError("answer not in its context")
-        return Question(str(row.values.get("id", row.where)), (question, context), context, answers)
+        return Question(row_id(row, schema), (question, context), context, answers)
 
     return convert
 
@@ -64,7 +71,7 @@ def _placed(claims: list[Claim], context: str, repaired: Counter[str]) -> tuple[
 def place_answer(text: str, start: int, context: str, repaired: Counter[str]) -> GoldAnswer | None:
     """The answer as a slice of its context; where it is not at `start`, the nearest match in the context.
 
-    White space may differ between answer and context; the slice has the context's.
+    White space and the normal form of Unicode may differ between answer and context; the slice has the context's.
 
     Args:
         text: the answer as its row gives it.
@@ -93,62 +100,115 @@ def place_answer(text: str, start: int, context: str, repaired: Counter[str]) ->
 def _nearest_match(text: str, start: int, context: str) -> GoldAnswer | None:
     """The place in the context nearest to `start` with the same text, whatever its white space; None without one."""
     pattern = r"\s+".join(map(re.escape, text.split()))
-    matches = list(re.finditer(pattern, context))
-    if not matches:
+    matches = [match.span() for match in re.finditer(pattern, context)]
+    whole = [span for span in matches if not _ends_inside_letter(context, span[1])]
+    candidates = whole or equivalent_matches(text, context) or matches
+    if not candidates:
         return None
-    nearest = min(matches, key=lambda match: abs(match.start() - start))
-    return GoldAnswer(nearest[0], nearest.start())
+    begin, end = min(candidates, key=lambda span: _distance(context, text, span[0], start))
+    return GoldAnswer(context[begin:end], begin)
+
+
+def _ends_inside_letter(context: str, end: int) -> bool:
+    """Whether a combining mark stands at a character of the context, so that a slice that ends there cuts a letter."""
+    return end < len(context) and unicodedata.combining(context[end]) != 0
+
+
+def _distance(context: str, answer: str, begin: int, start: int) -> int:
+    """How far a match is from where the answer should begin, in characters of the context.
+
+    The start of an answer may count characters of the context in another normal form than the one it now has.
+    """
+    for form in ("NFC", "NFD"):
+        is_possible = not unicodedata.is_normalized("NFC", context if form == "NFC" else answer)
+        if is_possible and len(unicodedata.normalize(form, context[:begin])) == start:
+            return 0
+    return abs(begin - start)
 
 
 def _claims(row: Row, schema: Schema) -> list[Claim]:
     """The answers of a row in any of its forms (see `question_converter`); none where it cannot be answered."""
-    if row.values.get("is_impossible") is True:
+    if _is_impossible(row, schema):
         return []
     column = schema.column("answers")
     if column in row.values or schema.column("answer") not in row.values:
-        return [_claim(item, column) for item in _answer_list(value_of(row, column), column)]
-    text = value_of(row, schema.column("answer"))
-    if not text:
-        return []
-    start = row.values.get("answer_start")
-    if start is None:
-        start = NO_START
-    return [_claim({"text": text, "answer_start": start}, "answer")]
+        items = _answer_list(value_of(row, column), column)
+    else:
+        column = schema.column("answer")
+        start = row.values.get(schema.column("answer_start"))
+        items = [{"text": row.values[column], "answer_start": start}]
+    claims = []
+    for item in items:
+        claim = _claim(item, column)
+        if claim is not None:
+            claims.append(claim)
+    return claims
+
+
+def _is_impossible(row: Row, schema: Schema) -> bool:
+    """Whether a row says that its question cannot be answered, whatever answers it has."""
+    column = schema.column("is_impossible")
+    try:
+        return truth(row.values.get(column))
+    except BadFieldError as error:
+        raise BadRowError(f'"{column}": {error}') from None
 
 
 def _answer_list(value: Any, column: str) -> list[Any]:
-    """The answers of a row as a list, SQuAD's form or the Hub's."""
-    if isinstance(value, Mapping) and isinstance(value.get("text"), list):
+    """The answers of a row as a list: SQuAD's form, the Hub's, one answer, or a cell with any of these as text."""
+    value = plain(value)
+    if is_missing(value):
+        return []
+    if isinstance(value, str):
+        try:
+            value = structure(value)
+        except BadFieldError as error:
+            raise BadRowError(f'"{column}": {error}: expected a list of answers, as JSON') from None
+    if value is None:
+        return []
+    if isinstance(value, Mapping) and isinstance(plain(value.get("text")), list):
         return _answers_of_lists(value, column)
+    if isinstance(value, Mapping) and "text" in value:
+        return [value]
     if not isinstance(value, list):
-        raise BadRowError(f'"{column}": got {value!r}, expected a list of answers')
+        raise BadRowError(f'"{column}": got {shown(value)}, expected a list of answers')
     return value
 
 
 def _answers_of_lists(value: Mapping[str, Any], column: str) -> list[Any]:
     """The Hub's form, a list of texts and a list of starts, as SQuAD's: a list of dicts of one text and start."""
-    texts = value["text"]
-    starts = value.get("answer_start") or [NO_START] * len(texts)
-    if len(starts) != len(texts):
-        raise BadRowError(f'"{column}": {len(texts)} texts but {len(starts)} answer_start')
+    texts = plain(value["text"])
+    starts = plain(value.get("answer_start"))
+    if is_missing(starts) or starts == []:
+        starts = [None] * len(texts)
+    if not isinstance(starts, list) or len(starts) != len(texts):
+        count = len(starts) if isinstance(starts, list) else 1
+        raise BadRowError(f'"{column}": {len(texts)} texts but {count} answer_start')
     answers = []
     for text, start in zip(texts, starts, strict=True):
         answers.append({"text": text, "answer_start": start})
     return answers
 
 
-def _claim(item: Any, column: str) -> Claim:
-    """One answer of a row: a text, or SQuAD's dict of text and start.
+def _claim(item: Any, column: str) -> Claim | None:
+    """One answer of a row: a text, or SQuAD's dict of text and start; None where it has no text.
 
     Args:
         item: as the row has it.
         column: its field, for the message.
     """
-    if isinstance(item, str):
-        return item, NO_START
-    if not isinstance(item, Mapping) or not isinstance(item.get("text"), str):
-        raise BadRowError(f'"{column}": got {item!r}, expected {{"text": …, "answer_start": …}}')
-    start = item.get("answer_start", NO_START)
-    if not isinstance(start, int) or isinstance(start, bool):
-        raise BadRowError(f'"{column}": answer_start {start!r} is not a number')
-    return item["text"], start
+    start = None
+    text = item
+    if isinstance(item, Mapping):
+        text = item.get("text", item)
+        start = item.get("answer_start")
+    if is_missing(text):
+        return None
+    if not isinstance(text, str):
+        raise BadRowError(f'"{column}": got {shown(item)}, expected {{"text": …, "answer_start": …}}')
+    try:
+        check_surrogates(text)
+        begin = whole_number(start)
+    except BadFieldError as error:
+        raise BadRowError(f'"{column}": {"" if text is item else "answer_start "}{error}') from None
+    return text, NO_START if begin is None else begin

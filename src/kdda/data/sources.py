@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import csv
-import json
 import pickle
 import random
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from zlib import crc32
 
+from kdda.data.delimited import Quoting, read_records
+from kdda.data.json_text import BadJsonError, parse_json
 from kdda.errors import KddaError, unknown_choice
 from kdda.runtime.disk_sequence import DiskSequence
 from kdda.runtime.network import hub_is_reachable
+from kdda.runtime.text_files import check_first_bytes, printable, read_lines, read_text
 
 PARQUET_BATCH_ROWS = 1024  # rows of a Parquet file that are decoded together
+
+LONGEST_REASON = 300  # characters of a library's error in a message
 
 EMBEDDED_CORPORA = Path(__file__).parent / "corpora"
 
@@ -30,12 +35,15 @@ class Row:
     values: dict[str, Any]
 
 
-class _Rows(DiskSequence[Row]):
+class DiskRows(DiskSequence[Row]):
     """Rows on disk, pickled as tuples, which are shorter than pickled rows."""
 
     def pack(self, item: Row) -> bytes:
         """A row as the bytes that are written."""
-        return pickle.dumps((item.where, item.values))
+        try:
+            return pickle.dumps((item.where, item.values))
+        except (pickle.PicklingError, AttributeError, TypeError, RecursionError) as error:
+            raise KddaError(f"{item.where}: a value that cannot be stored on disk: {error}") from None
 
     def unpack(self, packed: bytes) -> Row:
         """The row of such bytes."""
@@ -71,17 +79,17 @@ def read_rows(source: Source) -> Sequence[Row]:
         KddaError: no such file, not UTF-8, or a line that is not of its format; names the line.
     """
     if source.name.startswith("hub:"):
-        return _Rows(_hub_rows(source.name))
+        return DiskRows(_hub_rows(source.name))
     path = _path_of(source.name)
     if not path.is_file():
         raise KddaError(
-            f'no file "{path}"; a source is a path, "hub:owner/dataset:split", or '
+            f'no file "{printable(path)}"; a source is a path, "hub:owner/dataset:split", or '
             '"embedded:nli/vi/train" for a corpus that kdda contains'
         )
     suffix = path.suffix.lower()
     if suffix not in READERS:
-        raise KddaError(unknown_choice(f"{path}: file extension", path.suffix, READERS))
-    return _Rows(READERS[suffix](path, source))
+        raise KddaError(unknown_choice(f"{printable(path)}: file extension", path.suffix, READERS))
+    return DiskRows(_with_messages(path, READERS[suffix](path, source)))
 
 
 def sample(rows: Sequence[Row], count: int | None, language: str) -> Sequence[Row]:
@@ -97,7 +105,7 @@ def sample(rows: Sequence[Row], count: int | None, language: str) -> Sequence[Ro
     # `random.sample` would copy rows into a list; of their numbers it draws the same.
     chance = random.Random(crc32(language.encode()))
     numbers = array("q", chance.sample(range(len(rows)), count))
-    return _Rows(rows[number] for number in numbers)
+    return DiskRows(rows[number] for number in numbers)
 
 
 def _path_of(name: str) -> Path:
@@ -113,24 +121,40 @@ def _path_of(name: str) -> Path:
     return files[corpus]
 
 
-def _text(path: Path) -> str:
-    """A file's text; KddaError names the line that is not UTF-8."""
-    return "".join(_lines(path))
+@contextmanager
+def errors_as_messages(name: str) -> Iterator[None]:
+    """Turn whatever a reading library raises into one message: the only place that does so, for every reader.
+
+    Args:
+        name: of what is read.
+
+    Raises:
+        KddaError: in place of any other exception; the readers' messages, which name the line, pass as they are.
+    """
+    try:
+        yield
+    except KddaError:
+        raise
+    except RecursionError:
+        raise KddaError(f"{name}: nested too deeply to be read") from None
+    except MemoryError:
+        raise KddaError(f"{name}: too large for this machine's memory; split it, or save it as JSONL") from None
+    except OSError as error:
+        raise KddaError(f"{name}: cannot be read: {error.strerror or _first_line(error)}") from error
+    except Exception as error:  # csv, json, pyarrow and datasets raise dozens of kinds
+        raise KddaError(f"{name}: cannot be read ({type(error).__name__}): {_first_line(error)}") from error
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """Lines with their ends, which are "\\n" alone: `str.splitlines` would also split at U+2028 inside a text."""
-    encoding = "utf-8-sig"  # the first line may begin with a byte order mark
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield line.decode(encoding)
-            except UnicodeDecodeError as error:
-                raise KddaError(
-                    f"{path}:{number}: not UTF-8 (byte 0x{error.object[error.start]:02x}); "
-                    f"convert it first, for example: iconv -f WINDOWS-1258 -t UTF-8 {path.name}"
-                ) from None
-            encoding = "utf-8"
+def _first_line(error: Exception) -> str:
+    """The first line of an error's message, shortened."""
+    lines = str(error).splitlines() or ["no reason given"]
+    return lines[0][:LONGEST_REASON]
+
+
+def _with_messages(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
+    """The rows of a file, whose reader's errors become messages."""
+    with errors_as_messages(printable(path)):
+        yield from rows
 
 
 def _json_value(text: str, path: Path, line: int | None = None) -> Any:
@@ -141,9 +165,9 @@ def _json_value(text: str, path: Path, line: int | None = None) -> Any:
         line: the text's line in it; of a whole file, the line at which the parser stops.
     """
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise KddaError(f"{path}:{line or error.lineno}: not JSON: {error.msg} at column {error.colno}") from None
+        return parse_json(text)
+    except BadJsonError as error:
+        raise KddaError(f"{printable(path)}:{line or error.line}: {error}") from None
 
 
 def _record(value: Any, where: str) -> Row:
@@ -155,27 +179,29 @@ def _record(value: Any, where: str) -> Row:
 
 def _jsonl(path: Path, source: Source) -> Iterator[Row]:
     """The rows of a file with one JSON object a line; blank lines are left out."""
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(read_lines(path), 1):
         if line.strip():
-            yield _record(_json_value(line.removesuffix("\n"), path, number), f"{path}:{number}")
+            value = _json_value(line.removesuffix("\n"), path, number)
+            yield _record(value, f"{printable(path)}:{number}")
 
 
 def _json(path: Path, source: Source) -> Iterator[Row]:
     """The rows of a file that is one JSON value: a list of objects, or SQuAD's articles under ``data``."""
-    value = _json_value(_text(path), path)
+    value = _json_value(read_text(path), path)
+    name = printable(path)
     if isinstance(value, dict) and isinstance(value.get("data"), list):
-        yield from _squad(path, value["data"])
+        yield from _squad(name, value["data"])
         return
     if not isinstance(value, list):
-        raise KddaError(f'{path}: got {type(value).__name__}, expected a list, or SQuAD\'s {{"data": […]}}')
+        raise KddaError(f'{name}: got {type(value).__name__}, expected a list, or SQuAD\'s {{"data": […]}}')
     for number, item in enumerate(value, 1):
-        yield _record(item, f"{path}, item {number}")
+        yield _record(item, f"{name}, item {number}")
 
 
-def _squad(path: Path, articles: list[Any]) -> Iterator[Row]:
+def _squad(name: str, articles: list[Any]) -> Iterator[Row]:
     """SQuAD's files: articles of paragraphs of questions. A row is one question with its context and title."""
     for number, article in enumerate(articles, 1):
-        where = f"{path}, article {number}"
+        where = f"{name}, article {number}"
         for index, paragraph in enumerate(_list_member(article, "paragraphs", where), 1):
             yield from _squad_questions(article, paragraph, f"{where}, paragraph {index}")
 
@@ -198,68 +224,56 @@ def _list_member(value: Any, key: str, where: str) -> list[Any]:
     return member
 
 
-def _delimited(delimiter: str, quoting: Literal[0, 3]) -> Reader:
+def _delimited(delimiter: str, quoting: Quoting) -> Reader:
     """A reader of CSV or TSV: of its delimiter, with quoted cells (`csv.QUOTE_MINIMAL`) or none (`csv.QUOTE_NONE`)."""
 
     def read(path: Path, source: Source) -> Iterator[Row]:
         """The rows of a file whose first line has the names of the columns, unless the source gives them."""
-        lines = _RecordLines(_lines(path))
-        records = _records(lines, delimiter, quoting)
-        names = list(source.header or next(records, []))
-        for cells in records:
-            where = f"{path}:{lines.begin}"
-            if len(cells) != len(names):
-                raise KddaError(f"{where}: got {len(cells)} fields, expected {len(names)} ({', '.join(names)})")
-            yield Row(where, dict(zip(names, cells, strict=True)))
+        for record in read_records(path, delimiter, quoting, source.header):
+            yield Row(f"{printable(path)}:{record.line}", record.cells)
 
     return read
-
-
-def _records(lines: _RecordLines, delimiter: str, quoting: Literal[0, 3]) -> Iterator[list[str]]:
-    """The cells of each record; tells `lines` where a record ends."""
-    for cells in csv.reader(lines, delimiter=delimiter, quoting=quoting):
-        yield cells
-        lines.in_record = False
-
-
-class _RecordLines:
-    """Lines for `csv.reader`: those inside a quoted cell as they are, without the blank ones between records.
-
-    Attributes:
-        begin: number of the file's line in which the current record begins.
-        in_record: whether the reader has begun a record that it has not finished.
-    """
-
-    def __init__(self, lines: Iterator[str]):
-        self._lines = enumerate(lines, 1)
-        self.begin = 0
-        self.in_record = False
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        """The next line that belongs to a record."""
-        number, line = next(self._lines)
-        if self.in_record:
-            return line
-        while not line.strip():
-            number, line = next(self._lines)
-        self.begin = number
-        self.in_record = True
-        return line
 
 
 def _parquet(path: Path, source: Source) -> Iterator[Row]:
     """The rows of a Parquet file, decoded a batch at a time."""
     import pyarrow.parquet
 
+    with path.open("rb") as opened:
+        is_parquet = opened.read(4) == b"PAR1"
+    if not is_parquet:
+        check_first_bytes(path)
     number = 0
     with pyarrow.parquet.ParquetFile(path) as file:
+        _check_columns(path, file.schema_arrow.names)
         for batch in file.iter_batches(PARQUET_BATCH_ROWS):
-            for values in batch.to_pylist():
+            for values in _batch_values(path, batch, number):
                 number += 1
-                yield Row(f"{path}, row {number}", values)
+                yield Row(f"{printable(path)}, row {number}", values)
+
+
+def _check_columns(path: Path, names: Sequence[str]) -> None:
+    """Refuse a Parquet file that has a column twice."""
+    for name in names:
+        if names.count(name) > 1:
+            raise KddaError(f'{printable(path)}: the column "{name}" is there twice: rename or remove one')
+
+
+def _batch_values(path: Path, batch: Any, rows_before: int) -> list[dict[str, Any]]:
+    """The rows of a batch of Parquet as dicts.
+
+    Args:
+        batch: a `pyarrow.RecordBatch`.
+        rows_before: rows of the file before the batch, to name a row that cannot be decoded.
+    """
+    try:
+        rows: list[dict[str, Any]] = batch.to_pylist()
+        return rows
+    except Exception:
+        for index in range(len(batch)):
+            with errors_as_messages(f"{printable(path)}, row {rows_before + index + 1}"):
+                batch.slice(index, 1).to_pylist()
+        raise
 
 
 def _hub_rows(name: str) -> Iterator[Row]:
@@ -275,8 +289,9 @@ def _hub_rows(name: str) -> Iterator[Row]:
         rows = load_dataset("/".join(parts[:2]), *parts[2:], split=split)
     except Exception as error:  # the library raises a dozen kinds, from a lost network to a wrong split
         raise KddaError(f'"{name}" could not be read from the Hub: {error}') from error
-    for number, values in enumerate(rows, 1):
-        yield Row(f"{name}, row {number}", dict(values))
+    with errors_as_messages(name):
+        for number, values in enumerate(rows, 1):
+            yield Row(f"{name}, row {number}", dict(values))
 
 
 # How a file is read, by its extension.

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
+from kdda.data.examples import BadRowError, raw_text
 from kdda.data.sources import Row
 from kdda.embeddings.encoder import EmbeddingModel
 from kdda.errors import KddaError
@@ -87,10 +88,10 @@ def translated_texts(rows: Sequence[Row], columns: tuple[str, str]) -> tuple[lis
 def _column(rows: Sequence[Row], column: str) -> list[str]:
     first_rows: dict[str, Row] = {}
     for row in rows:
-        text = row.values.get(column)
-        if not isinstance(text, str) or not text.strip():
-            columns = ", ".join(row.values)
-            raise KddaError(f'{row.where}: no text in the column "{column}"; the row has {columns}')
+        try:
+            text = raw_text(row, column)
+        except BadRowError as error:
+            raise KddaError(f"{row.where}: {error}") from None
         if text in first_rows:
             where = first_rows[text].where
             raise KddaError(f"{row.where}: the same {column} as {where}; a text must have one translation")

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from kdda.data.examples import CheckedRows, Example, Schema, check_rows
+from kdda.data.examples import RECIPE_ADVICE, CheckedRows, Example, Schema, check_rows
 from kdda.data.sources import Row, Source, read_rows, sample
 from kdda.errors import KddaError
 from kdda.recipe.schema import Recipe
@@ -94,10 +94,10 @@ class SplitReader:
             KddaError: bad rows, with the field of the recipe and its hint how to get the rows.
         """
         data = self.recipe.data[language]
-        schema = Schema(tuple(self.recipe.labels), data.columns, data.labels)
+        schema = Schema(tuple(self.recipe.labels), data.columns, data.labels, RECIPE_ADVICE)
         try:
             rows = sample(self._parse(language, split), limit, language)
-            return check_rows(rows, self.task.convert(schema), data.on_bad_row)
+            return check_rows(rows, self.task.convert(schema), data.on_bad_row, RECIPE_ADVICE)
         except KddaError as error:
             access = f"\n  how to get these rows: {data.access}" if data.access else ""
             raise KddaError(f"data.{language}.{split}: {error}{access}") from None

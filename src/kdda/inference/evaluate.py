@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from kdda.data.adapters import to_rows
-from kdda.data.examples import CheckedRows, Schema, check_rows
+from kdda.data.examples import ARGUMENT_ADVICE, CheckedRows, Schema, check_rows
 from kdda.errors import KddaError
 from kdda.inference.checkpoint import choose_task, counted, encoder_of_config, label_names
 from kdda.models.load import load_checkpoint, load_config
@@ -56,6 +56,23 @@ def evaluate(
 
     >>> evaluate("out/final", [{"premise": "…", "hypothesis": "…", "label": "neutral"}])  # doctest: +SKIP
     """
+    schema = Schema((), columns or {}, labels or {}, ARGUMENT_ADVICE)
+    return evaluate_rows(model, dataset, schema, task, language)
+
+
+def evaluate_rows(
+    model: str | Path,
+    dataset: Any,
+    schema: Schema,
+    task: str | Task | None = None,
+    language: str | None = None,
+) -> Evaluation:
+    """Score a checkpoint on a dataset, as `evaluate` does.
+
+    Args:
+        schema: how the dataset names columns and labels, and what messages may advise; its label names are replaced by
+            the checkpoint's.
+    """
     name = str(model)
     chosen = choose_task(task, load_config(name), name)
     checkpoint = load_checkpoint(name, head=chosen.head)
@@ -65,7 +82,7 @@ def evaluate(
     chosen.check_outputs(config, name)
     chosen = chosen.with_settings(config.to_dict())
     names = _named_labels(config, name) if chosen.labelled else []
-    schema = Schema(tuple(names), columns or {}, labels or {})
+    schema = replace(schema, labels=tuple(names))
     checked = check_rows(to_rows(dataset), chosen.convert(schema))
     started = perf_counter()
     rules = language or getattr(config, "kdda_language", None) or "vi"

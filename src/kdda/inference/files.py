@@ -11,9 +11,12 @@ from typing import Any, BinaryIO, Literal
 from filelock import FileLock, Timeout
 
 from kdda.data.examples import NAMED_ROWS
+from kdda.data.fields import is_missing, is_storable_id, shown
+from kdda.data.json_text import BadJsonError, parse_json
 from kdda.errors import Interrupted, KddaError, did_you_mean
 from kdda.inference.predictor import Predictor
 from kdda.runtime.progress import Progress
+from kdda.runtime.text_files import NotUtf8Error, check_first_bytes, decode, printable
 from kdda.tasks.base import Result
 from kdda.text.check import check_text
 
@@ -64,7 +67,7 @@ class FileJob:
                 try:
                     yield _parse(line, number, fields)
                 except BadLineError as error:
-                    self._add_bad_row(f"{self.source}:{number}: {error}")
+                    self._add_bad_row(f"{printable(self.source)}:{number}: {error}")
 
     def _add_bad_row(self, place: str) -> None:
         """Count a bad row; of the first ones the place and reason are kept."""
@@ -79,7 +82,8 @@ class FileJob:
             KddaError: no such file, no row, or bad rows under ``raise``.
         """
         if not self.source.is_file():
-            raise KddaError(f'--input: no file "{self.source}"')
+            raise KddaError(f'--input: no file "{printable(self.source)}"')
+        check_first_bytes(self.source)
         if self.out.resolve() == self.source.resolve():
             raise KddaError(f"--output {self.out} is the input")
         folder = self.out.absolute().parent
@@ -175,7 +179,16 @@ def _parse(line: bytes, number: int, fields: Sequence[str]) -> InputRow:
         except KddaError as error:
             raise BadLineError(str(error)) from None
         texts.append(row[name])
-    return InputRow(number, row.get("id", number), tuple(texts))
+    return InputRow(number, _row_id(row.get("id"), number), tuple(texts))
+
+
+def _row_id(value: Any, number: int) -> Any:
+    """A row's id as its predictions will have it: the value of its field, or its line where it has none."""
+    if is_missing(value):
+        return number
+    if not is_storable_id(value):
+        raise BadLineError(f'"id": {shown(value)} cannot be written as JSON in UTF-8, expected a text or a number')
+    return value
 
 
 def _parse_object(line: bytes, number: int) -> Any:
@@ -185,13 +198,9 @@ def _parse_object(line: bytes, number: int) -> Any:
         BadLineError: not UTF-8, or not JSON.
     """
     try:
-        return json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-    except UnicodeDecodeError as error:
-        raise BadLineError(f"not UTF-8 (byte 0x{line[error.start]:02x} at {error.start})") from None
-    except json.JSONDecodeError as error:
-        raise BadLineError(f"not JSON: {error.msg} at column {error.colno}") from None
-    except (RecursionError, ValueError) as error:  # nested too deeply, or a number of thousands of digits
-        raise BadLineError(f"not a row: {error}") from None
+        return parse_json(decode(line, is_first=number == 1))
+    except (NotUtf8Error, BadJsonError) as error:
+        raise BadLineError(str(error)) from None
 
 
 def _line(row: InputRow, result: Result) -> bytes:

@@ -145,7 +145,7 @@ def _texts(row: Row, task: Task, data: str) -> Texts:
     try:
         return tuple(raw_text(row, name) for name in task.fields)
     except BadRowError as error:
-        raise KddaError(f"--data {data}: {error}") from None
+        raise KddaError(f"--data {row.where}: {error}") from None
 
 
 class _Logits(nn.Module):

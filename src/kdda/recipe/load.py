@@ -14,7 +14,9 @@ from kdda.errors import KddaError, did_you_mean, unknown_choice
 from kdda.recipe.mistakes import Place, refusal
 from kdda.recipe.renamed import old_names
 from kdda.recipe.schema import Arm, ModelSpec, Recipe, model_shorthand
+from kdda.recipe.yaml_text import parse_yaml
 from kdda.runtime.plugins import import_plugins
+from kdda.runtime.text_files import printable, read_text
 
 BUILT_IN = Path(__file__).parents[1] / "recipes"  # kdda/recipes, with a folder of ablations
 
@@ -52,17 +54,11 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
     """A file's fields, and the same fields as YAML nodes, which know their lines."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except UnicodeDecodeError as error:
-        raise KddaError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise KddaError(f"{path}:{line}: not YAML: {error.problem}") from None
+    values, tree = parse_yaml(read_text(path), printable(path))
     if not isinstance(values, dict):
-        raise KddaError(f"{path}: got {type(values).__name__}, expected a mapping of fields such as student, data")
+        raise KddaError(
+            f"{printable(path)}: got {type(values).__name__}, expected a mapping of fields: student, data, …"
+        )
     return values, tree
 
 
@@ -137,11 +133,10 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     section = values
     for key in sections:
         section[key] = _as_section(section.get(key))
+        if not isinstance(section[key], dict):
+            raise KddaError(f'--set {override}: "{key}" is {section[key]!r:.80}, which has no fields')
         section = section[key]
-    try:
-        section[field] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise KddaError(f"--set {override}: the value is not YAML") from None
+    section[field], _ = parse_yaml(text, f"--set {override}", has_lines=False)
 
 
 def _as_section(value: Any) -> Any:

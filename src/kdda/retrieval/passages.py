@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdda.data.fields import BadFieldError, check_surrogates, identifier, is_missing, shown
+from kdda.data.json_text import BadJsonError, parse_json
 from kdda.errors import KddaError, did_you_mean
+from kdda.runtime.text_files import printable, read_lines, read_text
 from kdda.text.segment import Span
 from kdda.text.sentences import plain_sentences
 
@@ -61,33 +63,64 @@ class Passage:
         return f"{self.title}\n{self.text}"
 
 
-def read_documents(path: Path) -> Iterator[Document]:
+def read_documents(
+    path: Path, index: Path | None = None, say: Callable[[str], object] = lambda _: None
+) -> Iterator[Document]:
     """The documents of a JSONL file, a plain text file, or a folder of such files in the order of their names.
+
+    Hidden files and folders inside a folder, whose names begin with a point, are no documents.
+
+    Args:
+        path: of the file or folder.
+        index: the folder of the index that is made of them, which is no part of the corpus.
+        say: receives a line about what was left out.
 
     Raises:
         KddaError: no such path, or a file or line that cannot be read; the message names it.
     """
+    name = printable(path)
     if path.is_dir():
-        yield from _read_folder(path)
+        yield from _read_folder(path, index, say)
     elif not path.is_file():
-        raise KddaError(f'no file or folder "{path}"; a corpus is a folder of texts, a text file, or JSONL')
+        raise KddaError(f'no file or folder "{name}"; a corpus is a folder of texts, a text file, or JSONL')
     elif path.suffix.lower() not in FILE_READERS:
         expected = ", ".join(FILE_READERS)
-        raise KddaError(f'{path}: no reader for "{path.suffix}" files, expected one of: {expected}')
+        raise KddaError(f'{name}: no reader for "{path.suffix}" files, expected one of: {expected}')
     else:
-        yield from _read_file(path, path.name)
+        yield from _read_file(path, printable(path.name))
 
 
-def _read_folder(folder: Path) -> Iterator[Document]:
-    """The documents of all readable files of a folder and its subfolders."""
-    files = []
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in FILE_READERS and path.is_file():
-            files.append(path)
+def _read_folder(folder: Path, index: Path | None, say: Callable[[str], object]) -> Iterator[Document]:
+    """The documents of all files below a folder; says how many were left out, and why."""
+    files, hidden, of_index = _corpus_files(folder, index)
+    if hidden:
+        say(f"left out {len(hidden):,} hidden files, such as {printable(hidden[0])}")
+    if of_index:
+        say(f"left out {printable(index or folder)}: the index is no part of its corpus")
     if not files:
-        raise KddaError(f'"{folder}" holds no {", ".join(FILE_READERS)} file: an index needs at least one document')
+        expected = ", ".join(FILE_READERS)
+        raise KddaError(f'"{printable(folder)}" holds no {expected} file: an index needs at least one document')
     for path in files:
-        yield from _read_file(path, path.relative_to(folder).as_posix())
+        yield from _read_file(path, printable(path.relative_to(folder).as_posix()))
+
+
+def _corpus_files(folder: Path, index: Path | None) -> tuple[list[Path], list[Path], list[Path]]:
+    """The files below a folder that are documents, those that are hidden, and those of the index, in order of names."""
+    files, hidden, of_index = [], [], []
+    inner_index = None
+    if index is not None and index.resolve() != folder.resolve() and index.resolve().is_relative_to(folder.resolve()):
+        inner_index = index.resolve()
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file():
+            continue
+        parts = path.relative_to(folder).parts
+        if inner_index is not None and path.resolve().is_relative_to(inner_index):
+            of_index.append(path)
+        elif any(part.startswith(".") for part in parts):
+            hidden.append(path)
+        elif path.suffix.lower() in FILE_READERS:
+            files.append(path)
+    return files, hidden, of_index
 
 
 def _read_file(path: Path, name: str) -> Iterator[Document]:
@@ -175,14 +208,8 @@ def _passage(document: Document, spans: list[Span]) -> Passage:
 
 
 def _read_text(path: Path, name: str) -> Iterator[Document]:
-    """A text file as one document; none if it is empty."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise KddaError(
-            f"{path}: not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start}); "
-            f"convert it first, for example: iconv -f WINDOWS-1258 -t UTF-8 {path.name}"
-        ) from None
+    """The document that a text file is; none where the file is empty."""
+    text = read_text(path, may_be_page=True)
     if text.strip():
         yield Document(name, text, _markdown_title(text), name)
 
@@ -196,36 +223,55 @@ def _markdown_title(text: str) -> str:
 
 
 def _read_jsonl(path: Path, name: str) -> Iterator[Document]:
-    """One document a line; a document without an id is called by file name and line number."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                where = f"{path}:{number}"
-                yield _document(_parse_row(line, where), where, f"{name}:{number}")
+    """The documents of a file with one JSON object a line."""
+    for number, line in enumerate(read_lines(path), 1):
+        if line.strip():
+            where = f"{printable(path)}:{number}"
+            try:
+                yield _document(_parse_row(line), f"{name}:{number}")
+            except (BadFieldError, BadJsonError) as error:
+                raise KddaError(f"{where}: {error}") from None
 
 
-def _parse_row(line: bytes, where: str) -> dict[str, Any]:
-    """The JSON object of a line; `where` (file:line) begins messages."""
-    fields = ", ".join(DOCUMENT_FIELDS)
-    try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise KddaError(f"{where}: not UTF-8 (byte 0x{line[error.start]:02x}); convert the file first") from None
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise KddaError(f"{where}: not JSON ({error}); a line is one document with {fields}") from None
+def _parse_row(line: str) -> dict[str, Any]:
+    """The object that a line holds.
+
+    Raises:
+        BadJsonError: it is no JSON.
+        BadFieldError: it is no object.
+    """
+    row = parse_json(line.removesuffix("\n"))
     if not isinstance(row, dict):
-        raise KddaError(f"{where}: got {type(row).__name__}, expected an object with {fields}")
+        raise BadFieldError(f"got {type(row).__name__}, expected an object with {', '.join(DOCUMENT_FIELDS)}")
     return row
 
 
-def _document(row: dict[str, Any], where: str, name: str) -> Document:
-    """A document from a JSON object; `name` is its id where the object has none."""
+def _document(row: dict[str, Any], name: str) -> Document:
+    """The document of a row.
+
+    Args:
+        name: its place, which is its id and its source where it has none.
+
+    Raises:
+        BadFieldError: no text, or a text with an unpaired surrogate in any field.
+    """
     text = row.get("text")
     if "text" not in row:
-        raise KddaError(f'{where}: no "text", which holds a document\'s text{did_you_mean("text", row)}')
+        raise BadFieldError(f'no "text", which holds a document\'s text{did_you_mean("text", row)}')
     if not isinstance(text, str) or not text.strip():
-        raise KddaError(f'{where}: got text {text!r:.40}, expected a document\'s text under "text"')
-    return Document(str(row.get("id", name)), text, str(row.get("title") or ""), str(row.get("source") or name))
+        raise BadFieldError(f'got text {shown(text)}, expected a document\'s text under "text"')
+    check_surrogates(text)
+    title, source = _optional_text(row.get("title")), _optional_text(row.get("source"))
+    return Document(identifier(row.get("id"), name), text, title, source or name)
+
+
+def _optional_text(value: Any) -> str:
+    """A field's text; empty where it says nothing."""
+    if is_missing(value):
+        return ""
+    text = str(value)
+    check_surrogates(text)
+    return text
 
 
 FILE_READERS: dict[str, Callable[[Path, str], Iterator[Document]]] = {
