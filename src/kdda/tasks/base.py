@@ -1,4 +1,4 @@
-"""What a task is: everything that kdda knows about it, in one object.
+"""The base class `Task`: which facts and methods a task has, from its fields to its words on the page; `predict`.
 
 A task says which fields a row has, how rows become windows, how a model's outputs become predictions and scores, and
 how predictions are given out: from Python, in files, over HTTP, on the server's page, in an export and on a model card.
@@ -231,6 +231,8 @@ class Task(ABC):
         """Examples as a model reads them: by default one window an example, cut where it is too long."""
 
         def read(chunk: Sequence[Example]) -> Iterator[list[Window]]:
+            """The only window of each example of a chunk."""
+            # the first texts of all examples, then the second ones, as the encoder takes them
             columns = zip(*(example.texts for example in chunk), strict=True)
             for window in encoder.encode(*map(list, columns)):
                 yield [window]
@@ -287,7 +289,13 @@ def predict(
     language: str,
     batch_size: int = 64,
 ) -> Sequence[Prediction]:
-    """Predictions for all examples, in their order; windows are read in batches of like length, in eval mode."""
+    """Predictions for all examples, in their order; windows are read in batches of like length, in eval mode.
+
+    Args:
+        features: the examples as `encoder` made them.
+        labels: names of the head's outputs, of tasks with labels.
+        language: whose scoring rules hold.
+    """
     windows = features.windows
     order: list[int] = np.argsort(features.lengths, kind="stable").tolist()
     candidates: list[Any] = [None] * len(windows)

@@ -1,4 +1,4 @@
-"""Classification of one text or a pair of texts, whatever the labels mean."""
+"""`Classification`: tasks that label one text or a pair; its results, scores, route (/classify) and rounding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kdda.metrics.significance import standard_error
 from kdda.tasks.base import Features, Prediction, Result, Task
 from kdda.text.encode import Window
 
-DIGITS = 6  # of a probability
+DIGITS = 6  # decimals of a probability in results
 
 SMALLEST = 0.5 * 10**-DIGITS  # the probability whose logarithm stands for one that was rounded to 0
 
@@ -45,9 +45,11 @@ class LabelResult(Result):
 
     @property
     def decision(self) -> str:
+        """The label alone: what two models must agree on."""
         return self.label
 
     def __str__(self) -> str:
+        """One line a label, the likeliest first, as `kdda predict` prints it."""
         ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
         lines = []
         for label, probability in ranked:
@@ -83,20 +85,28 @@ class Classification(Task):
             raise KddaError(f'task "{self.name}": got {len(self.fields)} fields, expected one text or a pair of texts')
 
     def convert(self, schema: Schema) -> RowConverter:
+        """The function that makes an example of a row: its texts by field, and its label."""
         return labelled_converter(self.fields, schema)
 
     def targets(self, features: Features, labels: Sequence[str]) -> dict[str, Int32[ndarray, " windows"]]:
+        """The number of each example's label, as the argument `labels` of the model's forward."""
         index = _places(labels)
         golds = (index[_gold(example)] for example in features.examples)
         return {"labels": np.fromiter(golds, np.int32, len(features.examples))}
 
     def candidates(self, outputs: Any, windows: Sequence[Window]) -> list[list[float]]:
+        """The probabilities of all labels, a row a window."""
         rows: list[list[float]] = outputs.logits.float().softmax(dim=-1).tolist()
         return rows
 
     def decode(
         self, features: Features, candidates: Sequence[Sequence[float]], labels: Sequence[str], language: str
     ) -> list[LabelPrediction]:
+        """The likeliest label of each example, beside its gold label.
+
+        Args:
+            candidates: the probabilities of each example, in the order of `labels`.
+        """
         predictions = []
         for example, row in zip(features.examples, candidates, strict=True):
             best = max(range(len(row)), key=row.__getitem__)
@@ -105,6 +115,7 @@ class Classification(Task):
         return predictions
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, Any]:
+        """Accuracy, F1 of each label and its mean, and the standard error of the accuracy; in per cent."""
         rows = list(map(_checked, predictions))
         gold, predicted, row_scores = [], [], []
         for row in rows:
@@ -133,6 +144,7 @@ class Classification(Task):
         return np.log(np.maximum(probabilities, SMALLEST)), golds
 
     def result(self, prediction: Prediction, best: int = 5) -> LabelResult:
+        """The label and the probabilities, without the gold."""
         row = _checked(prediction)
         return LabelResult(row.predicted, row.probabilities)
 
@@ -143,6 +155,7 @@ def _gold(example: Example) -> str:
 
 
 def _places(labels: Sequence[str]) -> dict[str, int]:
+    """Label → its place among the labels, which is the number of the head's output."""
     return {label: i for i, label in enumerate(labels)}
 
 
@@ -151,5 +164,6 @@ def _rounded(probability: float) -> float:
 
 
 def _checked(prediction: Prediction) -> LabelPrediction:
+    """The same prediction, known to the type checker as one of this kind of tasks."""
     assert isinstance(prediction, LabelPrediction)
     return prediction

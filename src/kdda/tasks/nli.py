@@ -1,4 +1,4 @@
-"""Natural language inference: what a premise means for a hypothesis."""
+"""The task `nli`, natural language inference: its fields, labels, route (/entails), samples and words on the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Extractive reading comprehension: the answer is a span of the context, to the character."""
+"""The task `qa`, extractive reading comprehension: answer spans, their length limits, scores, route, words on the page."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from kdda.tasks.base import Features, PageWords, Prediction, Result, Task, TextS
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.text.encode import Encoder, Window
 
-BEST = 20  # starts and ends of a window that are paired
+BEST = 20  # most probable starts and ends of a window that are paired, and spans of it that are kept
 
-MAX_CANDIDATES = 5  # that a stored prediction has
+MAX_CANDIDATES = 5  # answers, the best first, that a line of predictions.jsonl lists
 
 LIMIT = 400  # characters of an answer, for models whose config does not store how long their training answers were
 
+# Fields of a model's config that store the settings of the task
 LONGEST = "kdda_longest_answer"
-
 NO_ANSWER = "kdda_no_answer"
 
 NO_ANSWER_TEXT = "(no answer)"
 
-DIGITS = 6  # of a probability
+DIGITS = 6  # decimals of a probability in results
 
 
 class AnswerSpan(NamedTuple):
@@ -91,15 +91,19 @@ class AnswerResult(Result):
 
     @property
     def decision(self) -> tuple[int, int]:
+        """The answer's place: what two models must agree on."""
         return self.start, self.end
 
     def as_row(self) -> dict[str, Any]:
+        """The fields of a line of `kdda predict --output`."""
         return {"answer": self.text, "start": self.start, "end": self.end, "score": self.score}
 
     def as_response(self) -> dict[str, Any]:
+        """The body of an HTTP response."""
         return {**self.as_row(), "candidates": self.candidates, "no_answer": self.no_answer}
 
     def __str__(self) -> str:
+        """One line a candidate, the best first, as `kdda predict` prints it."""
         lines = []
         for candidate in self.candidates:
             lines.append(f"{candidate['probability']:7.1%}  {candidate['text'] or NO_ANSWER_TEXT}")
@@ -187,9 +191,11 @@ class QuestionAnswering(Task):
         return replace(self, longest=longest * 3 // 2 + 1, no_answer=has_unanswered)
 
     def settings(self) -> dict[str, Any]:
+        """What a model's config stores: the longest answer, and whether there may be none."""
         return {LONGEST: self.longest, NO_ANSWER: self.no_answer}
 
     def with_settings(self, config: Mapping[str, Any]) -> QuestionAnswering:
+        """The task with the settings of a model's config; `LIMIT` where it stores none."""
         longest = int(config.get(LONGEST) or LIMIT)
         return replace(self, longest=longest, no_answer=bool(config.get(NO_ANSWER, self.no_answer)))
 
@@ -201,6 +207,7 @@ class QuestionAnswering(Task):
         return replace(task, no_answer=no_answer)
 
     def check_outputs(self, config: Any, name: str) -> None:
+        """Refuse a head that does not give every token a start and an end."""
         if config.num_labels != 2:
             raise KddaError(
                 f'"{name}": its head gives {config.num_labels} numbers a token; an answer has a start and an end'
@@ -209,14 +216,18 @@ class QuestionAnswering(Task):
     # -- from rows to predictions
 
     def convert(self, schema: Schema) -> RowConverter:
+        """The function that makes a `Question` of a row, its golds placed in the context."""
         return question_converter(schema)
 
     def encode(self, examples: Sequence[Example], encoder: Encoder) -> Features:
+        """Questions with as many windows of their context as it takes; counts the answers that no window holds whole."""
+
         def read(chunk: Sequence[Example]) -> Iterator[list[Window]]:
+            """The windows of each example of a chunk."""
             texts: list[str] = []
             for example in chunk:
                 texts += example.texts
-            encoder.tokenize(texts)  # all at once: fast tokenizers use every core
+            encoder.tokenize(texts)  # fills the encoder's cache, all at once: fast tokenizers use every core
             for example in chunk:
                 windows = encoder.windows(example.texts)
                 encoder.counts["answers truncated"] += _is_cut(example, windows)
@@ -225,13 +236,15 @@ class QuestionAnswering(Task):
         return Features(examples, Windows(in_chunks(examples, read)))
 
     def text_spans(self, features: Features) -> Sequence[TextSpan]:
+        """Question and context of each window, and the characters of the context that the window holds."""
+
         def text_span(k: int) -> TextSpan:
             return TextSpan(features.examples[features.owners[k]].texts, features.windows[k].context_span)
 
         return LazySequence(len(features.windows), text_span)
 
     def targets(self, features: Features, labels: Sequence[str]) -> dict[str, Int32[ndarray, " windows"]]:
-        """The tokens of the first gold that a window holds whole; the first token of all where it holds none."""
+        """First and last token of the first gold that a window holds whole; 0 and 0 where it holds none."""
         starts = array("i")
         ends = array("i")
         for example, windows in zip(features.examples, features.windows.by_row, strict=True):
@@ -242,6 +255,7 @@ class QuestionAnswering(Task):
         return {"start_positions": np.array(starts, np.int32), "end_positions": np.array(ends, np.int32)}
 
     def candidates(self, outputs: Any, windows: Sequence[Window]) -> list[list[AnswerSpan]]:
+        """The best spans of each window, and the score of no answer, from the logits of starts and ends."""
         starts = outputs.start_logits.float().cpu().numpy()
         ends = outputs.end_logits.float().cpu().numpy()
         return list(map(self._best_spans, windows, starts, ends))
@@ -249,9 +263,15 @@ class QuestionAnswering(Task):
     def _best_spans(
         self, window: Window, starts: Float32[ndarray, "_"], ends: Float32[ndarray, "_"]
     ) -> list[AnswerSpan]:
-        """The best spans of one window, best first, and last the score of no answer."""
+        """The best spans of one window, best first, and last the score of no answer.
+
+        A span's score is the sum of its start's and its end's logit; of no answer, that of the window's first token.
+
+        Args:
+            starts, ends: the logits of the window's tokens, padding after them.
+        """
         no_answer = AnswerSpan(0, 0, float(starts[0] + ends[0]))
-        begin, stop = window.ranges[-1]
+        begin, stop = window.ranges[-1]  # the tokens of the context that the window holds
         if begin == stop:
             return [no_answer]
         tokens = slice(window.context_start, window.context_start + stop - begin)
@@ -260,12 +280,12 @@ class QuestionAnswering(Task):
         context = window.parts[-1]
         from_character = context.starts[begin + first][:, None]
         to_character = context.ends[begin + last][None, :]
-        lengths = to_character - from_character
+        lengths = to_character - from_character  # [starts, ends]: every start with every end
         fits = (first[:, None] <= last) & (lengths > 0) & (lengths <= self.longest)
         scores = np.where(fits, starts[first][:, None] + ends[last], -np.inf).ravel()
         best = _largest(scores, BEST)
         best = best[np.isfinite(scores[best])]
-        rows, columns = np.divmod(best, len(last))
+        rows, columns = np.divmod(best, len(last))  # places in the flattened table as (start, end)
         span_starts = from_character[rows, 0].tolist()
         span_ends = to_character[0, columns].tolist()
         return [*map(AnswerSpan, span_starts, span_ends, scores[best].tolist()), no_answer]
@@ -273,6 +293,7 @@ class QuestionAnswering(Task):
     def decode(
         self, features: Features, candidates: Sequence[Sequence[AnswerSpan]], labels: Sequence[str], language: str
     ) -> list[AnswerPrediction]:
+        """The best answer of each example over all its windows, scored by a language's rules."""
         rows = zip(features.examples, features.windows.by_row, _by_row(features, candidates), strict=True)
         predictions = []
         for example, windows, spans in rows:
@@ -287,6 +308,7 @@ class QuestionAnswering(Task):
         return list(map(self._above_no_answer, _by_row(features, candidates)))
 
     def _above_no_answer(self, windows: Sequence[Sequence[AnswerSpan]]) -> list[AnswerSpan]:
+        """The spans of an example's windows, best first, each with its score less that of no answer."""
         ranked = self._ranked(windows)
         threshold = 0.0
         answers = []
@@ -300,6 +322,12 @@ class QuestionAnswering(Task):
     def _prediction(
         self, example: Example, windows: Sequence[Sequence[AnswerSpan]], best_possible: str, language: str
     ) -> AnswerPrediction:
+        """The prediction for one example.
+
+        Args:
+            windows: the candidates of each of its windows.
+            best_possible: the best answer that the model's tokens allow (see `oracle`).
+        """
         ranked = self._ranked(windows)
         probabilities = _softmax([span.score for span in ranked])
         context = example.texts[1]
@@ -339,7 +367,7 @@ class QuestionAnswering(Task):
         """
         best: dict[tuple[int, int], AnswerSpan] = {}
         for window in windows:
-            for span in window[:-1]:
+            for span in window[:-1]:  # the last one is "no answer"
                 known = best.get((span.start, span.end))
                 if known is None or span.score > known.score:
                     best[span.start, span.end] = span
@@ -352,6 +380,7 @@ class QuestionAnswering(Task):
     # -- scores and results
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, Any]:
+        """Means of exact match and F1, of predictions and of oracles, and the standard error of F1; in per cent."""
         rows = list(map(_checked, predictions))
         scores: dict[str, Any] = {"rows": len(rows)}
         for name in ("exact_match", "f1", "oracle_exact_match", "oracle_f1"):
@@ -371,6 +400,7 @@ class QuestionAnswering(Task):
         return answers, golds
 
     def result(self, prediction: Prediction, best: int = MAX_CANDIDATES) -> AnswerResult:
+        """The answer with the `best` first candidates, without golds and scores."""
         row = _checked(prediction)
         no_answer = None
         for candidate in row.candidates:
@@ -381,16 +411,22 @@ class QuestionAnswering(Task):
 
 
 def _checked(prediction: Prediction) -> AnswerPrediction:
+    """The same prediction, known to the type checker as one of this task."""
     assert isinstance(prediction, AnswerPrediction)
     return prediction
 
 
 def _negative_score(span: AnswerSpan) -> float:
+    """A sort key that puts the largest score first."""
     return -span.score
 
 
 def _by_row(features: Features, candidates: Sequence[Sequence[AnswerSpan]]) -> Iterator[list[Sequence[AnswerSpan]]]:
-    """The candidates of each row's windows."""
+    """The candidates of each example's windows.
+
+    Args:
+        candidates: of all windows of all examples, in their order.
+    """
     remaining = iter(candidates)
     for windows in features.windows.by_row:
         yield list(islice(remaining, len(windows)))
@@ -398,7 +434,7 @@ def _by_row(features: Features, candidates: Sequence[Sequence[AnswerSpan]]) -> I
 
 def token_span(window: Window, answer: GoldAnswer) -> tuple[int, int] | None:
     """The window's tokens that hold an answer, first and last; None where the window does not hold all of it."""
-    begin, stop = window.ranges[-1]
+    begin, stop = window.ranges[-1]  # the tokens of the context that the window holds
     start, end = window.parts[-1].within(answer.start, answer.start + len(answer.text))
     if start < begin or end > stop or start == end:
         return None
@@ -406,6 +442,7 @@ def token_span(window: Window, answer: GoldAnswer) -> tuple[int, int] | None:
 
 
 def _first_span(window: Window, golds: Sequence[GoldAnswer]) -> tuple[int, int]:
+    """First and last token of the first gold that the window holds whole; 0 and 0, the first token, for none."""
     for gold in golds:
         span = token_span(window, gold)
         if span is not None:
@@ -441,11 +478,12 @@ def _overlapping_text(window: Window, gold: GoldAnswer, context: str) -> str | N
 
 
 def _golds(example: Example) -> tuple[GoldAnswer, ...]:
+    """The gold answers of a question; none of an example without golds, which is only to be answered."""
     return example.answers if isinstance(example, Question) else ()
 
 
 def _is_cut(example: Example, windows: Sequence[Window]) -> bool:
-    """Whether no window holds any of the golds whole."""
+    """Whether there are golds, and no window holds any of them whole."""
     golds = _golds(example)
     for window in windows:
         for gold in golds:
@@ -458,11 +496,12 @@ def _largest(values: Float32[ndarray, "_"], count: int) -> Any:
     """Places of the largest values, largest first."""
     if len(values) <= count:
         return np.argsort(-values, kind="stable")
-    few = np.argpartition(-values, count)[:count]
+    few = np.argpartition(-values, count)[:count]  # the largest, in no order: cheaper than sorting all
     return few[np.argsort(-values[few], kind="stable")]
 
 
 def _softmax(scores: Sequence[float]) -> list[float]:
+    """Probabilities in proportion to exp(score)."""
     powers = np.exp(np.array(scores) - max(scores))
     probabilities: list[float] = (powers / powers.sum()).tolist()
     return probabilities

@@ -1,4 +1,4 @@
-"""Every task that a recipe can name."""
+"""Every task that a recipe can name (`TASKS`: nli, qa), and `register_task` for those of a user."""
 
 from __future__ import annotations
 

@@ -17,15 +17,15 @@ from kdda.runtime.disk_sequence import DiskSequence, SequenceBase
 from kdda.text.encode import Window, used_ids
 from kdda.text.tokenize import Template, TokenizedText
 
-T = TypeVar("T")
+T = TypeVar("T")  # an example, or the windows of one
 
 RowWindows = Sequence[Window]  # of one row, over the same texts
 
-CHUNK = 1024  # rows that are cut into tokens together
+CHUNK = 1024  # rows that are tokenized together
 
 
 class ByRow(DiskSequence[RowWindows]):
-    """Rows as one model reads them; each a window, or as many as it takes.
+    """The windows of each row, on disk: a row has one, or as many as its texts take.
 
     A row's windows share its parts, and all rows one template.
     """
@@ -33,6 +33,7 @@ class ByRow(DiskSequence[RowWindows]):
     template: Template | None = None
 
     def pack(self, item: RowWindows) -> bytes:
+        """The bytes of a row: its texts with the ids and positions of their tokens, and the ranges of its windows."""
         first = item[0]
         self.template = first.template
         parts = []
@@ -41,11 +42,12 @@ class ByRow(DiskSequence[RowWindows]):
         return pickle.dumps((parts, [window.ranges for window in item]))
 
     def unpack(self, packed: bytes) -> RowWindows:
+        """The windows of a row from such bytes."""
         assert self.template is not None
         packed_parts, all_ranges = pickle.loads(packed)
         parts = []
         for text, numbers in packed_parts:
-            parts.append(TokenizedText(text, *np.frombuffer(numbers, np.int32).reshape(3, -1)))
+            parts.append(TokenizedText(text, *np.frombuffer(numbers, np.int32).reshape(3, -1)))  # ids, starts, ends
         return [Window(tuple(parts), ranges, self.template) for ranges in all_ranges]
 
 
@@ -76,6 +78,7 @@ class Windows(SequenceBase[Window]):
             yield from windows
 
     def item(self, index: int) -> Window:
+        """Window `index` of all: the row that owns it, and its place among that row's windows."""
         owner = self.owners[index]
         return self.by_row[owner][index - bisect_left(self.owners, owner)]
 
@@ -83,7 +86,12 @@ class Windows(SequenceBase[Window]):
 def _recorded(
     rows: Iterable[RowWindows], lengths: MutableSequence[int], owners: MutableSequence[int], used: set[int]
 ) -> Iterator[RowWindows]:
-    """The rows as they come, with their windows' lengths, owners and ids added to the other arguments."""
+    """The rows as they come; on the way, their windows' lengths, owners and token ids are added to the arguments.
+
+    Args:
+        rows: the windows of each row.
+        lengths, owners, used: of `Windows`, filled here, so that all rows are gone through once.
+    """
     owner = 0
     for chunk in _chunks(rows):
         windows_of_chunk = list(chain.from_iterable(chunk))
@@ -97,12 +105,13 @@ def _recorded(
 
 
 def in_chunks(items: Iterable[T], read: Callable[[Sequence[T]], Iterable[RowWindows]]) -> Iterator[RowWindows]:
-    """What `read` makes of items, `CHUNK` at a time: tokenizers are fast on many texts, and memory stays bounded."""
+    """The windows of each item, made by `read` of `CHUNK` items at a time: fast, and in bounded memory."""
     for chunk in _chunks(items):
         yield from read(chunk)
 
 
 def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    """Lists of `CHUNK` items, the last one shorter."""
     remaining = iter(items)
     while True:
         chunk = list(islice(remaining, CHUNK))
