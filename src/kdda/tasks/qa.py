@@ -1,4 +1,4 @@
-"""The task `qa`, extractive reading comprehension: answer spans, their length limits, scores, route, words on the page."""
+"""The task `qa`, extractive reading comprehension: answer spans, their longest, scores, route, words on the page."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ class QuestionAnswering(Task):
         return question_converter(schema)
 
     def encode(self, examples: Sequence[Example], encoder: Encoder) -> Features:
-        """Questions with as many windows of their context as it takes; counts the answers that no window holds whole."""
+        """Questions with as many windows as their context takes; counts answers that no window holds whole."""
 
         def read(chunk: Sequence[Example]) -> Iterator[list[Window]]:
             """The windows of each example of a chunk."""
