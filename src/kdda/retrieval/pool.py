@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
-from multiprocessing import get_context
 
 from kdda.retrieval.terms import Terms, terms_of_all
+from kdda.runtime.processes import process_pool
 
 CHUNK = 64  # texts that a process is given at once
 
@@ -35,7 +35,7 @@ def term_extractor(segmenter: str, processes: int) -> Iterator[TermExtractor]:
         if segmenter == "none" or processes < 2 or is_small:
             return terms_of_all(texts, segmenter)
         if not pools:
-            pools.append(ProcessPoolExecutor(processes, mp_context=get_context("spawn")))
+            pools.append(process_pool(processes))
         chunks = [texts[start : start + CHUNK] for start in range(0, len(texts), CHUNK)]
         terms = pools[0].map(partial(terms_of_all, segmenter=segmenter), chunks)
         return list(chain.from_iterable(terms))

@@ -1,0 +1,32 @@
+"""Pools of worker processes that end with their parent, however it ends: a kill (SIGKILL, SIGTERM, SIGHUP), Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
+
+
+def process_pool(processes: int) -> ProcessPoolExecutor:
+    """A pool of new Python processes, none of which outlives this one.
+
+    Those of `concurrent.futures` alone wait for work for ever when their parent is killed.
+    """
+    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_begin_worker)
+
+
+def _begin_worker() -> None:
+    """What a worker does first: watch its parent, and leave Ctrl-C to it, which ends the pool."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    """Exit at once when the parent has ended, whatever the worker does then."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
