@@ -87,6 +87,7 @@ class MeanPoolingModel:
 
     @torch.inference_mode()
     def _mean_states(self, windows: Sequence[Window]) -> Float32[ndarray, "texts width"]:
+        """The mean of each window's last hidden states, scaled to length 1."""
         padded = self.encoder.pad(windows)
         inputs: dict[str, Any] = {name: ids.to(self.device) for name, ids in padded.items()}
         states = self.model(**inputs).last_hidden_state.float()

@@ -86,6 +86,7 @@ def translated_texts(rows: Sequence[Row], columns: tuple[str, str]) -> tuple[lis
 
 
 def _column(rows: Sequence[Row], column: str) -> list[str]:
+    """The texts of a column, each of which must be different from all others."""
     first_rows: dict[str, Row] = {}
     for row in rows:
         try:

@@ -95,6 +95,7 @@ class Checkpoint:
 
     @property
     def width(self) -> int:
+        """The size of its hidden states."""
         return int(self.model.config.hidden_size)
 
     def encoder(self, max_length: int, overlap: int = 128) -> Encoder:

@@ -60,6 +60,7 @@ def open_or_explain(open_part: Callable[[], Opened], name: str) -> Opened:
 
 
 def _explanation(name: str, error: Exception) -> str:
+    """The message for a checkpoint that could not be opened: a folder, or a Hub id."""
     reason = _reason(error)
     if Path(name).is_dir():
         return f'"{name}" is damaged or not a checkpoint ({type(error).__name__}: {reason})'
@@ -70,6 +71,7 @@ def _explanation(name: str, error: Exception) -> str:
 
 
 def _reason(error: Exception) -> str:
+    """The reason in an error of transformers, in one line of at most 300 characters."""
     reason = " ".join(str(error).split())[:300]
     if reason.startswith("We couldn't connect"):
         return "the Hub cannot be reached, and its local cache lacks this model"

@@ -33,6 +33,7 @@ class Smoothed(nn.Module):
         self.register_buffer("shrunk", 1 / scale)
 
     def forward(self, inputs: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
+        """What the layer gave before: smaller inputs times larger weights."""
         outputs: Tensor = self.linear(inputs * self.shrunk)
         return outputs
 
@@ -69,6 +70,7 @@ def _largest_inputs(model: nn.Module, read: Callable[[], object]) -> dict[str, T
 
 
 def _record_largest(largest: dict[str, Tensor], name: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """A hook before a layer: remember the largest absolute value of each of its inputs."""
     values = inputs[0].detach().abs().flatten(0, -2).amax(0)
     if name in largest:
         values = torch.maximum(largest[name], values)

@@ -24,6 +24,7 @@ def open_tokenizer(folder: str) -> Any:
 
 
 def _respells_its_vocabulary(tokenizer: Any) -> bool:
+    """Whether normalization would change more than `MOST_RESPELT` of the tokenizer's entries."""
     normalizer = tokenizer.backend_tokenizer.normalizer
     if normalizer is None:
         return False

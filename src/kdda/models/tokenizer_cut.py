@@ -67,6 +67,7 @@ class FastCut(VocabularyCut):
         self.is_byte_level = '"ByteLevel"' in json.dumps(self.contents["pre_tokenizer"])
 
     def texts(self) -> dict[int, str]:
+        """What each token reads; see `VocabularyCut`."""
         texts = {}
         for piece, token in self.pieces.items():
             text = self._without_marks(piece)
@@ -76,10 +77,12 @@ class FastCut(VocabularyCut):
         return texts
 
     def _without_marks(self, piece: str) -> str:
+        """A piece without the marks for the start or the inside of a word."""
         prefix = self.contents["model"].get("continuing_subword_prefix") or ""
         return piece.removeprefix(prefix).removeprefix(WORD_START)
 
     def closure(self, ids: Iterable[int]) -> set[int]:
+        """Some tokens, and all that must stay with them: specials, characters, what they are merged from."""
         needed = {*ids, *self.added, *self._always()}
         if self.kind == "BPE":
             _add_parts(needed, self.pieces, self._merges)
@@ -112,6 +115,7 @@ class FastCut(VocabularyCut):
         return merges
 
     def write(self, folder: Path, new_ids: NewIds) -> None:
+        """Rewrite the saved files of the tokenizer."""
         contents = json.loads(json.dumps(self.contents))
         _cut_model(contents["model"], self.pieces, new_ids)
         for token in contents["added_tokens"]:
@@ -141,9 +145,11 @@ class PhobertCut(VocabularyCut):
         self.added: set[int] = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
 
     def texts(self) -> dict[int, str]:
+        """What each token reads; see `VocabularyCut`."""
         return {token: piece.removesuffix("@@").replace("_", " ") for piece, token in self.pieces.items()}
 
     def closure(self, ids: Iterable[int]) -> set[int]:
+        """Some tokens, and all that must stay with them: specials, characters, what they are merged from."""
         needed = {*ids, *self.added}
         for piece, token in self.pieces.items():
             if len(piece.removesuffix("@@")) <= 1:
@@ -161,12 +167,14 @@ class PhobertCut(VocabularyCut):
 
     @cached_property
     def _merges(self) -> dict[str, list[tuple[str, str]]]:
+        """The pairs of symbols that are merged into each symbol, in bpe.codes."""
         merges: dict[str, list[tuple[str, str]]] = {}
         for first, second in self.tokenizer.bpe_ranks:
             merges.setdefault(first + second, []).append((first, second))
         return merges
 
     def write(self, folder: Path, new_ids: NewIds) -> None:
+        """Rewrite the saved files of the tokenizer."""
         kept = {piece for piece, token in self._merged_pieces.items() if token in new_ids}
         symbols = _merged_symbols(kept, self._merges)
         codes = []
@@ -256,10 +264,12 @@ def _decode_byte_level(piece: str) -> str:
 
 
 def _unigram_pieces(model: dict[str, Any]) -> dict[str, int]:
+    """Piece → id, which is the place in the list of pieces with their scores."""
     return {piece: token for token, (piece, _) in enumerate(model["vocab"])}
 
 
 def _listed_pieces(model: dict[str, Any]) -> dict[str, int]:
+    """Piece → id, as BPE, WordPiece and WordLevel list them."""
     return dict(model["vocab"])
 
 

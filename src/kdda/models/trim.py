@@ -133,6 +133,7 @@ def _written_in(cut: VocabularyCut, scripts: set[str]) -> set[int]:
 
 
 def _used(checkpoint: Checkpoint, texts: Sequence[str]) -> set[int]:
+    """The ids that occur in some texts."""
     used: set[int] = set()
     for ids in _ids(checkpoint, texts):
         used.update(ids)
@@ -223,4 +224,5 @@ def _check(
 
 
 def _bytes_of(model: Any) -> int:
+    """Bytes of a model's weights."""
     return sum(weight.numel() * weight.element_size() for weight in model.state_dict().values())

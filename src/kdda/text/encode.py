@@ -42,6 +42,7 @@ class Window:
     template: Template
 
     def __len__(self) -> int:
+        """The number of its tokens, special tokens included."""
         return self.template.extra + _count_tokens(self.ranges)
 
     @property
@@ -96,6 +97,7 @@ class Window:
 
 
 def _count_tokens(ranges: Iterable[tuple[int, int]]) -> int:
+    """The number of tokens in some ranges (first token, one after the last)."""
     return sum(stop - start for start, stop in ranges)
 
 
@@ -203,6 +205,7 @@ class Encoder:
 
     @cached_property
     def _adapter(self) -> TokenizerAdapter:
+        """The tokenizer behind the two operations that are needed of it."""
         return TokenizerAdapter(self.tokenizer, self.segmenter)
 
     @cached_property
@@ -212,6 +215,7 @@ class Encoder:
 
     @cached_property
     def _cache(self) -> dict[str, TokenizedText]:
+        """Text → its tokens; emptied when it holds more than `CACHED_TOKENS`."""
         return {}
 
     def _tokenized(self, texts: Sequence[str]) -> list[TokenizedText]:
@@ -229,6 +233,7 @@ class Encoder:
         return [self._cache[text] for text in texts]
 
     def _window(self, parts: tuple[TokenizedText, ...]) -> Window:
+        """The only window over one text or a pair, truncated where it does not fit."""
         template = self._templates[len(parts) - 1]
         room = self.max_length - template.extra
         lengths = list(map(len, parts))

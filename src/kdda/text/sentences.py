@@ -1,4 +1,4 @@
-"""Sentences as [start, end) spans of the raw text."""
+"""Sentence splitting (Vietnamese by underthesea, else by punctuation): sentences as [start, end) spans of the raw text."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ _END = re.compile(r"(?:[.!?…]+[\"'”’)\]]*(?=\s))|[。！？]+|(?=\n)|\Z")
 
 
 def _vietnamese(text: str) -> list[str]:
+    """The sentences of a Vietnamese text, by underthesea."""
     try:
         from underthesea import sent_tokenize
     except ImportError:

@@ -71,9 +71,11 @@ class E5Reader:
         return dequantize(raw.reshape(-1, BLOCK_BYTES)).reshape(-1)[:count]
 
     def _unpack(self, layout: str) -> tuple[Any, ...]:
+        """The next values of the file, by a layout of `struct`."""
         return struct.unpack(layout, self.file.read(struct.calcsize(layout)))
 
     def _read_pieces(self) -> list[tuple[str, float]]:
+        """The vocabulary's pieces with their scores: all texts lie in one block, parted by offsets."""
         count, *_specials = self._unpack("<5i")
         (size,) = self._unpack("<Q")
         offsets = np.frombuffer(self.file.read(4 * (count + 1)), "<u4")
@@ -85,10 +87,12 @@ class E5Reader:
         return pieces
 
     def _skip_normalization(self) -> None:
-        _, size = self._unpack("<iI")  # NFKC and the collapse of spaces do the same
+        """Skip the map of characters to normal ones: NFKC and the collapse of spaces do the same."""
+        _, size = self._unpack("<iI")
         self.file.seek(size, 1)
 
     def _read_directory(self) -> dict[str, tuple[int, int, int, int]]:
+        """Where each tensor lies: name → type code, number of weights, offset, bytes."""
         directory = {}
         (count,) = self._unpack("<i")
         for _ in range(count):

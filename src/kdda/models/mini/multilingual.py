@@ -52,6 +52,7 @@ def multilingual() -> MiniWeights:
 
 
 def _layers_state(reader: E5Reader) -> dict[str, Tensor]:
+    """The weights of the layers, under BERT's names."""
     shapes = _weight_shapes(reader.sizes["hidden"], reader.sizes["ffn"])
     state = {}
     for layer in range(reader.sizes["layers"]):
@@ -64,6 +65,7 @@ def _layers_state(reader: E5Reader) -> dict[str, Tensor]:
 
 
 def _weight_shapes(width: int, ffn: int) -> dict[str, tuple[int, ...]]:
+    """The shape of each weight of a layer, by its name in the file."""
     shapes: dict[str, tuple[int, ...]] = {}
     for projection in ("q", "k", "v", "ao"):
         shapes[projection] = (width, width)
@@ -71,6 +73,7 @@ def _weight_shapes(width: int, ffn: int) -> dict[str, tuple[int, ...]]:
 
 
 def _embeddings_state(reader: E5Reader) -> dict[str, Tensor]:
+    """The weights of the embeddings, under BERT's names."""
     state = {}
     for short, long in EMBEDDING_NAMES.items():
         weight = torch.from_numpy(reader.tensor(short))
@@ -81,6 +84,7 @@ def _embeddings_state(reader: E5Reader) -> dict[str, Tensor]:
 
 
 def _config(reader: E5Reader) -> BertConfig:
+    """The config of a BERT of these sizes, with the special ids of XLM-R's vocabulary."""
     sizes = reader.sizes
     return BertConfig(
         vocab_size=sizes["vocab"],
