@@ -1,4 +1,4 @@
-"""Sentence splitting (Vietnamese by underthesea, else by punctuation): sentences as [start, end) spans of the raw text."""
+"""Sentence splitting (Vietnamese by underthesea, else at punctuation): sentences as [start, end) spans of the text."""
 
 from __future__ import annotations
 
