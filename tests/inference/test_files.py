@@ -1,6 +1,7 @@
 """Files: answered row by row, in bounded memory, resumable after any kill, with bad rows named."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +194,43 @@ def test_the_command_line_predicts_and_names_mistakes_without_a_traceback(
         assert run(*wrong)[1].startswith("kdda: ")
     source, out = asked(tmp_path, 3), tmp_path / "out.jsonl"
     assert "3 rows" in run("--input", str(source), "--output", str(out))[0]
+
+
+UNNAMED = [{"question": "cat", "context": "dog runs"}, {"question": "dog", "context": "cat sleeps"}]
+
+
+def test_an_output_remembers_what_it_was_made_from(reader: Predictor, tmp_path: Path) -> None:
+    source, out = Path(write_rows(tmp_path / "in.jsonl", UNNAMED)), tmp_path / "out.jsonl"
+    predict_file(reader, FileJob(source, out))
+    first = out.read_bytes()
+    other = kdda.load(make_reader(tmp_path / "other", sharp=19))
+    with pytest.raises(KddaError, match=r"out\.jsonl holds predictions of another model; choose another --output"):
+        predict_file(other, FileJob(source, out))
+    longer = Path(write_rows(tmp_path / "longer.jsonl", [*reversed(UNNAMED), *UNNAMED]))
+    with pytest.raises(KddaError, match="predictions of another input"):
+        predict_file(reader, FileJob(longer, out))
+    short = Predictor(reader.name, reader.engine, replace(reader.encoder, max_length=16), reader.task, reader.labels)
+    with pytest.raises(KddaError, match="predictions of max_length"):
+        predict_file(short, FileJob(source, out))
+    assert out.read_bytes() == first
+    with source.open("a") as file:
+        file.write(json.dumps(UNNAMED[0]) + "\n")
+    assert "2 were predicted before" in predict_file(reader, FileJob(source, out))
+    assert out.read_bytes().startswith(first) and len(read(out)) == 3
+
+
+@pytest.mark.parametrize("text", [None, "", "[1]", '{"a": 1}', "\ud800".encode("utf-8", "surrogatepass")])
+def test_an_output_of_unknown_origin_is_left_as_it_is(reader: Predictor, tmp_path: Path, text: Any) -> None:
+    source, out = Path(write_rows(tmp_path / "in.jsonl", UNNAMED)), tmp_path / "out.jsonl"
+    predict_file(reader, FileJob(source, out))
+    fingerprint = tmp_path / "out.jsonl.fingerprint.json"
+    fingerprint.unlink()
+    if text is not None:
+        fingerprint.write_bytes(text if isinstance(text, bytes) else text.encode())
+    for content in (out.read_bytes(), b"a text without an end of line"):
+        out.write_bytes(content)
+        with pytest.raises(KddaError, match="choose another --output"):
+            predict_file(reader, FileJob(source, out))
+        assert out.read_bytes() == content
+    out.unlink()
+    predict_file(reader, FileJob(source, out))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kdda.errors import KddaError
+from kdda.models.fingerprint import FINGERPRINT_LENGTH, weights_fingerprint
 from kdda.models.load import GRAPH
 
 RECORD = "export.json"  # written last: an exported folder that has it is complete
@@ -23,6 +25,15 @@ class Engine(Protocol):
     @property
     def config(self) -> Any:
         """The model's config, as transformers has it."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """The type in which it computes, such as float32."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A digest that tells models apart."""
         ...
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> Any:
@@ -48,6 +59,15 @@ class TorchEngine:
         """The model's config."""
         return self.model.config
 
+    @property
+    def precision(self) -> str:
+        """The type in which the forward pass computes."""
+        return "bfloat16" if self.bf16 else "float32"
+
+    def fingerprint(self) -> str:
+        """A digest of the weights."""
+        return weights_fingerprint(self.model)
+
     def __call__(self, inputs: Mapping[str, Tensor]) -> Any:
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             return self.model(**{name: ids.to(self.device) for name, ids in inputs.items()})
@@ -66,6 +86,7 @@ class OnnxEngine:
 
     def __init__(self, folder: Path, config: Any):
         self.config = config
+        self.folder = folder
         options = runtime().SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         graph = folder / GRAPH
@@ -76,6 +97,19 @@ class OnnxEngine:
             raise KddaError(f"{graph} cannot be run ({reason}); export it again") from error
         self.inputs = list(map(_name, self.session.get_inputs()))
         self.outputs = list(map(_name, self.session.get_outputs()))
+
+    @property
+    def precision(self) -> str:
+        """That of the graph."""
+        return "as exported"
+
+    def fingerprint(self) -> str:
+        """A digest of the graph, with the files of weights beside it."""
+        digest = hashlib.sha256()
+        for path in sorted(self.folder.glob(f"{Path(GRAPH).stem}*")):
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()[:FINGERPRINT_LENGTH]
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> Any:
         arrays = self.session.run(self.outputs, {name: inputs[name].numpy() for name in self.inputs})

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
@@ -14,6 +14,7 @@ from kdda.data.examples import NAMED_ROWS
 from kdda.data.fields import is_missing, is_storable_id, shown
 from kdda.data.json_text import BadJsonError, parse_json
 from kdda.errors import Interrupted, KddaError, did_you_mean
+from kdda.inference.output_fingerprint import OutputFingerprint, check_same
 from kdda.inference.predictor import Predictor
 from kdda.runtime.progress import Progress
 from kdda.runtime.text_files import NotUtf8Error, check_first_bytes, decode, printable
@@ -23,8 +24,6 @@ from kdda.text.check import check_text
 # Rows are read ahead until either is reached.
 ROWS = 1024
 CHARACTERS = 4_000_000
-
-BLOCK = 65536  # bytes that are read at once while the end of the last whole line is looked for
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ def predict_file(predictor: Predictor, job: FileJob) -> str:
 def _predict_rows(predictor: Predictor, job: FileJob, progress: Progress) -> int:
     """Predict the rows that the output lacks; the number of them."""
     rows = job.rows(predictor.task.fields)
-    progress.begin(_skip_predicted(job, rows, predictor.task.result_key))
+    progress.begin(_skip_predicted(job, rows, predictor))
     done = 0
     with job.out.open("ab") as out:
         for chunk in _chunks(rows):
@@ -223,18 +222,30 @@ def _chunks(rows: Iterator[InputRow]) -> Iterator[list[InputRow]]:
         yield chunk
 
 
-def _skip_predicted(job: FileJob, rows: Iterator[InputRow], result_key: str) -> int:
-    """Step over the rows that the output holds, after truncating a last line without an end; the number of them."""
-    if not job.out.is_file():
-        return 0
-    with job.out.open("r+b") as out:
-        _truncate_last_line(out)
-        out.seek(0)
-        count = 0
-        for count, line in enumerate(out, 1):
-            row = next(rows, None)
-            if row is None or not _is_result_of(line, row, result_key):
-                raise _foreign_output(f"{job.out}:{count}", row, job.source)
+def _skip_predicted(job: FileJob, rows: Iterator[InputRow], predictor: Predictor) -> int:
+    """Step over the rows that the output holds, and write the output's fingerprint; the number of these rows.
+
+    A last line without an end was being written when an earlier process was stopped: it is removed.
+
+    Raises:
+        KddaError: the output holds predictions of other rows, or was made from another input, model or settings.
+    """
+    fingerprint = OutputFingerprint.of(predictor, job.source)
+    count = 0
+    if job.out.exists() and job.out.stat().st_size:
+        with job.out.open("r+b") as out:
+            end = 0
+            for line in out:
+                if not line.endswith(b"\n"):
+                    break
+                count += 1
+                end += len(line)
+                row = next(rows, None)
+                if row is None or not _is_result_of(line, row, predictor.task.result_key):
+                    raise _foreign_output(f"{job.out}:{count}", row, job.source)
+            check_same(job.out, fingerprint, job.source)
+            out.truncate(end)
+    fingerprint.write(job.out)
     return count
 
 
@@ -261,17 +272,3 @@ def _foreign_output(where: str, row: InputRow | None, source: Path) -> KddaError
         f"{where}: expected {expected}: these are predictions of another file or of another task's model; "
         "choose another --output, or delete it"
     )
-
-
-def _truncate_last_line(out: BinaryIO) -> None:
-    """Remove a line without its end, which was being written when the writer was stopped."""
-    end = out.seek(0, 2)
-    while end:
-        start = max(0, end - BLOCK)
-        out.seek(start)
-        place = out.read(end - start).rfind(b"\n")
-        if place >= 0:
-            end = start + place + 1
-            break
-        end = start
-    out.truncate(end)
