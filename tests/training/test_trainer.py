@@ -141,7 +141,7 @@ def test_objects_of_the_user_are_models_too_and_teachers_stay_as_they_were(tmp_p
     assert all(torch.equal(after[name], weight) for name, weight in before.items())
     assert not any(weight.is_meta for weight in pairs["teacher"][0].parameters())
     assert trainer.model is pairs["student"][0]
-    assert trainer.prepared["aa"].seconds is None and trainer.prepared["bb"].seconds is not None
+    assert trainer.prepared["aa"][0].seconds is None and trainer.prepared["bb"][0].seconds is not None
 
 
 def gap(student: Representations, teacher: Representations, settings: ObjectiveSettings) -> torch.Tensor:

@@ -210,7 +210,7 @@ def _check_distillation(recipe: Recipe, arm: str, distill: Distill) -> None:
     check_task(loss, task_of(recipe))
     student = recipe.student_of(arm)
     for language, spec in recipe.teachers_of(arm).items():
-        check_teacher(language, Teacher.from_spec(spec), student, loss, distill.tokens)
+        check_teacher(language, Teacher.from_spec(spec), student, loss, distill.tokens, distill.align)
 
 
 def _describe(spec: ModelSpec) -> str:

@@ -115,6 +115,7 @@ class TeacherSpec(ModelSpec):
     `random`: a control that knows nothing: weights drawn by `seed`, and not fine-tuned either.
     `weight`: of its divergence, beside the distillation weight λ.
     `rows`: of its language, that it is fine-tuned on; as many as the student has by default.
+    `align`: instead of the recipe's `distill.align`.
     """
 
     finetuned: bool = False
@@ -123,6 +124,7 @@ class TeacherSpec(ModelSpec):
     weight: float = Field(1.0, ge=0)
     seed: int = 1
     training: TrainingChanges = TrainingChanges()
+    align: Literal["none", "procrustes", "learned"] | None = None
 
 
 Student = Annotated[ModelSpec, BeforeValidator(model_shorthand)]
@@ -168,6 +170,9 @@ class Distill(Strict):
     gold label and 0 elsewhere; ``teacher_confidence``, the probability that the teacher gives the gold label.
     `logit_weight`: how much of `kd-logits` is added to the objective, at the recipe's `temperature`.
     `shuffle_teacher`: a control: each row gets the teacher states of another row.
+    `align`: how teachers' states come into the student's space, whatever both widths are: ``none``; ``procrustes``, by
+    a fixed turn, shift and scale in closed form; ``learned``, by a linear map of the student's states on top of it,
+    trained with the student and dropped at the end.
     """
 
     objective: str = "sinkhorn"
@@ -185,6 +190,7 @@ class Distill(Strict):
     example_weighting: Literal["none", "teacher_correct", "teacher_confidence"] = "none"
     logit_weight: float = Field(0.0, ge=0)
     shuffle_teacher: bool = False
+    align: Literal["none", "procrustes", "learned"] = "none"
 
 
 class Arm(Strict):

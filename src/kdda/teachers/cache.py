@@ -1,4 +1,4 @@
-"""Teachers' hidden states, stored once where they fit, else computed each step; scale s from 512 rows, self-terms.
+"""Teachers' hidden states, stored once or computed each step; scale s and maps from 512 rows; self-terms OT(β,β).
 
 A teacher is frozen and runs without dropout, so its states for a row never change. It reads the same texts as the
 student's window through another tokenizer and, where it reads fewer tokens at once, in several windows, whose context
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from numpy import ndarray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -27,6 +27,7 @@ from kdda.models.load import Checkpoint
 from kdda.runtime.memory import free_bytes
 from kdda.runtime.numbers import ceil_div
 from kdda.tasks.base import TextSpan
+from kdda.teachers.align import ProcrustesMap, fit_everywhere, pooled_chunks
 from kdda.teachers.inputs import TeacherInputs
 from kdda.teachers.shards import OutputBatches, TeacherOutput
 from kdda.teachers.store import CacheStore, cache_fingerprint
@@ -46,14 +47,15 @@ class TeacherCache:
         stored_bytes: that all layers' states take, or would take, on disk.
 
     Attributes:
-        scales: the teacher's mean pairwise cost at each layer, the calibrated scale s (docs/method.md, 7).
     """
 
     def __init__(self, layers: Sequence[LayerCache], stored_bytes: int):
         self.layers, self.stored_bytes = list(layers), stored_bytes
-        self.scales: list[float] = []
-        for layer in self.layers:
-            self.scales.append(layer.scale)
+
+    @property
+    def scales(self) -> list[float]:
+        """The teacher's mean pairwise cost at each layer, the calibrated scale s (docs/method.md, 7)."""
+        return [layer.scale for layer in self.layers]
 
     @classmethod
     def build(
@@ -113,6 +115,17 @@ class TeacherCache:
         """The teacher's representations of some rows, padded, one a layer."""
         return [layer.batch(rows) for layer in self.layers]
 
+    def align(self, student_chunks: Sequence[Float64[Tensor, "texts chunks width"]]) -> None:
+        """Map the teacher's states into a student's space from now on (`align: procrustes`), and scale them anew.
+
+        Stored states stay as the teacher has computed them.
+
+        Args:
+            student_chunks: the student's pooled states of the rows `calibration_rows`, one a layer.
+        """
+        for layer, chunks in zip(self.layers, student_chunks, strict=True):
+            layer.align(chunks)
+
     def precompute_self_terms(self, loss: DistillationLoss) -> None:
         """Compute OT_ε(β, β) of every stored row once, where the loss reads it; `batch` returns it from then on."""
         if not loss.objective.uses_self_term:
@@ -148,6 +161,7 @@ class LayerCache:
         self.model: Any = teacher.model
         self.label_order = [int(self.model.config.label2id[label]) for label in labels]
         self.source_rows: Sequence[int] = range(len(inputs.rows))
+        self.map: ProcrustesMap | None = None  # into the student's space, once `align` was called
         if shuffle:
             self.source_rows = _other_rows(len(inputs.rows)).tolist()
         self.store: CacheStore | None = None
@@ -166,12 +180,22 @@ class LayerCache:
         """The teacher's representations of some rows, padded, with the mask of real tokens or their masses."""
         return self._representations([self.source_rows[row] for row in rows])
 
+    def align(self, student_chunks: Float64[Tensor, "texts chunks width"]) -> None:
+        """Find the map into a student's space, and the scale of mapped states; arguments as in `TeacherCache.align`."""
+        teacher = self._representations(calibration_rows(len(self.inputs.rows)))
+        assert teacher.mask is not None
+        teacher_chunks = pooled_chunks(teacher.states, teacher.mask)
+        self.map = fit_everywhere(student_chunks.flatten(0, 1), teacher_chunks.flatten(0, 1))
+        self.scale = mean_pairwise_cost(self.map(teacher.states), teacher.mask > 0)
+
     def precompute_self_terms(self, settings: ObjectiveSettings) -> None:
         """Compute OT_ε(β, β) of every stored row once for these settings; `batch` returns it from then on."""
         if self.store is None:
             return
         solved_for = (settings.epsilon, settings.scale, settings.tolerance, settings.max_iterations)
         name = "self-terms-" + "-".join(map(str, solved_for))
+        if self.map is not None:
+            name += f"-{self.map.digest}"  # of states as they are mapped
         self._self_terms = self.store.term(name, lambda: self._solve_self_terms(settings))
 
     def _representations(self, rows: Sequence[int]) -> Representations:
@@ -184,6 +208,8 @@ class LayerCache:
             if output.logits is not None:
                 logits.append(output.logits)
         padded = pad_sequence(states, batch_first=True).float()
+        if self.map is not None:
+            padded = self.map(padded)
         mask = pad_sequence(masses, batch_first=True).to(padded.device)
         self_terms = None if self._self_terms is None else self._self_terms[list(rows)]
         return Representations(padded, mask, torch.stack(logits) if logits else None, self_terms)
@@ -206,9 +232,7 @@ class LayerCache:
 
     def _calibrated_scale(self) -> Tensor:
         """The scale s: the mean of ½‖k_i − k_j‖² over pairs of tokens of up to `CALIBRATION_ROWS` rows."""
-        # every k-th row, so that all parts of a source sorted by label or length are used
-        count = len(self.inputs.rows)
-        representations = self._representations(range(0, count, ceil_div(count, CALIBRATION_ROWS)))
+        representations = self._representations(calibration_rows(len(self.inputs.rows)))
         assert representations.mask is not None
         scale = mean_pairwise_cost(representations.states, representations.mask > 0)
         return torch.tensor(scale, dtype=torch.float64)
@@ -274,6 +298,17 @@ class LayerCache:
         finally:
             hook.remove()
         return last[0], outputs
+
+
+def calibration_rows(count: int) -> range:
+    """The rows, of so many, that the scale and the map into the student's space are found from.
+
+    Every k-th one, so that all parts of a source sorted by label or length are used.
+
+    >>> calibration_rows(1030)
+    range(0, 1030, 3)
+    """
+    return range(0, count, ceil_div(count, CALIBRATION_ROWS))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from kdda.losses.registry import OBJECTIVES
 from kdda.models.hidden_states import check_attention_is_readable
 from kdda.models.load import load_config
 from kdda.tasks.base import Task
+from kdda.teachers.align import check_alignment
 from kdda.training.fine_tune import Model, name_of
 from kdda.training.prepare import Teacher
 
@@ -36,12 +37,17 @@ def check_task(loss: DistillationLoss, task: Task) -> None:
             )
 
 
-def check_teacher(language: str, teacher: Teacher, student: Model, loss: DistillationLoss, tokens: str) -> None:
+def check_teacher(
+    language: str, teacher: Teacher, student: Model, loss: DistillationLoss, tokens: str, align: str
+) -> None:
     """Refuse, before anything is loaded, a teacher whose representations this loss cannot compare.
 
+    Args:
+        align: of teachers that do not say otherwise, one of `ALIGNMENTS`.
+
     Raises:
-        KddaError: unequal widths under an objective that subtracts states, tokens that the objective takes all alike,
-            or an attention that cannot be read.
+        KddaError: unequal widths under an objective that subtracts states, without an alignment; tokens that the
+            objective takes all alike; or an attention that cannot be read.
     """
     objective = loss.objective
     if tokens == "attended" and not objective.token_masses:
@@ -52,12 +58,13 @@ def check_teacher(language: str, teacher: Teacher, student: Model, loss: Distill
         for model in (student, teacher.model):
             check_attention_is_readable(name_of(model), config_of(model).model_type)
     ours, theirs = width_of(student), width_of(teacher.model)
-    if ours != theirs and objective.equal_widths:
+    check_alignment(teacher.align or align)
+    if ours != theirs and objective.equal_widths and (teacher.align or align) == "none":
         free = [name for name, known in OBJECTIVES.items() if not known.equal_widths]
         raise KddaError(
             f"teachers.{language}: {teacher.name} is {theirs} wide and the student {name_of(student)} {ours}; "
-            f"objective {objective.name} subtracts their states, so choose a teacher of the student's width, or one "
-            f"of the objectives {', '.join(free)}"
+            f"objective {objective.name} subtracts their states, so map them into one space (distill.align: procrustes "
+            f"or learned), choose a teacher of the student's width, or one of the objectives {', '.join(free)}"
         )
 
 

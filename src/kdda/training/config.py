@@ -15,6 +15,7 @@ from kdda.losses.distillation import DistillationLoss
 from kdda.models.device import in_bfloat16
 from kdda.recipe.schema import Distill, Training
 from kdda.runtime import distributed
+from kdda.teachers.align import check_alignment
 
 TASK_METRIC = "task"  # stands for the task's metric, which the trainer knows
 
@@ -87,6 +88,8 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
         example_weighting: ``"none"``, ``"teacher_correct"``, ``"teacher_confidence"``.
         logit_weight: how much of ``kd-logits`` is added to the objective.
         shuffle_teacher: a control: each row gets the teacher states of another row.
+        align: how teachers' states come into the student's space: ``"none"``, ``"procrustes"`` or ``"learned"``
+            (docs/method.md, 9); a `Teacher` may say otherwise.
         max_length: tokens of a window at most.
         stride: tokens that two windows of one long text share.
         head: ``"plain"`` draws a new head as transformers does, ``"standardized"`` makes it standardise what it reads.
@@ -141,6 +144,7 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
     example_weighting: str = "none"
     logit_weight: float = 0.0
     shuffle_teacher: bool = False
+    align: str = "none"
     max_length: int = 128
     stride: int = 128
     head: str = "plain"
@@ -168,6 +172,7 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
                 "the model has its whole vocabulary when training ends"
             )
         self.distillation_loss()  # refuses what does not exist
+        check_alignment(self.align)
         self.bf16: bool = bool(self.bf16) or in_bfloat16(self.precision)
         on_cuda = torch.cuda.is_available()
         if (self.bf16 or distributed.size() > 1) and not on_cuda:
@@ -320,6 +325,7 @@ def _distill_arguments(distill: Distill) -> dict[str, Any]:
         "example_weighting": distill.example_weighting,
         "logit_weight": distill.logit_weight,
         "shuffle_teacher": distill.shuffle_teacher,
+        "align": distill.align,
     }
 
 

@@ -13,19 +13,21 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from kdda.errors import KddaError
 from kdda.models.heads import standardize_head
-from kdda.models.hidden_states import last_hidden
+from kdda.models.hidden_states import hidden_at, last_hidden
 from kdda.models.load import Checkpoint, load_checkpoint
 from kdda.models.vocabulary import TrimmedVocabulary, decay_of_unused
 from kdda.recipe.schema import ModelSpec
+from kdda.runtime import distributed
 from kdda.runtime.numbers import ceil_div
 from kdda.runtime.progress import Say
 from kdda.tasks.base import Features, Task
-from kdda.teachers.cache import TeacherCache
+from kdda.teachers.align import LearnedMaps, pooled_chunks
+from kdda.teachers.cache import BATCH_WINDOWS, TeacherCache, calibration_rows, in_eval_mode
 from kdda.text.encode import Encoder
 from kdda.training.config import DistillationConfig
 from kdda.training.data import TrainingData
@@ -39,6 +41,16 @@ Model = str | Path | ModelSpec | tuple[Any, Any]
 @runtime_checkable
 class OpensCheckpoint(Protocol):
     """A prepared teacher, as far as its states are concerned."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
+
+    @property
+    def align(self) -> str | None:
+        """How its states come into the student's space; None for what the student's arguments say."""
+        ...
 
     @property
     def open(self) -> Callable[[], Checkpoint]:
@@ -154,29 +166,96 @@ def encode(data: TrainingData, student: Checkpoint, args: DistillationConfig) ->
 
 
 def build_teacher_caches(
-    teachers: Mapping[str, OpensCheckpoint],
+    teachers: Mapping[str, Sequence[OpensCheckpoint]],
+    student: Checkpoint,
     encoded: EncodedData,
     data: TrainingData,
     args: DistillationConfig,
     say: Say = lambda _: None,
-) -> dict[str, TeacherCache]:
-    """Each teacher's representations of the training rows of its language.
+) -> dict[str, list[TeacherCache]]:
+    """Each teacher's representations of the training rows of its language, in the student's space where it is aligned.
 
     Args:
-        teachers: language → its fine-tuned teacher, which is opened; one whose states are stored is let go again.
+        teachers: language → its fine-tuned teachers, which are opened; one whose states are stored is let go again.
+        student: as it is before training.
     """
     loss = args.distillation_loss()
-    caches = {}
+    caches: dict[str, list[TeacherCache]] = {}
     for language, features in encoded.train.items():
-        if language in teachers:
-            caches[language] = _build_cache(language, teachers[language].open(), features, data, args, say)
-            caches[language].precompute_self_terms(loss)
+        chunks: list[Float64[Tensor, "texts chunks width"]] = []  # the student's, for teachers that are aligned
+        for teacher in teachers.get(language, ()):
+            is_one_of_several = len(teachers[language]) > 1
+            name = f"{language} teacher {teacher.name}" if is_one_of_several else f"{language} teacher"
+            cache = _build_cache(name, teacher.open(), features, data, args, say)
+            if is_aligned(teacher, args):
+                chunks = chunks or _student_chunks(student, features, encoded.encoder, args)
+                cache.align(chunks)
+                _say_alignment(name, cache, args, say)
+            cache.precompute_self_terms(loss)
+            caches.setdefault(language, []).append(cache)
     return caches
 
 
+def is_aligned(teacher: OpensCheckpoint, args: DistillationConfig) -> bool:
+    """Whether a teacher's states are mapped into the student's space; objectives that never subtract need no map."""
+    return (teacher.align or args.align) != "none" and args.distillation_loss().objective.equal_widths
+
+
+def learned_maps(
+    teachers: Mapping[str, Sequence[OpensCheckpoint]], width: int, args: DistillationConfig
+) -> LearnedMaps | None:
+    """The maps that are trained with the student, a layer of a teacher (`align: learned`); None where there is none.
+
+    Args:
+        width: of the student's states.
+    """
+    layers: dict[str, list[int]] = {}  # language → of each teacher, the number of maps
+    for language, several in teachers.items():
+        layers[language] = []
+        for teacher in several:
+            is_learned = is_aligned(teacher, args) and (teacher.align or args.align) == "learned"
+            layers[language].append(len(args.layers) if is_learned else 0)
+    if not any(map(any, layers.values())):
+        return None
+    return LearnedMaps(layers, width)
+
+
+def _say_alignment(name: str, cache: TeacherCache, args: DistillationConfig, say: Say) -> None:
+    """Print how a teacher's space was mapped, and the scale of mapped states, a line a layer."""
+    for depth, layer in zip(args.layers, cache.layers, strict=True):
+        where = f" at depth {depth:g}" if len(args.layers) > 1 else ""
+        say(f"  {args.run_name}: {name}{where}: aligned from {layer.map}; its scale s = {layer.scale:.3g}")
+
+
+@torch.no_grad()
+def _student_chunks(
+    student: Checkpoint, features: Features, encoder: Encoder, args: DistillationConfig
+) -> list[Float64[Tensor, "texts chunks width"]]:
+    """The student's states of the calibration rows, pooled in chunks, one tensor a layer; without dropout, in float32.
+
+    In the main process as in all: processes that train one model together must find one map.
+    """
+    rows = calibration_rows(len(features.windows))
+    parts: list[list[Tensor]] = [[] for _ in args.layers]
+    with in_eval_mode(student.model):
+        for start in range(0, len(rows), BATCH_WINDOWS):
+            windows = [features.windows[row] for row in rows[start : start + BATCH_WINDOWS]]
+            inputs = {name: values.to(student.model.device) for name, values in encoder.pad(windows).items()}
+            counted = encoder.text_mask(windows) if args.tokens == "text" else inputs["attention_mask"]
+            outputs = student.model(**inputs, output_hidden_states=True)
+            for layer_parts, depth in zip(parts, args.layers, strict=True):
+                layer_parts.append(pooled_chunks(hidden_at(outputs, depth).float(), counted))
+    return distributed.broadcast([torch.cat(layer_parts) for layer_parts in parts])
+
+
 def _build_cache(
-    language: str, teacher: Checkpoint, features: Features, data: TrainingData, args: DistillationConfig, say: Say
+    name: str, teacher: Checkpoint, features: Features, data: TrainingData, args: DistillationConfig, say: Say
 ) -> TeacherCache:
+    """A teacher's cache, with a line of what it stores.
+
+    Args:
+        name: of the teacher in that line.
+    """
     folder = Path(args.teacher_cache_dir or Path(args.output_dir) / "teachers" / "states")
     cache = TeacherCache.build(
         teacher,
@@ -192,7 +271,7 @@ def _build_cache(
         shuffle=args.shuffle_teacher,
     )
     scales = ", ".join(f"{scale:.3g}" for scale in cache.scales)
-    say(f"  {args.run_name}: {language} teacher: {_storage(cache, folder)}; its scale s = {scales}")
+    say(f"  {args.run_name}: {name}: {_storage(cache, folder)}; its scale s = {scales}")
     return cache
 
 

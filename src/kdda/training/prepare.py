@@ -64,6 +64,8 @@ class Teacher:
         seed: of its fine-tuning.
         training: arguments of its fine-tuning that differ from the student's, by their `DistillationConfig` names.
         random: a control: the model's shape with weights drawn by `seed`, not fine-tuned.
+        align: how its states come into the student's space: ``"none"``, ``"procrustes"``, ``"learned"``; by default as
+            the student's `DistillationConfig` says.
 
     >>> Teacher("vinai/phobert-base", training={"num_train_epochs": 3}).fine_tune is None
     True
@@ -77,6 +79,7 @@ class Teacher:
     seed: int = 1
     training: Mapping[str, Any] = field(default_factory=dict)
     random: bool = False
+    align: str | None = None
 
     @classmethod
     def from_spec(cls, spec: TeacherSpec) -> Teacher:
@@ -90,6 +93,7 @@ class Teacher:
             seed=spec.seed,
             training=_as_arguments(spec.training.model_dump(exclude_none=True)),
             random=spec.random,
+            align=spec.align,
         )
 
     @property
@@ -115,6 +119,7 @@ class PreparedTeacher:
         open: loads the fine-tuned model.
         seconds: of its fine-tuning; None where it was not fine-tuned here.
         weight: of its divergence.
+        align: as `Teacher` has it.
     """
 
     language: str
@@ -123,11 +128,20 @@ class PreparedTeacher:
     open: Callable[[], Checkpoint]
     seconds: float | None = None
     weight: float = 1.0
+    align: str | None = None
 
 
-def as_teacher(value: Teacher | PreparedTeacher | Model) -> Teacher | PreparedTeacher:
-    """A teacher as a user names it."""
-    return value if isinstance(value, Teacher | PreparedTeacher) else Teacher(value)
+TeacherLike = Teacher | PreparedTeacher | Model
+"""A teacher as a user names it."""
+
+
+def as_teachers(value: TeacherLike | Sequence[TeacherLike]) -> list[Teacher | PreparedTeacher]:
+    """The teachers of a language as a user names them: one, or a list of several; a tuple is a model's."""
+    teachers: list[Teacher | PreparedTeacher] = []
+    several: list[Any] = value if isinstance(value, list) else [value]
+    for teacher in several:
+        teachers.append(teacher if isinstance(teacher, Teacher | PreparedTeacher) else Teacher(teacher))
+    return teachers
 
 
 def teacher_fingerprint(teacher: Teacher, data: TrainingData, args: DistillationConfig) -> str:
@@ -187,7 +201,9 @@ def prepare_teacher(
     def open_stored() -> Checkpoint:
         return load_model(stored, data.task, data.labels)
 
-    return PreparedTeacher(data.target, teacher.name, facts["dev"], open_stored, facts.get("seconds"), teacher.weight)
+    return PreparedTeacher(
+        data.target, teacher.name, facts["dev"], open_stored, facts.get("seconds"), teacher.weight, teacher.align
+    )
 
 
 def _fine_tune(teacher: Teacher, data: TrainingData, args: DistillationConfig, folder: Path, say: Say) -> None:
@@ -242,7 +258,7 @@ def _as_it_is(teacher: Teacher, data: TrainingData, args: DistillationConfig, la
         features = data.task.encode(data.dev[data.target], encoder)
         predictions = predict(checkpoint.model, data.task, features, encoder, labels, data.target)
         dev = data.task.score(predictions, labels)
-    return PreparedTeacher(data.target, teacher.name, dev, open_teacher, weight=teacher.weight)
+    return PreparedTeacher(data.target, teacher.name, dev, open_teacher, weight=teacher.weight, align=teacher.align)
 
 
 def _copied(model: Model) -> Model:

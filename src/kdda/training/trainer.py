@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerControl, set_seed
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -28,6 +29,7 @@ from kdda.runtime.numbers import ceil_div
 from kdda.runtime.progress import Say
 from kdda.tasks.base import Features, Prediction, Task, predict
 from kdda.tasks.registry import task_named
+from kdda.teachers.align import LearnedMaps
 from kdda.teachers.cache import TeacherCache
 from kdda.training.callbacks import MetricsLog, ProgressBar, StopOnInterrupt
 from kdda.training.checkpoints import last_whole_checkpoint
@@ -41,11 +43,14 @@ from kdda.training.fine_tune import (
     describe,
     encode,
     initialize_head,
+    learned_maps,
     load_student,
     restore_vocabulary,
 )
-from kdda.training.prepare import PreparedTeacher, Teacher, as_teacher, prepare_teacher
+from kdda.training.prepare import PreparedTeacher, Teacher, TeacherLike, as_teachers, prepare_teacher
 from kdda.training.sampler import ConcatDataset, EpochDataLoader, LanguageBatchSampler, collate
+
+LEARNED_MAPS = "learned-maps.safetensors"  # of `align: learned`, in each checkpoint of a training
 
 
 class BatchPart(NamedTuple):
@@ -65,7 +70,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     Args:
         student: a name, a folder, or a pair of a model with the task's head and its tokenizer.
         teachers: language → a `Teacher`, a name, a folder, or a pair of a model and its tokenizer. A language without
-            one trains on the task alone; without any teacher this is plain fine-tuning.
+            one trains on the task alone; without any teacher this is plain fine-tuning. Several teachers of a language
+            are a list: the distillation term is then the mean of theirs, each times its teacher's weight.
         task: a name in `kdda.tasks.registry.TASKS`, or a `Task`.
         train_dataset: language → training rows: a `datasets.Dataset`, a list of dicts, or a file. Or a `TrainingData`,
             which takes the place of `task`, `eval_dataset`, `labels` and `target` as well.
@@ -92,7 +98,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     def __init__(
         self,
         student: Model,
-        teachers: Mapping[str, Teacher | PreparedTeacher | Model] | None = None,
+        teachers: Mapping[str, TeacherLike | Sequence[TeacherLike]] | None = None,
         *,
         task: str | Task = "nli",
         train_dataset: Any,
@@ -112,9 +118,9 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             self.data = TrainingData.from_datasets(task, train_dataset, eval_dataset, labels, target)
         args = _complete(args or DistillationConfig("trainer_output"), self.data)
         self.say, self.loss = say, args.distillation_loss()
-        self.teachers: dict[str, Teacher | PreparedTeacher] = {}
+        self.teachers: dict[str, list[Teacher | PreparedTeacher]] = {}
         for language, teacher in (teachers or {}).items():
-            self.teachers[language] = as_teacher(teacher)
+            self.teachers[language] = as_teachers(teacher)
         self._check_teachers(student, args)
         set_seed(args.seed)
         self.student = load_student(student, self.data, args, **(config or {}))
@@ -136,8 +142,9 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self.batches = self._make_sampler()
         self.targets = self._make_targets()
         self.micro_batch_size = args.micro_batch_size or args.per_device_train_batch_size
-        self.caches: dict[str, TeacherCache] = {}
-        self.prepared: dict[str, PreparedTeacher] = {}
+        self.caches: dict[str, list[TeacherCache]] = {}  # one a teacher
+        self.prepared: dict[str, list[PreparedTeacher]] = {}
+        self.learned_maps: LearnedMaps | None = None
         self._metrics_log: MetricsLog | None = None  # opened by `train`, which knows whether it resumes
         self.terms: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
         self.parts: list[BatchPart] = []
@@ -174,13 +181,19 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
 
     def _train_trimmed(self, vocabulary: TrimmedVocabulary, checkpoint: str | None, options: Mapping[str, Any]) -> Any:
         self.say(describe(self.args.run_name, self.encoded, vocabulary, self.args))
-        self.caches = build_teacher_caches(self.prepared, self.encoded, self.data, self.args, self.say)
+        if not self.caches:  # a second call goes on with the maps that the first began with
+            self.caches = build_teacher_caches(
+                self.prepared, self.student, self.encoded, self.data, self.args, self.say
+            )
+            self.learned_maps = learned_maps(self.prepared, self.model.config.hidden_size, self.args)
         is_drawn = self.student.new_head and not self.state.global_step  # and has not been trained since
         if self.args.head == "standardized" and is_drawn:
             initialize_head(self.student, self.encoded, self.data.task)
         # what was drawn so far must not depend on which steps drew; processes drop out different states
         set_seed(self.args.seed + distributed.rank())
         self._move_model_to_device(self.model, self.args.device)
+        if self.learned_maps is not None:
+            self.learned_maps.to(self.args.device)
         self._open_metrics_log(checkpoint)
         with self.interrupt.handling_signals(), quietly():
             return super().train(resume_from_checkpoint=checkpoint, **options)
@@ -189,12 +202,14 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         """Fine-tune the teachers that need it; those of languages without training rows are not used."""
         store = Path(self.args.output_dir) / "teachers"
         for language in self.data.train:
-            teacher = self.teachers.get(language)
-            if isinstance(teacher, PreparedTeacher):
-                self.prepared[language] = teacher
-            elif teacher is not None:
-                data = self.data.of_language(language)
-                self.prepared[language] = prepare_teacher(teacher, data, self.args, store, self.say)
+            prepared = []
+            for teacher in self.teachers.get(language, ()):
+                if isinstance(teacher, Teacher):
+                    data = self.data.of_language(language)
+                    teacher = prepare_teacher(teacher, data, self.args, store, self.say)
+                prepared.append(teacher)
+            if prepared:
+                self.prepared[language] = prepared
 
     def _checkpoint_of(self, resume: str | bool | None) -> str | None:
         if not isinstance(resume, bool) and resume is not None:
@@ -244,6 +259,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         random_state = torch.get_rng_state()
         while True:
             self.parts = []
+            if self.learned_maps is not None:
+                self.learned_maps.zero_grad(set_to_none=True)  # transformers does it for the model alone
             try:
                 loss = self._step(model, language, rows)
             except torch.OutOfMemoryError:
@@ -253,6 +270,15 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
                 continue
             self._remember(language)
             return loss
+
+    def create_optimizer(self, *arguments: Any, **options: Any) -> Any:
+        """transformers' optimizer of the student, with the learned maps as a group without weight decay."""
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(*arguments, **options)
+        if is_new and self.learned_maps is not None:
+            group = {"params": list(self.learned_maps.parameters()), "lr": self.args.learning_rate, "weight_decay": 0.0}
+            optimizer.add_param_group(group)
+        return optimizer
 
     def _halve_micro_batch(self, rows: int) -> None:
         if self.micro_batch_size == 1 or distributed.size() > 1:  # other processes would wait for this one's first try
@@ -272,6 +298,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             with self.accelerator.no_sync(model):
                 losses.append(super().training_step(model, self._padded(language, part, weight)))
         losses.append(super().training_step(model, self._padded(language, last_part, weight)))
+        if self.learned_maps is not None:
+            self.learned_maps.average_gradients()
         return torch.stack(losses).sum()
 
     def _remember(self, language: str) -> None:
@@ -306,17 +334,47 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         outputs = model(**inputs, output_hidden_states=is_distilled)
         terms, total = {"task": outputs.loss.detach()}, outputs.loss
         if is_distilled:
-            cache = self.caches[language]
             student = [self._representations(outputs, counted, layer) for layer in self.args.layers]
-            teacher = list(map(self._on_device, cache.batch(rows)))
-            term = self.loss.divergence(student, teacher, labels=inputs.get("labels"), scales=cache.scales)
+            divergence, distillation_terms = self._divergence(student, language, rows, inputs.get("labels"))
             progress = self.state.global_step / max(1, self.state.max_steps)
-            weight = self.prepared[language].weight
-            divergence = term.mean if weight == 1.0 else weight * term.mean
             total = self.loss.total(outputs.loss, divergence, progress)
-            terms |= {"transport": term.mean.detach(), "marginal_error": term.marginal_error}
+            terms |= distillation_terms
         self.parts.append(BatchPart(share, terms))
         return (share * total, outputs) if return_outputs else share * total
+
+    def _divergence(
+        self, student: list[Representations], language: str, rows: Sequence[int], labels: Any
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        """The mean of all teachers' divergences, each times its teacher's weight; and the terms to log.
+
+        Args:
+            student: its representations, one a layer.
+            labels: of the rows; None for a task without labels.
+        """
+        total: Any = 0
+        means = []
+        errors = []
+        for number, (cache, prepared) in enumerate(zip(self.caches[language], self.prepared[language], strict=True)):
+            ours = self._mapped(student, language, number)
+            theirs = [self._on_device(layer) for layer in cache.batch(rows)]
+            term = self.loss.divergence(ours, theirs, labels=labels, scales=cache.scales)
+            total = total + (term.mean if prepared.weight == 1.0 else prepared.weight * term.mean)
+            means.append(term.mean.detach())
+            errors.append(term.marginal_error)
+        terms = {"transport": torch.stack(means).mean(), "marginal_error": torch.stack(errors).max()}
+        if len(means) > 1:
+            for number, mean in enumerate(means, start=1):
+                terms[f"transport_{number}"] = mean
+        return total / len(means), terms
+
+    def _mapped(self, student: list[Representations], language: str, teacher: int) -> list[Representations]:
+        """The student's representations as one of a language's teachers is compared with them (`align: learned`)."""
+        if self.learned_maps is None:
+            return student
+        mapped = []
+        for number, layer in enumerate(student):
+            mapped.append(replace(layer, states=self.learned_maps(layer.states, language, teacher, number)))
+        return mapped
 
     def _representations(self, outputs: Any, counted: torch.Tensor, layer: float) -> Representations:
         """The student's states at a layer, in its graph."""
@@ -454,6 +512,14 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             super()._save(output_dir, state_dict)
         finally:
             self.args.objective = objective
+        folder = Path(output_dir or self.args.output_dir)
+        if self.learned_maps is not None and folder.name.startswith(PREFIX_CHECKPOINT_DIR):  # no part of a model
+            save_file(self.learned_maps.state_dict(), folder / LEARNED_MAPS)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.learned_maps is not None:
+            self.learned_maps.load_state_dict(load_file(Path(resume_from_checkpoint) / LEARNED_MAPS))
 
     def remove_checkpoints(self) -> None:
         """Remove the checkpoints of this training, which are of no use once the model is saved, and nothing else."""
@@ -469,12 +535,13 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
 
     def _check_teachers(self, student: Model, args: DistillationConfig) -> None:
         languages = list(self.data.train)
-        for language, teacher in self.teachers.items():
+        for language, teachers in self.teachers.items():
             if language not in languages:
                 hint = did_you_mean(language, languages)
                 raise KddaError(f'teachers: "{language}" has no train_dataset{hint}; there are {", ".join(languages)}')
-            if isinstance(teacher, Teacher):
-                check_teacher(language, teacher, student, self.loss, args.tokens)
+            for teacher in teachers:
+                if isinstance(teacher, Teacher):
+                    check_teacher(language, teacher, student, self.loss, args.tokens, args.align)
         if self.teachers:
             check_task(self.loss, self.data.task)
 
