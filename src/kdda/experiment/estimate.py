@@ -82,7 +82,7 @@ class Estimate:
         self.model_costs: dict[ModelSpec, ModelCost] = {}
         for spec, languages in self._languages_by_model().items():
             self.model_costs[spec] = self.profiler.model(spec, sorted(languages))
-        self.teacher_costs: dict[tuple[ModelSpec, TeacherSpec, str, str], TeacherCost] = {}
+        self.teacher_costs: dict[tuple[ModelSpec, TeacherSpec, str, tuple[str, str]], TeacherCost] = {}
         for arm in self.arms:
             for language, teacher in recipe.teachers_of(arm).items():
                 self._teacher_cost(arm, language, teacher)
@@ -103,7 +103,7 @@ class Estimate:
         """What a teacher adds to the steps of an arm's student; measured once for all arms that share both models."""
         distill, student = self.recipe.distillation(arm), self.recipe.student_of(arm)
         assert distill is not None  # an arm with teachers is distilled
-        key = (student, teacher, language, distill.objective)
+        key = (student, teacher, language, (distill.objective, distill.align))
         if key not in self.teacher_costs:
             self.teacher_costs[key] = self.profiler.teacher(student, teacher, language, distill)
         return self.teacher_costs[key]

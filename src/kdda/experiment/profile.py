@@ -24,7 +24,8 @@ from kdda.recipe.schema import Distill, ModelSpec, TeacherSpec, Training
 from kdda.runtime.memory import keep_freed_memory
 from kdda.runtime.numbers import ceil_div
 from kdda.tasks.base import Features, Task
-from kdda.teachers.cache import TeacherCache
+from kdda.teachers.align import pooled_chunks
+from kdda.teachers.cache import TeacherCache, calibration_rows
 from kdda.text.encode import Encoder, Window
 from kdda.training.config import DistillationConfig
 from kdda.training.fine_tune import load_model
@@ -176,6 +177,10 @@ class Profiler:
                 precision=self.training.precision,
             )
         states = self._representations(loaded_student, features)
+        if (teacher.align or distill.align) != "none":
+            assert states.mask is not None
+            chunks = pooled_chunks(states.states.detach(), states.mask)
+            cache.align([chunks[list(calibration_rows(len(chunks)))]])
         solve = self._seconds_to_solve(states, cache, len(features.windows), distill)
         layers = len(distill.layers)  # the costs of one layer, times their number
         rows = len(examples)
