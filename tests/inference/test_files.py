@@ -98,6 +98,12 @@ BAD = [
     (b'{"id": ' + b"9" * 5000 + b', "question": "cat", "context": "dog"}', "a number of more than"),
 ]
 
+BAD += [
+    (b'{"question": "cat", "context": "dog", "context": "dog"}', 'the key "context" is given twice'),
+    (b'{"id": "\\ud800", "question": "cat", "context": "dog"}', "cannot be written as JSON in UTF-8"),
+    (b'{"id": Infinity, "question": "cat", "context": "dog"}', "cannot be written as JSON in UTF-8"),
+]
+
 
 @pytest.mark.parametrize(("line", "said"), BAD)
 def test_a_bad_row_is_named_before_any_is_answered(reader: Predictor, tmp_path: Path, line: bytes, said: str) -> None:
@@ -234,3 +240,18 @@ def test_an_output_of_unknown_origin_is_left_as_it_is(reader: Predictor, tmp_pat
         assert out.read_bytes() == content
     out.unlink()
     predict_file(reader, FileJob(source, out))
+
+
+def test_an_id_that_says_nothing_is_no_id(reader: Predictor, tmp_path: Path) -> None:
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    row = '{"id": %s, "question": "cat", "context": "dog runs"}\n'
+    source.write_text("".join(row % value for value in ("null", "NaN", '""', '"x"')), encoding="utf-8")
+    predict_file(reader, FileJob(source, out))
+    assert [row["id"] for row in read(out)] == [1, 2, 3, "x"]
+
+
+def test_an_input_in_another_encoding_is_told_by_its_first_bytes(reader: Predictor, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"question": "cat", "context": "dog"}', encoding="utf-16")
+    with pytest.raises(KddaError, match="its first bytes say UTF-16"):
+        predict_file(reader, FileJob(source, tmp_path / "out.jsonl", "skip"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,60 @@ def test_what_cannot_be_read_is_named_with_its_place(tmp_path: Path, name: str, 
 def test_a_corpus_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(KddaError, match="no file or folder"):
         list(read_documents(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": "x", "text": "y"}', 'the key "text" is given twice'),
+        ('{"text": "\\ud83d"}', "an unpaired surrogate"),
+        ('{"text": "x", "id": "\\ud83d"}', "an unpaired surrogate"),
+        ('{"text": "x", "title": "\\ud83d"}', "an unpaired surrogate"),
+        ('{"text": "x", "source": "\\ud83d"}', "an unpaired surrogate"),
+        ('{"text": ' + "[" * 5000, "nested more than 100 levels deep"),
+        ('{"text": "x", "id": ' + "9" * 5000 + "}", "a number of more than"),
+    ],
+)
+def test_a_row_that_is_no_document_is_refused_with_its_line(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{{"text": "z"}}\n{line}\n', encoding="utf-8")
+    with pytest.raises(KddaError) as error:
+        list(read_documents(path))
+    assert f"a.jsonl:2: {message}" in str(error.value)
+
+
+def test_files_in_another_encoding_and_pointers_are_told_by_their_first_bytes(tmp_path: Path) -> None:
+    for name, content, message in [
+        ("a.txt", "Hà Nội".encode("utf-16"), "its first bytes say UTF-16"),
+        ("b.jsonl", b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
+    ]:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(KddaError, match=message):
+            list(read_documents(tmp_path / name))
+
+
+def test_documents_whose_id_says_nothing_are_all_kept(tmp_path: Path) -> None:
+    rows = [{"id": None, "text": "a"}, {"id": None, "text": "b"}, {"id": "", "text": "c"}, {"id": 3.0, "text": "d"}]
+    path = tmp_path / "c.jsonl"
+    path.write_text("\n".join(json.dumps({**row, "title": None, "source": None}) for row in rows), encoding="utf-8")
+    documents = list(read_documents(path))
+    assert [document.id for document in documents] == ["c.jsonl:1", "c.jsonl:2", "c.jsonl:3", "3"]
+    assert {document.title for document in documents} == {""} and documents[3].source == "c.jsonl:4"
+
+
+def test_hidden_files_and_the_index_itself_are_no_documents(tmp_path: Path) -> None:
+    corpus, lines = tmp_path / "corpus", []
+    for name in ("a.txt", "._a.txt", ".git/b.txt", "index/segment-00001/passages.jsonl"):
+        (corpus / name).parent.mkdir(parents=True, exist_ok=True)
+        (corpus / name).write_text('{"text": "x"}', encoding="utf-8")
+    (corpus / ".DS_Store").write_bytes(b"\x00\xff")
+    (corpus / ".index.lock").write_bytes(b"")
+    assert [document.id for document in read_documents(corpus, corpus / "index", lines.append)] == ["a.txt"]
+    assert "left out 3 hidden files" in lines[0] and "the index is no part of its corpus" in lines[1]
+    assert len(list(read_documents(corpus / ".git"))) == 1  # a folder that the user names is not hidden
+
+
+def test_a_file_name_that_is_not_utf8_is_written_with_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"h\xe0.txt")).write_text("Sông Hồng.", encoding="utf-8")
+    (document,) = read_documents(tmp_path)
+    assert document.id == document.source == "h\\xe0.txt"

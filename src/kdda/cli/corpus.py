@@ -87,7 +87,7 @@ def _parse_options(texts: Sequence[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not name or not equals:
             raise KddaError(f'--retriever-option: got "{text}", expected name=value')
-        options[name], _ = parse_yaml(value, f"--retriever-option {text}", has_lines=False)
+        options[name], _ = parse_yaml(value, f"--retriever-option {text:.80}", has_lines=False)
     return options
 
 

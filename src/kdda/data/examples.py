@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int32, UInt64
 from numpy import ndarray
 
-from kdda.data.fields import BadFieldError, canonical, check_surrogates, identifier, is_missing, shown
+from kdda.data.fields import LONGEST_VALUE, BadFieldError, canonical, check_surrogates, identifier, is_missing, shown
 from kdda.data.sources import Row
 from kdda.errors import KddaError, did_you_mean, unknown_choice
 from kdda.runtime.disk_sequence import DiskSequence
@@ -321,7 +321,7 @@ def _label(row: Row, schema: Schema) -> str:
         raise BadRowError(unknown_choice(f'"{column}": what "{value}" is mapped to', known, schema.labels))
     # Datasets number their labels differently, so an integer is never guessed.
     refusal = f'"{column}" is empty' if not value else unknown_choice(f'"{column}"', value, schema.labels)
-    if schema.advice.labels:
+    if schema.advice.labels and len(value) <= LONGEST_VALUE:
         refusal += f"; {schema.advice.labels.replace('VALUE', value)}"
     raise BadRowError(refusal)
 

@@ -16,6 +16,9 @@ YES = frozenset({"true", "yes", "y", "t", "1"})
 
 NO = frozenset({"false", "no", "n", "f", "0"})
 
+# How tables write an empty cell of numbers or truth values.
+NOTHING = frozenset({"nan", "null", "none", "na", "n/a", "<na>"})
+
 LONGEST_VALUE = 80  # characters of a value in a message
 
 _repr = Repr()
@@ -52,7 +55,7 @@ def is_missing(value: Any) -> bool:
         return not value.strip()
     if isinstance(value, float | Decimal):
         return math.isnan(value)
-    return False
+    return type(value).__name__ in ("NAType", "NaTType")  # pandas.NA and NaT, without an import of pandas
 
 
 def check_surrogates(text: str) -> None:
@@ -85,6 +88,8 @@ def whole_number(value: Any) -> int | None:
     if isinstance(value, float | Decimal):
         number = Decimal(value)
     elif isinstance(value, str):
+        if value.strip().casefold() in NOTHING:
+            return None
         number = _decimal(value)
     if number is None or not number.is_finite() or number != number.to_integral_value():
         raise BadFieldError(f"{shown(value)} is not a number, expected a whole one such as 4")
@@ -119,7 +124,7 @@ def truth(value: Any) -> bool:
     text = canonical(value).casefold()
     if text in YES:
         return True
-    if text in NO:
+    if text in NO or text in NOTHING:
         return False
     raise BadFieldError(f"{shown(value)} is neither true nor false")
 

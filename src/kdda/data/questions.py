@@ -181,6 +181,8 @@ def _answers_of_lists(value: Mapping[str, Any], column: str) -> list[Any]:
     starts = plain(value.get("answer_start"))
     if is_missing(starts) or starts == []:
         starts = [None] * len(texts)
+    if not isinstance(starts, list) and len(texts) == 1:
+        starts = [starts]
     if not isinstance(starts, list) or len(starts) != len(texts):
         count = len(starts) if isinstance(starts, list) else 1
         raise BadRowError(f'"{column}": {len(texts)} texts but {count} answer_start')

@@ -14,6 +14,7 @@ from typing import Any
 from zlib import crc32
 
 from kdda.data.delimited import Quoting, read_records
+from kdda.data.fields import is_missing
 from kdda.data.json_text import BadJsonError, parse_json
 from kdda.errors import KddaError, unknown_choice
 from kdda.runtime.disk_sequence import DiskSequence
@@ -208,10 +209,13 @@ def _squad(name: str, articles: list[Any]) -> Iterator[Row]:
 
 def _squad_questions(article: dict[str, Any], paragraph: Any, where: str) -> Iterator[Row]:
     """The questions of one paragraph as rows, each with the paragraph's context and the article's title."""
-    for question in _list_member(paragraph, "qas", where):
+    for number, question in enumerate(_list_member(paragraph, "qas", where), 1):
         values = _record(question, where).values
         shared = {"context": paragraph.get("context"), "title": article.get("title", "")}
-        yield Row(f"{where}, question {values.get('id', '?')}", {**shared, "answers": [], **values})
+        name = values.get("id")
+        if is_missing(name):
+            name = f"number {number}"
+        yield Row(f"{where}, question {name}", {**shared, "answers": [], **values})
 
 
 def _list_member(value: Any, key: str, where: str) -> list[Any]:

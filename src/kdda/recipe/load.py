@@ -136,7 +136,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         if not isinstance(section[key], dict):
             raise KddaError(f'--set {override}: "{key}" is {section[key]!r:.80}, which has no fields')
         section = section[key]
-    section[field], _ = parse_yaml(text, f"--set {override}", has_lines=False)
+    section[field], _ = parse_yaml(text, f"--set {override:.80}", has_lines=False)
 
 
 def _as_section(value: Any) -> Any:

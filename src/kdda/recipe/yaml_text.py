@@ -67,7 +67,7 @@ def parse_yaml(text: str, where: str, has_lines: bool = True) -> tuple[Any, yaml
     except RecursionError:
         line = 1
         reason = "nested too deeply"
-    except (yaml.YAMLError, ValueError, ArithmeticError) as error:  # a value that its type cannot have
+    except yaml.YAMLError as error:
         line = 1
         reason = f"not YAML: {error}"
     raise KddaError(f"{where}:{line}: {reason}" if has_lines else f"{where}: {reason}")
@@ -128,9 +128,14 @@ def _check_keys(node: yaml.MappingNode) -> None:
 
 
 def _check_scalar(node: yaml.ScalarNode) -> None:
-    """Refuse a number that Python does not convert, and a text that no file in UTF-8 holds."""
+    """Refuse a value that its type cannot have, such as ``!!int x``, and a text that no file in UTF-8 holds."""
     if node.tag == f"{YAML}int" and len(node.value) > LONGEST_NUMBER:
         raise _Mistake(node, f"a number of {len(node.value):,} digits")
+    try:
+        if node.tag != f"{YAML}merge":  # the key <<, which is no value
+            RecipeLoader("").construct_object(node)
+    except Exception:  # PyYAML's functions for its types raise whatever Python's raise
+        raise _Mistake(node, f'"{node.value:.80}" is not of the type {node.tag.replace(YAML, "!!")}') from None
     try:
         node.value.encode()
     except UnicodeEncodeError as error:

@@ -90,6 +90,11 @@ def read_documents(
         yield from _read_file(path, printable(path.name))
 
 
+def lock_of(index: Path) -> Path:
+    """The file beside an index's folder that its writers lock."""
+    return index.with_name(f".{index.name}.lock")
+
+
 def _read_folder(folder: Path, index: Path | None, say: Callable[[str], object]) -> Iterator[Document]:
     """The documents of all files below a folder; says how many were left out, and why."""
     files, hidden, of_index = _corpus_files(folder, index)
@@ -114,6 +119,8 @@ def _corpus_files(folder: Path, index: Path | None) -> tuple[list[Path], list[Pa
         if not path.is_file():
             continue
         parts = path.relative_to(folder).parts
+        if inner_index is not None and path.resolve() == lock_of(inner_index):
+            continue
         if inner_index is not None and path.resolve().is_relative_to(inner_index):
             of_index.append(path)
         elif any(part.startswith(".") for part in parts):

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from kdda.embeddings.encoder import EmbeddingModel, MeanPoolingModel
 from kdda.errors import KddaError
 from kdda.retrieval.index import MANIFEST, IndexSettings, Manifest, check_bm25s, check_dense_model, read_manifest
-from kdda.retrieval.passages import Document, Passage, split
+from kdda.retrieval.passages import Document, Passage, lock_of, split
 from kdda.retrieval.pool import TermExtractor, cores, term_extractor
 from kdda.retrieval.segments import SegmentContents, SegmentEntry, check_files, read_document_ids, write_segment
 from kdda.runtime.files import write_atomically
@@ -212,7 +212,7 @@ def _only_writer(folder: Path, wait: float) -> Iterator[None]:
     except OSError as error:
         raise KddaError(f"{folder} cannot be made: {error.strerror}") from error
     try:
-        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=wait):
+        with FileLock(lock_of(folder), timeout=wait):
             yield
     except Timeout:
         raise KddaError(

@@ -1,0 +1,62 @@
+"""What `kdda evaluate` does with files as people have them: rows to leave out, odd file names, broken rows."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.heads import make_judge
+
+PAIR = {"premise": "cat", "hypothesis": "dog"}
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_judge(tmp_path_factory.mktemp("nli"))
+
+
+def written(path: Path, *labels: Any) -> Path:
+    lines = [json.dumps({**PAIR, "label": label}) for label in labels]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("label", "value"), [("-", "-"), (None, ""), ("", ""), (-1, "-1"), (-1.0, "-1"), (True, "true"), ("other", "other")]
+)
+def test_rows_are_left_out_by_their_label_as_the_message_advises(
+    judge: str, tmp_path: Path, command: Any, label: Any, value: str
+) -> None:
+    data, out = written(tmp_path / "a.jsonl", "neutral", label), tmp_path / "p.jsonl"
+    code, _, error = command("evaluate", judge, "--data", data, "--out", out)
+    assert code == 2 and "a.jsonl:2" in error and '=null" leaves such rows out' in error
+    assert "on_bad_row" not in error and "entailment=" not in error and not out.exists()
+    code, text, error = command("evaluate", judge, "--data", data, "--out", out, "--labels", f"{value}=null", "--json")
+    assert code == 0 and json.loads(text)["rows"] == 1 and "1 × label" in error
+
+
+def test_a_label_that_is_mapped_to_none_of_the_models_is_refused(judge: str, tmp_path: Path, command: Any) -> None:
+    data = written(tmp_path / "a.jsonl", "0")
+    code, _, error = command("evaluate", judge, "--data", data, "--labels", "0=netural")
+    assert code == 2 and 'what "0" is mapped to: got "netural"' in error
+    code, _, error = command("evaluate", judge, "--data", data, "--labels", "0=neutral,0=null")
+    assert code == 2 and '--labels: "0" is given twice' in error
+
+
+def test_a_file_whose_name_is_not_utf8_is_scored(judge: str, tmp_path: Path, command: Any) -> None:
+    data, out = tmp_path / os.fsdecode(b"r\xe9gion.jsonl"), tmp_path / os.fsdecode(b"\xff.jsonl")
+    written(data, "neutral")
+    code, _, _ = command("evaluate", judge, "--data", data, "--out", out)
+    assert code == 0 and json.loads(out.read_text(encoding="utf-8"))["id"].endswith("r\\xe9gion.jsonl:1")
+    code, _, error = command("evaluate", judge, "--data", written(data, "?"), "--out", out)
+    assert code == 2 and "r\\xe9gion.jsonl:1" in error
+
+
+def test_a_surrogate_in_any_field_is_refused_with_its_line(judge: str, tmp_path: Path, command: Any) -> None:
+    for field in ("id", "premise", "label"):
+        row = {**PAIR, "label": "neutral", field: "a\ud83d"}
+        (tmp_path / "a.jsonl").write_text(f"\n{json.dumps(row)}\n", encoding="utf-8")
+        code, _, error = command("evaluate", judge, "--data", tmp_path / "a.jsonl", "--out", tmp_path / "p.jsonl")
+        assert code == 2 and "a.jsonl:2" in error and "an unpaired surrogate" in error
