@@ -1,15 +1,47 @@
-"""The command `doctor`, which describes this machine and installation."""
+"""The command `doctor`, which describes this machine and installation, or checkpoints and how they fit a recipe."""
 
 from __future__ import annotations
 
-from kdda.cli.shared import app
+from typing import Annotated
+
+import typer
+
+from kdda.cli.shared import FAILED, app
 
 
 @app.command()
-def doctor() -> None:
-    """Print versions, devices and extras of this installation."""
-    from kdda.experiment.doctor import installation
+def doctor(
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Checkpoints: folders, mini models, Hub ids. None: this machine.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="Say whether the checkpoints fit this recipe's student and task.")] = "",
+) -> None:
+    """Print versions, devices and extras of this installation; or whether checkpoints are sound and fit a recipe."""
     from kdda.report.render import to_markdown
+
+    if models or recipe:
+        _examine(models or [], recipe)
+        return
+    from kdda.experiment.doctor import installation
 
     for table in installation():
         print(f"{table.title}\n\n{to_markdown(table)}")
+
+
+def _examine(models: list[str], name: str) -> None:
+    """Print what can be said of each checkpoint; exit code 1 if one of them cannot be used."""
+    from kdda.experiment.model_doctor import examine_models, fit_lines, tokenization_lines
+    from kdda.experiment.run import roles
+    from kdda.recipe.load import load_recipe
+
+    recipe = load_recipe(name) if name else None
+    if recipe is not None and not models:
+        models = [spec.model for _, spec in roles(recipe, list(recipe.arms))]
+    reports = examine_models(list(dict.fromkeys(models)))
+    for report in reports:
+        print("\n".join(report.lines()), end="\n\n")
+    print("\n".join(tokenization_lines(reports)))
+    if recipe is not None:
+        print("\n" + "\n".join(fit_lines(recipe, reports)))
+    if not all(report.is_usable for report in reports):
+        raise typer.Exit(FAILED)
