@@ -3,11 +3,13 @@ C = ½‖x − y‖²; no transport, and much cheaper.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from kdda.losses.representations import (
+    Clouds,
     Objective,
     ObjectiveOutput,
     ObjectiveSettings,
@@ -29,24 +31,27 @@ def mmd_gaussian(student: Representations, teacher: Representations, settings: O
     bandwidth = settings.options["bandwidth"]
     if not bandwidth > 0:
         raise ValueError(f"bandwidth must be a positive number, not {bandwidth}.")
-    return closed_form(_discrepancy(student, teacher, settings, lambda cost: torch.exp(-cost / bandwidth)))
+    measured = clouds(student, teacher, settings.scale)
+    return closed_form(_discrepancy(measured, lambda cost: torch.exp(-cost / bandwidth)))
 
 
-@in_full_precision
+@partial(in_full_precision, cancelled=1e-3)  # roots of costs
 def energy(student: Representations, teacher: Representations, settings: ObjectiveSettings) -> ObjectiveOutput:
     """E‖X − Y‖ − ½E‖X − X'‖ − ½E‖Y − Y'‖, the MMD of k = −‖x − y‖: no bandwidth to choose. Reads `scale`.
 
     Source: Székely, Rizzo, "Energy statistics", J. Statistical Planning and Inference 143(8), 2013, halved.
     """
-    # 2·cost = ‖x − y‖². The root has no finite gradient at 0, so distances below 1e-6 are constant.
-    return closed_form(_discrepancy(student, teacher, settings, lambda cost: -(2 * cost).clamp(min=1e-12).sqrt()))
+    measured = clouds(student, teacher, settings.scale)
+    largest = max(float(measured.x.detach().abs().amax()), float(measured.y.detach().abs().amax()))
+    # 2·cost = ‖x − y‖². The root has no finite gradient at 0, so distances below 1e-6 are constant; of clouds that are
+    # themselves below 1e-3, those below a thousandth of that.
+    floor = max(1e-12 * min(1.0, 1e6 * largest**2), torch.finfo(measured.x.dtype).tiny)
+    return closed_form(_discrepancy(measured, lambda cost: -(2 * cost).clamp(min=floor).sqrt()))
 
 
-def _discrepancy(
-    student: Representations, teacher: Representations, settings: ObjectiveSettings, kernel: Callable[[Tensor], Tensor]
-) -> Tensor:
+def _discrepancy(measured: Clouds, kernel: Callable[[Tensor], Tensor]) -> Tensor:
     """½⟨α − β, k ∗ (α − β)⟩ of each text; `kernel` maps costs ½‖x − y‖² `[batch, n, m]` to k, entry by entry."""
-    x, y, a, b = clouds(student, teacher, settings.scale)
+    x, y, a, b = measured
 
     def mean(u: Tensor, v: Tensor, weight_u: Tensor, weight_v: Tensor) -> Tensor:
         """E k(U, V) for U and V drawn from two weighted clouds; they lie around 0 already."""

@@ -13,6 +13,7 @@ from kdda.losses.representations import (
     clouds,
     in_full_precision,
 )
+from kdda.transport.cost import largest_powers
 
 
 @in_full_precision
@@ -33,7 +34,7 @@ def cosine_pooled(student: Representations, teacher: Representations, settings: 
     Source: the hidden-state loss of Sanh, Debut, Chaumond, Wolf, "DistilBERT", 2019, on pooled states.
     """
     x, y = _mean_states(student, teacher, settings)
-    return closed_form(1 - cosine_similarity(x, y, dim=1))
+    return closed_form(1 - cosine_similarity(x / largest_powers(x), y / largest_powers(y), dim=1))
 
 
 @in_full_precision
@@ -45,7 +46,10 @@ def cka(student: Representations, teacher: Representations, settings: ObjectiveS
     Representations Revisited", ICML 2019, eq. (4). Reads nothing but named scales that change vectors.
     """
     x, y = _mean_states(student, teacher, settings, equal_widths=False)
-    x, y = x - x.mean(dim=0), y - y.mean(dim=0)
+    x = x - x.mean(dim=0)
+    y = y - y.mean(dim=0)
+    x = x / largest_powers(x).amax()  # CKA does not depend on a factor of either side
+    y = y / largest_powers(y).amax()
     gram_x, gram_y = x @ x.T, y @ y.T
     norms = gram_x.norm() * gram_y.norm()
     similarity = (gram_x * gram_y).sum() / norms if float(norms.detach()) > 0 else 0 * gram_x.sum()

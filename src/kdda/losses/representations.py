@@ -102,10 +102,29 @@ class Objective:
     def __call__(
         self, student: Representations, teacher: Representations, settings: ObjectiveSettings
     ) -> ObjectiveOutput:
-        """The value of each text, with this objective's defaults for the options that `settings` does not name."""
+        """The value of each text, with this objective's defaults for the options that `settings` does not name.
+
+        Raises:
+            ValueError: a value that is not finite.
+        """
         complete = replace(settings, options={**self.options, **settings.options})
         output = self.function(student, teacher, complete)
-        return output if isinstance(output, ObjectiveOutput) else closed_form(output)
+        if not isinstance(output, ObjectiveOutput):
+            output = closed_form(output)
+        value = output.value.to(at_least_float32(student.states).dtype)
+        bad = (~value.detach().isfinite()).nonzero().flatten().tolist()
+        if bad:
+            raise ValueError(
+                f"objective '{self.name}' is {float(value[bad[0]].detach())} in row {bad[0]}: states of this size, or "
+                f"these settings, overflow {str(value.dtype).removeprefix('torch.')}."
+            )
+        return output._replace(value=value)
+
+
+# Of the largest coordinate, in units of the scale: its eighth power and that of its inverse fit float32.
+USUAL_SIZE = 500.0
+
+CANCELLED = 1e-6  # a value below has lost its digits in float32, of costs near 1
 
 
 class Clouds(NamedTuple):
@@ -150,9 +169,31 @@ def clouds(
     (x, x_mask), (y, y_mask) = without_padding(x, x_mask, "student"), without_padding(y, y_mask, "teacher")
     a, b = weights(x_mask, dtype), weights(y_mask, dtype)
     x, y, divisor = apply_scale(x.to(dtype), y.to(dtype), y_mask > 0, scale)
-    centre = torch.bmm(b[:, None, :], y).detach() if around_teacher_mean else 0
-    x, y = (x - centre) * (a > 0)[..., None], (y - centre) * (b > 0)[..., None]
-    return Clouds(x * divisor**-0.5, y * divisor**-0.5, a, b)
+    measured = _weighted(x, y, a, b, divisor**-0.5, around_teacher_mean)
+    if x.dtype == torch.float64 or x.device.type == "mps" or not _needs_float64(measured):
+        return measured
+    a, b = weights(x_mask, torch.float64), weights(y_mask, torch.float64)
+    return _weighted(x.double(), y.double(), a, b, divisor**-0.5, around_teacher_mean)
+
+
+def _weighted(x: Tensor, y: Tensor, a: Tensor, b: Tensor, unit: float, around_teacher_mean: bool) -> Clouds:
+    """Both clouds times `unit`, 0 at padding; see `clouds`."""
+    if around_teacher_mean:
+        centre = torch.bmm(b[:, None, :], y).detach()
+        x = x - centre
+        y = y - centre
+    x = x * (a > 0)[..., None]
+    y = y * (b > 0)[..., None]
+    return Clouds(x * unit, y * unit, a, b)
+
+
+def _needs_float64(measured: Clouds) -> bool:
+    """Whether float32 would over- or underflow in powers of the coordinates, or round away how texts differ."""
+    for cloud in (measured.x, measured.y):
+        size = float(torch.linalg.vector_norm(cloud.detach(), ord=torch.inf))
+        if not 1 / USUAL_SIZE < size < USUAL_SIZE:
+            return True
+    return False
 
 
 def closed_form(value: Tensor) -> ObjectiveOutput:
@@ -164,12 +205,50 @@ def closed_form(value: Tensor) -> ObjectiveOutput:
 Compute = Callable[[Representations, Representations, ObjectiveSettings], ObjectiveOutput]
 
 
-def in_full_precision(compute: Compute) -> Compute:
-    """The function with its arithmetic exempt from mixed precision."""
+def in_full_precision(compute: Compute, cancelled: float = CANCELLED) -> Compute:
+    """The function with its arithmetic exempt from mixed precision, and in float64 where float32 cancels.
+
+    Args:
+        cancelled: the value below which it does, of costs near 1.
+    """
 
     @wraps(compute)
     def wrapped(student: Representations, teacher: Representations, settings: ObjectiveSettings) -> ObjectiveOutput:
         with full_precision(student.states.device):
-            return compute(student, teacher, settings)
+            output = compute(student, teacher, settings)
+            doubtful = _doubtful(output.value.detach(), cancelled * _typical_cost(student, settings))
+            if output.value.dtype == torch.float64 or student.states.device.type == "mps" or not bool(doubtful.any()):
+                return output
+            exact = compute(_double(student), _double(teacher), settings)
+            return _replace_rows(output, exact, doubtful)
 
     return wrapped
+
+
+def _typical_cost(student: Representations, settings: ObjectiveSettings) -> float:
+    """1 in units of a scale; of raw states, the square of their largest coordinate, where that is above 1."""
+    if settings.scale != "none":
+        return 1.0
+    return max(1.0, float(torch.linalg.vector_norm(student.states.detach().float(), ord=torch.inf)) ** 2)
+
+
+def _doubtful(value: Tensor, smallest: float) -> Tensor:
+    """True for values that are not finite, or below `smallest`."""
+    return ~(value.abs() >= smallest)
+
+
+def _double(side: Representations) -> Representations:
+    """A side in float64."""
+    logits = side.logits
+    if logits is not None:
+        logits = logits.double()
+    return replace(side, states=side.states.double(), logits=logits)
+
+
+def _replace_rows(output: ObjectiveOutput, exact: ObjectiveOutput, rows: Tensor) -> ObjectiveOutput:
+    """`output` with these rows (true in `rows`) of `exact`, whose values are never negative."""
+    better = exact.value.clamp(min=0).to(output.value.dtype)
+    if not bool(output.value.detach().isfinite().all()):
+        return exact._replace(value=better)  # the gradient of a row that is not finite would spoil the others'
+    error = torch.where(rows, exact.marginal_error.to(output.marginal_error.dtype), output.marginal_error)
+    return output._replace(value=torch.where(rows, better, output.value), marginal_error=error)

@@ -4,6 +4,7 @@ Hidden states have a few outlier dimensions and raw squared distances run to the
 scale brings costs near 1, so that ε and λ mean the same for every pair of models (docs/method.md, 7).
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,6 +14,14 @@ from torch import Tensor
 
 from kdda.transport.checks import unknown_name
 from kdda.transport.numerics import at_least_float32, full_precision
+
+SMALLEST_SCALE = 1e-25  # below it, and above its inverse, float32 squares over- and underflow
+
+FAR = 1e6  # squared distance of a text from the origin, in squared spreads: above, float32 rounds its mean too much
+
+SMALLEST_LENGTH = 1e-10  # of a vector that is divided by its length as it is, and the inverse of the largest
+
+LARGEST_COORDINATE = 1e15  # that layer norm squares as it is
 
 
 class Scaled(NamedTuple):
@@ -77,21 +86,44 @@ def mean_pairwise_cost(states: Float[Tensor, "batch m d"], mask: Bool[Tensor, "b
         states = at_least_float32(states)
         if mask is None:
             mask = torch.ones_like(states[..., 0], dtype=torch.bool)
-        weight = mask[..., None].to(states.dtype)
-        states = torch.where(weight > 0, states, 0)
-        count = weight.sum(dim=(1, 2))  # real tokens of each text
-        mean = states.sum(dim=1, keepdim=True) / count.clamp(min=1)[:, None, None]
-        spread = ((states - mean).square() * weight).sum(dim=(1, 2)) / (count - 1).clamp(min=1)
-        usable = count > 1  # texts that have a pair
-        scale = 0.0
-        if bool(usable.any()):
-            scale = float(spread[usable].mean())
+        states = torch.where(mask[..., None], states, 0)
+        scale, offset = _mean_spread(states, mask)
+        if not (SMALLEST_SCALE < scale < 1 / SMALLEST_SCALE and offset < FAR * scale):
+            states, unit = _near_one(states)
+            scale = _mean_spread(states, mask)[0] * unit * unit
+    if math.isinf(scale):
+        raise ValueError(f"cannot calibrate a scale on states {list(states.shape)}: their squared distances overflow.")
     if not scale > 0:
         raise ValueError(
             f"cannot calibrate a scale on states {list(states.shape)}: no text has two different real tokens. "
             "Pass the scale as a number, calibrated on more text."
         )
     return scale
+
+
+def _mean_spread(states: Tensor, mask: Tensor) -> tuple[float, float]:
+    """The mean over texts of the summed variance of the coordinates (0 where no text has two tokens), and the largest
+    squared norm of a text's mean. `states` are 0 at padding.
+    """
+    weight = mask[..., None].to(states)
+    count = weight.sum(dim=(1, 2))  # real tokens of each text
+    mean = states.sum(dim=1, keepdim=True) / count.clamp(min=1)[:, None, None]
+    spread = ((states - mean).square() * weight).sum(dim=(1, 2)) / (count - 1).clamp(min=1)
+    usable = count > 1  # texts that have a pair
+    scale = 0.0
+    if bool(usable.any()):
+        scale = float(spread[usable].mean())
+    return scale, float(mean.square().sum(dim=2).amax())
+
+
+def _near_one(states: Tensor) -> tuple[Tensor, float]:
+    """States in float64 (on the CPU where the device lacks it) divided by a power of 2 near the largest; that power."""
+    if states.device.type == "mps":
+        states = states.cpu()
+    states = states.double()
+    exponent = math.frexp(float(states.abs().amax()))[1]  # largest = fraction · 2^exponent, fraction from ½ to 1
+    unit = math.ldexp(1.0, min(max(exponent, -500), 500))
+    return states / unit, unit
 
 
 def _teacher(x: Tensor, y: Tensor, y_mask: Tensor) -> Scaled:
@@ -116,13 +148,32 @@ def _layernorm(x: Tensor, y: Tensor, y_mask: Tensor) -> Scaled:
 
 
 def _unit(x: Tensor) -> Tensor:
-    """Each vector divided by its length."""
-    return torch.nn.functional.normalize(at_least_float32(x), dim=-1)
+    """Each vector divided by its length; 0 stays 0."""
+    x = at_least_float32(x)
+    length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    if not bool(((length > SMALLEST_LENGTH) & (length < 1 / SMALLEST_LENGTH)).all()):
+        x = x / largest_powers(x)
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return x / length.clamp_min(1e-12)
+
+
+def largest_powers(x: Tensor) -> Tensor:
+    """A power of 2 near the largest coordinate of each vector, with a last axis of 1; 1/2 of vectors that are 0."""
+    largest = x.detach().abs().amax(dim=-1, keepdim=True)
+    exponent = torch.frexp(largest).exponent - 1
+    return torch.ldexp(torch.ones_like(largest), exponent)
 
 
 def _standard(x: Tensor) -> Tensor:
-    """Each vector with mean 0 and variance 1 over its coordinates."""
-    return torch.nn.functional.layer_norm(at_least_float32(x), x.shape[-1:])
+    """Each vector with mean 0 and variance 1 over its coordinates; as torch's layer norm, which adds 1e-5 to the
+    variance, so that much smaller vectors become shorter.
+    """
+    x = at_least_float32(x)
+    if float(torch.linalg.vector_norm(x.detach(), ord=torch.inf)) > LARGEST_COORDINATE:
+        # Such a variance is far above 1e-5, so that a common factor of the coordinates does not change the outcome.
+        powers = largest_powers(x)
+        x = torch.where(powers > LARGEST_COORDINATE / 4, x / powers * (LARGEST_COORDINATE / 4), x)
+    return torch.nn.functional.layer_norm(x, x.shape[-1:])
 
 
 SCALES: dict[str, ScaleFn] = {

@@ -10,6 +10,8 @@ from kdda.transport.checks import check_clouds, check_finite, check_mask, check_
 from kdda.transport.cost import apply_scale
 from kdda.transport.numerics import at_least_float32, full_precision
 
+SMALLEST_TOTAL = 1e-30  # of a text's masses: below, float32 loses their digits
+
 
 @dataclass(frozen=True)
 class SolverSettings:
@@ -46,6 +48,10 @@ class Problem(NamedTuple):
     def part(self, rows: slice | Tensor) -> "Problem":
         """The problems of these rows of the batch."""
         return Problem(self.x[rows], self.y[rows], self.a[rows], self.b[rows], self.unit)
+
+    def cpu(self) -> "Problem":
+        """The same problem on the CPU, which has float64 where an accelerator lacks it."""
+        return Problem(self.x.cpu(), self.y.cpu(), self.a.cpu(), self.b.cpu(), self.unit)
 
     def double(self) -> "Problem":
         """The same problem, to be solved in float64."""
@@ -92,7 +98,13 @@ def without_padding(cloud: Tensor, mask: Tensor, name: str) -> tuple[Tensor, Ten
 def weights(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """Masses that are 1 together: 1/n at the n real tokens of each text, or in the ratio of those given."""
     mass = mask.to(dtype)
-    return mass / mass.sum(dim=1, keepdim=True)
+    total = mass.sum(dim=1, keepdim=True)
+    if mask.is_floating_point() and not bool(((total > SMALLEST_TOTAL) & total.isfinite()).all()):
+        exact = mask.double()
+        exact = exact / exact.amax(dim=1, keepdim=True)
+        mass = exact / exact.sum(dim=1, keepdim=True)
+        return mass.to(dtype)
+    return mass / total
 
 
 def _centred(cloud: Tensor, centre: Tensor, unit: float, weight: Tensor) -> Tensor:

@@ -1,0 +1,143 @@
+"""The terms of the divergence for one chunk of texts, in one precision: cross term, self-terms, and their gradients."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from kdda.transport.cost import cost_of_centred
+from kdda.transport.flat import solve_flat
+from kdda.transport.problem import Problem, SolverSettings
+from kdda.transport.solver import Solution, solve
+from kdda.transport.symmetric import solve_self
+
+
+class Outcome(NamedTuple):
+    """Per text: the value, the marginal error, the cross potentials, OT_ε(β, β), and the number of iterations."""
+
+    value: Tensor
+    error: Tensor
+    f: Tensor
+    g: Tensor
+    y_term: Tensor
+    iterations: Tensor
+
+    def overwrite(self, rows: Tensor, better: "Outcome") -> None:
+        """Replace these rows of the batch by those of `better`, rounded to this precision."""
+        for whole, part in zip(self, better, strict=True):
+            whole.index_copy_(0, rows, part.to(whole))
+
+
+class Gradients(NamedTuple):
+    """Room for the gradients in both clouds, `[batch, tokens, width]`, in units of the scaled cost; None: not asked."""
+
+    x: Tensor | None
+    y: Tensor | None
+
+    def part(self, rows: slice) -> "Gradients":
+        """Views of these rows, through which a chunk writes."""
+        return Gradients(*(_map(grad, lambda g: g[rows]) for grad in self))
+
+    def empty_double(self, clouds: "Clouds") -> "Gradients":
+        """New room in float64 for the gradients that are asked for, of the shapes of `clouds`."""
+        x = _map(self.x, lambda _: torch.empty_like(clouds.x))
+        return Gradients(x, _map(self.y, lambda _: torch.empty_like(clouds.y)))
+
+    def overwrite(self, rows: Tensor, better: "Gradients", factor: float = 1.0) -> None:
+        """Replace these rows by `factor` times those of `better`."""
+        for whole, part in zip(self, better, strict=True):
+            if whole is not None and part is not None:
+                whole.index_copy_(0, rows, (part * factor).to(whole))
+
+
+def _map(tensor: Tensor | None, function: Callable[[Tensor], Tensor]) -> Tensor | None:
+    """The function of a tensor, or None of None."""
+    if tensor is None:
+        return None
+    return function(tensor)
+
+
+class Clouds(NamedTuple):
+    """Both clouds of a chunk in units of the cost, around the mean of `y`, 0 at padding; and their masses.
+
+    Attributes:
+        flat: whether ε is so far above all costs that `solve_flat` solves them.
+    """
+
+    x: Tensor
+    y: Tensor
+    a: Tensor
+    b: Tensor
+    flat: bool = False
+
+
+def clouds_of(problem: Problem) -> Clouds:
+    """The clouds of a problem in its precision."""
+    return Clouds(*problem.clouds(), problem.a, problem.b)
+
+
+def solve_terms(
+    clouds: Clouds,
+    settings: SolverSettings,
+    debiased: bool,
+    y_term: Tensor | None,
+    grads: Gradients,
+) -> Outcome:
+    """S_ε of each text, or OT_ε where it is not `debiased`; gradients are written to `grads`.
+
+    Args:
+        y_term: OT_ε(β, β) of each text, if known.
+    """
+    cross = _solve_cross_term(clouds, settings)
+    value = (clouds.a * cross.f).sum(dim=1) + (clouds.b * cross.g).sum(dim=1)
+    _write_gradient(clouds.x, clouds.y, cross.plan, grads.x)
+    _write_gradient(clouds.y, clouds.x, cross.plan.transpose(1, 2), grads.y)
+    iterations = torch.full_like(value, cross.iterations, dtype=torch.long)
+    outcome = Outcome(value, cross.error, cross.f, cross.g, torch.full_like(value, torch.nan), iterations)
+    del cross
+    if not debiased:
+        return outcome
+    x_term, x_error = solve_self_term(clouds.x, clouds.a, settings, grads.x, flat=clouds.flat)
+    if y_term is None:
+        y_term, y_error = solve_self_term(clouds.y, clouds.b, settings, grads.y, flat=clouds.flat)
+    else:
+        y_term = y_term.clone()  # the outcome is corrected in place, which must not change the caller's tensor
+        y_error = x_error
+    error = torch.maximum(outcome.error, torch.maximum(x_error, y_error))
+    return outcome._replace(value=value - 0.5 * (x_term + y_term), error=error, y_term=y_term)
+
+
+def _solve_cross_term(clouds: Clouds, settings: SolverSettings) -> Solution:
+    """OT_ε(α, β). The solver eliminates the potential of the larger cloud."""
+    x, y, a, b, flat = clouds
+    if flat:
+        return solve_flat(cost_of_centred(x, y), a, b, settings.epsilon)
+    if y.shape[1] <= x.shape[1]:
+        return solve(cost_of_centred(x, y), a, b, **vars(settings))
+    out = solve(cost_of_centred(y, x), b, a, **vars(settings))
+    return out._replace(f=out.g, g=out.f, plan=out.plan.transpose(1, 2))
+
+
+def _write_gradient(x: Tensor, y: Tensor, plan: Tensor, grad: Tensor | None) -> None:
+    """Write Σ_j P_ij (x_i − y_j) to `grad`."""
+    if grad is not None:
+        torch.mul(plan.sum(dim=2)[:, :, None], x, out=grad)
+        grad.baddbmm_(plan, y, alpha=-1)
+
+
+def solve_self_term(
+    cloud: Tensor, weight: Tensor, settings: SolverSettings, grad: Tensor | None, *, flat: bool = False
+) -> tuple[Tensor, Tensor]:
+    """OT_ε(α, α) and its marginal error. The gradient of its half is subtracted from `grad`."""
+    cost = cost_of_centred(cloud, cloud)
+    cost.diagonal(dim1=1, dim2=2).zero_()
+    if flat:
+        both = solve_flat(cost, weight, weight, settings.epsilon)
+        value = (weight * (both.f + both.g)).sum(dim=1)
+        plan, error = both.plan, both.error
+    else:
+        value, plan, error, _ = solve_self(cost, weight, **vars(settings))
+    if grad is not None:
+        grad.addcmul_(plan.sum(dim=2)[:, :, None], cloud, value=-1).baddbmm_(plan, cloud)
+    return value, error
