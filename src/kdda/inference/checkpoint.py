@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from kdda.errors import KddaError
+from kdda.models.classes import has_head
 from kdda.models.families import position_limit
-from kdda.models.load import MODEL_CLASSES
 from kdda.tasks.base import Task
 from kdda.tasks.registry import TASKS, task_named
 from kdda.text.encode import Encoder
@@ -45,18 +45,10 @@ def choose_task(task: str | Task | None, config: Any, name: str) -> Task:
 
 def _task_of_architecture(config: Any, name: str) -> Task:
     """The first registered task whose head the architecture's class is named after."""
-    classes = getattr(config, "architectures", None) or []
-    for class_name in classes:
-        for task in TASKS.values():
-            if class_name.endswith(_head_name(task)):
-                return task
-    raise no_head(name, classes)
-
-
-def _head_name(task: Task) -> str:
-    """How transformers' classes with a task's head end: ``ForSequenceClassification``."""
-    auto_class: str = MODEL_CLASSES[task.head].__name__
-    return auto_class.removeprefix("AutoModel")
+    for task in TASKS.values():
+        if has_head(config, task.head):
+            return task
+    raise no_head(name, getattr(config, "architectures", None) or [])
 
 
 def no_head(name: str, classes: list[str] | None = None) -> KddaError:

@@ -225,7 +225,7 @@ def _open(name: str, head: str, bf16: bool) -> tuple[Engine, Any, str]:
         if not (Path(name) / RECORD).is_file():
             raise KddaError(f'"{name}" is an export that was not finished: it lacks {RECORD}; export it again')
         return OnnxEngine(Path(name), load_config(name)), *load_tokenizer(name)
-    checkpoint = load_checkpoint(name, head=head)
+    checkpoint = load_checkpoint(name, head=head, whole=True)
     if checkpoint.new_head:
         raise no_head(name)
     return TorchEngine(checkpoint.model, bf16), checkpoint.tokenizer, checkpoint.segmenter

@@ -38,12 +38,12 @@ def check_complete(name: str, head: str, model: Any, missing: Iterable[str]) -> 
     """Refuse a checkpoint that lacks weights of the encoder; a head may be missing, and is drawn at random.
 
     Args:
-        missing: the model's tensors that are not in the checkpoint.
+        missing: the model's tensors that are not in the checkpoint, or have another size there.
 
     Raises:
         KddaError: weights of the encoder are missing.
     """
-    prefix = f"{model.base_model_prefix}."
+    prefix = f"{model.base_model_prefix}."  # of an encoder's tensors in a model with a head
     lacking = []
     for key in missing:
         of_encoder = head == "none" or key.startswith(prefix)
@@ -51,7 +51,8 @@ def check_complete(name: str, head: str, model: Any, missing: Iterable[str]) -> 
             lacking.append(key)
     if lacking:
         raise KddaError(
-            f'"{name}": its weights lack {len(lacking)} tensors that its config names, such as {min(lacking)}'
+            f'"{name}": its weights lack {len(lacking)} tensors that its config names, or have them in another size, '
+            f"such as {min(lacking)}"
         )
 
 

@@ -11,9 +11,6 @@ from typing import Any
 import torch
 from transformers import (
     AutoConfig,
-    AutoModel,
-    AutoModelForQuestionAnswering,
-    AutoModelForSequenceClassification,
     BertConfig,
     BertForQuestionAnswering,
     BertForSequenceClassification,
@@ -28,22 +25,16 @@ from kdda.models.checks import (
     open_header,
     safetensors_files,
 )
-from kdda.models.config import apply_changes, config_changes
-from kdda.models.depth import keep_layers
-from kdda.models.families import is_head_weight, position_limit
+from kdda.models.classes import model_class, whole_class
+from kdda.models.config import apply_changes, config_changes, fit_special_ids
+from kdda.models.depth import Layers, keep_layers
+from kdda.models.families import is_optional_weight, position_limit
 from kdda.models.mini.weights import MiniWeights
 from kdda.models.resolve import BUILT_IN_MEMORY, open_or_explain, resolve
-from kdda.models.tokenizer import open_tokenizer, segmenter_of
+from kdda.models.tokenizer import drop_token_types, open_tokenizer, segmenter_of
 from kdda.text.encode import Encoder
 
-# A task's head → the class that opens any architecture with it.
-MODEL_CLASSES: dict[str, Any] = {
-    "none": AutoModel,
-    "classification": AutoModelForSequenceClassification,
-    "question-answering": AutoModelForQuestionAnswering,
-}
-
-# The same for mini models that are built in memory: they are BERTs.
+# A task's head → the class of mini models that are built in memory: they are BERTs.
 MINI_CLASSES: dict[str, Any] = {
     "none": BertModel,
     "classification": BertForSequenceClassification,
@@ -91,6 +82,7 @@ class Checkpoint:
         """
         name = name or getattr(model, "name_or_path", None) or type(model).__name__
         check_phobert_tokenizer(name, getattr(tokenizer, "name_or_path", ""), model.config, tokenizer)
+        fit_special_ids(name, model.config, tokenizer)
         return _checkpoint(name, model, tokenizer, segmenter, new_head=False)
 
     @property
@@ -113,36 +105,39 @@ def load_checkpoint(
     name: str,
     *,
     head: str = "none",
-    layers: int | None = None,
+    layers: Layers | None = None,
     labels: Sequence[str] | None = None,
     segmenter: str | None = None,
     attention_dropout: float | None = None,
     random: int | None = None,
+    whole: bool = False,
 ) -> Checkpoint:
     """Load an encoder, or a model with a task's head (a head that the checkpoint lacks is drawn at random).
 
     Args:
         name: ``mini/multilingual``, ``mini/english``, ``mini/vietnamese``, a local folder, or a Hub id.
-        head: a key of `MODEL_CLASSES`.
-        layers: keep this many, evenly spaced; all by default.
+        head: a key of `kdda.models.classes.MODEL_CLASSES`.
+        layers: keep so many, evenly spaced; ``first 6``; or a list of layers from 0; all by default.
         labels: label names of a classification head, in the order of its outputs; the checkpoint's by default.
         segmenter: ``vi`` for models that read segmented Vietnamese, else ``none``; the checkpoint's by default.
         attention_dropout: probability while the model trains; the checkpoint's by default.
         random: seed to draw all weights by, whatever the checkpoint holds: an untrained model of the same shape.
+        whole: for predictions alone: open an encoder-decoder that was fine-tuned whole (BART) with its decoder.
 
     Raises:
-        KddaError: no such model, damaged weights, no safetensors, or a tokenizer that does not fit the model.
+        KddaError: no such model, damaged weights, no safetensors, a tokenizer that does not fit the model, or an
+            encoder-decoder whose encoder transformers cannot open alone.
     """
     folder = resolve(name)
     changes = config_changes(labels, attention_dropout)
     if folder is None:
         model, tokenizer, new_head = _build(BUILT_IN_MEMORY[name](), head, changes)
     else:
-        model, tokenizer, new_head = _open(folder, name, head, changes)
+        model, tokenizer, new_head = _open(folder, name, head, changes, whole)
     if random is not None:
-        model = _random_model(head, model.config, random)
+        model = _random_model(type(model), model.config, random)
     if layers is not None:
-        keep_layers(model, layers)
+        model = keep_layers(model, layers)
     return _checkpoint(name, model, tokenizer, segmenter, new_head)
 
 
@@ -155,7 +150,7 @@ def load_config(name: str) -> Any:
     folder = resolve(name)
     if folder is None:
         return BUILT_IN_MEMORY[name]().config
-    return open_or_explain(lambda: AutoConfig.from_pretrained(folder), name)
+    return _open_config(folder, name)
 
 
 def load_tokenizer(name: str) -> tuple[Any, str]:
@@ -202,7 +197,9 @@ def quietly() -> Iterator[None]:
 
 
 def _checkpoint(name: str, model: Any, tokenizer: Any, segmenter: str | None, new_head: bool) -> Checkpoint:
+    """A model and a tokenizer as a `Checkpoint`, if the tokenizer's ids have rows in the model."""
     check_vocabulary(name, model, tokenizer)
+    drop_token_types(model, tokenizer)
     segmenter = segmenter or segmenter_of(model.config, tokenizer)
     model.config.kdda_segmenter = segmenter
     return Checkpoint(name, model.eval(), tokenizer, segmenter, new_head)
@@ -221,12 +218,19 @@ def _build(weights: MiniWeights, head: str, changes: Mapping[str, Any]) -> tuple
     return model, weights.tokenizer, head != "none"
 
 
-def _open(folder: str, name: str, head: str, changes: Mapping[str, Any]) -> tuple[Any, Any, bool]:
+def _open_config(folder: str, name: str) -> Any:
+    """A checkpoint's config; code of its repository is never run."""
+    return open_or_explain(lambda: AutoConfig.from_pretrained(folder, trust_remote_code=False), name)
+
+
+def _open(folder: str, name: str, head: str, changes: Mapping[str, Any], whole: bool) -> tuple[Any, Any, bool]:
     """A checkpoint on disk or on the Hub: its model, its tokenizer, and whether its head is new."""
-    config = open_or_explain(lambda: AutoConfig.from_pretrained(folder), name)
+    config = _open_config(folder, name)
     apply_changes(config, changes)
+    kind = whole_class(config, head) if whole else model_class(config, head)
     tokenizer = open_or_explain(lambda: open_tokenizer(folder), name)
     check_phobert_tokenizer(name, folder, config, tokenizer)
+    fit_special_ids(name, config, tokenizer)
     options = {
         "use_safetensors": True,
         "output_loading_info": True,
@@ -235,16 +239,21 @@ def _open(folder: str, name: str, head: str, changes: Mapping[str, Any]) -> tupl
         "dtype": torch.float32,  # in half precision, as some are stored, fine-tuning would lose its small steps
     }
     with quietly():
-        model, info = open_or_explain(lambda: MODEL_CLASSES[head].from_pretrained(folder, **options), name)
-    check_complete(name, head, model, info["missing_keys"])
+        model, info = open_or_explain(lambda: kind.from_pretrained(folder, **options), name)
     drawn = set(info["missing_keys"])
     for key, *_ in info.get("mismatched_keys", ()):
         drawn.add(key)
-    return model, tokenizer, any(is_head_weight(key) for key in drawn)
+    check_complete(name, head, model, drawn)
+    return model, tokenizer, any(_is_of_head(key, model) for key in drawn)
 
 
-def _random_model(head: str, config: Any, seed: int) -> Any:
-    """A model of this shape with random weights; torch's global random state stays as it was."""
+def _is_of_head(key: str, model: Any) -> bool:
+    """Whether a tensor belongs to a head, not to the encoder."""
+    return not key.startswith(f"{model.base_model_prefix}.") and not is_optional_weight(key)
+
+
+def _random_model(kind: Any, config: Any, seed: int) -> Any:
+    """A model of this class and shape with random weights; torch's global random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return MODEL_CLASSES[head].from_config(config)
+        return kind._from_config(config)

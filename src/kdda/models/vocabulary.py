@@ -18,9 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kdda.models.config import SPECIAL_TOKENS
 from kdda.runtime.numbers import ceil_div
-
-SPECIAL_TOKENS = ("pad", "bos", "eos", "sep", "cls")  # as configs name their ids: pad_token_id, …
 
 MADV_PAGEOUT = 21  # of <linux/mman.h>
 
@@ -40,7 +39,10 @@ class TrimmedEmbedding(nn.Module):
 
     def __init__(self, full: nn.Embedding, used: Iterable[int]):
         super().__init__()
-        rows = torch.tensor(sorted(set(used)))
+        ids = set(used)
+        if full.padding_idx is not None:  # MPNet's is 1, whatever its tokenizer pads with
+            ids.add(int(full.padding_idx))
+        rows = torch.tensor(sorted(ids))
         lookup = torch.full((full.num_embeddings,), len(rows))  # one past the end: an id not in use is an error
         lookup[rows] = torch.arange(len(rows))
         self.register_buffer("lookup", lookup, persistent=False)
@@ -70,9 +72,27 @@ class TrimmedVocabulary:
             raise ValueError("the model has output embeddings, tied or not; only encoders with a task head are trimmed")
         self.model = model
         self.full: nn.Embedding = model.get_input_embeddings()
-        self.trimmed = TrimmedEmbedding(self.full, [*used, *_special_ids(model.config)])
+        self.trimmed: Any = self.full
+        if not self.is_trimmed:
+            return
+        self.trimmed = TrimmedEmbedding(self.full, [*used, *_special_ids(model.config, self.rows)])
         model.set_input_embeddings(self.trimmed)
         _page_out(self.full.weight)
+
+    @property
+    def is_trimmed(self) -> bool:
+        """Whether rows can be left out: not of a layer that does more than look rows up (I-BERT's, Gemma's)."""
+        return type(self.full) is nn.Embedding
+
+    @property
+    def rows(self) -> int:
+        """Rows of the full matrix."""
+        return int(self.full.weight.shape[0])
+
+    @property
+    def rows_in_use(self) -> int:
+        """Rows that are trained."""
+        return int(self.trimmed.weight.shape[0])
 
     @property
     def bytes_saved(self) -> int:
@@ -86,6 +106,8 @@ class TrimmedVocabulary:
         Args:
             decay: factor of the rows that were not trained (see `decay_of_unused`).
         """
+        if not self.is_trimmed:
+            return
         self.full.to(self.trimmed.weight.device)  # where the model was trained
         with torch.no_grad():
             used = self.trimmed.lookup < self.trimmed.num_embeddings
@@ -112,11 +134,12 @@ def decay_of_unused(learning_rates: Iterable[float], weight_decay: float) -> flo
     return factor
 
 
-def _special_ids(config: Any) -> list[int]:
+def _special_ids(config: Any, rows: int) -> list[int]:
+    """Ids of the special tokens that a config names, as far as the embedding has a row for them."""
     ids = []
     for name in SPECIAL_TOKENS:
         special = getattr(config, f"{name}_token_id", None)
-        if special is not None:
+        if isinstance(special, int) and 0 <= special < rows:
             ids.append(special)
     return ids
 

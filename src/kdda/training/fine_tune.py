@@ -82,6 +82,7 @@ class EncodedData:
             used |= features.windows.used
         if self.dev is not None:
             used |= self.dev.windows.used
+        used.add(int(self.encoder.tokenizer.pad_token_id))
         return used
 
 
@@ -285,23 +286,19 @@ def _storage(cache: TeacherCache, folder: Path) -> str:
 
 
 def initialize_head(student: Checkpoint, encoded: EncodedData, task: Task) -> None:
-    """Make a new head standardise the states that it reads (`standardize_head`)."""
-    standardize_head(student.model, _states_read(student, encoded, task))
+    """Make a new head standardise the states that it reads, of some training rows of every language.
 
-
-@torch.no_grad()
-def _states_read(student: Checkpoint, encoded: EncodedData, task: Task) -> Float[Tensor, "states width"]:
-    """Last states that a head reads, of some training rows of every language: the first token's, or all tokens'."""
-    reads_first = task.states_read == "first token"
-    rows = HEAD_ROWS if reads_first else HEAD_ROWS // 8
-    states = []
+    Raises:
+        KddaError: as `standardize_head`.
+    """
+    every_token = task.states_read == "all tokens"
+    rows = HEAD_ROWS // 8 if every_token else HEAD_ROWS
+    batches = []
     for features in encoded.train.values():
         every = ceil_div(len(features.windows), rows)
         padded = encoded.encoder.pad(features.windows[::every])
-        inputs = {name: values.to(student.model.device) for name, values in padded.items()}
-        last = last_hidden(student.model.base_model(**inputs))
-        states.append(last[:, 0] if reads_first else last[inputs["attention_mask"].bool()])
-    return torch.cat(states)
+        batches.append({name: values.to(student.model.device) for name, values in padded.items()})
+    standardize_head(student.model, batches, every_token)
 
 
 def restore_vocabulary(vocabulary: TrimmedVocabulary, args: DistillationConfig, steps: int, until: int) -> None:
@@ -372,8 +369,8 @@ def describe(name: str, encoded: EncodedData, vocabulary: TrimmedVocabulary, arg
         sizes.append(f"{language} {_size(features)}")
         batches += ceil_div(len(features.windows), args.per_device_train_batch_size)
     steps = f"{args.num_train_epochs:g} epochs of {batches} batches of {args.per_device_train_batch_size}"
-    rows, full = vocabulary.trimmed.num_embeddings, vocabulary.full.num_embeddings
-    trimmed = f"vocabulary {rows:,} of {full:,} rows ({vocabulary.bytes_saved / 2**20:,.0f} MB saved)"
+    saved = f"{vocabulary.bytes_saved / 2**20:,.0f} MB saved"
+    trimmed = f"vocabulary {vocabulary.rows_in_use:,} of {vocabulary.rows:,} rows ({saved})"
     parts = [f"  {name}: {', '.join(sizes)}", steps, trimmed]
     for what, count in encoded.truncated.items():
         if count:

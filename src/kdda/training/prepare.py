@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from kdda.errors import KddaError
+from kdda.models.classes import has_head
 from kdda.models.load import Checkpoint, load_config
 from kdda.recipe.schema import ModelSpec, TeacherSpec
 from kdda.runs.folder import METRICS, MODEL_FOLDER
@@ -273,16 +274,8 @@ def _needs_fine_tuning(teacher: Teacher, data: TrainingData) -> bool:
     is_of_task = getattr(config, "kdda_task", None) == data.task.name
     if not data.task.labelled:
         return not is_of_task
-    has_head = is_of_task or any(_heads(config, data.task.head))
-    return not has_head or set(_label_names(config)) != set(data.labels)
-
-
-def _heads(config: Any, head: str) -> Iterator[bool]:
-    from kdda.models.load import MODEL_CLASSES
-
-    ending = MODEL_CLASSES[head].__name__.removeprefix("AutoModel")
-    for name in getattr(config, "architectures", None) or ():
-        yield str(name).endswith(ending)
+    is_finetuned = is_of_task or has_head(config, data.task.head)
+    return not is_finetuned or set(_label_names(config)) != set(data.labels)
 
 
 def _labels_of(teacher: Teacher, data: TrainingData) -> list[str]:
