@@ -1,4 +1,4 @@
-"""Sentence embeddings: the mean of an encoder's last hidden states, of length 1."""
+"""Sentence embeddings: the mean of an encoder's last hidden states, or a decoder's last one (Qwen3), of length 1."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import torch
 from jaxtyping import Float32
 from numpy import ndarray
 
-from kdda.models.families import position_limit
+from kdda.models.depth import Layers
+from kdda.models.encoder_heads import last_state, mean_state
+from kdda.models.families import is_causal, position_limit
 from kdda.models.fingerprint import weights_fingerprint
 from kdda.models.load import Checkpoint, load_checkpoint
 from kdda.text.batching import BATCH_TOKENS, buckets
@@ -43,7 +45,8 @@ class EmbeddingModel(Protocol):
 class MeanPoolingModel:
     """The encoder of a checkpoint, whatever its head: a student, a mini model, or any sentence encoder.
 
-    The mean is taken over all tokens but padding, special tokens included, as sentence encoders do. No prefix is put
+    The mean is taken over all tokens but padding, special tokens included, as sentence encoders do; of a decoder, whose
+    last token alone has read the whole text, that token's state is taken. No prefix is put
     before a text, since each encoder has its conventions. Texts longer than the model's limit are truncated, and
     counted in `encoder.counts`.
     """
@@ -53,15 +56,15 @@ class MeanPoolingModel:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = checkpoint.model.eval().to(self.device)
         self.width = checkpoint.width
-        self.encoder = checkpoint.encoder(position_limit(checkpoint.model.config))
+        self.encoder = checkpoint.encoder(position_limit(checkpoint.model.config, checkpoint.model))
 
     @classmethod
-    def load(cls, name: str, layers: int | None = None) -> MeanPoolingModel:
+    def load(cls, name: str, layers: Layers | None = None) -> MeanPoolingModel:
         """Load a model's encoder.
 
         Args:
             name: a folder, whose absolute path becomes the model's name; a Hub id; or a mini model.
-            layers: how many layers to keep, evenly spaced; all by default.
+            layers: how many layers to keep, evenly spaced; ``first 6``; or a list of them; all by default.
 
         Raises:
             KddaError: no such model, or one with fewer layers.
@@ -91,7 +94,7 @@ class MeanPoolingModel:
         padded = self.encoder.pad(windows)
         inputs: dict[str, Any] = {name: ids.to(self.device) for name, ids in padded.items()}
         states = self.model(**inputs).last_hidden_state.float()
-        mask = inputs["attention_mask"].unsqueeze(-1)
-        means = (states * mask).sum(1) / mask.sum(1)
-        vectors: Float32[ndarray, "texts width"] = torch.nn.functional.normalize(means, dim=-1).cpu().numpy()
+        pool = last_state if is_causal(self.model.config) else mean_state
+        pooled = pool(states, inputs["attention_mask"])
+        vectors: Float32[ndarray, "texts width"] = torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()
         return vectors

@@ -13,14 +13,14 @@ from kdda.experiment.run import check_models, chosen_arms, roles
 from kdda.experiment.specs import student_runs
 from kdda.experiment.splits import SPLITS, SplitReader, Splits
 from kdda.hub.licences import licence, warning_of
-from kdda.models.load import check_weights, load_config
+from kdda.models.load import check_weights
 from kdda.recipe.schema import ModelSpec, Recipe
 from kdda.report.comparison import TaskScores, compare
 from kdda.report.render import Report, Table
 from kdda.report.teacher_check import teacher_warnings
 from kdda.runs.folder import find_runs, is_complete
 from kdda.runtime.folders import check_folder
-from kdda.training.compatibility import width_of
+from kdda.training.compatibility import check_architecture, count_layers, width_of
 
 WARNING = "WARNING: "
 
@@ -101,8 +101,8 @@ class Plan:
         """A model's layers and width as cells; question marks where it cannot be read, which `missing` then says."""
         shape = ["?", "?"]
         with self._collect_missing(f"{role}: "):
-            layers = spec.layers or load_config(spec.model).num_hidden_layers
-            shape = [str(layers), str(width_of(spec.model))]
+            check_architecture(role, spec)
+            shape = [str(count_layers(spec)), str(width_of(spec.model))]
             check_weights(spec.model)
         return shape
 

@@ -26,7 +26,7 @@ from kdda.runs.folder import RECIPE, is_complete, read_recipe, read_run
 from kdda.runtime import distributed
 from kdda.runtime.folders import make_folder
 from kdda.tasks.base import Task
-from kdda.training.compatibility import check_task, check_teacher, width_of
+from kdda.training.compatibility import check_architecture, check_task, check_teacher, count_layers, width_of
 from kdda.training.config import DistillationConfig, check_recipe_arguments
 from kdda.training.prepare import Teacher
 
@@ -188,8 +188,9 @@ def roles(recipe: Recipe, arms: Sequence[str]) -> list[tuple[str, ModelSpec]]:
 
 def check_models(recipe: Recipe, arms: Sequence[str]) -> None:
     """Refuse missing weights, unknown objectives, and teachers whose states cannot be compared with the student's."""
-    for _, spec in roles(recipe, arms):
+    for role, spec in roles(recipe, arms):
         check_weights(spec.model)
+        check_architecture(role, spec)
     check_recipe_arguments(recipe.training.arguments)
     for arm in arms:
         distill = recipe.distillation(arm)
@@ -217,7 +218,7 @@ def _describe(spec: ModelSpec) -> str:
     """A model's name with its width, changed depth and licence, as a line of the plan names it."""
     parts = [f"{width_of(spec.model)} wide"]
     if spec.layers:
-        parts.append(f"{spec.layers} layers")
+        parts.append(f"{count_layers(spec)} layers")
     if isinstance(spec, TeacherSpec) and spec.random:
         parts.append("random weights")
     return f"{spec.model} ({', '.join(parts)}, licence {licence(spec.model)})"

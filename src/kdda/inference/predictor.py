@@ -11,6 +11,7 @@ from kdda.data.examples import Example
 from kdda.errors import KddaError
 from kdda.inference.checkpoint import choose_task, counted, encoder_of_config, label_names, no_head
 from kdda.inference.engines import RECORD, Engine, OnnxEngine, TorchEngine
+from kdda.models.classes import outputs_config
 from kdda.models.device import in_bfloat16
 from kdda.models.load import is_exported, load_checkpoint, load_config, load_tokenizer
 from kdda.tasks.base import Features, Prediction, Result, Task
@@ -206,7 +207,7 @@ def load(
     name = str(name)
     config = load_config(name)
     chosen = choose_task(task, config, name)
-    chosen.check_outputs(config, name)
+    chosen.check_outputs(outputs_config(config, chosen.head), name)
     chosen = chosen.with_settings(config.to_dict())
     engine, tokenizer, segmenter = _open(name, chosen.head, in_bfloat16(precision))
     encoder = encoder_of_config(engine.config, tokenizer, segmenter)

@@ -8,7 +8,7 @@ from transformers import AutoModel, AutoModelForQuestionAnswering, AutoModelForS
 
 from kdda.errors import KddaError
 from kdda.models.encoder_heads import with_head
-from kdda.models.families import encoder_class, first_class, has_a_decoder
+from kdda.models.families import encoder_class, first_class, has_a_decoder, on_meta
 
 # A task's head → the class that opens any architecture of transformers with it.
 MODEL_CLASSES: dict[str, Any] = {
@@ -49,6 +49,16 @@ def whole_class(config: Any, head: str) -> Any:
     if in_transformers is not None and _is_named(config, in_transformers):
         return in_transformers
     return model_class(config, head)
+
+
+def outputs_config(config: Any, head: str) -> Any:
+    """A config that says how many outputs a head has: a class may set it itself, as BART's of answers does.
+
+    Its config has three labels by default, its head always two outputs.
+    """
+    if not has_a_decoder(config):
+        return config
+    return on_meta(whole_class(config, head), config).config
 
 
 def has_head(config: Any, head: str) -> bool:

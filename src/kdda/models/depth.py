@@ -191,8 +191,8 @@ def _check_same_tensors(
     """
     for key in sorted(weights.keys() ^ expected.keys()):
         raise KddaError(
-            f"layers: {list(chosen)} alone do not make a model of type {kind}, whose layers are not alike ({key}); keep "
-            "layer 0 among them"
+            f"layers: {list(chosen)} alone do not make a model of type {kind}, whose layers are not alike ({key}); "
+            "keep layer 0 among them"
         )
     for key, weight in weights.items():
         if weight.shape != expected[key].shape:

@@ -128,5 +128,11 @@ class LabelHead(EncoderWithHead):
 
 def mean_state(states: Float[Tensor, "batch tokens width"], mask: Tensor) -> Float[Tensor, "batch width"]:
     """The mean of the states at real tokens (where the mask is not 0)."""
-    weights = mask.unsqueeze(-1).to(states.dtype)
+    weights = mask.unsqueeze(-1)
     return (states * weights).sum(1) / weights.sum(1)
+
+
+def last_state(states: Float[Tensor, "batch tokens width"], mask: Tensor) -> Float[Tensor, "batch width"]:
+    """The state of each text's last real token, which alone has read the whole text in a decoder."""
+    rows = torch.arange(len(states), device=states.device)
+    return states[rows, mask.long().sum(dim=1) - 1]

@@ -70,7 +70,7 @@ def on_meta(model_class: Any, config: Any) -> Any:
         return model_class._from_config(config)  # which copies the config; `AutoModel.from_config` calls it, too
 
 
-def position_limit(config: Any) -> int:
+def position_limit(config: Any, model: Any = None) -> int:
     """The largest number of tokens that a model can read: the rows of its position embedding that texts can use.
 
     Where position ids begin after the padding id, as RoBERTa's do, the embedding has a padding row, and it and the rows
@@ -79,12 +79,15 @@ def position_limit(config: Any) -> int:
 
     Args:
         config: a model's config.
+        model: the model, where it is in memory; by default one is built from the config, without weights.
     """
+    if model is None and type(config) in MODEL_MAPPING:
+        model = on_meta(first_class(MODEL_MAPPING[type(config)]), config)
     limits = []
     stated = getattr(config, "max_position_embeddings", None)
     if stated and stated > 0:
         limits.append(int(stated))
-    for name, module in on_meta(first_class(MODEL_MAPPING[type(config)]), config).named_modules():
+    for name, module in model.named_modules() if model is not None else ():
         weight = getattr(module, "weight", None)
         is_position = "position" in name.rsplit(".", 1)[-1]  # the module itself, not what contains it
         if is_position and isinstance(weight, Tensor) and weight.dim() == 2:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kdda.errors import KddaError
+from kdda.models.encoder_heads import last_state
 from kdda.models.families import is_causal
 
 TARGET_DEVIATION = 0.5  # of tanh's inputs, where it is nearly linear, and of logits
@@ -139,8 +140,7 @@ def _states_read(model: Any, inputs: Tensor, mask: Tensor, every_token: bool) ->
         return inputs
     if every_token or not is_causal(model.config):
         return inputs[mask]
-    last = mask.sum(dim=1) - 1  # a decoder's head computes logits of all tokens, and gives those of the last one
-    return inputs[torch.arange(len(inputs), device=inputs.device), last]
+    return last_state(inputs, mask)  # a decoder's head computes logits of all tokens, and gives those of the last one
 
 
 def _moments(states: Float[Tensor, "states width"]) -> tuple[Float[Tensor, " width"], Float[Tensor, " width"]]:

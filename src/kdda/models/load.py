@@ -97,7 +97,7 @@ class Checkpoint:
             max_length: tokens of the longest window; fewer where the model can only read fewer.
             overlap: tokens that neighbouring windows of a long text share.
         """
-        longest = min(max_length, position_limit(self.model.config))
+        longest = min(max_length, position_limit(self.model.config, self.model))
         return Encoder(self.tokenizer, self.segmenter, longest, overlap)
 
 

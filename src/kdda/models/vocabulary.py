@@ -97,8 +97,8 @@ class TrimmedVocabulary:
     @property
     def bytes_saved(self) -> int:
         """Bytes that the unused rows would take for their gradient and for AdamW's two moments."""
-        unused = self.full.weight.numel() - self.trimmed.weight.numel()
-        return 3 * unused * self.full.weight.element_size()
+        unused = int(self.full.weight.numel() - self.trimmed.weight.numel())
+        return 3 * unused * int(self.full.weight.element_size())
 
     def graft(self, decay: float = 1.0) -> None:
         """Put the full matrix back into the model.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -15,11 +16,31 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
+def _layers(value: Any) -> Any:
+    """Which layers stay: a number, ``first 6``, or a list of indices, which becomes a tuple.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if value is None or (isinstance(value, str) and re.fullmatch(r"first [1-9]\d*", value)):
+        return value
+    if isinstance(value, list | tuple):
+        are_indices = all(type(layer) is int and layer >= 0 for layer in value)
+        if are_indices and value and sorted(set(value)) == list(value):
+            return tuple(value)
+    elif type(value) is int and value >= 1:  # a boolean is an integer, too
+        return value
+    raise ValueError('a number from 1, "first 6", or a list of layers in rising order from 0')
+
+
 class ModelSpec(Strict):
-    """A model: ``mini/…``, a local folder, or a Hub id; with `layers`, so many evenly spaced ones of its layers."""
+    """A model: ``mini/…``, a local folder, or a Hub id.
+
+    `layers`: so many evenly spaced ones of its layers; ``first 6``; or a list of layers, from 0. All by default.
+    """
 
     model: str
-    layers: int | None = Field(None, ge=1)
+    layers: Annotated[Any, BeforeValidator(_layers)] = None
     segmenter: str | None = None
 
 

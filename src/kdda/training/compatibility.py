@@ -8,8 +8,11 @@ from typing import Any
 from kdda.errors import KddaError
 from kdda.losses.distillation import DistillationLoss
 from kdda.losses.registry import OBJECTIVES
+from kdda.models.depth import check_layers, layer_count
+from kdda.models.families import encoder_class
 from kdda.models.hidden_states import check_attention_is_readable
 from kdda.models.load import load_config
+from kdda.recipe.schema import ModelSpec
 from kdda.tasks.base import Task
 from kdda.teachers.align import check_alignment
 from kdda.training.fine_tune import Model, name_of
@@ -66,6 +69,32 @@ def check_teacher(
             f"objective {objective.name} subtracts their states, so map them into one space (distill.align: procrustes "
             f"or learned), choose a teacher of the student's width, or one of the objectives {', '.join(free)}"
         )
+
+
+def check_architecture(role: str, model: Model) -> None:
+    """Refuse, from its config alone, an architecture that kdda cannot train, or layers that it cannot be cut to.
+
+    Args:
+        role: what the model is in the recipe, for the message: ``student``, ``teacher vi``.
+
+    Raises:
+        KddaError: an encoder-decoder whose encoder transformers cannot open alone, or layers that are not there.
+    """
+    config = config_of(model)
+    try:
+        if not isinstance(model, tuple) or hasattr(
+            model[0].base_model, "decoder"
+        ):  # a user's encoder may be of any type
+            encoder_class(config)
+        if isinstance(model, ModelSpec):
+            check_layers(config, model.layers)
+    except KddaError as error:
+        raise KddaError(f"{role}, {name_of(model)}: {error}") from None
+
+
+def count_layers(spec: ModelSpec) -> int:
+    """How many layers a model has, once some of them were chosen."""
+    return layer_count(spec.layers, int(config_of(spec).num_hidden_layers))
 
 
 def width_of(model: Model) -> int:

@@ -13,12 +13,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from torch import Tensor
 
 from kdda.errors import KddaError
 from kdda.models.heads import standardize_head
-from kdda.models.hidden_states import hidden_at, last_hidden
+from kdda.models.hidden_states import hidden_at
 from kdda.models.load import Checkpoint, load_checkpoint
 from kdda.models.vocabulary import TrimmedVocabulary, decay_of_unused
 from kdda.recipe.schema import ModelSpec

@@ -13,6 +13,7 @@ from typing import Any
 
 from kdda.errors import KddaError
 from kdda.models.classes import has_head
+from kdda.models.depth import Layers
 from kdda.models.load import Checkpoint, load_config
 from kdda.recipe.schema import ModelSpec, TeacherSpec
 from kdda.runs.folder import METRICS, MODEL_FOLDER
@@ -60,7 +61,7 @@ class Teacher:
         fine_tune: True fine-tunes it on its language's training rows first; False takes it as it is; None fine-tunes it
             unless its config says that it was fine-tuned for labels of the task's names.
         segmenter: how its tokenizer expects words to be segmented; by default what the checkpoint says.
-        layers: keep so many layers, evenly spaced; all by default.
+        layers: keep so many layers, evenly spaced; ``first 6``; or a list of layers from 0; all by default.
         weight: of its divergence, beside the distillation weight λ.
         seed: of its fine-tuning.
         training: arguments of its fine-tuning that differ from the student's, by their `DistillationConfig` names.
@@ -75,7 +76,7 @@ class Teacher:
     model: Model
     fine_tune: bool | None = None
     segmenter: str | None = None
-    layers: int | None = None
+    layers: Layers | None = None
     weight: float = 1.0
     seed: int = 1
     training: Mapping[str, Any] = field(default_factory=dict)

@@ -33,7 +33,7 @@ from kdda.teachers.align import LearnedMaps
 from kdda.teachers.cache import TeacherCache
 from kdda.training.callbacks import MetricsLog, ProgressBar, StopOnInterrupt
 from kdda.training.checkpoints import last_whole_checkpoint
-from kdda.training.compatibility import check_task, check_teacher
+from kdda.training.compatibility import check_architecture, check_task, check_teacher
 from kdda.training.config import TASK_METRIC, DistillationConfig, objective_name
 from kdda.training.data import TrainingData
 from kdda.training.fine_tune import (
@@ -535,12 +535,14 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
 
     def _check_teachers(self, student: Model, args: DistillationConfig) -> None:
         languages = list(self.data.train)
+        check_architecture("student", student)
         for language, teachers in self.teachers.items():
             if language not in languages:
                 hint = did_you_mean(language, languages)
                 raise KddaError(f'teachers: "{language}" has no train_dataset{hint}; there are {", ".join(languages)}')
             for teacher in teachers:
                 if isinstance(teacher, Teacher):
+                    check_architecture(f"teachers.{language}", teacher.source)
                     check_teacher(language, teacher, student, self.loss, args.tokens, args.align)
         if self.teachers:
             check_task(self.loss, self.data.task)
