@@ -1,4 +1,4 @@
-"""The model card that is saved with every model."""
+"""The model card (README.md) of every saved model: scores, licences, the Hub's metadata, words on mini models."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from kdda.hub.licences import UNKNOWN
 from kdda.metrics.significance import Interval
 
-CARD = "README.md"
+CARD = "README.md"  # the file's name, which the Hub prescribes
 
+# Stands below the table of scores: what its interval covers, and what not.
 SPREAD = """\
 One run, one seed. The interval is that of the test rows (bootstrap over premises or passages); another
 seed would give another score."""
 
-MINI_PREFIX = "mini/"
+MINI_PREFIX = "mini/"  # names of the mini models, which come with kdda
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,12 @@ def write_card(folder: Path, facts: ModelCardFacts, metric: str, scores: Mapping
 
 
 def _body(facts: ModelCardFacts, metric: str, scores: Mapping[str, Interval]) -> list[str]:
+    """The card's lines of Markdown: heading, table of languages, remarks on scores and licences, note."""
     lines = [f"# {facts.title}", "", f"Fine-tuned from `{facts.base}` (licence: {facts.licence}) with kdda.", ""]
     lines += [f"| language | teacher | training rows | test {metric.replace('_', ' ')} | 95 % interval |"]
     lines += ["|---|---|---:|---:|---|"]
-    for language in dict.fromkeys([*facts.languages, *scores]):
-        cells = _cells(language, facts, scores.get(language))
+    for language in dict.fromkeys([*facts.languages, *scores]):  # each once: trained on, scored, or both
+        cells = _table_row(language, facts, scores.get(language))
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", SPREAD, ""]
     if _mini_models(facts):
@@ -78,7 +80,8 @@ def _body(facts: ModelCardFacts, metric: str, scores: Mapping[str, Interval]) ->
     return [*lines, facts.note]
 
 
-def _cells(language: str, facts: ModelCardFacts, score: Interval | None) -> list[str]:
+def _table_row(language: str, facts: ModelCardFacts, score: Interval | None) -> list[str]:
+    """A language's cells: code, teacher, training rows, score and interval; the last two empty without a score."""
     cells = [language, facts.teachers.get(language, "none"), str(facts.rows.get(language, 0))]
     if score is None:
         return [*cells, "", ""]
@@ -86,19 +89,22 @@ def _cells(language: str, facts: ModelCardFacts, score: Interval | None) -> list
 
 
 def _mini_models(facts: ModelCardFacts) -> list[str]:
+    """The names of the mini models among base and teachers, each once, in Markdown."""
     models = []
     for model in (facts.base, *facts.teachers.values()):
         if model.startswith(MINI_PREFIX):
-            models.append(f"`{model.split(' ')[0]}`")
+            models.append(f"`{model.split(' ')[0]}`")  # a teacher's licence follows its name after a space
     return list(dict.fromkeys(models))
 
 
 def _about_mini_models(facts: ModelCardFacts) -> str:
+    """The remark that scores of mini models are none of larger ones."""
     names = ", ".join(_mini_models(facts))
     return f"Made with mini models ({names}): small models to try kdda with, whose scores say nothing of larger ones."
 
 
 def _metadata(facts: ModelCardFacts, metric: str, scores: Mapping[str, Interval]) -> ModelCardData:
+    """What the Hub reads from the card's head: languages, licence, task, base model and scores."""
     return ModelCardData(
         language=list(facts.languages),
         license=_hub_licence(facts),
@@ -112,6 +118,7 @@ def _metadata(facts: ModelCardFacts, metric: str, scores: Mapping[str, Interval]
 
 
 def _hub_licence(facts: ModelCardFacts) -> str | None:
+    """The licence field: ``other`` where any model's licence has a warning, None (no field) for an unknown one."""
     if facts.licence_warnings:
         return "other"
     if facts.licence == UNKNOWN:
@@ -126,6 +133,7 @@ def _hub_base_model(base: str) -> str | None:
 
 
 def _eval_results(facts: ModelCardFacts, metric: str, scores: Mapping[str, Interval]) -> list[EvalResult]:
+    """The mean scores, one a language, as the Hub's metadata has them: in per cent with two decimals."""
     results = []
     for language, score in scores.items():
         result = EvalResult(

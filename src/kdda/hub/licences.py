@@ -1,11 +1,11 @@
-"""The licences of models, and the words of the warning for whoever redistributes a model that was made with them."""
+"""Licences of models: a table by name, else a local card's; the words of a card's warning about one (AGPL, NC)."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-UNKNOWN = "unknown"
+UNKNOWN = "unknown"  # stands for a licence that nobody has stated
 
 # Of the models of the built-in recipes; a Hub model's card is not downloaded for its licence alone.
 LICENCES = {
@@ -37,7 +37,7 @@ def licence(name: str) -> str:
         return UNKNOWN
     from huggingface_hub import ModelCard
 
-    return str(ModelCard.load(card).data.get("license") or UNKNOWN)
+    return str(ModelCard.load(card).data.get("license") or UNKNOWN)  # the card's YAML head
 
 
 def warning_of(licence: str) -> str:

@@ -1,4 +1,4 @@
-"""Uploading a saved model to the Hugging Face Hub, after an explicit confirmation."""
+"""Uploading a saved model to the Hugging Face Hub once it is confirmed (--yes): which files go, private by default."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kdda.errors import KddaError
 from kdda.hub.card import CARD
 from kdda.runs.folder import MODEL_FOLDER
 
-REQUIRED = ("config.json", CARD, "*.safetensors")
+REQUIRED = ("config.json", CARD, "*.safetensors")  # what every saved model has
 
 UPLOADED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.codes", CARD)  # a checkpoint, and no code or pickles
 
@@ -33,8 +33,8 @@ def push(folder: Path, repository: str, *, confirmed: bool, public: bool = False
         KddaError: not a saved model, an invalid repository name, or the Hub's refusal.
     """
     model = _model_folder(folder)
-    files = _files(model)
-    _check_name(repository)
+    files = _files_to_upload(model)
+    _check_repository_name(repository)
     details = [*map(_name_and_size, files), *_licence_warnings(model)]
     if not confirmed:
         visibility = "public" if public else "private"
@@ -45,14 +45,15 @@ def push(folder: Path, repository: str, *, confirmed: bool, public: bool = False
 
 
 def _model_folder(folder: Path) -> Path:
+    """The saved model's folder: ``model`` inside a run's folder, else the folder itself."""
     inside = folder / MODEL_FOLDER
     if inside.is_dir():
         return inside
     return folder
 
 
-def _files(model: Path) -> list[Path]:
-    """The files to upload.
+def _files_to_upload(model: Path) -> list[Path]:
+    """The files of a saved model that match `UPLOADED`, sorted by name.
 
     Raises:
         KddaError: the folder is not a saved model.
@@ -67,15 +68,22 @@ def _files(model: Path) -> list[Path]:
 
 
 def _name_and_size(path: Path) -> str:
+    """A file's line: its name and its size in MiB."""
     return f"{path.name}  {path.stat().st_size / 2**20:.1f} MB"
 
 
 def _licence_warnings(model: Path) -> list[str]:
+    """The model card's lines about licences, as `kdda.hub.card` writes them."""
     text = ModelCard.load(model / CARD).text
     return [line for line in text.split("\n") if line.startswith("**Licence:**")]
 
 
-def _check_name(repository: str) -> None:
+def _check_repository_name(repository: str) -> None:
+    """Refuse a name that the Hub does not allow.
+
+    Raises:
+        KddaError: says what is wrong with it.
+    """
     try:
         validate_repo_id(repository)
     except HFValidationError as error:
@@ -85,6 +93,11 @@ def _check_name(repository: str) -> None:
 
 
 def _upload(model: Path, repository: str, files: list[Path], private: bool) -> None:
+    """Create the repository where there is none, and send the files in one commit.
+
+    Raises:
+        KddaError: nobody is logged in, or the Hub refuses.
+    """
     api = HfApi()
     names = [path.name for path in files]
     try:

@@ -1,4 +1,4 @@
-"""Sequences on disk, so that a million rows take no more memory than a thousand."""
+"""Sequences of rows on disk: Arrow batches of 256 rows or 256 KiB, 64 batches in memory, a nameless file in TMPDIR."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 # A batch is written once it reaches one of these two.
 ROWS_PER_BATCH = 256
 
-BYTES_PER_BATCH = 256 * 2**10
+BYTES_PER_BATCH = 256 * 2**10  # of packed rows
 
 CACHED_BATCHES = 64  # batches that stay in memory, so that small data is read from disk once
 
@@ -37,6 +37,7 @@ class SequenceBase(Sequence[T]):
     @overload
     def __getitem__(self, index: slice) -> list[T]: ...
     def __getitem__(self, index: int | slice) -> T | list[T]:
+        """The item at an index, which may be negative, or a list of the items of a slice."""
         if isinstance(index, slice):
             return [self.item(i) for i in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
@@ -47,6 +48,7 @@ class SequenceBase(Sequence[T]):
         return map(self.item, range(len(self)))
 
     def __eq__(self, other: object) -> bool:
+        """Whether another sequence, of any type, has equal items in the same order."""
         if not isinstance(other, Sequence) or len(self) != len(other):
             return False
         return all(a == b for a, b in zip(self, other, strict=True))
@@ -99,11 +101,11 @@ class DiskSequence(SequenceBase[T]):
 
     def __init__(self, items: Iterable[T]):
         self._starts: list[int] = []  # index of the first item of each batch on disk
-        self._written = 0
+        self._written = 0  # items on disk
         self._file: Any = None
-        self._reader: Any = None
-        self._batches: OrderedDict[int, Any] = OrderedDict()
-        self._tail = self._write(items)
+        self._reader: Any = None  # pyarrow's, of that file; None while nothing is on disk
+        self._batches: OrderedDict[int, Any] = OrderedDict()  # batches in memory, the most recently used one last
+        self._tail = self._write(items)  # the last items, which are not on disk
 
     def pack(self, item: T) -> bytes:
         """An item as it is written."""
@@ -120,7 +122,7 @@ class DiskSequence(SequenceBase[T]):
     def item(self, index: int) -> T:
         if index >= self._written:
             return self._tail[index - self._written]
-        k = bisect_right(self._starts, index) - 1
+        k = bisect_right(self._starts, index) - 1  # the last batch that begins at or before the index
         return self.unpack(self._batch(k)[index - self._starts[k]].as_py())
 
     def __iter__(self) -> Iterator[T]:
@@ -151,6 +153,7 @@ class DiskSequence(SequenceBase[T]):
         return pending
 
     def _open_writer(self) -> Any:
+        """pyarrow's writer of batches into a new temporary file, which stays open for reading."""
         import pyarrow
 
         self._file = tempfile.TemporaryFile(prefix="kdda-")  # noqa: SIM115 - it is closed when nothing refers to it
@@ -161,7 +164,7 @@ class DiskSequence(SequenceBase[T]):
         if k in self._batches:
             self._batches.move_to_end(k)
             return self._batches[k]
-        batch = self._reader.get_batch(k).column(0)
+        batch = self._reader.get_batch(k).column(0)  # of packed items: the only column
         self._batches[k] = batch
         if len(self._batches) > CACHED_BATCHES:
             self._batches.popitem(last=False)
@@ -169,12 +172,14 @@ class DiskSequence(SequenceBase[T]):
 
 
 def _schema() -> Any:
+    """Of the Arrow file: one column of bytes, an item a row."""
     import pyarrow
 
     return pyarrow.schema([("row", pyarrow.binary())])
 
 
 def _open_reader(file: Any) -> Any:
+    """pyarrow's reader of a temporary file whose writer is closed."""
     import pyarrow
 
     file.flush()
@@ -182,6 +187,11 @@ def _open_reader(file: Any) -> Any:
 
 
 def _write_batch(writer: Any, packed: list[bytes]) -> None:
+    """Append packed items as one batch.
+
+    Raises:
+        KddaError: the disk is full, or cannot be written.
+    """
     import pyarrow
 
     batch = [pyarrow.array(packed, pyarrow.binary())]

@@ -1,6 +1,6 @@
-"""Collective operations of processes that train one model together, as `accelerate launch` starts them.
+"""Processes that train one model together (`accelerate launch`): rank, size, barrier, broadcast, all_gather.
 
-In a single process they do nothing. Each batch is divided among the ranks, so that a recipe gives the same model for
+In a single process these operations do nothing. Each batch is divided among the ranks, so that a recipe gives the same model for
 any number of processes.
 """
 
@@ -20,7 +20,7 @@ def init() -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from accelerate import PartialState
 
-        PartialState(cpu=not torch.cuda.is_available())
+        PartialState(cpu=not torch.cuda.is_available())  # creating it joins the process group
 
 
 def rank() -> int:
@@ -52,7 +52,7 @@ def broadcast(value: T) -> T:
     """The main process' value, in all processes: what they read from a disk at different times may differ."""
     if not _is_distributed():
         return value
-    values = [value]
+    values = [value]  # overwritten in place by that of rank 0, torch's default source
     distributed.broadcast_object_list(values)
     return values[0]
 
@@ -61,10 +61,11 @@ def all_gather(value: T) -> list[T]:
     """The values of all processes, in the order of their ranks."""
     if not _is_distributed():
         return [value]
-    values = [value] * size()
+    values = [value] * size()  # places that all_gather_object overwrites
     distributed.all_gather_object(values, value)
     return values
 
 
 def _is_distributed() -> bool:
+    """Whether this process has joined a process group."""
     return distributed.is_available() and distributed.is_initialized()

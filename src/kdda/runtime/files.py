@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all."""
+"""Files that are written completely or not at all: a temporary file (.part) that takes the name once it is whole."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that replaces it at the end of the block.
+    """The path of a temporary file beside `path`, which replaces it at the end of the block; for teacher states.
 
     Raises:
         KddaError: the file could not be written; the temporary one is removed.

@@ -1,4 +1,4 @@
-"""Output folders: whether they can be made and written, known before any work."""
+"""Output folders (--out): checked before any work, made, or built aside and renamed; error numbers of a full disk."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def make_folder(folder: Path) -> None:
     check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        tempfile.TemporaryFile(dir=folder).close()  # fails where no file can be written
     except OSError as error:
-        raise _refusal(folder, error) from None
+        raise _not_writable(folder, error) from None
 
 
 def check_folder(folder: Path) -> None:
@@ -40,7 +40,7 @@ def check_folder(folder: Path) -> None:
             tempfile.TemporaryFile(dir=nearest).close()
             return
     except OSError as error:
-        raise _refusal(folder, error) from None
+        raise _not_writable(folder, error) from None
     raise KddaError(f"the folder {folder} cannot be made: {nearest} is a file; choose another --out")
 
 
@@ -59,7 +59,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     try:
         yield folder
         if out.is_dir():
-            out.rmdir()
+            out.rmdir()  # it is empty
         folder.chmod(0o755)  # temporary folders are for their owner alone
         folder.replace(out)
     finally:
@@ -74,5 +74,6 @@ def nearest_existing(path: Path) -> Path:
     return place
 
 
-def _refusal(folder: Path, error: OSError) -> KddaError:
+def _not_writable(folder: Path, error: OSError) -> KddaError:
+    """The error for a folder that takes no files, with the system's reason."""
     return KddaError(f"nothing can be written in the folder {folder}: {error.strerror or error}; choose another --out")

@@ -1,4 +1,4 @@
-"""Locks of folders that one process writes at a time."""
+"""Locks of folders that one process writes at a time: refused at once, or waited for (told after 5 seconds)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from filelock import FileLock, Timeout
 from kdda.errors import KddaError
 from kdda.runtime import distributed
 from kdda.runtime.progress import Say
+
+TELL_AFTER = 5.0  # seconds of waiting for a lock before a message says so
 
 
 @contextmanager
@@ -25,16 +27,19 @@ def lock_or_refuse(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            lock.release()
+            lock.release()  # does nothing in a process that does not hold it
     else:
         raise KddaError(f"another process is writing {folder}; wait for it, or choose another --out")
 
 
 @contextmanager
 def lock_or_wait(folder: Path, say: Say) -> Iterator[None]:
-    """Hold the lock of a folder once no other process does, such as one that prepares what this one needs too."""
+    """Hold the lock of a folder once no other process does, such as one that prepares what this one needs too.
+
+    Of a group of processes the main one holds it for all; the others wait until it does.
+    """
     lock = _lock(folder)
-    if distributed.is_main_process() and not _acquire(lock, timeout=5.0):
+    if distributed.is_main_process() and not _acquire(lock, timeout=TELL_AFTER):
         say(f"  waiting for another process that prepares {folder}")
         lock.acquire()
     distributed.barrier()

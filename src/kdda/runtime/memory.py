@@ -1,4 +1,4 @@
-"""Free disk space, peak memory, and settings of memory management that save time."""
+"""Free disk space, peak memory, thresholds of garbage collection, and glibc's malloc settings while training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
-# New objects, and collections of the two younger generations, between collections of each generation.
+# For gc.set_threshold. A young collection comes every 100,000 new objects, a middle one every 50 young ones, a full one
+# every 100 middle ones.
 COLLECTION_THRESHOLDS = (100_000, 50, 100)
 
 
@@ -31,14 +32,15 @@ def peak_megabytes() -> float:
     return peak / 2**10  # KiB
 
 
-# Parameters of mallopt, from <malloc.h>.
+# Parameters of glibc's mallopt, from <malloc.h>. Free memory at the heap's end above M_TRIM_THRESHOLD bytes goes back
+# to the kernel; so does, once freed, every allocation above M_MMAP_THRESHOLD bytes.
 M_TRIM_THRESHOLD = -1
 
 M_MMAP_THRESHOLD = -3
 
 MMAP_THRESHOLD_MAX = 2**25  # the largest M_MMAP_THRESHOLD that glibc accepts
 
-NEVER_TRIM = 2**31 - 1
+NEVER_TRIM = 2**31 - 1  # the largest value that mallopt, whose values are C ints, takes
 
 
 @cache
@@ -51,7 +53,7 @@ def keep_freed_memory() -> bool:
     Returns:
         False under another allocator, where nothing is done.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # CDLL(None) is this process with its C library
     if mallopt is None:
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_MAX) and mallopt(M_TRIM_THRESHOLD, NEVER_TRIM))

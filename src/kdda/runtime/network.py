@@ -1,4 +1,4 @@
-"""Whether the Hugging Face Hub can be reached: tried once, so that nobody waits for it in vain."""
+"""Whether the Hugging Face Hub can be reached: one attempt a process, at most 5 seconds; else caches alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-CONNECTION_TIMEOUT = 5.0  # seconds
+CONNECTION_TIMEOUT = 5.0  # seconds that the only attempt may take
 
 
 @lru_cache(maxsize=1)
@@ -27,6 +27,7 @@ def hub_is_reachable() -> bool:
         os.environ["HF_HUB_OFFLINE"] = "1"  # for libraries that are not imported yet
         from huggingface_hub import constants
 
+        # huggingface_hub has read the variable when it was imported, perhaps before it was set
         constants.HF_HUB_OFFLINE = True
         return False
     return True

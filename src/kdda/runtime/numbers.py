@@ -1,4 +1,4 @@
-"""Arithmetic that Python's operators do not name."""
+"""Integer division that rounds up (`ceil_div`)."""
 
 from __future__ import annotations
 

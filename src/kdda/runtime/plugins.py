@@ -1,4 +1,4 @@
-"""User modules that register tasks, objectives or retrievers when they are imported."""
+"""Plugins: a user's modules, which register tasks, objectives or retrievers when imported; where they are sought."""
 
 from __future__ import annotations
 

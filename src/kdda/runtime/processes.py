@@ -15,6 +15,7 @@ def process_pool(processes: int) -> ProcessPoolExecutor:
 
     Those of `concurrent.futures` alone wait for work for ever when their parent is killed.
     """
+    # spawn: a fork would copy locks that threads of the parent hold, and could not use CUDA
     return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_begin_worker)
 
 
@@ -28,5 +29,5 @@ def _exit_with_parent() -> None:
     """Exit at once when the parent has ended, whatever the worker does then."""
     parent = parent_process()
     if parent is not None:
-        wait([parent.sentinel])
+        wait([parent.sentinel])  # a handle that becomes readable when the parent ends
         os._exit(1)

@@ -1,4 +1,4 @@
-"""Progress of a long job: a bar with rows/s and remaining time on a terminal, a plain line now and then elsewhere."""
+"""Progress of a long job: a bar with rows/s and time left on a terminal, elsewhere a plain line every 15 seconds."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ class Progress:
         self.console = console or Console(stderr=True)
         self.started = time.monotonic()
         self.last_line = self.started
-        self.done = 0
-        self.done_before = 0
+        self.done = 0  # rows since `begin`
+        self.done_before = 0  # rows of an earlier, interrupted process
 
     def __enter__(self) -> Progress:
+        """Show the bar, on a terminal alone."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        pace = TextColumn("{task.fields[pace]}")
+        pace = TextColumn("{task.fields[pace]}")  # of the task's further field `pace`, which `advance` sets
         self.bar = Bar(*columns, pace, TimeRemainingColumn(), console=self.console, transient=True)
         if self.console.is_terminal:
             self.bar.start()
@@ -45,6 +46,7 @@ class Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Remove the bar; errors pass through."""
         if self.console.is_terminal:
             self.bar.stop()
 
@@ -70,7 +72,8 @@ class Progress:
             self._print_line(completed)
 
     def _print_line(self, completed: int) -> None:
-        seconds = (self.total - completed) / max(self.rate, 1e-9)
+        """Print rows done, rate and remaining seconds as one line."""
+        seconds = (self.total - completed) / max(self.rate, 1e-9)  # never a division by 0
         line = f"  {self.name}: {completed:,} of {self.total:,} rows{self.pace}, about {seconds:.0f} s left"
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""Text files from outside: lines in UTF-8; other encodings and Git LFS pointers by first bytes; odd file names."""
+"""Text files from users: lines in UTF-8; by the first 512 bytes other encodings, Git LFS, gzip, zip; odd names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kdda.errors import KddaError
 
-READ_FIRST = 512  # bytes that tell what a file is
+READ_FIRST = 512  # bytes read from a file's beginning to tell what it is
 
 # How files in other encodings begin, and what iconv calls these; UTF-32's mark begins with that of UTF-16.
 ENCODINGS = {
@@ -80,8 +80,9 @@ def _encoding_of(first: bytes) -> str:
     for beginning, encoding in ENCODINGS.items():
         if first.startswith(beginning):
             return encoding
-    even, odd = first[0::2].count(0), first[1::2].count(0)
-    if even + odd > len(first) // 4:
+    even = first[0::2].count(0)  # zero bytes at even places: the high halves of big-endian pairs
+    odd = first[1::2].count(0)
+    if even + odd > len(first) // 4:  # text in UTF-8 has none; English in UTF-16 has half of its bytes 0
         return "UTF-16BE" if even > odd else "UTF-16LE"
     return ""
 
@@ -103,7 +104,7 @@ def decode(line: bytes, is_first: bool = False) -> str:
         NotUtf8Error: names the byte and its place in the line.
     """
     try:
-        return line.decode("utf-8-sig" if is_first else "utf-8")
+        return line.decode("utf-8-sig" if is_first else "utf-8")  # utf-8-sig drops a byte order mark
     except UnicodeDecodeError as error:
         raise NotUtf8Error(
             f"not UTF-8 (byte 0x{line[error.start]:02x}) at byte {error.start + 1} of the line"
