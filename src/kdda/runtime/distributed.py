@@ -1,7 +1,7 @@
 """Processes that train one model together (`accelerate launch`): rank, size, barrier, broadcast, all_gather.
 
-In a single process these operations do nothing. Each batch is divided among the ranks, so that a recipe gives the same model for
-any number of processes.
+In a single process these operations do nothing. Each batch is divided among the ranks, so that a
+recipe gives the same model for any number of processes.
 """
 
 from __future__ import annotations
