@@ -60,3 +60,5 @@ def test_a_surrogate_in_any_field_is_refused_with_its_line(judge: str, tmp_path:
         (tmp_path / "a.jsonl").write_text(f"\n{json.dumps(row)}\n", encoding="utf-8")
         code, _, error = command("evaluate", judge, "--data", tmp_path / "a.jsonl", "--out", tmp_path / "p.jsonl")
         assert code == 2 and "a.jsonl:2" in error and "an unpaired surrogate" in error
+        code, _, error = command("trim", judge, tmp_path / "trimmed", "--data", tmp_path / "a.jsonl")
+        assert code == 2 and "a.jsonl:2: an unpaired surrogate" in error

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kdda.cli.shared import app, parse_names
+from kdda.errors import KddaError
 
 
 @app.command()
@@ -46,14 +49,25 @@ def trim(
 
 
 def _texts_of_files(names: list[str]) -> Iterator[str]:
-    """Every text in the rows of some sources; of a plain text file, its lines."""
+    """Every text in the rows of some sources; of a plain text file, its lines.
+
+    Raises:
+        KddaError: a source that cannot be read, or a text with an unpaired surrogate; names the place.
+    """
+    from kdda.data.fields import BadFieldError, check_surrogates
     from kdda.data.sources import Source, read_rows
     from kdda.models.trim import texts_of
     from kdda.retrieval.passages import read_documents
 
     for name in names:
         if Path(name).suffix in (".txt", ".md") or Path(name).is_dir():
-            for document in read_documents(Path(name)):
+            for document in read_documents(Path(name), say=partial(print, file=sys.stderr)):
                 yield from texts_of(document.text.splitlines())
-        else:
-            yield from texts_of(row.values for row in read_rows(Source(name)))
+            continue
+        for row in read_rows(Source(name)):
+            for text in texts_of([row.values]):
+                try:
+                    check_surrogates(text)
+                except BadFieldError as error:
+                    raise KddaError(f"{row.where}: {error}") from None
+                yield text

@@ -38,7 +38,7 @@ def parse_json(text: str) -> Any:
     """
     text = text.removeprefix("\ufeff")  # files that begin with a byte order mark, joined
     try:
-        value = json.loads(text, object_pairs_hook=_object)
+        value = DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise BadJsonError(f"not JSON: {error.msg} at column {error.colno}", error.lineno) from None
     except _RepeatedKeyError as error:
@@ -65,6 +65,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
                 raise _RepeatedKeyError(f'the key "{key}" is given twice: keep one of them')
             seen.add(key)
     return values
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def _too_deep(text: str) -> BadJsonError:

@@ -180,10 +180,11 @@ def _record(value: Any, where: str) -> Row:
 
 def _jsonl(path: Path, source: Source) -> Iterator[Row]:
     """The rows of a file with one JSON object a line; blank lines are left out."""
+    name = printable(path)
     for number, line in enumerate(read_lines(path), 1):
         if line.strip():
             value = _json_value(line.removesuffix("\n"), path, number)
-            yield _record(value, f"{printable(path)}:{number}")
+            yield _record(value, f"{name}:{number}")
 
 
 def _json(path: Path, source: Source) -> Iterator[Row]:
@@ -233,8 +234,9 @@ def _delimited(delimiter: str, quoting: Quoting) -> Reader:
 
     def read(path: Path, source: Source) -> Iterator[Row]:
         """The rows of a file whose first line has the names of the columns, unless the source gives them."""
+        name = printable(path)
         for record in read_records(path, delimiter, quoting, source.header):
-            yield Row(f"{printable(path)}:{record.line}", record.cells)
+            yield Row(f"{name}:{record.line}", record.cells)
 
     return read
 
@@ -247,13 +249,14 @@ def _parquet(path: Path, source: Source) -> Iterator[Row]:
         is_parquet = opened.read(4) == b"PAR1"
     if not is_parquet:
         check_first_bytes(path)
+    name = printable(path)
     number = 0
     with pyarrow.parquet.ParquetFile(path) as file:
         _check_columns(path, file.schema_arrow.names)
         for batch in file.iter_batches(PARQUET_BATCH_ROWS):
             for values in _batch_values(path, batch, number):
                 number += 1
-                yield Row(f"{printable(path)}, row {number}", values)
+                yield Row(f"{name}, row {number}", values)
 
 
 def _check_columns(path: Path, names: Sequence[str]) -> None:

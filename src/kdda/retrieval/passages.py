@@ -233,11 +233,10 @@ def _read_jsonl(path: Path, name: str) -> Iterator[Document]:
     """The documents of a file with one JSON object a line."""
     for number, line in enumerate(read_lines(path), 1):
         if line.strip():
-            where = f"{printable(path)}:{number}"
             try:
                 yield _document(_parse_row(line), f"{name}:{number}")
             except (BadFieldError, BadJsonError) as error:
-                raise KddaError(f"{where}: {error}") from None
+                raise KddaError(f"{printable(path)}:{number}: {error}") from None
 
 
 def _parse_row(line: str) -> dict[str, Any]:
