@@ -1,4 +1,4 @@
-"""What a person sees of a fine-tuning: metrics.jsonl, progress with time left, and a Ctrl-C that loses nothing."""
+"""Callbacks of a fine-tuning: metrics.jsonl (MetricsLog), progress bar, Ctrl-C that writes a checkpoint and stops."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class MetricsLog:
 
     Args:
         path: of the file.
-        resume_step: 0 for a run that starts.
+        resume_step: the step of the checkpoint that the run goes on from; 0 for a run that starts.
     """
 
     def __init__(self, path: Path, resume_step: int = 0):
@@ -49,7 +49,7 @@ class MetricsLog:
         return self.seconds_before + time.monotonic() - self.started
 
     def write(self, event: str, **values: Any) -> None:
-        """Append an event."""
+        """Append an event with these values; only the main process does."""
         if distributed.is_main_process():
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(event_line({"event": event, **values, "seconds": round(self.seconds, 2)}))
@@ -60,6 +60,7 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
 
     Args:
         name: of the training.
+        console: stderr by default.
     """
 
     def __init__(self, name: str, console: Console | None = None):
@@ -67,6 +68,7 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
         self.bar: Progress | None = None
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Start the clock and, on a terminal, show the bar; a resumed run begins at its step."""
         self.started = self.last_line = time.monotonic()
         self.first_step = state.global_step
         if self.console.is_terminal:
@@ -76,6 +78,7 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
             self.bar.start()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Move the bar, or print a line every `PLAIN_EVERY` seconds."""
         if self.bar is not None:
             self.bar.update(self.task, completed=state.global_step)
         elif time.monotonic() - self.last_line >= PLAIN_EVERY:
@@ -86,6 +89,7 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
             self.console.print(line, highlight=False)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Remove the bar."""
         if self.bar is not None:
             self.bar.stop()
 
@@ -98,7 +102,7 @@ class StopOnInterrupt(TrainerCallback):  # type: ignore[misc]
 
     @contextmanager
     def handling_signals(self) -> Iterator[None]:
-        """Take Ctrl-C while training runs."""
+        """Handle Ctrl-C (SIGINT) here inside the block; Python gives signals to the main thread alone."""
         if threading.current_thread() is not threading.main_thread() or distributed.size() > 1:
             yield  # processes that stop after different steps would wait for each other: they resume from a checkpoint
             return
@@ -109,16 +113,19 @@ class StopOnInterrupt(TrainerCallback):  # type: ignore[misc]
             signal.signal(signal.SIGINT, before)
 
     def _on_signal(self, *_: Any) -> None:
+        """Python's handler of SIGINT: takes a signal's number and a stack frame, of which neither matters."""
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
         print("\n  stopping after this step; Ctrl-C again stops at once", file=sys.stderr)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """After Ctrl-C, tell Trainer by its `control` to save a checkpoint and to stop."""
         if self.requested:
             control.should_save = control.should_training_stop = True
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """After Ctrl-C in the midst of an epoch, neither evaluate nor save once more."""
         # Trainer takes the end of a broken epoch for an epoch's end; a model half-way must not become the best one.
-        if self.requested and state.epoch is not None and state.epoch % 1 > 1e-9:
+        if self.requested and state.epoch is not None and state.epoch % 1 > 1e-9:  # `epoch` counts in fractions
             control.should_evaluate = control.should_save = False

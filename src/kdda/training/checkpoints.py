@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from, whatever has killed it."""
+"""Resuming: the last whole checkpoint of a folder, by which a killed run goes on; checkpoints cut short are removed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ def last_whole_checkpoint(folder: Path) -> str | None:
 
 
 def _is_whole(checkpoint: Path) -> bool:
-    """Trainer writes its state last; the files before it must end where they say."""
+    """Whether a checkpoint's files are complete.
+
+    Trainer writes its state last; the files before it must end where their headers say. Those of torch (optimizer,
+    schedule, random states) are zip archives, whose directory stands at their end.
+    """
     try:
         json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
         safe_open(checkpoint / "model.safetensors", "pt")

@@ -1,4 +1,4 @@
-"""What a distillation loss needs of its task, teachers and student, checked from configs alone."""
+"""Checks before training, from configs alone: whether a loss fits task, teacher, student (widths, logits, tokens)."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def check_teacher(
     if tokens == "attended":
         for model in (student, teacher.model):
             check_attention_is_readable(name_of(model), config_of(model).model_type)
-    ours, theirs = width_of(student), width_of(teacher.model)
+    ours, theirs = width_of(student), width_of(teacher.model)  # the student's and the teacher's
     check_alignment(teacher.align or align)
     if ours != theirs and objective.equal_widths and (teacher.align or align) == "none":
         free = [name for name, known in OBJECTIVES.items() if not known.equal_widths]
@@ -109,4 +109,5 @@ def config_of(model: Model) -> Any:
 
 @lru_cache
 def _config(name: str) -> Any:
+    """The config of a model by name or folder, read once a process."""
     return load_config(name)

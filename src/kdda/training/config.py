@@ -1,4 +1,4 @@
-"""How a student is trained: transformers' `TrainingArguments`, and what distillation adds to them."""
+"""`DistillationConfig`: arguments and defaults of training (learning rate, batch size, λ), and which are refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kdda.recipe.schema import Distill, Training
 from kdda.runtime import distributed
 from kdda.teachers.align import check_alignment
 
-TASK_METRIC = "task"  # stands for the task's metric, which the trainer knows
+TASK_METRIC = "task"  # in metric_for_best_model: stands for the task's metric, which the trainer puts in its place
 
 # Fields of TrainingArguments that would change what is computed in a way that kdda does not follow: name → the values
 # that are accepted, and why no other is.
@@ -156,8 +156,9 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
     metrics_file: str = "metrics.jsonl"
 
     def __post_init__(self) -> None:
+        """Refuse what would break exactness, and derive precision and device; transformers then checks its fields."""
         for name, (accepted, reason) in EXACT.items():
-            value = getattr(self, name, accepted[0])
+            value = getattr(self, name, accepted[0])  # not every version of transformers has every field
             if value not in accepted and not _is_default(name, value):
                 choices = ", ".join(str(choice) for choice in accepted)
                 raise KddaError(f"{name}: got {value!r}, expected {choices}: {reason}")
@@ -208,6 +209,7 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
 
     def learning_rates(self, steps: int, until: int) -> Iterator[float]:
         """The schedule's learning rate at each of the first `until` of `steps` optimizer steps."""
+        # a scheduler needs an optimizer; this one steps a parameter without a gradient, which does nothing
         parameter = torch.nn.Parameter(torch.zeros(()))
         optimizer = torch.optim.SGD([parameter], lr=self.learning_rate)
         scheduler = get_scheduler(
@@ -274,7 +276,7 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
             raise KddaError(f"training.arguments: {' '.join(str(error).split())}") from None
 
 
-# transformers has renamed it, and warns of the old name
+# The name of TrainingArguments' field; transformers has renamed it, and warns of the old name.
 CHECKPOINTING = "gradient_checkpointing"
 if hasattr(TrainingArguments, "activation_checkpointing"):
     CHECKPOINTING = "activation_checkpointing"
@@ -296,6 +298,11 @@ def check_recipe_arguments(arguments: Mapping[str, Any]) -> None:
 
 
 def _check_distill(distill: Distill) -> None:
+    """Refuse names of a recipe's `distill` that do not exist, by making a loss of them.
+
+    Raises:
+        KddaError: names the field as the recipe does.
+    """
     try:
         DistillationLoss(
             distill.objective,
@@ -309,6 +316,7 @@ def _check_distill(distill: Distill) -> None:
 
 
 def _distill_arguments(distill: Distill) -> dict[str, Any]:
+    """A recipe's `distill` by the field names of `DistillationConfig`."""
     return {
         "objective": distill.objective,
         "objective_options": dict(distill.options),
@@ -340,4 +348,5 @@ def _is_default(name: str, value: Any) -> bool:
 
 
 def objective_name(objective: str | Callable[..., Any]) -> str:
+    """What messages and trackers call an objective; a function by its name, another callable by its class."""
     return objective if isinstance(objective, str) else getattr(objective, "__name__", type(objective).__name__)

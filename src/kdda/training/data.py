@@ -1,4 +1,4 @@
-"""The examples of a fine-tuning, of a teacher or of a student."""
+"""`TrainingData`: a task's training and development examples by language, from datasets; the order of labels."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class TrainingData:
         by_language = _by_language(train_dataset, target)
         dev_by_language = _by_language(eval_dataset, target) if eval_dataset is not None else {}
         rows = {name: _rows(dataset, f"train_dataset[{name!r}]") for name, dataset in by_language.items()}
-        names = _label_names(task, labels, rows)
+        names = _label_names(task, labels, rows)  # in the order of the head's outputs
         train = {name: _examples(task, language_rows, names) for name, language_rows in rows.items()}
         dev = {}
         for name, dataset in dev_by_language.items():
             dev[name] = _examples(task, _rows(dataset, f"eval_dataset[{name!r}]"), names)
-        chosen = target or next(iter(dev or train))
+        chosen = target or next(iter(dev or train))  # the first language
         if dev and chosen not in dev:
             raise KddaError(f'target "{chosen}" has no eval_dataset{did_you_mean(chosen, dev)}')
         return cls(task.fitted(_chained(train.values())), names, train, dev, chosen)
@@ -82,6 +82,7 @@ class TrainingData:
 
 
 def _by_language(dataset: Any, target: str | None) -> Mapping[str, Any]:
+    """Language → dataset; a single dataset is one of `target`, or of `UNNAMED`."""
     if not isinstance(dataset, Mapping):
         return {target or UNNAMED: dataset}
     if not dataset:
@@ -90,17 +91,24 @@ def _by_language(dataset: Any, target: str | None) -> Mapping[str, Any]:
 
 
 def _rows(dataset: Any, name: str) -> Sequence[Row] | Sequence[Example]:
+    """A user's dataset as rows, or examples as they are; `name` is what messages call it."""
     is_checked = isinstance(dataset, Sequence) and len(dataset) > 0 and isinstance(dataset[0], Example)
     return dataset if is_checked else to_rows(dataset, name)
 
 
 def _examples(task: Task, rows: Sequence[Row] | Sequence[Example], labels: Sequence[str]) -> Sequence[Example]:
+    """Rows checked and converted to the task's examples; examples as they are."""
     if len(rows) and isinstance(rows[0], Example):
         return rows  # type: ignore[return-value]
     return check_rows(rows, task.convert(Schema(tuple(labels)))).examples  # type: ignore[arg-type]
 
 
 def _label_names(task: Task, labels: Sequence[str] | None, rows: Mapping[str, Sequence[Any]]) -> list[str]:
+    """The names as given, else the task's, else those of the rows in alphabetical order; none for unlabelled tasks.
+
+    Raises:
+        KddaError: names are neither given nor in every row's `label`.
+    """
     if not task.labelled:
         return []
     if labels or task.labels:
@@ -114,5 +122,6 @@ def _label_names(task: Task, labels: Sequence[str] | None, rows: Mapping[str, Se
 
 
 def _chained(sequences: Iterable[Sequence[Any]]) -> Iterator[Any]:
+    """The items of all sequences, one after the other."""
     for sequence in sequences:
         yield from sequence

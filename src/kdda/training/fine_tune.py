@@ -1,4 +1,4 @@
-"""The steps of a fine-tuning, each a function whose result the next one takes.
+"""The steps of a fine-tuning: load the student, encode, cache teachers, initialize the head, restore the vocabulary.
 
 `load_student` → `encode` → `build_teacher_caches` → training (`DistillationTrainer.train`) → `restore_vocabulary`.
 """
@@ -277,6 +277,7 @@ def _build_cache(
 
 
 def _storage(cache: TeacherCache, folder: Path) -> str:
+    """The message's words on a cache: its size, and whether it was stored, read, or is too large."""
     size = f"{cache.stored_bytes / 2**20:,.0f} MB of states"
     if not cache.is_stored:
         return f"{size}, too large to store; the teacher runs in each step"
@@ -295,7 +296,7 @@ def initialize_head(student: Checkpoint, encoded: EncodedData, task: Task) -> No
     rows = HEAD_ROWS // 8 if every_token else HEAD_ROWS
     batches = []
     for features in encoded.train.values():
-        every = ceil_div(len(features.windows), rows)
+        every = ceil_div(len(features.windows), rows)  # every so many windows one: about `rows`, evenly spaced
         padded = encoded.encoder.pad(features.windows[::every])
         batches.append({name: values.to(student.model.device) for name, values in padded.items()})
     standardize_head(student.model, batches, every_token)
@@ -326,6 +327,11 @@ def check_switches(args: DistillationConfig, model: Any) -> None:
 
 
 def _check_compiler() -> None:
+    """Refuse torch.compile on a machine without a C++ compiler.
+
+    Raises:
+        KddaError: says what to install.
+    """
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
 
@@ -391,6 +397,7 @@ def data_facts(encoded: EncodedData) -> dict[str, dict[str, int]]:
 
 
 def _size(features: Features) -> str:
+    """Rows and tokens in words; windows too where long rows have several."""
     windows = ""
     if len(features.windows) != len(features.examples):
         windows = f"{len(features.windows):,} windows, "
@@ -398,4 +405,5 @@ def _size(features: Features) -> str:
 
 
 def _tokens(features: Features) -> int:
+    """Tokens of all windows."""
     return int(features.lengths.sum(dtype=np.int64))

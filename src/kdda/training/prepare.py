@@ -1,4 +1,4 @@
-"""Teachers: fine-tuned on the data of their language first (docs/method.md, 1), stored once, reused by fingerprint."""
+"""Teachers: fine-tuned on their language first (docs/method.md, 1), stored once; what their fingerprint holds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from kdda.training.config import DistillationConfig
 from kdda.training.data import TrainingData
 from kdda.training.fine_tune import Model, load_model, name_of
 
-RECORD = "teacher.json"  # written last: a teacher that has it is complete
+RECORD = "teacher.json"  # development scores, seconds; written last: a teacher's folder that has it is complete
 
 # The arguments that decide what a fine-tuned teacher is; the others say how, where or how fast it is computed.
 DECISIVE = (
@@ -159,7 +159,7 @@ def teacher_fingerprint(teacher: Teacher, data: TrainingData, args: Distillation
         digest.update(_json(part).encode() + b"\n")
     for example in chain(data.train[data.target], data.dev.get(data.target, ())):  # never all in memory
         digest.update(_json({**asdict(example), "id": "", "group": ""}).encode() + b"\n")
-    return digest.hexdigest()[:12]
+    return digest.hexdigest()[:12]  # 48 bits
 
 
 def teacher_folder(teacher: Teacher, data: TrainingData, args: DistillationConfig, store: Path) -> Path:
@@ -209,6 +209,7 @@ def prepare_teacher(
 
 
 def _fine_tune(teacher: Teacher, data: TrainingData, args: DistillationConfig, folder: Path, say: Say) -> None:
+    """Fine-tune a teacher into a folder: its model, its record and its metrics; a cut-off one goes on where it was."""
     from kdda.training.trainer import DistillationTrainer  # which prepares teachers with this module
 
     trainer = DistillationTrainer(
@@ -269,6 +270,7 @@ def _copied(model: Model) -> Model:
 
 
 def _needs_fine_tuning(teacher: Teacher, data: TrainingData) -> bool:
+    """What `fine_tune` says; by default whether a config lacks the task's head or has other labels."""
     if teacher.fine_tune is not None:
         return teacher.fine_tune
     config = _config_of(teacher)
@@ -293,10 +295,12 @@ def _labels_of(teacher: Teacher, data: TrainingData) -> list[str]:
 
 
 def _label_names(config: Any) -> list[str]:
+    """A config's label names in the order of the head's outputs."""
     return [str(label) for _, label in sorted((config.id2label or {}).items())]
 
 
 def _config_of(teacher: Teacher) -> Any:
+    """A teacher's config, read without its weights."""
     if isinstance(teacher.model, tuple):
         return teacher.model[0].config
     return load_config(name_of(teacher.model))
@@ -325,6 +329,7 @@ def _identity(teacher: Teacher) -> dict[str, Any]:
 
 
 def _decisive(args: DistillationConfig) -> dict[str, Any]:
+    """The arguments that `DECISIVE` names, with their values; of enumerations the text."""
     values = {}
     for name in DECISIVE:
         value = getattr(args, name)
@@ -333,6 +338,7 @@ def _decisive(args: DistillationConfig) -> dict[str, Any]:
 
 
 def _json(value: Any) -> str:
+    """JSON that is the same for equal values, for a digest."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 

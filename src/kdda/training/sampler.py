@@ -1,4 +1,4 @@
-"""Batches of one language each, so that only that language's teacher is used (docs/method.md, 2)."""
+"""Batches of one language each (docs/method.md, 2): order by seed and epoch, rows bucketed by length (50)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kdda.tasks.base import Features
 
 Lengths = Sequence[int] | Int[ndarray, " rows"]
 
-BUCKET = 50  # batches sorted by length together: little padding, still random
+BUCKET = 50  # batches whose rows are sorted by length together: little padding, still random
 
 
 class LanguageBatchSampler:
@@ -48,24 +48,30 @@ class LanguageBatchSampler:
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
+        """The epoch, from 0, whose order the next iteration has."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return sum(ceil_div(len(row), self.batch_size) for row in self.lengths.values())
 
     def __iter__(self) -> Iterator[list[int]]:
+        """The batches of this epoch, those of all languages merged by their places in it."""
+        # the number of each language's first row, and at the end the number of all rows, which zip drops
         starts = accumulate(map(len, self.lengths.values()), initial=0)
         placed = [self._placed(language, start) for language, start in zip(self.lengths, starts, strict=False)]
         yield from (batch for _, _, batch in heapq.merge(*placed))
 
     def _placed(self, language: str, start: int) -> Iterator[tuple[float, str, list[int]]]:
-        """A language's batches, each with its place in the epoch."""
+        """A language's batches as (place, language, row numbers), in the order of their places in the epoch, 0 to 1.
+
+        `start` is the number of the language's first row.
+        """
         chance = random.Random(f"{self.seed}/{self.epoch}/{language}")
         order = self._order(self.lengths[language], chance)
         count = ceil_div(len(order), self.batch_size)
-        numbers = array("q", range(count))
+        numbers = array("q", range(count))  # "q": 64-bit integers
         chance.shuffle(numbers)
-        offset = chance.random()
+        offset = chance.random()  # so that languages of equally many batches do not always come in the same order
         for k, number in enumerate(numbers):
             rows = order[number * self.batch_size : (number + 1) * self.batch_size]
             # the k-th of a language's n batches falls near the fraction k/n of the epoch
@@ -75,7 +81,7 @@ class LanguageBatchSampler:
         """Rows shuffled, and then sorted by length within the rows of `BUCKET` batches."""
         shuffled = array("q", range(len(lengths)))  # a list of a million numbers would take 36 MB
         chance.shuffle(shuffled)
-        order = np.frombuffer(shuffled, np.int64)
+        order = np.frombuffer(shuffled, np.int64)  # a view: sorted in place below
         pool = BUCKET * self.batch_size
         for at in range(0, len(order), pool):
             bucket = order[at : at + pool]
@@ -88,7 +94,7 @@ class ConcatDataset:
 
     def __init__(self, train: Mapping[str, Features]):
         self.languages = list(train)
-        self.ends: list[int] = []
+        self.ends: list[int] = []  # windows of the languages so far, after each language
         for features in train.values():
             before = self.ends[-1] if self.ends else 0
             self.ends.append(before + len(features.windows))
@@ -97,6 +103,7 @@ class ConcatDataset:
         return self.ends[-1]
 
     def __getitem__(self, index: int) -> tuple[str, int]:
+        """The language of a window, and the window's number among those of its language."""
         k = bisect_right(self.ends, index)
         start = self.ends[k - 1] if k else 0
         return self.languages[k], index - start
@@ -106,11 +113,12 @@ class EpochDataLoader(DataLoader[Any]):
     """A loader whose sampler is told the epoch, which decides its order."""
 
     def set_epoch(self, epoch: int) -> None:
+        """Called by Trainer before each epoch."""
         assert isinstance(self.batch_sampler, LanguageBatchSampler)
         self.batch_sampler.set_epoch(epoch)
 
 
 def collate(items: Sequence[tuple[str, int]]) -> dict[str, Any]:
     """A batch is its language and its rows; `training_step` pads what it takes of them."""
-    languages, rows = zip(*items, strict=True)
+    languages, rows = zip(*items, strict=True)  # pairs as two tuples; all languages of a batch are the same
     return {"language": languages[0], "rows": list(rows)}

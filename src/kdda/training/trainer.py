@@ -1,4 +1,4 @@
-"""`DistillationTrainer`: transformers' Trainer over one-language batches, with the distillation loss."""
+"""`DistillationTrainer`: transformers' Trainer with the distillation loss; micro batches, scores, logs, saving."""
 
 from __future__ import annotations
 
@@ -180,6 +180,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return output
 
     def _train_trimmed(self, vocabulary: TrimmedVocabulary, checkpoint: str | None, options: Mapping[str, Any]) -> Any:
+        """Train with the trimmed vocabulary, from a checkpoint's folder if one is given; returns Trainer's output."""
         self.say(describe(self.args.run_name, self.encoded, vocabulary, self.args))
         if not self.caches:  # a second call goes on with the maps that the first began with
             self.caches = build_teacher_caches(
@@ -212,6 +213,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
                 self.prepared[language] = prepared
 
     def _checkpoint_of(self, resume: str | bool | None) -> str | None:
+        """The folder to resume from, the same in all processes; None for a training that starts."""
         if not isinstance(resume, bool) and resume is not None:
             return resume
         folder = Path(self.args.output_dir)
@@ -219,7 +221,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return distributed.broadcast(last)
 
     def _open_metrics_log(self, checkpoint: str | None) -> None:
-        resume_step = int(checkpoint.rsplit("-", 1)[1]) if checkpoint else 0
+        """Open metrics.jsonl, with the `task` event first where the run starts anew."""
+        resume_step = int(checkpoint.rsplit("-", 1)[1]) if checkpoint else 0  # a folder checkpoint-STEP
         path = (Path(self.args.output_dir) / self.args.metrics_file).resolve()
         self._metrics_log = MetricsLog(path, resume_step)
         if not resume_step:
@@ -233,12 +236,14 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return self._metrics_log
 
     def _make_sampler(self) -> LanguageBatchSampler:
+        """The order of batches, from the windows' lengths in tokens."""
         lengths = {}
         for language, features in self.encoded.train.items():
             lengths[language] = features.lengths
         return LanguageBatchSampler(lengths, self.args.per_device_train_batch_size, self.args.seed)
 
     def _make_targets(self) -> dict[str, dict[str, Any]]:
+        """Language → what the model's forward takes as gold (such as `labels`) → an array with a value a window."""
         targets = {}
         for language, features in self.encoded.train.items():
             targets[language] = self.data.task.targets(features, self.data.labels)
@@ -281,6 +286,11 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return optimizer
 
     def _halve_micro_batch(self, rows: int) -> None:
+        """After a lack of memory, take half as many of a batch's rows at once.
+
+        Raises:
+            KddaError: a single row does not fit, or other processes share the batch.
+        """
         if self.micro_batch_size == 1 or distributed.size() > 1:  # other processes would wait for this one's first try
             raise KddaError(
                 f"{self.micro_batch_size} of a batch's rows do not fit into the free memory; lower "
@@ -289,9 +299,11 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self.micro_batch_size = ceil_div(min(self.micro_batch_size, rows), 2)
 
     def _step(self, model: Any, language: str, rows: Sequence[int]) -> Any:
+        """Forward and backward of the batch's rows that fall to this process, part by part; returns their loss."""
         rows_here = rows[distributed.rank() :: distributed.size()]
         # gradients of processes are averaged; one without rows of a small batch adds nothing
         weight = distributed.size() / len(rows) if rows_here else 0.0
+        # gradients are exchanged once, after the last part; the parts before it only add to them (no_sync)
         *parts, last_part = _parts(rows_here or rows[:1], self.micro_batch_size)
         losses = []
         for part in parts:
@@ -303,7 +315,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return torch.stack(losses).sum()
 
     def _remember(self, language: str) -> None:
-        """The batch's terms, from those of its parts."""
+        """Append the batch's terms to those to be logged: means over its parts, of marginal errors the largest."""
         for name in self.parts[0].terms:
             value: Any = 0
             for part in self.parts:
@@ -314,6 +326,11 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             self.terms[language][name].append(value)
 
     def _padded(self, language: str, rows: Sequence[int], weight: float) -> dict[str, Any]:
+        """The padded inputs of some rows, with their gold targets and what `compute_loss` takes out of them again.
+
+        That is `counted` (mask of the tokens that are compared), `language`, `rows`, and `share`: the rows' number
+        times `weight`, by which their mean loss is multiplied.
+        """
         windows = [self.encoded.train[language].windows[row] for row in rows]
         inputs = self.encoded.encoder.pad(windows)
         if self.args.tokens == "text" and language in self.caches:
@@ -384,6 +401,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return Representations(hidden_at(outputs, layer), mask, getattr(outputs, "logits", None))
 
     def _on_device(self, side: Representations) -> Representations:
+        """A teacher's representations, moved to the student's device."""
         moved = []
         for part in (side.states, side.mask, side.logits, side.self_term):
             moved.append(None if part is None else part.to(self.args.device))
@@ -412,6 +430,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return metrics
 
     def _evaluate_rows(self, dataset: Any, language: str, prefix: str) -> dict[str, float]:
+        """Scores of one dataset, with `prefix_` before their names; during training they are logged as well."""
         if dataset is None or dataset is self.eval_dataset:
             if self.encoded.dev is None:
                 raise KddaError("evaluate: no eval_dataset was given, here or to the trainer")
@@ -448,6 +467,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return self.data.task.score(self.predict(examples, language), self.data.labels)
 
     def _predict_features(self, features: Features, language: str) -> Sequence[Prediction]:
+        """Predictions of encoded rows, a row each."""
         return predict(self.model, self.data.task, features, self.encoded.encoder, self.data.labels, language)
 
     # -- logging and saving
@@ -479,6 +499,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return means
 
     def _log_to_trackers(self, logs: dict[str, float]) -> None:
+        """What Trainer's `log` does: keep the values in the history, and hand them to callbacks and trackers."""
         if self.state.epoch is not None:
             logs["epoch"] = self.state.epoch
         self.state.log_history.append({**logs, "step": self.state.global_step})
@@ -505,6 +526,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         written.rename(final)  # a folder of this name is a whole model
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Write a checkpoint's model and arguments, with the objective by its name."""
         # transformers pickles its arguments beside each checkpoint; a function of the user's may not be picklable
         objective = self.args.objective
         self.args.objective = objective_name(objective)
@@ -534,6 +556,11 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     # -- checks
 
     def _check_teachers(self, student: Model, args: DistillationConfig) -> None:
+        """Refuse teachers of languages without training rows, and a loss that does not fit task or teachers.
+
+        Raises:
+            KddaError: names the language or the field.
+        """
         languages = list(self.data.train)
         check_architecture("student", student)
         for language, teachers in self.teachers.items():
@@ -578,6 +605,7 @@ def fine_tune(
 
 
 def _parts(rows: Sequence[int], size: int) -> list[Sequence[int]]:
+    """Rows cut into parts of `size` each; the last may be smaller."""
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
