@@ -116,7 +116,7 @@ def fine_tune_teachers(recipe: Path, folder: Path) -> tuple[dict[str, str], floa
     folders: dict[str, str] = {}
     seconds = 0.0
     whole_recipe = with_labels(load_recipe(str(recipe)))
-    for language, spec in whole_recipe.teachers.items():
+    for language, (spec, *_) in whole_recipe.teachers_by_language().items():
         start, out = folder / f"start-{language}", folder / f"teacher-{language}"
         checkpoint = load_checkpoint(spec.model, head="classification", labels=whole_recipe.labels)
         checkpoint.model.save_pretrained(start)

@@ -101,7 +101,7 @@ def prepare(recipe: Recipe, out: Path) -> tuple[RunContext, SolverSettings, floa
     teachers, scales = {}, {}
     seconds = 0.0
     encoder = load_checkpoint(student).encoder(recipe.training.max_length, recipe.training.stride)
-    for language, spec in recipe.teachers.items():
+    for language, (spec, *_) in recipe.teachers_by_language().items():
         context.execute(TeacherRun(language, spec))
         teacher = context.teacher(language, spec).open()
         features = context.task.encode(context.data[language]["train"], encoder)
@@ -244,7 +244,7 @@ def accuracy(context: RunContext, settings: SolverSettings, rows: int) -> list[l
     for language in settings.teachers:
         features = task.encode(context.data[language]["train"], encoder)
         cache = TeacherCache.build(
-            context.teacher(language, recipe.teachers[language]).open(),
+            context.teacher(language, recipe.teachers_by_language()[language][0]).open(),
             task.text_spans(features)[:rows],
             labels=context.labels,
             max_length=recipe.training.max_length,

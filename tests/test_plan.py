@@ -82,7 +82,7 @@ def test_the_papers_recipes_ask_for_what_the_paper_does() -> None:
         assert list(recipe.arms) == ["phobert", "xlmr", "xlmr-da", "xlmr-kdda"]
         assert recipe.student_of("phobert").model == f"vinai/phobert-{size}" and recipe.languages("phobert") == ["vi"]
         assert recipe.student_of("xlmr-kdda").model == f"FacebookAI/xlm-roberta-{size}"
-        assert {own.model for own in recipe.teachers_of("xlmr-kdda").values()} == {
+        assert {own.model for _, own in recipe.teachers_of("xlmr-kdda")} == {
             f"vinai/phobert-{size}",
             f"FacebookAI/roberta-{size}",
         }

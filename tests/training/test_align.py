@@ -12,9 +12,11 @@ from transformers import TrainerCallback
 from kdda import DistillationConfig, DistillationTrainer, Teacher
 from kdda.errors import KddaError
 from kdda.models.load import load_checkpoint
+from kdda.recipe.load import load_recipe
 from kdda.runs.events import read_metrics
+from kdda.runs.folder import read_run
 from kdda.training.trainer import LEARNED_MAPS
-from tests.conftest import LABELS, make_model, make_rows
+from tests.conftest import LABELS, Bench, make_model, make_rows
 from tests.heads import make_judge
 from tests.teachers.test_align import turn
 
@@ -170,3 +172,51 @@ def test_teachers_of_one_language_may_have_other_widths_each_with_its_scale(stud
     mapped, raw = trainer.caches["aa"]
     assert mapped.layers[0].map is not None and raw.layers[0].map is None
     assert mapped.scales != raw.scales and len(list((tmp_path / "out/teachers/states").iterdir())) == 2
+
+
+def test_a_recipe_with_several_teachers_names_each_in_plan_doctor_run_and_report(bench: Bench, command: Any) -> None:
+    wide = make_model(bench.folder / "wide", width=24, layers=1)
+    bench.values["teachers"]["aa"] = [bench.values["teachers"]["aa"], {"model": wide, "align": "procrustes"}]
+    bench.values["arms"] = {
+        "student-da": {"train": "all"},
+        "both": {"distill": True},
+        "lighter": {"distill": True, "teachers": {"aa": {"weight": 0.5}}},
+        "one": {"distill": True, "teachers": {"aa": {"model": wide}}},
+    }
+    out = bench.folder / "runs"
+    recipe = load_recipe(str(bench.write()))
+    assert [teacher.weight for language, teacher in recipe.teachers_of("lighter") if language == "aa"] == [0.5, 0.5]
+    assert [teacher.model for language, teacher in recipe.teachers_of("one") if language == "aa"] == [wide]
+    bench.values["arms"].pop("one")
+    bench.values["arms"].pop("lighter")
+    code, text, error = command("plan", bench.write(), "--out", out)
+    assert code == 0 and text.count("| teacher aa, ") == 4, error  # as a model, and as work
+    code, text, error = command("run", bench.write(), "--out", out, "--workers", "2")
+    assert code == 0, error
+    run = read_run(out / "nli/both/seed-1")
+    names = [(teacher["language"], Path(teacher["model"]).name) for teacher in run.teachers]
+    assert names == [("aa", "ta"), ("aa", "wide"), ("bb", "tb")]
+    code, text, error = command("report", out / "nli")
+    assert code == 0 and text.count(wide) >= 2, error
+    assert f"{wide} (licence: unknown)" in (out / "nli/both/seed-1/model/README.md").read_text()
+    bench.values["teachers"]["aa"][1].pop("align")
+    code, _, error = command("run", bench.write(), "--out", bench.folder / "other")
+    assert code == 2 and "24 wide" in error and "procrustes or learned" in error
+
+
+def test_a_mistake_in_a_list_of_teachers_is_told_with_its_line_and_item(bench: Bench, command: Any) -> None:
+    bench.values["teachers"]["aa"] = [bench.values["teachers"]["aa"], {"model": "mini/english", "wieght": 2}]
+    path = bench.write()
+    line = path.read_text().splitlines().index("    wieght: 2") + 1
+    code, _, error = command("run", path)
+    assert code == 2 and f'{path}:{line}: unknown key "teachers.aa.1.wieght"' in error
+    assert 'did you mean "weight"' in error
+    bench.values["teachers"]["aa"][1] = {"model": "mini/english"}
+    code, _, error = command("run", bench.write(), "--set", "teachers.aa.1.weight=-1")
+    assert code == 2 and "--set teachers.aa.1.weight: teachers.aa.1.weight: got -1" in error
+    for override in ("teachers.aa.2.weight=1", "teachers.aa.1=x"):
+        code, _, error = command("run", bench.write(), "--set", override)
+        assert code == 2 and f"--set {override}: " in error
+    bench.values["teachers"]["aa"] = []
+    code, _, error = command("run", bench.write())
+    assert code == 2 and "teachers.aa: got []" in error

@@ -20,7 +20,7 @@ from kdda.data.examples import Example
 from kdda.errors import KddaError
 from kdda.experiment.specs import RunSpec, StudentRun, TeacherRun
 from kdda.experiment.splits import Split, SplitReader, Splits
-from kdda.hub.card import ModelCardFacts, write_card
+from kdda.hub.card import AND, ModelCardFacts, write_card
 from kdda.hub.licences import licence, warning_of
 from kdda.metrics.significance import Interval, bootstrap_interval
 from kdda.recipe.schema import Recipe, TeacherSpec
@@ -120,19 +120,19 @@ class RunContext:
             (folder / FAILURE).unlink(missing_ok=True)
             write_atomically(folder / RECIPE, self.recipe.of_run(run.arm, run.seed, run.learning_rate).to_yaml())
             write_atomically(folder / ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
-        teachers = {}
-        for language, spec in self.recipe.teachers_of(run.arm).items():
-            teachers[language] = self.teacher(language, spec)
+        teachers: dict[str, list[PreparedTeacher]] = {}
+        for language, spec in self.recipe.teachers_of(run.arm):
+            teachers.setdefault(language, []).append(self.teacher(language, spec))
         trainer = self._trainer(run, folder, teachers)
         trainer.train(resume_from_checkpoint=True)  # from the beginning where there is no checkpoint
-        for language, teacher in teachers.items():
-            facts = {"language": language, "model": teacher.name, "training_seconds": teacher.seconds}
-            trainer.metrics_log.write("final-teacher", **facts, **teacher.dev)
+        _log_teachers(trainer, teachers)
         if distributed.is_main_process():
             self._score_and_save(trainer, run, folder)
         distributed.barrier()
 
-    def _trainer(self, run: StudentRun, folder: Path, teachers: Mapping[str, PreparedTeacher]) -> DistillationTrainer:
+    def _trainer(
+        self, run: StudentRun, folder: Path, teachers: Mapping[str, list[PreparedTeacher]]
+    ) -> DistillationTrainer:
         """The trainer of a student, which writes checkpoints and metrics.jsonl below its run folder.
 
         Args:
@@ -219,9 +219,10 @@ class RunContext:
         recipe = self.recipe
         spec = recipe.student_of(run.arm)
         models = [spec.model]
-        teachers = {}  # language → name and licence
-        for language, teacher in recipe.teachers_of(run.arm).items():
-            teachers[language] = f"{teacher.model} (licence: {licence(teacher.model)})"
+        teachers: dict[str, str] = {}  # language → name and licence; of several teachers joined
+        for language, teacher in recipe.teachers_of(run.arm):
+            name = f"{teacher.model} (licence: {licence(teacher.model)})"
+            teachers[language] = f"{teachers[language]}{AND}{name}" if language in teachers else name
             models.append(teacher.model)
         rows = {}  # language → number of training rows
         for language in recipe.languages(run.arm):
@@ -243,6 +244,20 @@ class RunContext:
             licence_warnings=warnings,
             note=recipe.note,
         )
+
+
+def _log_teachers(trainer: DistillationTrainer, teachers: Mapping[str, Sequence[PreparedTeacher]]) -> None:
+    """Write the `final-teacher` events of a run: each teacher's scores, with its number where a language has several.
+
+    Args:
+        teachers: by language, as the student was distilled from them.
+    """
+    for language, several in teachers.items():
+        for number, teacher in enumerate(several, start=1):
+            facts = {"language": language, "model": teacher.name, "training_seconds": teacher.seconds}
+            if len(several) > 1:
+                facts["number"] = number
+            trainer.metrics_log.write("final-teacher", **facts, **teacher.dev)
 
 
 def interval_of(predictions: Sequence[Prediction]) -> Interval:

@@ -84,7 +84,7 @@ class Estimate:
             self.model_costs[spec] = self.profiler.model(spec, sorted(languages))
         self.teacher_costs: dict[tuple[ModelSpec, TeacherSpec, str, tuple[str, str]], TeacherCost] = {}
         for arm in self.arms:
-            for language, teacher in recipe.teachers_of(arm).items():
+            for language, teacher in recipe.teachers_of(arm):
                 self._teacher_cost(arm, language, teacher)
         self.systems = self._measure_systems()
         self.disk_speed = bytes_a_second(nearest_existing(out))
@@ -95,7 +95,7 @@ class Estimate:
         models: dict[ModelSpec, set[str]] = {}
         for arm in self.arms:
             models.setdefault(self.recipe.student_of(arm), set()).update(self.recipe.languages(arm))
-            for language, teacher in self.recipe.teachers_of(arm).items():
+            for language, teacher in self.recipe.teachers_of(arm):
                 models.setdefault(teacher, set()).add(language)
         return models
 
@@ -232,7 +232,7 @@ class Estimate:
         """Seconds of one run of an arm: fine-tuning, the objective, loading teachers, predictions on the test rows."""
         student, rows = self.recipe.student_of(arm), self._rows(arm)
         seconds = self._fine_tuning(student, rows, self._steps(arm))
-        for language, teacher in self.recipe.teachers_of(arm).items():
+        for language, teacher in self.recipe.teachers_of(arm):
             cost = self._teacher_cost(arm, language, teacher)
             batches = self._batches(student, {language: rows[language]}) * self.recipe.training_of(arm).epochs
             seconds += cost.solve * batches + self.model_costs[teacher].load
@@ -282,7 +282,7 @@ class Estimate:
         """All teachers' states for all training rows, computed and stored once for the arms that share them."""
         costs: dict[tuple[str, TeacherSpec, int], TeacherCost] = {}  # by language, teacher and number of rows
         for arm in self.arms:
-            for language, teacher in self.recipe.teachers_of(arm).items():
+            for language, teacher in self.recipe.teachers_of(arm):
                 rows = self._rows(arm)[language]
                 costs[language, teacher, rows] = self._teacher_cost(arm, language, teacher)
         size = seconds = 0.0

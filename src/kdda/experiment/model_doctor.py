@@ -124,7 +124,10 @@ def _as_teacher(recipe: Recipe, student: ModelReport, report: ModelReport) -> st
     if student.checkpoint is None or report.checkpoint is None:
         return "the student cannot be opened"
     widths = (report.checkpoint.width, student.checkpoint.width)
-    aligned = getattr(recipe.distill, "align", "none") != "none"
+    aligned = recipe.distill.align != "none"
+    for teachers in recipe.teachers_by_language().values():
+        for teacher in teachers:
+            aligned = aligned or (teacher.model == report.name and (teacher.align or "none") != "none")
     if widths[0] == widths[1] or aligned or not objective_named(recipe.distill.objective).equal_widths:
         return "yes"
     return f"only with distill.align: {widths[0]} wide, the student {widths[1]}"

@@ -101,7 +101,7 @@ class Experiment:
 
     def _failed_teacher(self, run: StudentRun, failures: Failures) -> TeacherRun | None:
         """A teacher that a student needs and that could not be prepared; None where all were."""
-        for language, spec in self.recipe.teachers_of(run.arm).items():
+        for language, spec in self.recipe.teachers_of(run.arm):
             teacher = TeacherRun(language, spec)
             if teacher in failures:
                 return teacher
@@ -178,7 +178,7 @@ def roles(recipe: Recipe, arms: Sequence[str]) -> list[tuple[str, ModelSpec]]:
     encoders: list[tuple[str, ModelSpec]] = []
     for arm in arms:
         students.append(("student", recipe.student_of(arm)))
-        for language, spec in recipe.teachers_of(arm).items():
+        for language, spec in recipe.teachers_of(arm):
             teachers.append((f"teacher {language}", spec))
         sentences = recipe.sentences_of(arm)
         if sentences:
@@ -210,7 +210,7 @@ def _check_distillation(recipe: Recipe, arm: str, distill: Distill) -> None:
     loss = config.distillation_loss()
     check_task(loss, task_of(recipe))
     student = recipe.student_of(arm)
-    for language, spec in recipe.teachers_of(arm).items():
+    for language, spec in recipe.teachers_of(arm):
         check_teacher(language, Teacher.from_spec(spec), student, loss, distill.tokens, distill.align)
 
 

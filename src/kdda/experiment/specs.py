@@ -68,6 +68,6 @@ def teacher_runs(recipe: Recipe, arms: Sequence[str]) -> list[TeacherRun]:
     """Every teacher that some arm is distilled from, once."""
     runs: dict[TeacherRun, None] = {}  # a set that keeps its order
     for arm in arms:
-        for language, spec in recipe.teachers_of(arm).items():
+        for language, spec in recipe.teachers_of(arm):
             runs[TeacherRun(language, spec)] = None
     return list(runs)

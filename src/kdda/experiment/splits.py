@@ -116,9 +116,11 @@ class SplitReader:
     def _is_drawn_from(self, language: str) -> bool:
         """Whether an arm or a teacher asks for its number of training rows."""
         for arm, settings in self.recipe.arms.items():
-            teacher = self.recipe.teachers_of(arm).get(language)
-            if language in settings.rows or (teacher and teacher.rows):
+            if language in settings.rows:
                 return True
+            for teacher_language, teacher in self.recipe.teachers_of(arm):
+                if teacher_language == language and teacher.rows:
+                    return True
         return False
 
 

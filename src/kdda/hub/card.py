@@ -20,6 +20,8 @@ seed would give another score."""
 
 MINI_PREFIX = "mini/"  # names of the mini models, which come with kdda
 
+AND = " and "  # between several teachers of a language
+
 
 @dataclass(frozen=True)
 class ModelCardFacts:
@@ -32,7 +34,7 @@ class ModelCardFacts:
         languages: the languages of the training rows.
         base: the model that was fine-tuned.
         licence: the base model's licence, or ``unknown``.
-        teachers: language → its teacher, with the teacher's licence.
+        teachers: language → its teacher, with the teacher's licence; several joined by `AND`.
         rows: language → number of training rows.
         licence_warnings: what the licences of these models require of whoever redistributes the model.
         note: a paragraph at the end of the card.
@@ -91,7 +93,8 @@ def _table_row(language: str, facts: ModelCardFacts, score: Interval | None) -> 
 def _mini_models(facts: ModelCardFacts) -> list[str]:
     """The names of the mini models among base and teachers, each once, in Markdown."""
     models = []
-    for model in (facts.base, *facts.teachers.values()):
+    teachers = AND.join(facts.teachers.values()).split(AND)
+    for model in (facts.base, *teachers):
         if model.startswith(MINI_PREFIX):
             models.append(f"`{model.split(' ')[0]}`")  # a teacher's licence follows its name after a space
     return list(dict.fromkeys(models))

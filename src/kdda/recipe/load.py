@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from kdda.errors import KddaError, did_you_mean, unknown_choice
 from kdda.recipe.mistakes import Place, refusal
 from kdda.recipe.renamed import old_names
-from kdda.recipe.schema import Arm, ModelSpec, Recipe, model_shorthand
+from kdda.recipe.schema import Arm, ModelSpec, Recipe, TeacherSpec, model_shorthand
 from kdda.recipe.yaml_text import parse_yaml
 from kdda.runtime.plugins import import_plugins
 from kdda.runtime.text_files import printable, read_text
@@ -130,13 +130,37 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     if not equals or not path:
         raise KddaError(f'--set {override}: expected key.path=value, such as "training.epochs=3"')
     *sections, field = path.split(".")
-    section = values
+    section: Any = values
     for key in sections:
-        section[key] = _as_section(section.get(key))
-        if not isinstance(section[key], dict):
-            raise KddaError(f'--set {override}: "{key}" is {section[key]!r:.80}, which has no fields')
-        section = section[key]
+        section = _open_section(section, key, override)
+    if isinstance(section, list):
+        raise KddaError(f'--set {override}: "{field}" is an item of a list; name a field of it, or set the whole list')
     section[field], _ = parse_yaml(text, f"--set {override:.80}", has_lines=False)
+
+
+def _open_section(section: Any, key: str, override: str) -> Any:
+    """The section under a key, as a copy that takes its place and may be changed.
+
+    Args:
+        section: a mapping; or a list, whose items go by their numbers from 0.
+        override: for the message.
+
+    Raises:
+        KddaError: no such item, or a value without fields.
+    """
+    place: Any = key
+    if isinstance(section, list):
+        if not key.isdigit() or int(key) >= len(section):
+            raise KddaError(f'--set {override}: got "{key}", expected an item\'s number from 0 to {len(section) - 1}')
+        place = int(key)
+        value = section[place]
+    else:
+        value = section.get(key)
+    inner = list(value) if isinstance(value, list) else _as_section(value)
+    if not isinstance(inner, dict | list):
+        raise KddaError(f'--set {override}: "{key}" is {inner!r:.80}, which has no fields')
+    section[place] = inner
+    return inner
 
 
 def _as_section(value: Any) -> Any:
@@ -219,7 +243,8 @@ def _check_teachers(recipe: Recipe, arm: str, path: Path) -> None:
     """Refuse an arm that distils and has a language with neither a teacher nor ``null`` for one, or no teacher."""
     if recipe.distillation(arm) is None:
         return
-    teachers, changes = recipe.teachers_of(arm), recipe.arms[arm].teachers
+    teachers = dict(recipe.teachers_of(arm))  # language → one of its teachers
+    changes = recipe.arms[arm].teachers
     for language in recipe.languages(arm):
         if language not in teachers and language not in changes:
             raise KddaError(
@@ -239,7 +264,7 @@ def _with_paths(recipe: Recipe, folder: Path) -> Recipe:
     return recipe.model_copy(
         update={
             "data": data,
-            "teachers": {language: _with_path(teacher, folder) for language, teacher in recipe.teachers.items()},
+            "teachers": _teachers_with_paths(recipe, folder),
             "student": _with_path(recipe.student, folder),
             "arms": {name: _arm(arm, folder) for name, arm in recipe.arms.items()},
         }
@@ -268,13 +293,31 @@ def _model_name(name: str, folder: Path) -> str:
     return _with_path(ModelSpec(model=name), folder).model
 
 
+def _teachers_with_paths(recipe: Recipe, folder: Path) -> dict[str, TeacherSpec | list[TeacherSpec]]:
+    """A recipe's teachers with absolute paths where they are folders."""
+    teachers: dict[str, TeacherSpec | list[TeacherSpec]] = {}
+    for language, value in recipe.teachers.items():
+        if isinstance(value, list):
+            teachers[language] = [_with_path(teacher, folder) for teacher in value]
+        else:
+            teachers[language] = _with_path(value, folder)
+    return teachers
+
+
+def _changes_with_path(changes: Any, folder: Path) -> Any:
+    """An arm's changes of a language's teachers, with an absolute path where they name a model's folder."""
+    if isinstance(changes, list):
+        return [_changes_with_path(values, folder) for values in changes]
+    if changes and "model" in changes:
+        return {**changes, "model": _model_name(changes["model"], folder)}
+    return changes
+
+
 def _arm(arm: Arm, folder: Path) -> Arm:
     """An arm whose teachers, student and sentence selector have absolute paths where they are folders."""
     teachers = {}
-    for language, teacher in arm.teachers.items():
-        if teacher and "model" in teacher:
-            teacher = {**teacher, "model": _model_name(teacher["model"], folder)}
-        teachers[language] = teacher
+    for language, teacher_changes in arm.teachers.items():
+        teachers[language] = _changes_with_path(teacher_changes, folder)
     changes: dict[str, Any] = {"teachers": teachers}
     if arm.student:
         changes["student"] = _with_path(arm.student, folder)

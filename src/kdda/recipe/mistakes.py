@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,8 @@ ENTRY_SECTIONS: dict[str, type[BaseModel]] = {
 
 
 def _known_keys(keys: Sequence[str]) -> list[str]:
-    """The keys that a place of the recipe may hold."""
+    """The keys that a place of the recipe may hold; numbers of a list's items are passed over."""
+    keys = list(itertools.filterfalse(str.isdigit, keys))
     if not keys:
         return _names(Recipe)
     if keys[0] not in ENTRIES:

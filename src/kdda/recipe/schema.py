@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 
 class Strict(BaseModel):
@@ -153,6 +153,25 @@ Student = Annotated[ModelSpec, BeforeValidator(model_shorthand)]
 Teacher = Annotated[TeacherSpec, BeforeValidator(model_shorthand)]
 
 
+def _kind_of_teachers(value: Any) -> str:
+    """Which member of the union `Teachers` a value is checked as."""
+    return "list[teachers]" if isinstance(value, list) else "dict[teacher]"
+
+
+Teachers = Annotated[
+    Annotated[Teacher, Tag("dict[teacher]")] | Annotated[list[Teacher], Field(min_length=1), Tag("list[teachers]")],
+    Discriminator(_kind_of_teachers),
+]
+"""A language's teacher, or a list of several."""
+
+
+def _teacher_changes(value: Any) -> Any:
+    """An arm's changes of a language's teachers; names of models alone become ``{"model": name}``."""
+    if isinstance(value, list):
+        return [model_shorthand(item) for item in value]
+    return model_shorthand(value)
+
+
 def _label_names(value: Any) -> Any:
     """A map of labels whose keys are text, whatever type YAML has read them as."""
     # YAML reads 0: entailment with an integer key and a bare "no" as false; label values are compared as text
@@ -218,7 +237,8 @@ class Arm(Strict):
     """One row of the comparison: on which languages the student trains, and whether it is distilled.
 
     `distill` may also be a mapping of what this arm does differently from the recipe's `distill`.
-    `teachers`: what it does differently from the recipe's `teachers`, a language; null disables that language's.
+    `teachers`: what it does differently from the recipe's `teachers`, a language: a mapping changes each of the
+    language's teachers, a list or a mapping with another model replaces several; null disables them.
     `student`: instead of the recipe's.
     `training`: what it does differently from the recipe's.
     `rows`: so many training rows of a language, drawn whatever the recipe's limit is.
@@ -227,7 +247,7 @@ class Arm(Strict):
 
     train: Literal["target", "all"] | list[str] = "all"
     distill: bool | dict[str, Any] = False
-    teachers: dict[str, Annotated[dict[str, Any], BeforeValidator(model_shorthand)] | None] = {}
+    teachers: dict[str, Annotated[dict[str, Any] | list[dict[str, Any]] | None, BeforeValidator(_teacher_changes)]] = {}
     student: Student | None = None
     training: ArmTraining = ArmTraining()
     rows: dict[str, Annotated[int, Field(ge=1)]] = {}
@@ -242,7 +262,7 @@ ARMS: dict[str, Arm] = {
 
 
 class Recipe(Strict):
-    """An experiment: a student, a teacher a language, data a language, and the arms to compare.
+    """An experiment: a student, a teacher a language or several, data a language, and the arms to compare.
 
     `labels`: names of the labels, in the order of the head's outputs; by default the task's.
     `learning_rates`: instead of the training's; each arm's is the one that does best on the development rows.
@@ -256,7 +276,7 @@ class Recipe(Strict):
     target: str
     labels: list[str] = []
     student: Student
-    teachers: dict[str, Teacher] = {}
+    teachers: dict[str, Teachers] = {}
     data: dict[str, Data]
     training: Training = Training()
     learning_rates: list[Annotated[float, Field(gt=0)]] = []
@@ -291,29 +311,40 @@ class Recipe(Strict):
             settings |= changes
         return Distill.model_validate(settings)
 
-    def teachers_of(self, arm: str) -> dict[str, TeacherSpec]:
-        """The teachers that an arm is distilled from, by language; none if it is not distilled."""
-        teachers: dict[str, TeacherSpec] = {}
+    def teachers_of(self, arm: str) -> list[tuple[str, TeacherSpec]]:
+        """The teachers that an arm is distilled from, each with its language; none if it is not distilled."""
+        teachers: list[tuple[str, TeacherSpec]] = []
         if self.distillation(arm) is None:
             return teachers
         for language in self.languages(arm):
-            teacher = self._teacher(arm, language)
-            if teacher:
-                teachers[language] = teacher
+            for teacher in self._teachers(arm, language):
+                teachers.append((language, teacher))
         return teachers
 
-    def _teacher(self, arm: str, language: str) -> TeacherSpec | None:
-        """A language's teacher with an arm's changes; None where there is none, or the arm disables it."""
-        teacher = self.teachers.get(language)
+    def teachers_by_language(self) -> dict[str, list[TeacherSpec]]:
+        """Language → its teachers before any arm's changes."""
+        teachers = {}
+        for language, value in self.teachers.items():
+            teachers[language] = value if isinstance(value, list) else [value]
+        return teachers
+
+    def _teachers(self, arm: str, language: str) -> list[TeacherSpec]:
+        """A language's teachers with an arm's changes; none where there is none, or the arm disables them."""
+        teachers = self.teachers_by_language().get(language, [])
         arm_teachers = self.arms[arm].teachers
         if language not in arm_teachers:
-            return teacher
+            return teachers
         changes = arm_teachers[language]
         if changes is None:
-            return None
-        if teacher is None:
-            return TeacherSpec.model_validate(changes)
-        return TeacherSpec.model_validate({**teacher.model_dump(), **changes})
+            return []
+        if isinstance(changes, list):
+            return [TeacherSpec.model_validate(values) for values in changes]
+        if not teachers or (len(teachers) > 1 and "model" in changes):
+            return [TeacherSpec.model_validate(changes)]
+        changed = []
+        for teacher in teachers:
+            changed.append(TeacherSpec.model_validate({**teacher.model_dump(), **changes}))
+        return changed
 
     def of_run(self, arm: str, seed: int, learning_rate: float | None = None) -> Recipe:
         """The part of the recipe that decides one run, which its folder has as recipe.yaml.

@@ -116,11 +116,11 @@ def _teacher_seconds(runs: Sequence[Run]) -> Mapping[tuple[str, str], list[str]]
     """Language and name → whole seconds of fine-tuning; several where arms fine-tune one model differently."""
     seconds: dict[tuple[str, str], list[str]] = {}
     for run in runs:
-        for language, event in run.teachers.items():
+        for event in run.teachers:
             value = event.get("training_seconds")
             if value is None:  # it was not fine-tuned here
                 continue
-            values = seconds.setdefault((language, event["name"]), [])
+            values = seconds.setdefault((event["language"], event["name"]), [])
             if f"{value:.0f}" not in values:
                 values.append(f"{value:.0f}")
     return seconds

@@ -162,8 +162,9 @@ def _teacher_leads(comparison: Comparison) -> dict[str, float]:
         return {}
     leads = {}
     for run in comparison.runs:
-        if language in run.teachers and run.configuration == baseline_runs[0].configuration:
-            leads[run.arm] = run.teachers[language][metric] - fmean(baseline_scores)
+        scores = [teacher[metric] for teacher in run.teachers if teacher["language"] == language]
+        if scores and run.configuration == baseline_runs[0].configuration:
+            leads[run.arm] = fmean(scores) - fmean(baseline_scores)  # of several teachers their mean
     return leads
 
 

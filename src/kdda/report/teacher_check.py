@@ -54,8 +54,8 @@ def teacher_scores(comparison: Comparison) -> list[TeacherScore]:
     scores: dict[tuple[str, str], float] = {}  # by language and name
     baselines: dict[tuple[str, str], set[str]] = {}  # the arms that the teacher's students are compared with
     for run in comparison.runs:
-        for language, event in run.teachers.items():
-            teacher = (language, event["name"])
+        for event in run.teachers:
+            teacher = (event["language"], event["name"])
             scores[teacher] = event[comparison.metric]
             baselines.setdefault(teacher, set()).update(comparison.default_baselines[run.arm])
     teachers = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,23 +83,48 @@ class Run:
         return {}
 
     @property
-    def teachers(self) -> dict[str, dict[str, Any]]:
-        """The teachers it was distilled from, by language: their `final-teacher` events, and under `name` a name that
-        differs between two teachers made of one model.
+    def teachers(self) -> list[dict[str, Any]]:
+        """The teachers it was distilled from: their `final-teacher` events, and under `name` a name that differs
+        between two teachers made of one model.
         """
-        teachers = {}
+        teachers: dict[tuple[str, int], dict[str, Any]] = {}  # by language and number: the last event of each counts
         for event in self.events:
             if event["event"] == "final-teacher":
-                language = event["language"]
-                teachers[language] = {**event, "name": _path_from_here(event["model"]) + self._teacher_rows(language)}
-        return teachers
+                language, number = event["language"], event.get("number", 1)
+                name = _path_from_here(event["model"]) + self._teacher_rows(language, number - 1)
+                teachers[language, number] = {**event, "name": name}
+        _tell_apart(list(teachers.values()))
+        return list(teachers.values())
 
-    def _teacher_rows(self, language: str) -> str:
-        """What a teacher's name ends with: ", 1,500 rows" where the recipe sets its training rows; else nothing."""
-        shared = self.recipe.get("teachers", {}).get(language) or {}
-        changes = (self.arm_settings.get("teachers") or {}).get(language) or {}
+    def _teacher_rows(self, language: str, index: int) -> str:
+        """What a teacher's name ends with: ", 1,500 rows" where the recipe sets its training rows; else nothing.
+
+        Args:
+            index: of the teacher, from 0, among those of its language.
+        """
+        shared = _item(self.recipe.get("teachers", {}).get(language), index)
+        changes = _item((self.arm_settings.get("teachers") or {}).get(language), index)
         rows = {**shared, **changes}.get("rows")
         return f", {rows:,} rows" if rows else ""
+
+
+def _item(settings: Any, index: int) -> dict[str, Any]:
+    """The settings of one teacher: the item of a list, or the mapping of all of a language; empty where there is none.
+
+    Args:
+        settings: a recipe's, of a language's teachers.
+    """
+    if isinstance(settings, list):
+        settings = settings[index] if index < len(settings) else None
+    return settings or {}
+
+
+def _tell_apart(teachers: list[dict[str, Any]]) -> None:
+    """Add their numbers to the names of teachers of one language that have one name."""
+    counts = Counter((teacher["language"], teacher["name"]) for teacher in teachers)
+    for teacher in teachers:
+        if counts[teacher["language"], teacher["name"]] > 1:
+            teacher["name"] += f", teacher {teacher['number']}"
 
 
 def _path_from_here(model: str) -> str:
