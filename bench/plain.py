@@ -26,6 +26,7 @@ from transformers import (
 from kdda.experiment.context import RunContext
 from kdda.models.load import load_tokenizer
 from kdda.recipe.schema import Recipe
+from kdda.runtime.device import compute_device
 from kdda.text.encode import Encoder, Window
 from kdda.training.sampler import LanguageBatchSampler
 from kdda.transport.sinkhorn import sinkhorn_divergence
@@ -194,7 +195,7 @@ def plain_trainer(
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
         "bf16": training.precision == "bf16",
-        "use_cpu": not torch.cuda.is_available(),
+        "use_cpu": compute_device().type == "cpu",
     }
     arguments = TrainingArguments(str(out), seed=seed, **(options | more))
     trainer = PlainTrainer(recipe, settings, rows, seed, model=model, args=arguments)

@@ -48,6 +48,13 @@ def files() -> list[Path]:
     return [path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.name != "__init__.py"]
 
 
+def test_one_file_chooses_where_to_compute() -> None:
+    choice = re.compile(r"(?<!distributed)\.is_available\(|current_accelerator\(|device\(\"(cuda|mps|xpu)")
+    for path in files():
+        if path.relative_to(PACKAGE) != Path("runtime/device.py"):
+            assert not choice.search(path.read_text(encoding="utf-8")), f"{path.name}: compute_device() chooses"
+
+
 def test_every_file_has_a_floor() -> None:
     assert {room(path) for path in files()} <= set(FLOOR)
 

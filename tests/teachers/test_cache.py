@@ -90,6 +90,37 @@ def test_large_stores_have_several_shards_and_missing_ones_alone_are_written(
     assert again.shards_written == 1 and torch.allclose(batch(again, range(5)).states, whole.states, atol=1e-2)
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), RuntimeError("MPS backend out of memory")])
+def test_states_are_stored_in_smaller_batches_where_memory_runs_out_and_it_is_told(
+    teacher: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
+    whole = batch(cache_of(teacher, tmp_path / "whole"), range(5))
+    forward = teacher.model.forward
+
+    def forward_of_two(input_ids: torch.Tensor, **inputs: Any) -> Any:
+        if len(input_ids) > 2:
+            raise error
+        return forward(input_ids, **inputs)
+
+    monkeypatch.setattr(teacher.model, "forward", forward_of_two)
+    lines: list[str] = []
+    small = cache_of(teacher, tmp_path / "small", say=lines.append)
+    assert torch.allclose(batch(small, range(5)).states, whole.states, atol=1e-2)
+    (cut, again) = lines
+    assert "5 rows at once do not fit into the memory of cpu; 3 from here on" in cut and "2 from here on" in again
+
+
+def test_a_row_that_memory_does_not_hold_is_refused_with_what_would_do(
+    teacher: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forward(**_: Any) -> Any:
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(teacher.model, "forward", forward)
+    with pytest.raises(KddaError, match=r"a row of \d+ tokens .* memory of cpu; lower training.max_length"):
+        cache_of(teacher, tmp_path)
+
+
 @pytest.mark.parametrize("harm", ["truncated", "flipped bit", "another teacher's"])
 def test_a_damaged_or_foreign_shard_is_computed_again(teacher: Checkpoint, tmp_path: Path, harm: str) -> None:
     want = batch(cache_of(teacher, tmp_path), range(5))

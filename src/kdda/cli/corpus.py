@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdda.cli.shared import app
+from kdda.cli.shared import Device, app
 from kdda.errors import KddaError
 from kdda.recipe.yaml_text import parse_yaml
 
@@ -30,6 +30,7 @@ def index(
     dense: Annotated[str, typer.Option(help="A model for dense vectors: a folder, a mini model, a Hub id.")] = "",
     size: Annotated[int, typer.Option(help="Characters of a passage at most.", min=100)] = 1000,
     overlap: Annotated[int, typer.Option(help="Characters that two passages share at most.", min=0)] = 200,
+    device: Device = "",
 ) -> None:
     """Split documents into passages and index them, for `kdda ask` and the page's Ask the corpus."""
     from kdda.retrieval.index import IndexSettings
@@ -62,6 +63,7 @@ def ask(
         list[str] | None, typer.Option(help="An option of the retriever: url=https://localhost:9200. May repeat.")
     ] = None,
     plugin: Annotated[list[str] | None, typer.Option(help="A module that registers a retriever. May repeat.")] = None,
+    device: Device = "",
 ) -> None:
     """Ask a whole corpus: answers with their source, and the passage with the answer marked."""
     from kdda.baselines.vireader import reader_of

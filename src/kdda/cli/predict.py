@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdda.cli.shared import PLUGIN, app, parse_label_map, parse_names, parse_pairs
+from kdda.cli.shared import PLUGIN, Device, app, parse_label_map, parse_names, parse_pairs
 from kdda.errors import KddaError
 from kdda.runtime.plugins import import_plugins
 
@@ -35,6 +35,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Where the predictions go.")] = Path("predictions.jsonl"),
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     plugin: Annotated[list[str] | None, typer.Option(help=PLUGIN)] = None,
+    device: Device = "",
 ) -> None:
     """Score a checkpoint on a file and save its predictions."""
     import_plugins(plugin or [])
@@ -84,6 +85,7 @@ def predict(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object, for one row.")] = False,
     task: Annotated[str, typer.Option(help=TASK)] = "",
     plugin: Annotated[list[str] | None, typer.Option(help=PLUGIN)] = None,
+    device: Device = "",
 ) -> None:
     """Answer one question or label one row, or every row of a file.
 
@@ -139,6 +141,7 @@ def translation_retrieval(
         int | None, typer.Option(help="Keep this many layers of each model, evenly spaced; all by default.")
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print a list of objects.")] = False,
+    device: Device = "",
 ) -> None:
     """Score embedding models by translation retrieval: how often a text's nearest neighbour is its translation."""
     from kdda.data.sources import Source, read_rows

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdda.cli.predict import PRECISION
-from kdda.cli.shared import PLUGIN, app
+from kdda.cli.shared import PLUGIN, Device, app
 
 if TYPE_CHECKING:
     from kdda.inference.predictor import Predictor
@@ -40,6 +40,7 @@ def serve(
     characters: Annotated[int, typer.Option(help="Of a text at most; more get 422.", min=1, max=1_000_000)] = 50_000,
     precision: Annotated[str, typer.Option(help=PRECISION)] = "auto",
     plugin: Annotated[list[str] | None, typer.Option(help=PLUGIN)] = None,
+    device: Device = "",
 ) -> None:
     """Serve models over HTTP, with a page at /. Ctrl-C or SIGTERM finishes the accepted requests, then stops."""
     from kdda.runtime.plugins import import_plugins

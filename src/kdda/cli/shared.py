@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from io import TextIOWrapper
+from typing import Annotated
 
 import typer
 
@@ -19,6 +20,21 @@ MISTAKE = 2  # what the user can correct, as of a wrong option
 INTERRUPTED = 130  # Ctrl-C, as of every Unix command
 
 PLUGIN = "A module to import first, which registers a task, an objective or a retriever. May repeat."
+
+
+def _choose_device(name: str) -> str:
+    """Make the command compute on the device of ``--device``, as if `KDDA_DEVICE` named it."""
+    if name:
+        from kdda.runtime.device import choose_device
+
+        choose_device(name)
+    return name
+
+
+Device = Annotated[
+    str,
+    typer.Option(callback=_choose_device, help="cpu, cuda, cuda:1, mps, xpu; KDDA_DEVICE, or the best, by default."),
+]
 
 
 @app.callback()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdda.cli.shared import FAILED, app, parse_names, parse_seeds, say
+from kdda.cli.shared import FAILED, Device, app, parse_names, parse_seeds, say
 
 if TYPE_CHECKING:
     from kdda.data.examples import Example
@@ -37,6 +37,7 @@ def run(
     out: Out = Path("runs"),
     workers: Annotated[int, typer.Option(min=0, help="Runs at the same time, each in its process.")] = 0,
     ray: Annotated[str, typer.Option(help="The address of a Ray cluster, or auto, to execute the runs on.")] = "",
+    device: Device = "",
 ) -> None:
     """Fine-tune the teachers, train every arm of a recipe with every seed, and print the table of scores.
 
@@ -83,6 +84,7 @@ def plan(
     set_: Overrides = None,
     out: Out = Path("runs"),
     workers: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
+    device: Device = "",
 ) -> None:
     """Print what a recipe needs and will cost on this machine, before anything runs.
 

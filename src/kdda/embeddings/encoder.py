@@ -17,6 +17,7 @@ from kdda.models.encoder_heads import last_state, mean_state
 from kdda.models.families import is_causal, position_limit
 from kdda.models.fingerprint import weights_fingerprint
 from kdda.models.load import Checkpoint, load_checkpoint
+from kdda.runtime.device import compute_device
 from kdda.text.batching import BATCH_TOKENS, buckets
 from kdda.text.encode import Window
 
@@ -53,7 +54,7 @@ class MeanPoolingModel:
 
     def __init__(self, checkpoint: Checkpoint):
         self.name = checkpoint.name
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = compute_device()
         self.model = checkpoint.model.eval().to(self.device)
         self.width = checkpoint.width
         self.encoder = checkpoint.encoder(position_limit(checkpoint.model.config, checkpoint.model))

@@ -27,6 +27,7 @@ from kdda.recipe.schema import Recipe, TeacherSpec
 from kdda.runs.folder import ENVIRONMENT, FAILURE, METRICS, MODEL_FOLDER, PREDICTIONS, RECIPE, is_complete
 from kdda.runs.predictions import prediction_line, row_score
 from kdda.runtime import distributed
+from kdda.runtime.device import compute_device, device_name
 from kdda.runtime.files import write_atomically
 from kdda.runtime.locks import lock_or_refuse, lock_or_wait
 from kdda.runtime.memory import peak_megabytes
@@ -300,7 +301,7 @@ def environment() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "processes": distributed.size(),
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": device_name(compute_device()),
         **versions,
     }
 

@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, requires, version
 import torch
 from packaging.requirements import Requirement
 
-from kdda.models.device import in_bfloat16
 from kdda.report.render import Table
+from kdda.runtime.device import compute_device, in_bfloat16
 
 GB = 2**30
 
@@ -31,7 +31,7 @@ def _versions() -> Table:
 
 
 def _devices() -> Table:
-    """Cores, CUDA devices, memory, and the precision that `precision: auto` stands for here."""
+    """Cores, CUDA devices, memory, and the device and precision that are chosen here where nobody chooses."""
     rows = [["cpu", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads in use"]]
     for index in range(torch.cuda.device_count()):
         device = torch.cuda.get_device_properties(index)
@@ -39,6 +39,7 @@ def _devices() -> Table:
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:  # not on Windows
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         rows.append(["memory", f"{memory / GB:.0f} GB"])
+    rows.append(["device: auto", str(compute_device())])
     rows.append(["precision: auto", "bfloat16" if in_bfloat16("auto") else "float32"])
     return Table("Devices", ["device", "what it is"], rows)
 

@@ -21,6 +21,7 @@ from kdda.experiment.context import RunContext
 from kdda.experiment.specs import RunSpec
 from kdda.experiment.worker import from_json, run_one, to_json
 from kdda.runtime import distributed
+from kdda.runtime.device import DEVICE_VARIABLE
 
 Failures = dict[RunSpec, str]  # the runs that failed → the reason in one line
 
@@ -186,12 +187,13 @@ def _failure_reason(code: int, result: str, last_line: str) -> str | None:
 
 
 def _worker_environment(slot: int, workers: int) -> dict[str, str]:
-    """A worker's cores and device, unless the user's environment sets them."""
+    """A worker's cores and device, unless the user's environment or ``--device cuda:1`` sets them."""
     environment = {}
     if "OMP_NUM_THREADS" not in os.environ:
         environment["OMP_NUM_THREADS"] = str(max(1, _cores() // workers))
     devices = torch.cuda.device_count()
-    if devices > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
+    is_chosen = "CUDA_VISIBLE_DEVICES" in os.environ or ":" in os.environ.get(DEVICE_VARIABLE, "")
+    if devices > 1 and not is_chosen:
         environment["CUDA_VISIBLE_DEVICES"] = str(slot % devices)
     return environment
 
@@ -241,7 +243,10 @@ class RayExecutor(Executor):
         threads = max(1, int(resources.get("CPU", 1)) // (self.workers or len(nodes)))
         devices = min(1, int(resources.get("GPU", 0)))
         # max_calls: a process for every task, so that its memory is freed with it
-        return threads, {"num_cpus": threads, "num_gpus": devices, "max_calls": 1, "max_retries": 3}
+        options: dict[str, Any] = {"num_cpus": threads, "num_gpus": devices, "max_calls": 1, "max_retries": 3}
+        if DEVICE_VARIABLE in os.environ:
+            options["runtime_env"] = {"env_vars": {DEVICE_VARIABLE: os.environ[DEVICE_VARIABLE]}}
+        return threads, options
 
 
 def _collect(ray: Any, context: RunContext, waiting: dict[Any, RunSpec]) -> Failures:

@@ -16,11 +16,11 @@ import torch
 
 from kdda.data.examples import Example
 from kdda.losses.representations import Representations
-from kdda.models.device import in_bfloat16
 from kdda.models.hidden_states import last_hidden
 from kdda.models.load import Checkpoint
 from kdda.models.vocabulary import TrimmedVocabulary
 from kdda.recipe.schema import Distill, ModelSpec, TeacherSpec, Training
+from kdda.runtime.device import compute_device, in_bfloat16, wait_for
 from kdda.runtime.memory import keep_freed_memory
 from kdda.runtime.numbers import ceil_div
 from kdda.tasks.base import Features, Task
@@ -118,7 +118,7 @@ class Profiler:
     def __init__(self, task: Task, labels: Sequence[str], training: Training, rows: Mapping[str, Sequence[Example]]):
         keep_freed_memory()
         self.task, self.labels, self.training, self.rows = task, labels, training, rows
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = compute_device()
         self._in_bf16 = in_bfloat16(training.precision)
         self._loaded: dict[ModelSpec, LoadedModel] = {}
 
@@ -286,8 +286,7 @@ class Profiler:
         seconds: list[float] = []
         started = time.perf_counter()
         yield seconds
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()  # until what was started is computed
+        wait_for(self.device)
         seconds.append(time.perf_counter() - started)
 
 

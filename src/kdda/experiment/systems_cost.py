@@ -18,13 +18,13 @@ from kdda.experiment.specs import StudentRun
 from kdda.inference.engines import TorchEngine
 from kdda.inference.predictor import Predictor
 from kdda.inference.reader import Reader
-from kdda.models.device import in_bfloat16
 from kdda.models.load import load_checkpoint
 from kdda.recipe.schema import Recipe
 from kdda.retrieval.base import Retriever
 from kdda.retrieval.index import Index
 from kdda.retrieval.open_domain import read_passages
 from kdda.retrieval.registry import RETRIEVERS, open_retriever
+from kdda.runtime.device import in_bfloat16
 from kdda.tasks.base import Task
 
 T = TypeVar("T")

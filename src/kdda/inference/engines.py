@@ -14,6 +14,7 @@ from torch import Tensor
 from kdda.errors import KddaError
 from kdda.models.fingerprint import FINGERPRINT_LENGTH, weights_fingerprint
 from kdda.models.load import GRAPH
+from kdda.runtime.device import compute_device
 
 RECORD = "export.json"  # written last: an exported folder that has it is complete
 
@@ -42,7 +43,7 @@ class Engine(Protocol):
 
 
 class TorchEngine:
-    """A transformers model with its head, on the GPU if there is one, else on the CPU.
+    """A transformers model with its head, on `compute_device()`.
 
     Args:
         model: put into eval mode, and moved.
@@ -51,7 +52,7 @@ class TorchEngine:
 
     def __init__(self, model: Any, bf16: bool = False):
         self.bf16 = bf16
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = compute_device()
         self.model = model.eval().to(self.device)
 
     @property

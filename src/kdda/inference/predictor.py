@@ -12,8 +12,8 @@ from kdda.errors import KddaError
 from kdda.inference.checkpoint import choose_task, counted, encoder_of_config, label_names, no_head
 from kdda.inference.engines import RECORD, Engine, OnnxEngine, TorchEngine
 from kdda.models.classes import outputs_config
-from kdda.models.device import in_bfloat16
 from kdda.models.load import is_exported, load_checkpoint, load_config, load_tokenizer
+from kdda.runtime.device import in_bfloat16
 from kdda.tasks.base import Features, Prediction, Result, Task
 from kdda.tasks.classification import LabelResult
 from kdda.tasks.qa import AnswerResult, AnswerSpan

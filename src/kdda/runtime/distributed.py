@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from typing import TypeVar
 
-import torch
 from torch import distributed
+
+from kdda.runtime.device import compute_device
 
 T = TypeVar("T")
 
@@ -20,7 +21,7 @@ def init() -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from accelerate import PartialState
 
-        PartialState(cpu=not torch.cuda.is_available())  # creating it joins the process group
+        PartialState(cpu=compute_device().type == "cpu")  # creating it joins the process group
 
 
 def rank() -> int:

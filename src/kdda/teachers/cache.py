@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,13 +19,15 @@ from numpy import ndarray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from kdda.errors import KddaError
 from kdda.losses.distillation import DistillationLoss
 from kdda.losses.representations import ObjectiveSettings, Representations
-from kdda.models.device import in_bfloat16
 from kdda.models.hidden_states import attention_masses, hidden_at, last_hidden
 from kdda.models.load import Checkpoint
+from kdda.runtime.device import compute_device, in_bfloat16, is_out_of_memory
 from kdda.runtime.memory import free_bytes
 from kdda.runtime.numbers import ceil_div
+from kdda.runtime.progress import Say
 from kdda.tasks.base import TextSpan
 from kdda.teachers.align import ProcrustesMap, fit_everywhere, pooled_chunks
 from kdda.teachers.inputs import TeacherInputs
@@ -35,7 +37,7 @@ from kdda.transport.cost import mean_pairwise_cost
 from kdda.transport.sinkhorn import self_term
 
 CALIBRATION_ROWS = 512  # whose mean pairwise cost is the scale
-BATCH_WINDOWS = 64  # rows that the teacher reads at once
+BATCH_WINDOWS = 64  # rows that the teacher reads at once while its states are stored; fewer where memory runs out
 FREE_SHARE = 0.9  # of the free disk that stored states may take
 
 
@@ -72,6 +74,8 @@ class TeacherCache:
         budget: float = float("inf"),
         precision: str = "auto",
         shuffle: bool = False,
+        device: torch.device | None = None,
+        say: Say = lambda _: None,
     ) -> TeacherCache:
         """Run a teacher over all rows and store its states, read what is stored already, or prepare to run it live.
 
@@ -87,15 +91,24 @@ class TeacherCache:
             budget: bytes that may be stored; the teacher runs in each step where its states take more.
             precision: of the teacher's forward pass; states are stored in bfloat16 whatever it is.
             shuffle: a control: each row gets the states of another row.
+            device: where the teacher runs, self-terms are solved, and `batch` puts what it returns;
+                `compute_device()` by default. A teacher whose states are stored goes back to where it was.
+            say: told when the device's memory makes batches smaller.
+
+        Raises:
+            KddaError: a row that the device's memory does not hold.
         """
         inputs = TeacherInputs(teacher.encoder(max_length, stride), spans, tokens)
         needed = len(layers) * inputs.stored_bytes(teacher.width)
         if folder is not None and not _fits(needed, budget, folder):
             folder = None
-        computes_in_bf16 = in_bfloat16(precision)
+        computation = Computation(device or compute_device(), in_bfloat16(precision), say)
+        device_before = teacher.model.device
         caches = []
         for layer in layers:
-            caches.append(LayerCache(teacher, inputs, labels, folder, computes_in_bf16, shuffle, layer))
+            caches.append(LayerCache(teacher, inputs, labels, computation, folder, shuffle, layer))
+        if folder is not None:
+            teacher.model.to(device_before)  # so that the device's memory is the training's
         return cls(caches, needed)
 
     @property
@@ -134,6 +147,14 @@ class TeacherCache:
             layer.precompute_self_terms(loss.settings_at(layer.scale))
 
 
+class Computation(NamedTuple):
+    """How a teacher computes: on which device, in bfloat16 or not, and who is told of smaller batches."""
+
+    device: torch.device
+    bf16: bool
+    say: Say
+
+
 class LayerCache:
     """A frozen teacher's states of one layer, and its logits.
 
@@ -141,8 +162,8 @@ class LayerCache:
         teacher: read in eval mode, without gradients; kept only where its states are not stored.
         inputs: what it reads.
         labels: the task's label names, in the student's order; none for tasks without labels.
+        computation: the device on which the teacher runs and states are returned, and its precision.
         folder: under which states of all teachers are stored; `None` runs the teacher in each step.
-        bf16: whether the teacher computes in bfloat16.
         shuffle: a control: `batch` gives each row the states of another one.
         layer: as a part of the model's depth: 1 is the last.
     """
@@ -152,12 +173,14 @@ class LayerCache:
         teacher: Checkpoint,
         inputs: TeacherInputs,
         labels: Sequence[str],
+        computation: Computation,
         folder: Path | None = None,
-        bf16: bool = False,
         shuffle: bool = False,
         layer: float = 1.0,
     ):
-        self.inputs, self.bf16, self.layer = inputs, bf16, layer
+        self.inputs, self.layer = inputs, layer
+        self.device, self.bf16, self._say = computation
+        self.batch_windows = BATCH_WINDOWS
         self.model: Any = teacher.model
         self.label_order = [int(self.model.config.label2id[label]) for label in labels]
         self.source_rows: Sequence[int] = range(len(inputs.rows))
@@ -177,7 +200,7 @@ class LayerCache:
         self.model = None  # everything it computes is stored, so that its memory can be the training's
 
     def batch(self, rows: Sequence[int]) -> Representations:
-        """The teacher's representations of some rows, padded, with the mask of real tokens or their masses."""
+        """The teacher's representations of some rows on the device, padded, with the mask of real tokens or masses."""
         return self._representations([self.source_rows[row] for row in rows])
 
     def align(self, student_chunks: Float64[Tensor, "texts chunks width"]) -> None:
@@ -207,12 +230,14 @@ class LayerCache:
             masses.append(_token_masses(output))
             if output.logits is not None:
                 logits.append(output.logits)
-        padded = pad_sequence(states, batch_first=True).float()
+        # moved before they become float32, so that half as many bytes are copied
+        padded = pad_sequence(states, batch_first=True).to(self.device).float()
         if self.map is not None:
             padded = self.map(padded)
-        mask = pad_sequence(masses, batch_first=True).to(padded.device)
-        self_terms = None if self._self_terms is None else self._self_terms[list(rows)]
-        return Representations(padded, mask, torch.stack(logits) if logits else None, self_terms)
+        mask = pad_sequence(masses, batch_first=True).to(self.device)
+        stacked = torch.stack(logits).to(self.device) if logits else None
+        self_terms = None if self._self_terms is None else self._self_terms[list(rows)].to(self.device)
+        return Representations(padded, mask, stacked, self_terms)
 
     def _solve_self_terms(self, settings: ObjectiveSettings) -> Float[Tensor, " rows"]:
         """OT_ε(β, β) of every row."""
@@ -220,7 +245,7 @@ class LayerCache:
         terms = torch.empty(count)
         for rows in self._batches_by_length(range(count)):
             representations = self._representations(rows)
-            terms[rows] = self_term(
+            solved = self_term(
                 representations.states,
                 y_mask=representations.mask,
                 epsilon=settings.epsilon,
@@ -228,6 +253,7 @@ class LayerCache:
                 tolerance=settings.tolerance,
                 max_iterations=settings.max_iterations,
             )
+            terms[rows] = solved.cpu()
         return terms
 
     def _calibrated_scale(self) -> Tensor:
@@ -238,9 +264,40 @@ class LayerCache:
         return torch.tensor(scale, dtype=torch.float64)
 
     def _outputs(self, rows: range) -> OutputBatches:
-        """The teacher's outputs of consecutive rows, in batches of similar length."""
+        """The teacher's outputs of consecutive rows, in batches of similar length, which memory can make smaller."""
         for batch in self._batches_by_length(rows):
-            yield batch, self._run(batch)
+            start = 0
+            while start < len(batch):
+                part = batch[start : start + self.batch_windows]
+                outputs = self._run_if_it_fits(part)
+                if outputs is None:
+                    self._halve_batches(part)
+                    continue
+                yield part, outputs
+                start += len(part)
+
+    def _run_if_it_fits(self, rows: Sequence[int]) -> list[TeacherOutput] | None:
+        """The outputs of some rows; None where the device's memory does not hold what computes them."""
+        try:
+            return self._run(rows)
+        except RuntimeError as error:  # among them torch.OutOfMemoryError
+            if not is_out_of_memory(error):
+                raise
+        return None  # outside of the handler, whose exception keeps the tensors of the failed pass alive
+
+    def _halve_batches(self, rows: Sequence[int]) -> None:
+        """Read half as many rows at once from here on, after so many did not fit."""
+        if len(rows) == 1:
+            tokens = int(self.inputs.lengths[rows[0]])
+            raise KddaError(
+                f"a row of {tokens} tokens of the teacher does not fit into the memory of {self.device}; lower "
+                "training.max_length, or compute on another device (--device cpu)"
+            )
+        self.batch_windows = ceil_div(len(rows), 2)
+        self._say(
+            f"  teacher: {len(rows)} rows at once do not fit into the memory of {self.device}; "
+            f"{self.batch_windows} from here on"
+        )
 
     def _batches_by_length(self, rows: range) -> Iterator[list[int]]:
         """The rows in batches, shortest first, so that little of a batch is padding."""
@@ -252,9 +309,10 @@ class LayerCache:
     @torch.no_grad()
     def _run(self, rows: Sequence[int]) -> list[TeacherOutput]:
         """The model's forward pass over the windows of some rows."""
+        self.model.to(self.device)
         windows_of_rows = [self.inputs.rows[row] for row in rows]
         inputs = self._padded(windows_of_rows)
-        with in_eval_mode(self.model), torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bf16):
+        with in_eval_mode(self.model), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             states, outputs = self._forward(inputs)
         masses = None
         if self.inputs.tokens == "attended":
@@ -274,12 +332,12 @@ class LayerCache:
         return results
 
     def _padded(self, windows_of_rows: Sequence[Any]) -> dict[str, Tensor]:
-        """All windows of some rows as one padded batch, on the model's device."""
+        """All windows of some rows as one padded batch, on the device."""
         windows: list[Any] = []
         for row in windows_of_rows:
             windows += row
         padded = self.inputs.encoder.pad(windows)
-        return {name: values.to(self.model.device) for name, values in padded.items()}
+        return {name: values.to(self.device) for name, values in padded.items()}
 
     def _forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Any]:
         """The layer's states and the head's outputs; of the last layer without keeping the others' states meanwhile."""
@@ -332,7 +390,7 @@ def _fits(needed: int, budget: float, folder: Path) -> bool:
 def _token_masses(output: TeacherOutput) -> Tensor:
     """Each token's mass; all alike, as a mask, where the teacher gives none."""
     if output.masses is None:
-        return torch.ones(len(output.states), dtype=torch.bool)
+        return torch.ones(len(output.states), dtype=torch.bool, device=output.states.device)
     return output.masses
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, no_type_check
 
 import torch
@@ -12,9 +13,8 @@ from transformers.trainer_utils import SchedulerType
 
 from kdda.errors import KddaError, did_you_mean
 from kdda.losses.distillation import DistillationLoss
-from kdda.models.device import in_bfloat16
 from kdda.recipe.schema import Distill, Training
-from kdda.runtime import distributed
+from kdda.runtime.device import compute_device, in_bfloat16, pins_memory
 from kdda.teachers.align import check_alignment
 
 TASK_METRIC = "task"  # in metric_for_best_model: stands for the task's metric, which the trainer puts in its place
@@ -175,11 +175,21 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
         self.distillation_loss()  # refuses what does not exist
         check_alignment(self.align)
         self.bf16: bool = bool(self.bf16) or in_bfloat16(self.precision)
-        on_cuda = torch.cuda.is_available()
-        if (self.bf16 or distributed.size() > 1) and not on_cuda:
-            self.use_cpu = True
-        self.dataloader_pin_memory: bool = bool(self.dataloader_pin_memory) and on_cuda
+        device = torch.device("cpu") if getattr(self, "use_cpu", False) else compute_device()
+        self.use_cpu: bool = device.type == "cpu"
+        self.dataloader_pin_memory: bool = bool(self.dataloader_pin_memory) and pins_memory(device)
         super().__post_init__()
+
+    @cached_property
+    def _setup_devices(self) -> torch.device:
+        """The device of students and teachers: `compute_device()`, or the CPU under ``use_cpu``; one a process."""
+        device: torch.device = super()._setup_devices  # of transformers, which also joins the processes of a launcher
+        if not self.use_cpu:
+            device = compute_device()
+            self.distributed_state.device = device
+        # transformers would divide a batch among all GPUs that it sees; here each GPU has a process
+        self._n_gpu: int = min(1, getattr(self, "_n_gpu", 1))
+        return device
 
     @property
     def place_model_on_device(self) -> bool:

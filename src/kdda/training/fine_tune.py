@@ -270,6 +270,8 @@ def _build_cache(
         budget=args.teacher_cache_gb * 2**30,
         precision=args.precision,
         shuffle=args.shuffle_teacher,
+        device=args.device,
+        say=say,
     )
     scales = ", ".join(f"{scale:.3g}" for scale in cache.scales)
     say(f"  {args.run_name}: {name}: {_storage(cache, folder)}; its scale s = {scales}")

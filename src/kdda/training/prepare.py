@@ -259,7 +259,7 @@ def _as_it_is(teacher: Teacher, data: TrainingData, args: DistillationConfig, la
     if data.target in data.dev:
         encoder = checkpoint.encoder(args.max_length, args.stride)
         features = data.task.encode(data.dev[data.target], encoder)
-        predictions = predict(checkpoint.model, data.task, features, encoder, labels, data.target)
+        predictions = predict(checkpoint.model.to(args.device), data.task, features, encoder, labels, data.target)
         dev = data.task.score(predictions, labels)
     return PreparedTeacher(data.target, teacher.name, dev, open_teacher, weight=teacher.weight, align=teacher.align)
 

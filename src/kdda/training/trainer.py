@@ -182,6 +182,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     def _train_trimmed(self, vocabulary: TrimmedVocabulary, checkpoint: str | None, options: Mapping[str, Any]) -> Any:
         """Train with the trimmed vocabulary, from a checkpoint's folder if one is given; returns Trainer's output."""
         self.say(describe(self.args.run_name, self.encoded, vocabulary, self.args))
+        self._move_model_to_device(self.model, self.args.device)
         if not self.caches:  # a second call goes on with the maps that the first began with
             self.caches = build_teacher_caches(
                 self.prepared, self.student, self.encoded, self.data, self.args, self.say
@@ -192,7 +193,6 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             initialize_head(self.student, self.encoded, self.data.task)
         # what was drawn so far must not depend on which steps drew; processes drop out different states
         set_seed(self.args.seed + distributed.rank())
-        self._move_model_to_device(self.model, self.args.device)
         if self.learned_maps is not None:
             self.learned_maps.to(self.args.device)
         self._open_metrics_log(checkpoint)
@@ -373,7 +373,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         errors = []
         for number, (cache, prepared) in enumerate(zip(self.caches[language], self.prepared[language], strict=True)):
             ours = self._mapped(student, language, number)
-            theirs = [self._on_device(layer) for layer in cache.batch(rows)]
+            theirs = cache.batch(rows)
             term = self.loss.divergence(ours, theirs, labels=labels, scales=cache.scales)
             total = total + (term.mean if prepared.weight == 1.0 else prepared.weight * term.mean)
             means.append(term.mean.detach())
@@ -399,13 +399,6 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         if self.args.tokens == "attended":
             mask = attention_masses(self.model, outputs, counted, layer)
         return Representations(hidden_at(outputs, layer), mask, getattr(outputs, "logits", None))
-
-    def _on_device(self, side: Representations) -> Representations:
-        """A teacher's representations, moved to the student's device."""
-        moved = []
-        for part in (side.states, side.mask, side.logits, side.self_term):
-            moved.append(None if part is None else part.to(self.args.device))
-        return Representations(*moved)  # type: ignore[arg-type]
 
     # -- evaluation
 
@@ -468,6 +461,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
 
     def _predict_features(self, features: Features, language: str) -> Sequence[Prediction]:
         """Predictions of encoded rows, a row each."""
+        self._move_model_to_device(self.model, self.args.device)  # an evaluation may come before any training
         return predict(self.model, self.data.task, features, self.encoded.encoder, self.data.labels, language)
 
     # -- logging and saving

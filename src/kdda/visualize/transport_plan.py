@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kdda.errors import KddaError
 from kdda.models.load import Checkpoint, is_exported, load_checkpoint
+from kdda.runtime.device import compute_device
 from kdda.text.check import check_text
 from kdda.text.encode import Window
 from kdda.transport.sinkhorn import entropic_transport
@@ -77,8 +78,12 @@ class StateReader:
         check_text(text, "the sentence")
         encoder = self.checkpoint.encoder(MAX_TOKENS)
         window = encoder.encode([text])[0]  # one text, one window
+        device = compute_device()
+        inputs = {}
+        for name, ids in encoder.pad([window]).items():
+            inputs[name] = ids.to(device)
         with torch.inference_mode():
-            outputs: Any = self.checkpoint.model(**encoder.pad([window]))
+            outputs: Any = self.checkpoint.model.to(device)(**inputs)
         states = outputs.last_hidden_state[0].float().cpu()
         return SentenceStates(self.checkpoint.name, self._token_texts(text, window), states)
 
