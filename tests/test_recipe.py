@@ -216,3 +216,72 @@ def test_an_override_that_no_recipe_can_hold_is_refused(tmp_path: Path, override
     text = TEXT.partition("training:")[0] + "training:\n  epochs: 3\n"
     refusal = refused(tmp_path, text, override)
     assert refusal.startswith("--set ") and message in refusal
+
+
+@pytest.mark.parametrize("number", [".inf", "-.inf", ".nan"])
+@pytest.mark.parametrize(
+    "field",
+    [
+        "training.learning_rate",
+        "training.warmup",
+        "training.weight_decay",
+        "training.max_grad_norm",
+        "training.attention_dropout",
+        "training.arguments.adam_epsilon",
+        "distill.lambda",
+        "distill.epsilon",
+        "distill.scale",
+        "distill.tolerance",
+        "distill.temperature",
+        "distill.logit_weight",
+        "distill.options.bandwidth",
+        "teacher_cache_gb",
+    ],
+)
+def test_a_number_that_is_not_finite_is_refused_wherever_it_stands(field: str, number: str, tmp_path: Path) -> None:
+    text = TEXT.replace("  lerning_rate: 1.0e-4\n", "")
+    assert f"--set {field}: {field}: got " in refused(tmp_path, text, f"{field}={number}")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seeds=[-1]",
+        "seeds=[4294967296]",
+        "seeds=[1, 1]",
+        "seeds=[]",
+        "learning_rates=[1.0e-5, .nan]",
+        "learning_rates=[1.0e-5, 1.0e-5]",
+        "labels=[]",
+        "labels=[entailment]",
+        "labels=[entailment, neutral, entailment]",
+        'labels=[entailment, ""]',
+        "data.vi.limit={train: -1}",
+        "data.vi.limit={train: 0}",
+        "teachers.vi.seed=-1",
+        "teachers.vi.weight=.nan",
+        "distill.scale=-1",
+        "distill.scale=0",
+        "distill.tolerance=3",
+        "distill.layers=[]",
+        "distill.layers=[.nan]",
+        "distill={combine: interpolate, lambda: 2}",
+        "arms.student-kdda={train: [vi, vi]}",
+        "arms.student-kdda={distill: {epsilon: .inf}}",
+        "training.epochs=100000000000000000000",
+    ],
+)
+def test_a_number_or_list_out_of_its_bounds_is_refused_with_its_field(override: str, tmp_path: Path) -> None:
+    text = TEXT.replace("  lerning_rate: 1.0e-4\n", "")
+    field = override.partition("=")[0]
+    assert field.split(".")[-1] in refused(tmp_path, text, override)
+
+
+def test_a_line_of_the_file_is_named_for_a_number_that_is_not_finite(tmp_path: Path) -> None:
+    message = refused(tmp_path, TEXT.replace("lerning_rate: 1.0e-4", "learning_rate: .nan"))
+    assert "own.yaml:10: training.learning_rate: got nan, expected: a finite number" in message
+
+
+def test_a_recipe_that_was_written_is_read_again(tmp_path: Path) -> None:
+    recipe = load_recipe(written(tmp_path, TEXT.replace("  lerning_rate: 1.0e-4\n", "")))
+    assert load_recipe(written(tmp_path, recipe.to_yaml())) == recipe

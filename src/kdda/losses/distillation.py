@@ -4,6 +4,7 @@ schedules of λ and weights of examples (docs/method.md, 6).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +71,7 @@ class DistillationLoss(nn.Module):
         options: settings of the objective itself, such as ``{"bandwidth": 2.0}`` of ``mmd-gaussian``.
 
     Raises:
-        KddaError: a name, option or choice that does not exist.
+        KddaError: a name, option or choice that does not exist; a number that is not finite or out of its bounds.
 
     >>> student = Representations(torch.zeros(1, 2, 3, requires_grad=True))
     >>> teacher = Representations(torch.ones(1, 2, 3))
@@ -98,17 +99,20 @@ class DistillationLoss(nn.Module):
     ):
         super().__init__()
         self.objective = as_objective(objective)
-        self.weight, self.scale = weight, scale
+        self.weight: float = _check_number("weight", weight)
+        self.scale = scale
+        if not isinstance(scale, str):
+            _check_number("scale", scale, above=0.0)
         self.combine = _check_choice("combine", combine, COMBINATIONS)
         self.schedule = _check_choice("schedule", schedule, SCHEDULES)
         self.example_weighting = _check_choice("example_weighting", example_weighting, EXAMPLE_WEIGHTINGS)
-        self.logit_weight = logit_weight
+        self.logit_weight = _check_number("logit_weight", logit_weight)
         self.settings = ObjectiveSettings(
-            epsilon=epsilon,
+            epsilon=_check_number("epsilon", epsilon, above=0.0),
             scale=scale,
-            tolerance=tolerance,
-            max_iterations=max_iterations,
-            temperature=temperature,
+            tolerance=_check_number("tolerance", tolerance, above=0.0),
+            max_iterations=_check_number("max_iterations", max_iterations, lowest=1.0),
+            temperature=_check_number("temperature", temperature, above=0.0),
             options=_check_options(self.objective, options or {}),
         )
 
@@ -238,11 +242,47 @@ def _check_choice(name: str, value: str, known: Sequence[str]) -> str:
 
 
 def _check_options(objective: Objective, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The options as they are; `KddaError` for one that the objective does not have."""
-    for name in options:
+    """The options as they are; `KddaError` for one that the objective lacks, or that is out of its bounds."""
+    for name, value in options.items():
         if name in objective.options:
-            continue
-        if not objective.options:
+            _check_option(objective, name, value)
+        elif not objective.options:
             raise KddaError(f'options: objective "{objective.name}" has none, got "{name}"')
-        raise KddaError(unknown_choice(f'options of objective "{objective.name}"', name, objective.options))
+        else:
+            raise KddaError(unknown_choice(f'options of objective "{objective.name}"', name, objective.options))
     return options
+
+
+def _check_option(objective: Objective, name: str, value: Any) -> None:
+    """Refuse a value of another kind than the option's default, and a number that is not finite or out of bounds."""
+    default = objective.options[name]
+    lowest, highest = objective.bounds.get(name, (-math.inf, math.inf))
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    expected = ""
+    if isinstance(default, int | float) and not isinstance(default, bool):
+        expected = "a number"
+        if isinstance(default, int) and not isinstance(value, int):
+            is_number = False
+            expected = "a whole number"
+        if name in objective.bounds:
+            expected += f" from {lowest:g} to {highest:g}"
+    if (expected and not is_number) or (is_number and not (math.isfinite(value) and lowest <= value <= highest)):
+        raise KddaError(f"options.{name}: got {value!r}, expected {expected or 'a finite number'}")
+
+
+def _check_number(name: str, value: Any, *, above: float | None = None, lowest: float = 0.0) -> Any:
+    """A finite number as it is.
+
+    Args:
+        above: what it must be greater than; else `lowest` is the least it may be.
+
+    Raises:
+        KddaError: another value.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if is_number and (value > above if above is not None else value >= lowest):
+        return value
+    bound = f"from {lowest:g} on"
+    if above is not None:
+        bound = f"above {above:g}"
+    raise KddaError(f"{name}: got {value!r}, expected a finite number {bound}")

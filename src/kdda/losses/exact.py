@@ -127,4 +127,10 @@ def _index_of_point_at(quantile: Tensor, weight: Tensor) -> Tensor:
 
 
 EMD = Objective("emd", emd)
-SLICED = Objective("sliced", sliced, token_masses=False, options={"projections": 128, "seed": 0})
+SLICED = Objective(
+    "sliced",
+    sliced,
+    token_masses=False,
+    options={"projections": 128, "seed": 0},
+    bounds={"projections": (1.0, 1e6), "seed": (0.0, 2.0**32 - 1)},
+)

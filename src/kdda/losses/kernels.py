@@ -61,5 +61,7 @@ def _discrepancy(measured: Clouds, kernel: Callable[[Tensor], Tensor]) -> Tensor
     return 0.5 * mean(x, x, a, a) + 0.5 * mean(y, y, b, b) - mean(x, y, a, b)
 
 
-MMD_GAUSSIAN = Objective("mmd-gaussian", mmd_gaussian, options={"bandwidth": 1.0})
+MMD_GAUSSIAN = Objective(
+    "mmd-gaussian", mmd_gaussian, options={"bandwidth": 1.0}, bounds={"bandwidth": (1e-300, 1e300)}
+)
 ENERGY = Objective("energy", energy)

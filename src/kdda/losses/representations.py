@@ -85,6 +85,7 @@ class Objective:
         needs_logits: it compares the logits of whole texts.
         uses_self_term: it reads `Representations.self_term` of the teacher, which is then computed once and stored.
         options: its settings beyond those of all objectives, with their defaults.
+        bounds: the lowest and the highest value of options that are numbers.
 
     >>> double = Objective("double", lambda student, teacher, settings: 2 * student.states.sum(dim=(1, 2)))
     >>> double(Representations(torch.ones(1, 2, 3)), Representations(torch.ones(1, 4, 3)), ObjectiveSettings()).value
@@ -98,6 +99,7 @@ class Objective:
     needs_logits: bool = False
     uses_self_term: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __call__(
         self, student: Representations, teacher: Representations, settings: ObjectiveSettings

@@ -177,6 +177,8 @@ def _validate(values: dict[str, Any], place: Place) -> Recipe:
         KddaError: all mistakes, a line each.
     """
     _refuse_old_names(values, place)
+    if values.get("labels") == []:
+        raise KddaError(f"{place.of(['labels'])}: labels: got [], expected two labels or more, or no such field")
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:

@@ -111,12 +111,13 @@ def _explain(mistake: Mapping[str, Any], keys: Sequence[str], place: str) -> str
 def _expectation(mistake: Mapping[str, Any]) -> str:
     """What pydantic expected, without its first words: "integer" of "Input should be a valid integer"."""
     message = str(mistake["msg"])
-    return message.removeprefix("Input should be ").removeprefix("a valid ").split(", unable to")[0]
+    message = message.removeprefix("Value error, ").removeprefix("Input should be ")
+    return message.removeprefix("a valid ").split(", unable to")[0]
 
 
 def _is_union_tag(part: Any) -> bool:
     """Whether a step of pydantic's path is no key but the name of the member of a union that it tried."""
-    tags = ("function-before", "literal[", "list[", "dict[", "constrained-", "bool", "float", "nullable[")
+    tags = ("function-", "literal[", "list[", "dict[", "constrained-", "bool", "float", "nullable[")
     return isinstance(part, str) and (part.startswith(tags) or part in ("str", "int"))
 
 

@@ -2,18 +2,60 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
 
 
 class Strict(BaseModel):
-    """Unknown keys are errors; recipes do not change after they were read."""
+    """Unknown keys and numbers that are not finite are errors; recipes do not change after they were read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
+
+
+MANY = 1_000_000_000  # more of anything is a slip of the keyboard
+
+SEEDS = 2**32  # NumPy takes seeds below
+
+
+def _without_repetition(values: list[Any]) -> list[Any]:
+    """A list whose entries are all different."""
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            raise ValueError(f"every entry once, and {value!r} is there twice")
+    return values
+
+
+def _labels(names: list[str]) -> list[str]:
+    """Names of labels: none (the task's), or two at least."""
+    if len(names) == 1 or not all(name.strip() for name in names):
+        raise ValueError("two labels or more, each with a name")
+    return _without_repetition(names)
+
+
+def _finite(value: Any) -> Any:
+    """A free setting, in which every number is finite."""
+    parts = []
+    if isinstance(value, Mapping):
+        parts = list(value.values())
+    elif isinstance(value, list):
+        parts = value
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"finite numbers, and {value} is none")
+    for part in parts:
+        _finite(part)
+    return value
+
+
+FreeSettings = dict[str, Annotated[Any, AfterValidator(_finite)]]
+
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
+
+Rows = Annotated[int, Field(ge=1, le=MANY)]
 
 
 def _layers(value: Any) -> Any:
@@ -61,36 +103,36 @@ class Training(Strict):
     """
 
     learning_rate: float = Field(2e-5, gt=0)
-    epochs: int = Field(2, ge=1)
-    batch_size: int = Field(32, ge=1)
-    micro_batch_size: int | None = Field(None, ge=1)
-    max_length: int = Field(128, ge=8)
-    stride: int = Field(128, ge=0)
+    epochs: int = Field(2, ge=1, le=MANY)
+    batch_size: int = Field(32, ge=1, le=MANY)
+    micro_batch_size: int | None = Field(None, ge=1, le=MANY)
+    max_length: int = Field(128, ge=8, le=MANY)
+    stride: int = Field(128, ge=0, le=MANY)
     warmup: float = Field(0.1, ge=0)
     weight_decay: float = Field(0.01, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
-    log_every: int = Field(10, ge=1)
+    log_every: int = Field(10, ge=1, le=MANY)
     attention_dropout: float | None = Field(None, ge=0, lt=1)
     head: Literal["plain", "standardized"] = "plain"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     gradient_checkpointing: bool = False
     compile: bool = False
-    arguments: dict[str, Any] = {}
+    arguments: FreeSettings = {}
 
 
 class TrainingChanges(Strict):
     """What a teacher's fine-tuning does differently from the recipe's `training`."""
 
     learning_rate: float | None = Field(None, gt=0)
-    epochs: int | None = Field(None, ge=1)
-    batch_size: int | None = Field(None, ge=1)
-    max_length: int | None = Field(None, ge=8)
+    epochs: int | None = Field(None, ge=1, le=MANY)
+    batch_size: int | None = Field(None, ge=1, le=MANY)
+    max_length: int | None = Field(None, ge=8, le=MANY)
 
 
 class ArmTraining(TrainingChanges):
     """What an arm does differently from the recipe's `training`; an arm with a learning rate does not search for it."""
 
-    stride: int | None = Field(None, ge=0)
+    stride: int | None = Field(None, ge=0, le=MANY)
     warmup: float | None = Field(None, ge=0)
     weight_decay: float | None = Field(None, ge=0)
 
@@ -111,7 +153,7 @@ class Sentences(Strict):
     `model`: the encoder whose embeddings are compared; by default the arm's student as it was before fine-tuning.
     """
 
-    keep: int = Field(5, ge=1)
+    keep: int = Field(5, ge=1, le=MANY)
     model: str | None = None
 
 
@@ -125,8 +167,8 @@ class System(Strict):
 
     arm: str
     retriever: str = "bm25"
-    retriever_options: dict[str, Any] = {}
-    passages: list[Annotated[int, Field(ge=1)]] = Field([1, 3, 5, 10], min_length=1)
+    retriever_options: FreeSettings = {}
+    passages: list[Rows] = Field([1, 3, 5, 10], min_length=1)
     mu: list[Annotated[float, Field(ge=0, le=1)]] = Field([1.0], min_length=1)
 
 
@@ -140,10 +182,10 @@ class TeacherSpec(ModelSpec):
     """
 
     finetuned: bool = False
-    rows: int | None = Field(None, ge=1)
+    rows: Rows | None = None
     random: bool = False
     weight: float = Field(1.0, ge=0)
-    seed: int = 1
+    seed: Seed = 1
     training: TrainingChanges = TrainingChanges()
     align: Literal["none", "procrustes", "learned"] | None = None
 
@@ -193,7 +235,7 @@ class Data(Strict):
     columns: dict[str, str] = {}
     labels: Annotated[dict[str, str | None], BeforeValidator(_label_names)] = {}
     header: list[str] | None = None
-    limit: dict[Literal["train", "dev", "test"], int] = {}
+    limit: dict[Literal["train", "dev", "test"], Rows] = {}
     on_bad_row: Literal["raise", "skip"] = "raise"
 
 
@@ -216,13 +258,13 @@ class Distill(Strict):
     """
 
     objective: str = "sinkhorn"
-    options: dict[str, Any] = {}
+    options: FreeSettings = {}
     weight: float = Field(0.3, alias="lambda", ge=0)
     epsilon: float = Field(0.005, gt=0)
-    scale: Literal["teacher", "none", "cosine", "layernorm"] | float = "teacher"
+    scale: Literal["teacher", "none", "cosine", "layernorm"] | Annotated[float, Field(gt=0)] = "teacher"
     combine: Literal["sum", "interpolate"] = "sum"
-    tolerance: float = Field(1e-4, gt=0)
-    max_iterations: int = Field(500, ge=1)
+    tolerance: float = Field(1e-4, gt=0, le=1)
+    max_iterations: int = Field(500, ge=1, le=MANY)
     temperature: float = Field(2.0, gt=0)
     schedule: Literal["constant", "linear_decay", "linear_warmup"] = "constant"
     layers: list[Annotated[float, Field(ge=0, le=1)]] = Field([1.0], min_length=1)
@@ -231,6 +273,17 @@ class Distill(Strict):
     logit_weight: float = Field(0.0, ge=0)
     shuffle_teacher: bool = False
     align: Literal["none", "procrustes", "learned"] = "none"
+
+    @field_validator("combine")
+    @classmethod
+    def _leaves_the_task_a_weight(cls, combine: str, info: Any) -> str:
+        """Refuse λ above 1 where the task's loss has the weight 1 − λ; `info.data` holds the fields before this one."""
+        weight = info.data.get("weight", 0)
+        if combine == "interpolate" and weight > 1:
+            raise ValueError(
+                f"sum, since lambda is {weight:g}: interpolate gives the task's loss the weight 1 − lambda"
+            )
+        return combine
 
 
 class Arm(Strict):
@@ -245,12 +298,12 @@ class Arm(Strict):
     `sentences`: how many of a passage's it reads (reading); all by default.
     """
 
-    train: Literal["target", "all"] | list[str] = "all"
-    distill: bool | dict[str, Any] = False
-    teachers: dict[str, Annotated[dict[str, Any] | list[dict[str, Any]] | None, BeforeValidator(_teacher_changes)]] = {}
+    train: Literal["target", "all"] | Annotated[list[str], AfterValidator(_without_repetition)] = "all"
+    distill: bool | FreeSettings = False
+    teachers: dict[str, Annotated[FreeSettings | list[FreeSettings] | None, BeforeValidator(_teacher_changes)]] = {}
     student: Student | None = None
     training: ArmTraining = ArmTraining()
-    rows: dict[str, Annotated[int, Field(ge=1)]] = {}
+    rows: dict[str, Rows] = {}
     sentences: Annotated[Sentences | None, BeforeValidator(_keep_shorthand)] = None
 
 
@@ -274,16 +327,16 @@ class Recipe(Strict):
     name: str
     task: str
     target: str
-    labels: list[str] = []
+    labels: Annotated[list[str], AfterValidator(_labels)] = []
     student: Student
     teachers: dict[str, Teachers] = {}
     data: dict[str, Data]
     training: Training = Training()
-    learning_rates: list[Annotated[float, Field(gt=0)]] = []
+    learning_rates: Annotated[list[Annotated[float, Field(gt=0)]], AfterValidator(_without_repetition)] = []
     distill: Distill = Distill()
     arms: dict[str, Arm] = ARMS
     systems: dict[str, System] = {}
-    seeds: list[int] = Field([1], min_length=1)
+    seeds: Annotated[list[Seed], AfterValidator(_without_repetition)] = Field([1], min_length=1)
     teacher_cache_gb: float = Field(20.0, ge=0)
     plugins: list[str] = []
     note: str = ""
@@ -390,4 +443,7 @@ class Recipe(Strict):
 
     def to_yaml(self) -> str:
         """The recipe with all its fields, as YAML."""
-        return yaml.safe_dump(self.model_dump(by_alias=True), sort_keys=False, allow_unicode=True)
+        fields = self.model_dump(by_alias=True)
+        if not self.labels:  # the task's, which a recipe asks for by leaving them out
+            del fields["labels"]
+        return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)

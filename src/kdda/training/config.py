@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -173,6 +174,7 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
                 "the model has its whole vocabulary when training ends"
             )
         self.distillation_loss()  # refuses what does not exist
+        _check_numbers(self)
         check_alignment(self.align)
         self.bf16: bool = bool(self.bf16) or in_bfloat16(self.precision)
         device = torch.device("cpu") if getattr(self, "use_cpu", False) else compute_device()
@@ -284,6 +286,56 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
             raise KddaError(f"training.arguments.{error}") from None
         except (ValueError, TypeError) as error:  # transformers' checks of its arguments
             raise KddaError(f"training.arguments: {' '.join(str(error).split())}") from None
+
+
+# Least values of fields that transformers does not check.
+LEAST = {
+    "learning_rate": 0,
+    "weight_decay": 0,
+    "max_grad_norm": 0,
+    "warmup_steps": 0,
+    "seed": 0,
+    "per_device_train_batch_size": 1,
+    "per_device_eval_batch_size": 1,
+    "max_length": 8,
+    "stride": 0,
+    "micro_batch_size": 1,
+    "attention_dropout": 0,
+    "teacher_cache_gb": 0,
+}
+
+# Greatest values; `seed` is one of NumPy's.
+MOST = {"seed": 2**32 - 1, "attention_dropout": 1}
+
+
+def _check_numbers(config: DistillationConfig) -> None:
+    """Refuse numbers that are not finite, or out of their bounds."""
+    for field_ in fields(config):
+        name = field_.name
+        value = getattr(config, name)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            continue
+        least = LEAST.get(name, -math.inf)
+        most = MOST.get(name, math.inf)
+        if not (math.isfinite(value) and least <= value <= most):
+            raise KddaError(f"{name}: got {value!r}, expected {_bounds_in_words(least, most)}")
+    for layer in config.layers:
+        if not 0 <= layer <= 1:
+            raise KddaError(f"layers: got {layer!r}, expected parts of a model's depth, from 0 to 1")
+    if not config.layers:
+        raise KddaError("layers: got none, expected parts of a model's depth, from 0 to 1")
+    if config.combine == "interpolate" and config.distill_weight > 1:
+        raise KddaError(f"distill_weight: got {config.distill_weight!r}, expected at most 1 with combine=interpolate")
+
+
+def _bounds_in_words(least: float, most: float) -> str:
+    """The bounds of a finite number for a message."""
+    words = "a finite number"
+    if least > -math.inf:
+        words += f", {least:,} or more"
+    if most < math.inf:
+        words += f", at most {most:,}"
+    return words
 
 
 # The name of TrainingArguments' field; transformers has renamed it, and warns of the old name.
