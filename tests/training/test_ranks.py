@@ -56,6 +56,24 @@ def test_two_processes_find_the_losses_and_weights_of_one(
 
 
 @pytest.mark.slow
+def test_two_processes_train_the_learned_maps_of_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    without_dropout(bench)
+    bench.values["teachers"]["aa"] = [bench.values["teachers"]["aa"], bench.values["teachers"]["bb"]]
+    bench.values["distill"] = {"align": "learned", "lambda": 1.0}
+    more = ("run", bench.write(), "--arms", "student-kdda", "--out")
+    done = launched(*more, bench.folder / "two")
+    assert done.returncode == 0, done.stderr
+    alone = start(*more, bench.folder / "one")
+    _, error = alone.communicate()
+    assert alone.returncode == 0, error
+    weights = []
+    for name in ("one", "two"):
+        weights.append(load_file(bench.folder / name / "nli/student-kdda/seed-1/model/model.safetensors"))
+    assert all(torch.allclose(weight, weights[1][key], atol=5e-5) for key, weight in weights[0].items())
+
+
+@pytest.mark.slow
 def test_ranks_and_runs_side_by_side_are_two_ways_of_which_one_must_do(bench: Bench) -> None:
     done = launched("run", bench.write(), "--workers", "2", "--out", bench.folder / "runs")
     assert done.returncode != 0 and "accelerate launch does one run in many processes" in done.stderr
