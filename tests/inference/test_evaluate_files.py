@@ -62,3 +62,12 @@ def test_a_surrogate_in_any_field_is_refused_with_its_line(judge: str, tmp_path:
         assert code == 2 and "a.jsonl:2" in error and "an unpaired surrogate" in error
         code, _, error = command("trim", judge, tmp_path / "trimmed", "--data", tmp_path / "a.jsonl")
         assert code == 2 and "a.jsonl:2: an unpaired surrogate" in error
+
+
+def test_a_model_is_not_written_under_a_name_that_is_not_utf8(judge: str, tmp_path: Path, command: Any) -> None:
+    out = tmp_path / os.fsdecode(b"\xe9")
+    for arguments in (("export", judge, out), ("trim", judge, out, "--languages", "vi"), ("convert", judge, out)):
+        code, _, error = command(*arguments)
+        assert code == 2 and "the name is not UTF-8" in error and not out.exists()
+    code, _, error = command("run", "mini-nli", "--out", out)
+    assert code == 2 and "the name is not UTF-8" in error and not out.exists()

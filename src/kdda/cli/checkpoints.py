@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from kdda.cli.shared import app, parse_names
+from kdda.cli.shared import app, check_model_folder, parse_names
 from kdda.errors import KddaError
 
 
@@ -20,6 +20,7 @@ def convert(
     out: Annotated[Path, typer.Argument(help="A new folder.")],
 ) -> None:
     """Convert pickled weights to safetensors, without running what a pickle may hold."""
+    check_model_folder("OUT", out)
     from kdda.models.convert import convert as run_conversion
 
     print(run_conversion(model, out))
@@ -42,6 +43,7 @@ def trim(
     Single characters always stay, so that every text can be read. On the texts of --data the smaller model has the same
     tokens and computes the same states, which is checked.
     """
+    check_model_folder("OUT", out)
     from kdda.models.trim import trim as run_trim
 
     texts = list(dict.fromkeys(_texts_of_files(data or [])))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdda.cli.shared import PLUGIN, Device, app, parse_label_map, parse_names, parse_pairs
+from kdda.cli.shared import PLUGIN, Device, app, check_model_folder, parse_label_map, parse_names, parse_pairs
 from kdda.errors import KddaError
 from kdda.runtime.plugins import import_plugins
 
@@ -191,6 +191,7 @@ def export(
     plugin: Annotated[list[str] | None, typer.Option(help=PLUGIN)] = None,
 ) -> None:
     """Write a checkpoint as an ONNX graph, and check it against the checkpoint on real rows."""
+    check_model_folder("OUT", out)
     import_plugins(plugin or [])
     from kdda.inference.onnx import export as run_export
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +13,7 @@ import typer
 from kdda.errors import Interrupted, KddaError
 from kdda.runtime.folders import DISK_FULL
 from kdda.runtime.memory import tune_garbage_collection
+from kdda.runtime.text_files import printable
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -90,6 +93,12 @@ def parse_seeds(text: str) -> list[int]:
         return [int(part) for part in parse_names(text)]
     except ValueError:
         raise KddaError(f'--seeds: got "{text}", expected numbers such as 1,2,3') from None
+
+
+def check_model_folder(option: str, folder: Path) -> None:
+    """Refuse a folder for models whose name is not UTF-8, which the libraries that write weights cannot open."""
+    if printable(folder).encode() != os.fsencode(folder):
+        raise KddaError(f"{option} {printable(folder)}: the name is not UTF-8, and no model can be written there")
 
 
 def main() -> None:

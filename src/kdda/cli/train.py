@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdda.cli.shared import FAILED, Device, app, parse_names, parse_seeds, say
+from kdda.cli.shared import FAILED, Device, app, check_model_folder, parse_names, parse_seeds, say
 
 if TYPE_CHECKING:
     from kdda.data.examples import Example
@@ -46,6 +46,7 @@ def run(
     """
     from kdda.recipe.load import load_recipe
 
+    check_model_folder("--out", out)
     loaded, numbers = load_recipe(recipe, set_ or []), parse_seeds(seeds)
     from kdda.experiment.executors import make_executor
     from kdda.experiment.run import Experiment

@@ -18,6 +18,41 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kdda.errors import KddaError
+
+
+class BrokenRunError(KddaError):
+    """A run folder with a file that cannot be read, or that does not hold what a run's file holds."""
+
+
+def read_run_file(path: Path) -> str:
+    """The text of a file of a run folder; empty where there is no such file.
+
+    Raises:
+        BrokenRunError: it is not UTF-8.
+    """
+    if not path.is_file():
+        return ""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BrokenRunError(f"{path}: not UTF-8 at byte {error.start}") from None
+
+
+def parse_object(text: str, where: str) -> dict[str, Any]:
+    """The JSON object of a run's file or line, whose place is `where`.
+
+    Raises:
+        BrokenRunError: it is none.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BrokenRunError(f"{where}: not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise BrokenRunError(f"{where}: got {type(value).__name__}, expected an object")
+    return value
+
 
 def event_line(event: Mapping[str, Any]) -> str:
     """An event as one line of metrics.jsonl.
@@ -29,8 +64,17 @@ def event_line(event: Mapping[str, Any]) -> str:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The events of a metrics file, in order; a last line cut by a kill is skipped."""
-    if not path.is_file():
-        return []
-    whole_lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [json.loads(line) for line in whole_lines if line.endswith("}")]
+    """The events of a metrics file, in order; a last line cut by a kill is skipped.
+
+    Raises:
+        BrokenRunError: another line that is no event; names it.
+    """
+    events = []
+    whole_lines = read_run_file(path).split("\n")[:-1]
+    for number, line in enumerate(whole_lines, 1):
+        if line.endswith("}"):
+            event = parse_object(line, f"{path}:{number}")
+            if "event" not in event:
+                raise BrokenRunError(f'{path}:{number}: no "event", which tells what a line is about')
+            events.append(event)
+    return events

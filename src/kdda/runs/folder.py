@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import yaml
 
 from kdda.errors import KddaError
 from kdda.recipe.renamed import old_names
-from kdda.runs.events import read_metrics
+from kdda.runs.events import BrokenRunError, parse_object, read_metrics, read_run_file
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where libyaml is there
 
@@ -28,6 +29,10 @@ PREDICTIONS = "predictions.jsonl"  # written last: a folder that has it is compl
 MODEL_FOLDER = "model"
 
 SYSTEMS = "systems"  # <OUT>/systems/<system>/seed-<n>: an arm's model in open-domain answering, not a training run
+
+RUN_NAME = re.compile(r"seed-\d+")  # the name of a run's folder
+
+logger = logging.getLogger(__name__)
 
 FAILURE = "failure.txt"  # why a run did not finish, where it could still be written
 
@@ -149,8 +154,19 @@ def read_run(folder: Path) -> Run:
     """A run from its folder, ``seed-<n>``, finished or not.
 
     Raises:
+        BrokenRunError: a file that cannot be read, or that is not a run's.
         KddaError: a recipe with a field that has another name now.
     """
+    if not RUN_NAME.fullmatch(folder.name):
+        raise BrokenRunError(f"{folder}: no run is named so; a run's folder is seed-<number>")
+    try:
+        return _read_run(folder)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BrokenRunError(f"{folder}: its files are not those of a run: {error!r:.200}") from None
+
+
+def _read_run(folder: Path) -> Run:
+    """A run from its folder, as far as its files hold what they should."""
     events = read_metrics(folder / METRICS)
     recipe = read_recipe(folder)
     return Run(
@@ -162,7 +178,7 @@ def read_run(folder: Path) -> Run:
         seconds=_training_seconds(events),
         learning_rate=next(iter(recipe.get("learning_rates") or []), None),  # and its learning rate
         recipe=recipe,
-        environment=json.loads(_text_or_nothing(folder / ENVIRONMENT) or "{}"),
+        environment=parse_object(read_run_file(folder / ENVIRONMENT) or "{}", str(folder / ENVIRONMENT)),
         events=events,
     )
 
@@ -185,10 +201,17 @@ def read_recipe(folder: Path) -> dict[str, Any]:
     """A run folder's recipe; empty where there is none.
 
     Raises:
+        BrokenRunError: it is not a recipe.
         KddaError: a field that has another name now.
     """
     path = folder / RECIPE
-    recipe: dict[str, Any] = yaml.load(_text_or_nothing(path), Loader=LOADER) or {}
+    try:
+        recipe: dict[str, Any] = yaml.load(read_run_file(path), Loader=LOADER) or {}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = str(error).replace("\n", " ")
+        raise BrokenRunError(f"{path}: not YAML: {reason}") from None
+    if not isinstance(recipe, dict):
+        raise BrokenRunError(f"{path}: got {type(recipe).__name__}, expected a recipe's fields")
     messages = [name.message for name in old_names(recipe)]
     if messages:
         raise KddaError(
@@ -197,13 +220,11 @@ def read_recipe(folder: Path) -> dict[str, Any]:
     return recipe
 
 
-def _text_or_nothing(path: Path) -> str:
-    """A file's text; empty where there is no such file."""
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-
 def find_runs(folder: Path) -> list[Run]:
     """All finished runs below a folder, ordered by arm and seed.
+
+    What is no run, such as a copy under another name, a stray predictions.jsonl or a folder with a torn file, is left
+    out, and a warning names it.
 
     Raises:
         KddaError: recipes with fields that have other names now; every such folder is named.
@@ -213,12 +234,29 @@ def find_runs(folder: Path) -> list[Run]:
     for path in sorted(folder.rglob(PREDICTIONS)):
         if not is_system(path.parent):
             try:
+                _check_predictions(path)
                 runs.append(read_run(path.parent))
+            except BrokenRunError as error:
+                logger.warning("left out, since it is no whole run: %s", error)
             except KddaError as error:
                 refused[path.parent] = error
     if refused:
         raise _refusal_of_folders(refused)
     return sorted(runs, key=lambda run: (run.arm, run.seed))
+
+
+def _check_predictions(path: Path) -> None:
+    """Refuse predictions that were cut, by their end alone, since they may be large.
+
+    Raises:
+        BrokenRunError: no file, an empty one, or one whose last line has no end.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        raise BrokenRunError(f"{path} holds no prediction")
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        if file.read() != b"\n":
+            raise BrokenRunError(f"{path}: its last line is cut")
 
 
 def _refusal_of_folders(refused: Mapping[Path, KddaError]) -> KddaError:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kdda.runs.events import BrokenRunError, parse_object, read_run_file
 from kdda.runs.folder import PREDICTIONS, Run
 
 
@@ -28,13 +29,15 @@ def prediction_line(language: str, prediction: Mapping[str, Any]) -> str:
 
 
 def read_predictions(folder: Path, language: str) -> list[dict[str, Any]]:
-    """The test rows of one language in a run folder, in order; empty where nothing was predicted."""
+    """The test rows of one language in a run folder, in order; empty where nothing was predicted.
+
+    Raises:
+        BrokenRunError: a line that is no prediction; names it.
+    """
     path = folder / PREDICTIONS
-    if not path.is_file():
-        return []
     rows = []
-    for line in path.read_text(encoding="utf-8").split("\n"):
-        row = json.loads(line) if line else {}
+    for number, line in enumerate(read_run_file(path).split("\n"), 1):
+        row = parse_object(line or "{}", f"{path}:{number}")
         if row.get("language") == language:
             rows.append(row)
     return rows
@@ -56,9 +59,17 @@ def row_score(row: Mapping[str, Any], kind: str | None = None) -> float:
 
 
 def row_scores(run: Run, language: str) -> dict[str, RowScore]:
-    """Every test row's score by the row's id, as the run's task scores a row."""
+    """Every test row's score by the row's id, as the run's task scores a row.
+
+    Raises:
+        BrokenRunError: a row without a field that it needs.
+    """
     kind = run.task_event.get("row_score")
     scores = {}
     for row in read_predictions(run.folder, language):
-        scores[row["id"]] = RowScore(row_score(row, kind), row["group"], row)
+        try:
+            scores[row["id"]] = RowScore(row_score(row, kind), row["group"], row)
+        except (KeyError, TypeError, ValueError) as error:
+            path = run.folder / PREDICTIONS
+            raise BrokenRunError(f"{path}: a row of {language} is no prediction: {error!r:.80}") from None
     return scores
