@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64, Int64, Shaped
 from numpy import ndarray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -24,7 +25,7 @@ from kdda.losses.distillation import DistillationLoss
 from kdda.losses.representations import ObjectiveSettings, Representations
 from kdda.models.hidden_states import attention_masses, hidden_at, last_hidden
 from kdda.models.load import Checkpoint
-from kdda.runtime.device import compute_device, in_bfloat16, is_out_of_memory
+from kdda.runtime.device import compute_device, in_bfloat16, is_out_of_memory, pins_memory
 from kdda.runtime.memory import free_bytes
 from kdda.runtime.numbers import ceil_div
 from kdda.runtime.progress import Say
@@ -124,9 +125,20 @@ class TeacherCache:
             written += layer.shards_written
         return written
 
-    def batch(self, rows: Sequence[int]) -> list[Representations]:
-        """The teacher's representations of some rows, padded, one a layer."""
-        return [layer.batch(rows) for layer in self.layers]
+    def batch(self, rows: Sequence[int], read: Sequence[ReadStates | None] | None = None) -> list[Representations]:
+        """The teacher's representations of some rows, padded, one a layer.
+
+        Args:
+            read: what `read` returned for the same rows; read now by default.
+        """
+        representations = []
+        for number, layer in enumerate(self.layers):
+            representations.append(layer.batch(rows, read[number] if read is not None else None))
+        return representations
+
+    def read(self, rows: Sequence[int]) -> list[ReadStates | None]:
+        """What is stored of some rows, one a layer, for `batch`: may be called in a thread, ahead of time."""
+        return [layer.read(rows) for layer in self.layers]
 
     def align(self, student_chunks: Sequence[Float64[Tensor, "texts chunks width"]]) -> None:
         """Map the teacher's states into a student's space from now on (`align: procrustes`), and scale them anew.
@@ -145,6 +157,32 @@ class TeacherCache:
             return
         for layer in self.layers:
             layer.precompute_self_terms(loss.settings_at(layer.scale))
+
+
+@dataclass(frozen=True)
+class ReadStates:
+    """Outputs of some rows, padded: states (bfloat16 where stored), mask or masses, logits of tasks with labels."""
+
+    states: Float[Tensor, "rows tokens width"]
+    mask: Shaped[Tensor, "rows tokens"]
+    logits: Float[Tensor, "rows labels"] | None
+
+    @classmethod
+    def of_outputs(cls, outputs: Sequence[TeacherOutput]) -> ReadStates:
+        """The outputs of some rows as one batch, on their device."""
+        states, masses, logits = [], [], []
+        for output in outputs:
+            states.append(output.states)
+            masses.append(_token_masses(output))
+            if output.logits is not None:
+                logits.append(output.logits)
+        stacked = torch.stack(logits) if logits else None
+        return cls(pad_sequence(states, batch_first=True), pad_sequence(masses, batch_first=True), stacked)
+
+    def pinned(self) -> ReadStates:
+        """The same in pinned memory, from which a GPU copies beside its computation."""
+        logits = None if self.logits is None else self.logits.pin_memory()
+        return ReadStates(self.states.pin_memory(), self.mask.pin_memory(), logits)
 
 
 class Computation(NamedTuple):
@@ -199,9 +237,16 @@ class LayerCache:
         self.scale = float(self.store.term("scale", self._calibrated_scale))
         self.model = None  # everything it computes is stored, so that its memory can be the training's
 
-    def batch(self, rows: Sequence[int]) -> Representations:
+    def batch(self, rows: Sequence[int], read: ReadStates | None = None) -> Representations:
         """The teacher's representations of some rows on the device, padded, with the mask of real tokens or masses."""
-        return self._representations([self.source_rows[row] for row in rows])
+        return self._representations([self.source_rows[row] for row in rows], read)
+
+    def read(self, rows: Sequence[int]) -> ReadStates | None:
+        """What is stored of some rows, for `batch`; None where the teacher runs in each step."""
+        if self.store is None:
+            return None
+        states = ReadStates.of_outputs(self.store.read([self.source_rows[row] for row in rows]))
+        return states.pinned() if pins_memory(self.device) else states
 
     def align(self, student_chunks: Float64[Tensor, "texts chunks width"]) -> None:
         """Find the map into a student's space, and the scale of mapped states; arguments as in `TeacherCache.align`."""
@@ -221,23 +266,18 @@ class LayerCache:
             name += f"-{self.map.digest}"  # of states as they are mapped
         self._self_terms = self.store.term(name, lambda: self._solve_self_terms(settings))
 
-    def _representations(self, rows: Sequence[int]) -> Representations:
+    def _representations(self, rows: Sequence[int], read: ReadStates | None = None) -> Representations:
         """The representations of some rows as they are numbered in the data, whatever `shuffle` says."""
-        outputs = self.store.read(rows) if self.store is not None else self._run(rows)
-        states, masses, logits = [], [], []
-        for output in outputs:
-            states.append(output.states)
-            masses.append(_token_masses(output))
-            if output.logits is not None:
-                logits.append(output.logits)
+        if read is None:
+            read = ReadStates.of_outputs(self.store.read(rows) if self.store is not None else self._run(rows))
         # moved before they become float32, so that half as many bytes are copied
-        padded = pad_sequence(states, batch_first=True).to(self.device).float()
+        padded = read.states.to(self.device, non_blocking=True).float()
         if self.map is not None:
             padded = self.map(padded)
-        mask = pad_sequence(masses, batch_first=True).to(self.device)
-        stacked = torch.stack(logits).to(self.device) if logits else None
+        mask = read.mask.to(self.device, non_blocking=True)
+        logits = None if read.logits is None else read.logits.to(self.device, non_blocking=True)
         self_terms = None if self._self_terms is None else self._self_terms[list(rows)].to(self.device)
-        return Representations(padded, mask, stacked, self_terms)
+        return Representations(padded, mask, logits, self_terms)
 
     def _solve_self_terms(self, settings: ObjectiveSettings) -> Float[Tensor, " rows"]:
         """OT_ε(β, β) of every row."""

@@ -24,6 +24,7 @@ from kdda.models.hidden_states import attention_masses, hidden_at
 from kdda.models.load import quietly
 from kdda.models.vocabulary import TrimmedVocabulary
 from kdda.runtime import distributed
+from kdda.runtime.device import is_out_of_memory, pins_memory
 from kdda.runtime.memory import keep_freed_memory
 from kdda.runtime.numbers import ceil_div
 from kdda.runtime.progress import Say
@@ -48,6 +49,7 @@ from kdda.training.fine_tune import (
     restore_vocabulary,
 )
 from kdda.training.prepare import PreparedTeacher, Teacher, TeacherLike, as_teachers, prepare_teacher
+from kdda.training.read_ahead import ReadAhead
 from kdda.training.sampler import ConcatDataset, EpochDataLoader, LanguageBatchSampler, collate
 
 LEARNED_MAPS = "learned-maps.safetensors"  # of `align: learned`, in each checkpoint of a training
@@ -196,8 +198,12 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         if self.learned_maps is not None:
             self.learned_maps.to(self.args.device)
         self._open_metrics_log(checkpoint)
-        with self.interrupt.handling_signals(), quietly():
-            return super().train(resume_from_checkpoint=checkpoint, **options)
+        self.read_ahead = ReadAhead(self._prepared_parts)
+        try:
+            with self.interrupt.handling_signals(), quietly():
+                return super().train(resume_from_checkpoint=checkpoint, **options)
+        finally:
+            self.read_ahead.close()
 
     def _prepare_teachers(self) -> None:
         """Fine-tune the teachers that need it; those of languages without training rows are not used."""
@@ -258,17 +264,27 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             num_workers=self.args.dataloader_num_workers,
         )
 
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
+        """The next batches of an epoch, with a thread that prepares those that follow meanwhile."""
+        return super().get_batch_samples(self.read_ahead.over(epoch_iterator), num_batches, device)
+
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
         """One gradient of the whole batch, shared among processes, in as many parts as the free memory asks for."""
         language, rows = inputs["language"], inputs["rows"]
+        prepared = inputs.pop("prepared")
         random_state = torch.get_rng_state()
         while True:
             self.parts = []
             if self.learned_maps is not None:
                 self.learned_maps.zero_grad(set_to_none=True)  # transformers does it for the model alone
             try:
-                loss = self._step(model, language, rows)
-            except torch.OutOfMemoryError:
+                size, parts = prepared.result()
+                if size != self.micro_batch_size:  # it was prepared before memory made parts smaller
+                    _, parts = self.read_ahead.submit(inputs).result()
+                loss = self._step(model, parts)
+            except RuntimeError as error:  # among them torch.OutOfMemoryError
+                if not is_out_of_memory(error):
+                    raise
                 self._halve_micro_batch(len(rows))
                 model.zero_grad(set_to_none=True)
                 torch.set_rng_state(random_state)
@@ -298,18 +314,30 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             ) from None
         self.micro_batch_size = ceil_div(min(self.micro_batch_size, rows), 2)
 
-    def _step(self, model: Any, language: str, rows: Sequence[int]) -> Any:
-        """Forward and backward of the batch's rows that fall to this process, part by part; returns their loss."""
+    def _prepared_parts(self, batch: Mapping[str, Any]) -> tuple[int, list[dict[str, Any]]]:
+        """The batch's rows that fall to this process, padded in parts, and the most rows of a part.
+
+        Called in the thread of `ReadAhead`.
+        """
+        language, rows = batch["language"], batch["rows"]
         rows_here = rows[distributed.rank() :: distributed.size()]
         # gradients of processes are averaged; one without rows of a small batch adds nothing
         weight = distributed.size() / len(rows) if rows_here else 0.0
+        size = self.micro_batch_size
+        parts = []
+        for part in _parts(rows_here or rows[:1], size):
+            parts.append(self._padded(language, part, weight))
+        return size, parts
+
+    def _step(self, model: Any, prepared: Sequence[Mapping[str, Any]]) -> Any:
+        """Forward and backward of the batch's rows that fall to this process, part by part; returns their loss."""
         # gradients are exchanged once, after the last part; the parts before it only add to them (no_sync)
-        *parts, last_part = _parts(rows_here or rows[:1], self.micro_batch_size)
+        *parts, last_part = prepared
         losses = []
         for part in parts:
             with self.accelerator.no_sync(model):
-                losses.append(super().training_step(model, self._padded(language, part, weight)))
-        losses.append(super().training_step(model, self._padded(language, last_part, weight)))
+                losses.append(super().training_step(model, dict(part)))
+        losses.append(super().training_step(model, dict(last_part)))
         if self.learned_maps is not None:
             self.learned_maps.average_gradients()
         return torch.stack(losses).sum()
@@ -328,8 +356,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     def _padded(self, language: str, rows: Sequence[int], weight: float) -> dict[str, Any]:
         """The padded inputs of some rows, with their gold targets and what `compute_loss` takes out of them again.
 
-        That is `counted` (mask of the tokens that are compared), `language`, `rows`, and `share`: the rows' number
-        times `weight`, by which their mean loss is multiplied.
+        That is `counted` (mask of the tokens that are compared), `language`, `rows`, `read` (the stored states of each
+        teacher), and `share`: the rows' number times `weight`, by which their mean loss is multiplied.
         """
         windows = [self.encoded.train[language].windows[row] for row in rows]
         inputs = self.encoded.encoder.pad(windows)
@@ -340,19 +368,23 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         batch: dict[str, Any] = {**inputs, "counted": counted, "language": language, "rows": rows}
         for name, values in self.targets[language].items():
             batch[name] = torch.from_numpy(values[rows]).long()
+        if pins_memory(self.args.device):
+            for name, values in batch.items():
+                batch[name] = values.pin_memory() if isinstance(values, torch.Tensor) else values
+        batch["read"] = [cache.read(rows) for cache in self.caches.get(language, ())]
         batch["share"] = len(rows) * weight
         return batch
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
         """The task's loss, and the teacher's divergence where the batch's language has a teacher."""
         language, rows, share = inputs.pop("language"), inputs.pop("rows"), inputs.pop("share")
-        counted = inputs.pop("counted")
+        counted, read = inputs.pop("counted"), inputs.pop("read")
         is_distilled = language in self.caches
         outputs = model(**inputs, output_hidden_states=is_distilled)
         terms, total = {"task": outputs.loss.detach()}, outputs.loss
         if is_distilled:
             student = [self._representations(outputs, counted, layer) for layer in self.args.layers]
-            divergence, distillation_terms = self._divergence(student, language, rows, inputs.get("labels"))
+            divergence, distillation_terms = self._divergence(student, language, rows, read, inputs.get("labels"))
             progress = self.state.global_step / max(1, self.state.max_steps)
             total = self.loss.total(outputs.loss, divergence, progress)
             terms |= distillation_terms
@@ -360,12 +392,13 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return (share * total, outputs) if return_outputs else share * total
 
     def _divergence(
-        self, student: list[Representations], language: str, rows: Sequence[int], labels: Any
+        self, student: list[Representations], language: str, rows: Sequence[int], read: Sequence[Any], labels: Any
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         """The mean of all teachers' divergences, each times its teacher's weight; and the terms to log.
 
         Args:
             student: its representations, one a layer.
+            read: the stored states of each teacher (`TeacherCache.read`).
             labels: of the rows; None for a task without labels.
         """
         total: Any = 0
@@ -373,7 +406,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         errors = []
         for number, (cache, prepared) in enumerate(zip(self.caches[language], self.prepared[language], strict=True)):
             ours = self._mapped(student, language, number)
-            theirs = cache.batch(rows)
+            theirs = cache.batch(rows, read[number])
             term = self.loss.divergence(ours, theirs, labels=labels, scales=cache.scales)
             total = total + (term.mean if prepared.weight == 1.0 else prepared.weight * term.mean)
             means.append(term.mean.detach())
