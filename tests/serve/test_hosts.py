@@ -178,23 +178,33 @@ def test_nothing_else_of_the_page_answers(page: Live, path: str) -> None:
 
 
 FILE = {"path": "http://127.0.0.1:{port}/health", "meta": {"_type": "gradio.FileData"}}
-EVENT = {"data": ["a"], "fn_index": 0, "trigger_id": None, "session_hash": "abc"}
+EVENT = {"data": ["cat", "cat runs", "English"], "fn_index": 0, "trigger_id": None, "session_hash": "abc"}
 
 
 @pytest.mark.parametrize(
     ("body", "kind", "status"),
     [
-        ({**EVENT, "data": [FILE]}, "application/json", 422),
-        ({**EVENT, "data": [[FILE]]}, "application/json", 422),
+        ({**EVENT, "data": [FILE, "cat", "English"]}, "application/json", 422),
+        ({**EVENT, "data": [[FILE], ["cat"], "English"]}, "application/json", 422),
         ({**EVENT, "data": {"a": FILE}}, "application/json", 422),
         ({**EVENT, "data": ["a"] * 1000}, "application/json", 422),
         ({**EVENT, "session_hash": "../x"}, "application/json", 422),
         ({**EVENT, "session_hash": None}, "application/json", 422),
         ({**EVENT, "fn_index": "0"}, "application/json", 422),
+        ({**EVENT, "fn_index": 999}, "application/json", 422),
+        ({**EVENT, "fn_index": -1}, "application/json", 422),
+        ({**EVENT, "fn_index": True}, "application/json", 422),
+        ({**EVENT, "data": ["a"]}, "application/json", 422),
+        ({**EVENT, "data": ["a", "b", "no language"]}, "application/json", 422),
+        ({**EVENT, "data": ["a", "b\ud800", "English"]}, "application/json", 422),
+        ({**EVENT, "data": [1, "b", "English"]}, "application/json", 422),
+        ({**EVENT, "fn_index": 4, "data": ["", "", "a", None, "English"]}, "application/json", 422),
+        ({**EVENT, "trigger_id": FILE}, "application/json", 422),
         (b"[" * 50_000, "application/json", 400),
         (b'{"data": [1e999]}', "application/json", 422),
         (b"9" * 5000, "application/json", 400),
         (b"", "application/json", 400),
+        (EVENT, "application/json", 200),
         (EVENT, "text/plain", 415),
         (EVENT, "application/x-www-form-urlencoded", 415),
     ],

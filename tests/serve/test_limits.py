@@ -23,7 +23,7 @@ from kdda.errors import KddaError
 from kdda.inference.predictor import Predictor
 from kdda.serve.batching import Batcher
 from kdda.serve.limits import Limits
-from kdda.serve.site import Site, is_loopback
+from kdda.serve.site import Site, is_loopback, run_site
 from tests.heads import make_reader
 from tests.serve.live import PAIR, Held, Live, serving, until
 
@@ -250,6 +250,11 @@ def test_no_one_serves_the_world_without_a_token(
 def test_loopback_is_all_of_it_and_nothing_else() -> None:
     assert [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "127.9.9.9")] == [True] * 4
     assert not is_loopback("0.0.0.0") and not is_loopback("10.0.0.1")
+
+
+def test_other_models_are_looked_for_before_the_server_starts(reader: Predictor) -> None:
+    with pytest.raises(KddaError, match='no folder'):
+        run_site(Site([reader.name], Limits(), port=0, compare=["./no/such"]))
 
 
 def test_a_port_that_is_taken_is_said_before_models_are_loaded(

@@ -24,10 +24,15 @@ def hub_is_reachable() -> bool:
     try:
         socket.create_connection((address.hostname or "", address.port or 443), timeout=CONNECTION_TIMEOUT).close()
     except OSError:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # for libraries that are not imported yet
-        from huggingface_hub import constants
-
-        # huggingface_hub has read the variable when it was imported, perhaps before it was set
-        constants.HF_HUB_OFFLINE = True
+        stay_offline()
         return False
     return True
+
+
+def stay_offline() -> None:
+    """Let the Hub's libraries read their caches alone from now on, as a server does once its models are loaded."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # for libraries that are not imported yet
+    from huggingface_hub import constants
+
+    # huggingface_hub has read the variable when it was imported, perhaps before it was set
+    constants.HF_HUB_OFFLINE = True

@@ -94,11 +94,13 @@ class LimitsMiddleware:
         self.token = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one ASGI event: requests pass the limits, the server's start and stop go through."""
+        """Handle one ASGI event: requests pass the limits, the server's start and stop go through, nothing else."""
         if scope["type"] == "http":
             await self._count(scope, receive, send)
-        else:
+        elif scope["type"] == "lifespan":
             await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
 
     async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Admit a request, and record its path, status and duration."""

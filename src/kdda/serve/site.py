@@ -14,8 +14,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from kdda.errors import KddaError
 from kdda.inference.predictor import Predictor, load
+from kdda.runtime.network import stay_offline
 from kdda.serve.hosts import AllowedHosts, is_loopback
 from kdda.serve.limits import Limits, LimitsMiddleware
+from kdda.visualize.transport_plan import StateReader, without_exports
 
 SHORTEST_TOKEN = 16  # characters: shorter ones can be guessed
 
@@ -96,12 +98,21 @@ def run_site(site: Site) -> None:
     predictors = []
     for name in dict.fromkeys(site.models):
         predictors.append(load(name, precision=site.precision))
+    if site.page:
+        _check_compared(site.compare)
     application = make_application(site, predictors, token)
+    stay_offline()  # or a request that chooses a model of the Hub on the page would make the server ask the Hub
     host = f"[{site.host}]" if ":" in site.host else site.host
     served = " and ".join(f"{predictor.name} ({predictor.task.name})" for predictor in predictors)
     print(f"{served} at http://{host}:{listening.getsockname()[1]}/  (docs: /docs; Ctrl-C stops)", flush=True)
     _serve(application, listening, site.limits)
     print("stopped; all accepted requests are finished", file=sys.stderr)
+
+
+def _check_compared(models: Sequence[str]) -> None:
+    """Open the models of --compare once: one that does not exist is refused, one of the Hub is in its cache then."""
+    for name in dict.fromkeys(without_exports(models)):
+        StateReader.open(name)
 
 
 def make_application(site: Site, predictors: Sequence[Predictor], token: str = "") -> LimitsMiddleware:

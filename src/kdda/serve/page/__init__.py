@@ -181,12 +181,8 @@ class Page:
     def plan(
         self, first: str | None, second: str | None, sentence: str | None, power: int | float, language: str | None
     ) -> str:
-        """The plan's two pictures; `power` is log₁₀ ε, which a program may send as anything."""
-        try:
-            epsilon = 10.0 ** float(power)
-        except (TypeError, ValueError, OverflowError):
-            return message(words_of(language).empty)
-        return self.transport.html(first or "", second or "", sentence or "", epsilon, words_of(language))
+        """The plan's two pictures; `power` is log₁₀ ε."""
+        return self.transport.html(first or "", second or "", sentence or "", 10.0**power, words_of(language))
 
     def training(self, folder: str | None, language: str | None) -> str:
         """A run folder's tables and curves."""

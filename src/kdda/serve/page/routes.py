@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdda.serve.errors import HTTPError
@@ -26,7 +26,7 @@ QUEUE = "/gradio_api/queue/join"
 
 NAME = re.compile(r"[0-9A-Za-z_-]{1,64}")  # a session's
 
-MAX_INPUTS = 32  # of one event
+SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 # With these, gradio reads files and users, or takes itself for another address.
 DROPPED_HEADERS = re.compile(rb"x-gradio-.*|x-direct-url|x-hf-.*|cookie|range")
@@ -38,9 +38,12 @@ class OpenRoutes:
     An event's inputs are texts and numbers: gradio would fetch the address of an input that is a file.
     """
 
-    def __init__(self, app: App):
-        """Wrap gradio's application."""
-        self.app = app
+    def __init__(self, app: Any):
+        """Wrap gradio's application of a page."""
+        self.app: App = app
+        self.inputs_of_events: dict[int, Sequence[Any]] = {}
+        for number, event in app.get_blocks().fns.items():
+            self.inputs_of_events[number] = event.inputs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request of an open route; 404 and 405 for others."""
@@ -49,12 +52,29 @@ class OpenRoutes:
         try:
             parameter = _parameter_of_route(scope["method"], scope["path"])
             if scope["path"] == QUEUE:
-                body = _event(scope, await _body(receive))
+                body = self._checked_event(scope, await _body(receive))
                 receive = replay(body, receive)
         except HTTPError as error:
             await send_error(send, error)
             return
         await self.app(_reduced(scope, parameter), receive, send)
+
+    def _checked_event(self, scope: Scope, body: bytes) -> bytes:
+        """The body of an event of the page, with the fields that the page sends and no others.
+
+        Raises:
+            HTTPError: a body that the page does not send.
+        """
+        if not is_json(scope):
+            raise HTTPError(415, "the body must be JSON, with Content-Type: application/json")
+        try:
+            event = json.loads(body)
+        except (ValueError, RecursionError):
+            raise HTTPError(400, "the body is not JSON") from None
+        if not _is_event(event, self.inputs_of_events):
+            raise HTTPError(422, "the body is not an event of this page")
+        fields = {name: event.get(name) for name in ("data", "fn_index", "trigger_id", "session_hash")}
+        return json.dumps(fields).encode()
 
 
 def _parameter_of_route(method: str, path: str) -> str:
@@ -80,44 +100,43 @@ async def _body(receive: Receive) -> bytes:
     return bytes(message.get("body", b""))
 
 
-def _event(scope: Scope, body: bytes) -> bytes:
-    """The body of an event of the page, with the fields that the page sends and no others.
+def _is_event(event: Any, inputs_of_events: Mapping[int, Sequence[Any]]) -> bool:
+    """Whether a body is an event of the page: one of its functions, a session, and inputs that its components give.
 
-    Raises:
-        HTTPError: a body that the page does not send.
+    Args:
+        inputs_of_events: number of an event → the components whose values are its inputs.
     """
-    if not is_json(scope):
-        raise HTTPError(415, "Content-Type: application/json is needed")
-    try:
-        event = json.loads(body)
-    except (ValueError, RecursionError):
-        raise HTTPError(400, "the body is not JSON") from None
-    if not isinstance(event, dict) or not _is_event(event):
-        raise HTTPError(422, "the body is not an event of this page")
-    fields = {name: event.get(name) for name in ("data", "fn_index", "trigger_id", "session_hash")}
-    return json.dumps(fields).encode()
-
-
-def _is_event(event: dict[str, Any]) -> bool:
-    """Whether an event has a session, a function, and inputs that are texts or numbers."""
-    inputs = event.get("data")
-    session = event.get("session_hash")
-    if not isinstance(inputs, list) or len(inputs) > MAX_INPUTS:
+    if not isinstance(event, dict):
         return False
+    number = event.get("fn_index")
+    components = inputs_of_events.get(number) if isinstance(number, int) else None
+    if components is None or isinstance(number, bool):
+        return False
+    session = event.get("session_hash")
     if not isinstance(session, str) or not NAME.fullmatch(session):
         return False
-    for name in ("fn_index", "trigger_id"):
-        number = event.get(name)
-        if isinstance(number, bool) or not isinstance(number, int | None):
-            return False
-    return all(map(_is_plain, inputs))
+    trigger = event.get("trigger_id")
+    if trigger is not None and not _is_whole(trigger):
+        return False
+    values = event.get("data")
+    if not isinstance(values, list) or len(values) != len(components):
+        return False
+    return all(map(_fits, components, values))
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether an input is a text, a finite number, true, false or null: no list, and no description of a file."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, str | int | None)
+def _is_whole(value: Any) -> bool:
+    """Whether a value is a whole number; true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _fits(component: Any, value: Any) -> bool:
+    """Whether a value is one that a gradio component gives: a choice, a number of a slider, or a text."""
+    if hasattr(component, "choices"):  # Radio and Dropdown: pairs of what is read and its value
+        return value is None or (isinstance(value, str) and value in dict(component.choices).values())
+    if hasattr(component, "maximum"):  # Slider
+        is_number = isinstance(value, float) or _is_whole(value)
+        return is_number and bool(component.minimum <= value <= component.maximum)
+    return value is None or (isinstance(value, str) and not SURROGATE.search(value))
 
 
 def _reduced(scope: Scope, parameter: str) -> Scope:
