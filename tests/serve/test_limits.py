@@ -253,7 +253,7 @@ def test_loopback_is_all_of_it_and_nothing_else() -> None:
 
 
 def test_other_models_are_looked_for_before_the_server_starts(reader: Predictor) -> None:
-    with pytest.raises(KddaError, match='no folder'):
+    with pytest.raises(KddaError, match="no folder"):
         run_site(Site([reader.name], Limits(), port=0, compare=["./no/such"]))
 
 
