@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kdda.tasks.registry import register_task as register_task
     from kdda.teachers.cache import TeacherCache as TeacherCache
     from kdda.training.config import DistillationConfig as DistillationConfig
+    from kdda.training.fine_tune import FromTeacher as FromTeacher
     from kdda.training.prepare import Teacher as Teacher
     from kdda.training.trainer import DistillationTrainer as DistillationTrainer
     from kdda.training.trainer import fine_tune as fine_tune
@@ -26,6 +27,7 @@ _MODULES = {
     "DistillationConfig": "kdda.training.config",
     "DistillationLoss": "kdda.losses.distillation",
     "DistillationTrainer": "kdda.training.trainer",
+    "FromTeacher": "kdda.training.fine_tune",
     "Representations": "kdda.losses.representations",
     "SinkhornDivergence": "kdda.transport.sinkhorn",
     "Task": "kdda.tasks.base",
@@ -43,6 +45,7 @@ __all__ = [
     "DistillationConfig",
     "DistillationLoss",
     "DistillationTrainer",
+    "FromTeacher",
     "Representations",
     "SinkhornDivergence",
     "Task",

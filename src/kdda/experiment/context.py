@@ -36,6 +36,7 @@ from kdda.tasks.base import Prediction, Task
 from kdda.tasks.registry import task_named
 from kdda.training.config import DistillationConfig
 from kdda.training.data import TrainingData
+from kdda.training.fine_tune import FromTeacher, Model
 from kdda.training.prepare import PreparedTeacher, Teacher, prepare_teacher
 from kdda.training.trainer import DistillationTrainer
 
@@ -157,8 +158,12 @@ class RunContext:
             teacher_cache_dir=str(self.out / "teachers" / "states"),
             teacher_cache_gb=recipe.teacher_cache_gb,
         )
+        student: Model | FromTeacher = recipe.student_of(arm)
+        for language, spec in recipe.source_of(arm).items():
+            layers = (recipe.arms[arm].student or recipe.student).layers
+            student = FromTeacher(language, layers, self.teacher(language, spec))
         return DistillationTrainer(
-            recipe.student_of(arm),
+            student,
             teachers,
             train_dataset=TrainingData(self.task, self.labels, train, dev, recipe.target),
             args=args,

@@ -189,7 +189,10 @@ class SystemsEvaluation:
         """The model whose vectors the index holds: the recipe's student if a retriever needs vectors, else empty."""
         for system in self.recipe.systems.values():
             if RETRIEVERS[system.retriever].needs_vectors:
-                return self.recipe.student.model
+                student = self.recipe.student
+                if student.from_teacher:
+                    return self.recipe.teachers_by_language()[student.from_teacher][0].model
+                return student.model
         return ""
 
     def _read_all(

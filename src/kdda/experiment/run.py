@@ -101,7 +101,7 @@ class Experiment:
 
     def _failed_teacher(self, run: StudentRun, failures: Failures) -> TeacherRun | None:
         """A teacher that a student needs and that could not be prepared; None where all were."""
-        for language, spec in self.recipe.teachers_of(run.arm):
+        for language, spec in self.recipe.needed_teachers(run.arm):
             teacher = TeacherRun(language, spec)
             if teacher in failures:
                 return teacher

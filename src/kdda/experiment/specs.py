@@ -65,9 +65,9 @@ def student_runs(recipe: Recipe, arms: Sequence[str], seeds: Sequence[int] | Non
 
 
 def teacher_runs(recipe: Recipe, arms: Sequence[str]) -> list[TeacherRun]:
-    """Every teacher that some arm is distilled from, once."""
+    """Every teacher that some arm is distilled from, or whose student starts as it, once."""
     runs: dict[TeacherRun, None] = {}  # a set that keeps its order
     for arm in arms:
-        for language, spec in recipe.teachers_of(arm):
+        for language, spec in recipe.needed_teachers(arm):
             runs[TeacherRun(language, spec)] = None
     return list(runs)

@@ -207,6 +207,7 @@ def _check_names(recipe: Recipe, path: Path) -> None:
     for arm in recipe.arms:
         _check_folder_name("arms", arm, path)
         _check_languages(recipe, arm, path)
+        _check_student(recipe, arm, path)
         _check_teachers(recipe, arm, path)
     _check_systems(recipe, path)
 
@@ -239,6 +240,22 @@ def _check_languages(recipe: Recipe, arm: str, path: Path) -> None:
         for language in names:
             if language not in recipe.data:
                 raise KddaError(f'{path}: arms.{arm}.{field}: language "{language}" has no entry under data')
+
+
+def _check_student(recipe: Recipe, arm: str, path: Path) -> None:
+    """Refuse a student that starts as a teacher that is not there, or with layers that both of them choose."""
+    student = recipe.arms[arm].student or recipe.student
+    if student.from_teacher is None:
+        return
+    if student.from_teacher not in recipe.teachers:
+        choice = unknown_choice("student.from_teacher", student.from_teacher, recipe.teachers)
+        raise KddaError(f"{path}: {choice}")
+    for language, teacher in recipe.source_of(arm).items():
+        if student.layers and teacher.layers:
+            raise KddaError(
+                f"{path}: student.layers and teachers.{language}.layers both choose layers of {teacher.model}; the "
+                "student starts as that teacher, with its layers: name them in one of the two places"
+            )
 
 
 def _check_teachers(recipe: Recipe, arm: str, path: Path) -> None:
@@ -285,7 +302,7 @@ def _source_path(name: str | None, folder: Path) -> str | None:
 def _with_path(spec: SpecT, folder: Path) -> SpecT:
     """A model with its absolute path if it is a folder, below the working folder or the recipe's; else unchanged."""
     for place in (Path(spec.model), folder / spec.model):
-        if place.is_dir():
+        if spec.model and place.is_dir():
             return spec.model_copy(update={"model": str(place.resolve())})
     return spec
 

@@ -17,9 +17,9 @@ from kdda.recipe.schema import (
     ArmTraining,
     Data,
     Distill,
-    ModelSpec,
     Recipe,
     Sentences,
+    StudentSpec,
     System,
     TeacherSpec,
     Training,
@@ -122,7 +122,7 @@ def _is_union_tag(part: Any) -> bool:
 
 
 # What a section of the recipe is checked against, by its key: ``training``.
-SECTIONS: dict[str, type[BaseModel]] = {"student": ModelSpec, "training": Training, "distill": Distill}
+SECTIONS: dict[str, type[BaseModel]] = {"student": StudentSpec, "training": Training, "distill": Distill}
 
 # What each entry of a section of named entries is checked against: ``data.vi``, ``arms.student``.
 ENTRIES: dict[str, type[BaseModel]] = {"data": Data, "teachers": TeacherSpec, "arms": Arm, "systems": System}
@@ -133,7 +133,7 @@ ENTRY_SECTIONS: dict[str, type[BaseModel]] = {
     "sentences": Sentences,
     "distill": Distill,
     "teachers": TeacherSpec,
-    "student": ModelSpec,
+    "student": StudentSpec,
 }
 
 

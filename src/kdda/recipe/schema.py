@@ -8,7 +8,17 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 
 class Strict(BaseModel):
@@ -190,7 +200,24 @@ class TeacherSpec(ModelSpec):
     align: Literal["none", "procrustes", "learned"] | None = None
 
 
-Student = Annotated[ModelSpec, BeforeValidator(model_shorthand)]
+class StudentSpec(ModelSpec):
+    """A student: a model of its own, or one that starts as a teacher.
+
+    `from_teacher`: the language whose fine-tuned teacher the student starts as, with its weights, head and tokenizer;
+    `layers` are then that teacher's that stay.
+    """
+
+    model: str = ""
+    from_teacher: str | None = None
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> StudentSpec:
+        if bool(self.model) == bool(self.from_teacher):
+            raise ValueError("either model: NAME, or from_teacher: LANGUAGE")
+        return self
+
+
+Student = Annotated[StudentSpec, BeforeValidator(model_shorthand)]
 
 Teacher = Annotated[TeacherSpec, BeforeValidator(model_shorthand)]
 
@@ -351,8 +378,30 @@ class Recipe(Strict):
         return list(names)
 
     def student_of(self, arm: str) -> ModelSpec:
-        """An arm's student; the recipe's by default."""
-        return self.arms[arm].student or self.student
+        """An arm's student; the recipe's by default. One that starts as a teacher has that teacher's model."""
+        student = self.arms[arm].student or self.student
+        for teacher in self.source_of(arm).values():
+            return ModelSpec(
+                model=teacher.model,
+                layers=student.layers or teacher.layers,
+                segmenter=student.segmenter or teacher.segmenter,
+            )
+        return student
+
+    def source_of(self, arm: str) -> dict[str, TeacherSpec]:
+        """The teacher that an arm's student starts as, by its language; none where it is a model of its own.
+
+        It is the first of its language, with the arm's changes; the recipe's where the arm disables it.
+        """
+        student = self.arms[arm].student or self.student
+        if student.from_teacher is None:
+            return {}
+        teachers = self._teachers(arm, student.from_teacher) or self.teachers_by_language()[student.from_teacher]
+        return {student.from_teacher: teachers[0]}
+
+    def needed_teachers(self, arm: str) -> list[tuple[str, TeacherSpec]]:
+        """The teachers that must be fine-tuned before an arm's student: those it starts as, or is distilled from."""
+        return [*self.source_of(arm).items(), *self.teachers_of(arm)]
 
     def distillation(self, arm: str) -> Distill | None:
         """An arm's distillation settings, or None where it is not distilled."""
@@ -409,7 +458,7 @@ class Recipe(Strict):
         if learning_rate:
             changes["learning_rates"] = [learning_rate]
         if self.distillation(arm) is None:
-            changes |= {"teachers": {}, "distill": Distill()}
+            changes |= {"teachers": self.source_of(arm), "distill": Distill()}
         return self.model_copy(update=changes)
 
     def rates_of(self, arm: str) -> list[float | None]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from kdda.errors import KddaError
+from kdda.models.depth import Layers, keep_layers
 from kdda.models.heads import standardize_head
 from kdda.models.hidden_states import hidden_at
 from kdda.models.load import Checkpoint, load_checkpoint
@@ -33,6 +35,25 @@ from kdda.training.config import DistillationConfig
 from kdda.training.data import TrainingData
 
 HEAD_ROWS = 128  # of a language, for the head's initialization; an eighth of them where a head reads all tokens
+
+
+@dataclass(frozen=True)
+class FromTeacher:
+    """A student that starts as a teacher: with the fine-tuned teacher's weights, head and tokenizer.
+
+    Args:
+        language: the teacher's.
+        layers: of that teacher, those that stay: so many, evenly spaced; ``first 6``; or a list from 0; all by default.
+        teacher: the teacher; by default the first one of its language that the student is distilled from.
+
+    >>> FromTeacher("en", layers=6).layers
+    6
+    """
+
+    language: str
+    layers: Layers | None = None
+    teacher: Any = None
+
 
 Model = str | Path | ModelSpec | tuple[Any, Any]
 """A model by its name or folder, as a recipe specifies it, or as a pair of a model and its tokenizer."""
@@ -129,6 +150,19 @@ def load_model(
         attention_dropout=attention_dropout,
         random=random,
     )
+
+
+def student_from(teacher: OpensCheckpoint, layers: Layers | None) -> tuple[Any, Any]:
+    """A copy of a prepared teacher's model, or of some of its layers, and its tokenizer.
+
+    Raises:
+        KddaError: layers that are not there.
+    """
+    checkpoint = teacher.open()
+    model = copy.deepcopy(checkpoint.model)  # a user's teacher object is opened as it is, and must not be trained
+    if layers is not None:
+        model = keep_layers(model, layers)
+    return model, checkpoint.tokenizer
 
 
 def load_student(student: Model, data: TrainingData, args: DistillationConfig, **config: Any) -> Checkpoint:

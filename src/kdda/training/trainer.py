@@ -23,6 +23,7 @@ from kdda.losses.representations import Representations
 from kdda.models.hidden_states import attention_masses, hidden_at
 from kdda.models.load import quietly
 from kdda.models.vocabulary import TrimmedVocabulary
+from kdda.recipe.schema import ModelSpec
 from kdda.runtime import distributed
 from kdda.runtime.device import is_out_of_memory, pins_memory
 from kdda.runtime.memory import keep_freed_memory
@@ -38,6 +39,7 @@ from kdda.training.compatibility import check_architecture, check_task, check_te
 from kdda.training.config import TASK_METRIC, DistillationConfig, objective_name
 from kdda.training.data import TrainingData
 from kdda.training.fine_tune import (
+    FromTeacher,
     Model,
     build_teacher_caches,
     data_facts,
@@ -47,6 +49,7 @@ from kdda.training.fine_tune import (
     learned_maps,
     load_student,
     restore_vocabulary,
+    student_from,
 )
 from kdda.training.prepare import PreparedTeacher, Teacher, TeacherLike, as_teachers, prepare_teacher
 from kdda.training.read_ahead import ReadAhead
@@ -70,7 +73,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     where they need it, and their hidden states are stored once.
 
     Args:
-        student: a name, a folder, or a pair of a model with the task's head and its tokenizer.
+        student: a name, a folder, or a pair of a model with the task's head and its tokenizer; or a `FromTeacher`,
+            which starts as a teacher, so that this teacher is fine-tuned when the trainer is made.
         teachers: language → a `Teacher`, a name, a folder, or a pair of a model and its tokenizer. A language without
             one trains on the task alone; without any teacher this is plain fine-tuning. Several teachers of a language
             are a list: the distillation term is then the mean of theirs, each times its teacher's weight.
@@ -99,7 +103,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
 
     def __init__(
         self,
-        student: Model,
+        student: Model | FromTeacher,
         teachers: Mapping[str, TeacherLike | Sequence[TeacherLike]] | None = None,
         *,
         task: str | Task = "nli",
@@ -123,6 +127,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self.teachers: dict[str, list[Teacher | PreparedTeacher]] = {}
         for language, teacher in (teachers or {}).items():
             self.teachers[language] = as_teachers(teacher)
+        if isinstance(student, FromTeacher):
+            student = self._started(student, args)
         self._check_teachers(student, args)
         set_seed(args.seed)
         self.student = load_student(student, self.data, args, **(config or {}))
@@ -204,6 +210,34 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
                 return super().train(resume_from_checkpoint=checkpoint, **options)
         finally:
             self.read_ahead.close()
+
+    def _teacher_of(self, student: FromTeacher) -> Teacher | PreparedTeacher:
+        """The teacher that a student starts as.
+
+        Raises:
+            KddaError: there is none of that language.
+        """
+        if student.teacher is not None:
+            return as_teachers(student.teacher)[0]
+        if student.language not in self.teachers:
+            raise KddaError(
+                f'student: starts as the teacher of "{student.language}", of which there is none among teachers'
+            )
+        return self.teachers[student.language][0]
+
+    def _started(self, student: FromTeacher, args: DistillationConfig) -> tuple[Any, Any]:
+        """A student with the weights of its teacher, which is fine-tuned now where it needs it."""
+        teacher = self._teacher_of(student)
+        if isinstance(teacher, Teacher):
+            source = teacher.source
+            if isinstance(source, ModelSpec) and student.layers is not None:
+                source = source.model_copy(update={"layers": student.layers})
+            self._check_teachers(source, args)  # before anything is fine-tuned
+            data = self.data.of_language(student.language)
+            teacher = prepare_teacher(teacher, data, args, Path(args.output_dir) / "teachers", self.say)
+            if student.teacher is None:  # the student is distilled from it, too
+                self.teachers[student.language][0] = teacher
+        return student_from(teacher, student.layers)
 
     def _prepare_teachers(self) -> None:
         """Fine-tune the teachers that need it; those of languages without training rows are not used."""
