@@ -35,7 +35,7 @@ from kdda.runs.folder import ENVIRONMENT, METRICS, MODEL_FOLDER, PREDICTIONS, RE
 from kdda.runs.predictions import read_predictions
 from kdda.runtime.files import write_atomically
 from kdda.runtime.progress import Say
-from kdda.text.segment import SEGMENTERS
+from kdda.text.segmenters import SEGMENTERS
 
 RECALL_DEPTHS = (1, 5, 10)  # every k for which recall@k is measured
 

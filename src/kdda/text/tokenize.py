@@ -6,19 +6,21 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, pairwise, starmap
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int, Int32
 from numpy import ndarray
 
 from kdda.errors import KddaError
+from kdda.text.offsets import Offsets
+from kdda.text.phobert import PhobertPieces
 from kdda.text.segment import SegmentedText, segmented_text
 
 _WORD = re.compile(r"\S+")
 
-CACHED_WORDS = 60_000  # words whose PhoBERT pieces are cached, since words repeat
+TRIED_PIECES = 10_000  # of a vocabulary at most, to make a text of which its tokenizer makes a token
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +83,6 @@ class TokenizerAdapter:
     def __init__(self, tokenizer: Any, segmenter: str):
         self.tokenizer = tokenizer
         self.segmenter = segmenter
-        self._word_pieces: dict[str, tuple[list[int], list[int]]] = {}
         name = type(tokenizer).__name__
         is_phobert = hasattr(tokenizer, "bpe") and "Phobert" in name
         if not tokenizer.is_fast and not is_phobert:
@@ -91,13 +92,28 @@ class TokenizerAdapter:
             )
 
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
-        """The tokens of each text, without special tokens or truncation."""
-        segmented = [segmented_text(text, self.segmenter) for text in texts]
+        """The tokens of each text, without special tokens or truncation.
+
+        Raises:
+            KddaError: the tokenizer gives offsets that are wrong and cannot be mended.
+        """
+        segmented = []
+        for text in texts:
+            segmented.append(segmented_text(text, self.segmenter, composed=not self.tokenizer.is_fast))
         if self.tokenizer.is_fast:
             return self._tokenize_fast(segmented)
         return list(map(self._tokenize_phobert, segmented))
 
+    @cached_property
+    def _offsets(self) -> Offsets:
+        return Offsets(self.tokenizer)
+
+    @cached_property
+    def _phobert_pieces(self) -> PhobertPieces:
+        return PhobertPieces(self.tokenizer)
+
     def _tokenize_fast(self, texts: list[SegmentedText]) -> list[TokenizedText]:
+        """The tokens of texts by a fast tokenizer, many texts at once on every core."""
         encoding = self.tokenizer(
             [text.text for text in texts],
             add_special_tokens=False,
@@ -105,28 +121,20 @@ class TokenizerAdapter:
             truncation=False,
             verbose=False,
         )
-        rows = zip(texts, encoding["input_ids"], encoding["offset_mapping"], strict=True)
-        return list(starmap(_tokenized_text, rows))
+        tokenized = []
+        for text, ids, spans in zip(texts, encoding["input_ids"], encoding["offset_mapping"], strict=True):
+            tokenized.append(_tokenized_text(text, ids, self._offsets.checked(text.text, ids, spans)))
+        return tokenized
 
     def _tokenize_phobert(self, segmented: SegmentedText) -> TokenizedText:
+        """The tokens of a text by PhoBERT's tokenizer, which reads words and gives no offsets."""
         ids: list[int] = []
         spans: list[tuple[int, int]] = []
         for word in _WORD.finditer(segmented.text):
-            word_ids, lengths = self._pieces(word[0])
+            word_ids, lengths = self._phobert_pieces.pieces(word[0])
             ids += word_ids
             spans += pairwise(accumulate(lengths, initial=word.start()))
-        return _tokenized_text(segmented, ids, spans)
-
-    def _pieces(self, word: str) -> tuple[list[int], list[int]]:
-        """The ids of a word's pieces, and how many characters each stands for: its length without the mark ``@@``."""
-        if word not in self._word_pieces:
-            pieces = self.tokenizer.bpe(word).split(" ")
-            lengths = [len(piece) - 2 for piece in pieces[:-1]] + [len(pieces[-1])]
-            if len(self._word_pieces) >= CACHED_WORDS:
-                self._word_pieces.clear()
-                self.tokenizer.cache.clear()  # the tokenizer's cache of words has no limit
-            self._word_pieces[word] = self.tokenizer.convert_tokens_to_ids(pieces), lengths
-        return self._word_pieces[word]
+        return _tokenized_text(segmented, ids, np.array(spans, dtype=np.int64).reshape(-1, 2))
 
     def template(self, texts: int) -> Template:
         """The special tokens of one text or of a pair.
@@ -150,16 +158,37 @@ class TokenizerAdapter:
         return Template(tuple(specials), tuple(special_types), tuple(text_types))
 
     def _example(self, texts: int) -> Iterable[tuple[int, int | None, int]]:
-        """Tokens of the shortest texts: id, number of the text (None for special tokens), and token type."""
+        """Tokens of short texts: id, number of the text (None for special tokens), and token type."""
         if self.tokenizer.is_fast:
-            encoding = self.tokenizer(*["a", "a"][:texts], return_token_type_ids=True, verbose=False)
+            encoding = self.tokenizer(*[self._readable_text] * texts, return_token_type_ids=True, verbose=False)
             return zip(encoding["input_ids"], encoding.sequence_ids(0), encoding["token_type_ids"], strict=True)
         placeholders = [[-1], [-2]]  # ids of no vocabulary, which mark the texts
         ids = self.tokenizer.build_inputs_with_special_tokens(*placeholders[:texts])
         text_numbers = map({-1: 0, -2: 1}.get, ids)
         return zip(ids, text_numbers, [0] * len(ids), strict=True)
 
+    @cached_property
+    def _readable_text(self) -> str:
+        """A short text of which a fast tokenizer makes a token: a letter, or a piece of its vocabulary.
 
-def _tokenized_text(segmented: SegmentedText, ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> TokenizedText:
-    starts, ends = segmented.to_raw(np.array(spans, dtype=np.int64).reshape(-1, 2))
+        Raises:
+            KddaError: there is none among the pieces that are tried.
+        """
+        if self._makes_tokens("a"):
+            return "a"
+        special = set(self.tokenizer.all_special_ids)
+        for token in range(min(len(self.tokenizer), TRIED_PIECES)):
+            spelling = self._offsets.spelling(token)
+            if token not in special and spelling:
+                text = spelling.decode(errors="ignore").strip()
+                if text and self._makes_tokens(text):
+                    return text
+        raise KddaError(f"{type(self.tokenizer).__name__} makes no token of any of its vocabulary's pieces")
+
+    def _makes_tokens(self, text: str) -> bool:
+        return bool(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def _tokenized_text(segmented: SegmentedText, ids: Sequence[int], spans: Int[ndarray, "tokens 2"]) -> TokenizedText:
+    starts, ends = segmented.to_raw(spans)
     return TokenizedText(segmented.raw, np.array(ids, np.int32), starts.astype(np.int32), ends.astype(np.int32))
