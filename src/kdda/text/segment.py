@@ -119,6 +119,11 @@ def _cuts(run: str) -> list[int]:
     return [cut for cut in cuts if cut < len(run)]
 
 
+def has_long_run(text: str) -> bool:
+    """Whether a text has a run without a space that `segment` divides, since regular expressions are slow on it."""
+    return len(list(_parts(text))) > 1
+
+
 def clear_segment_cache() -> None:
     """Empty the cache of segmented texts."""
     _segment.cache_clear()

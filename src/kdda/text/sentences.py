@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable, Iterator
 
 from kdda.errors import KddaError
-from kdda.text.segment import Span, align
+from kdda.text.letters import compose
+from kdda.text.segment import Span, align, has_long_run
 
-_END = re.compile(r"(?:[.!?…]+[\"'”’)\]]*(?=\s))|[。！？]+|(?=\n)|\Z")
+# The end of a sentence. The first look back lets a match begin with a run of marks only, so that time stays linear.
+_END = re.compile(r"(?:(?<![.!?…])[.!?…]+[\"'”’)\]]*(?=\s))|[。！？]+|(?=\n)|\Z")
 
 
 def _vietnamese(text: str) -> list[str]:
@@ -29,15 +31,19 @@ def sentences(text: str, language: str = "") -> list[Span]:
 
     Args:
         text: raw text.
-        language: a key of `SPLITTERS`, whose splitter knows the language's abbreviations; for any other the text is
-            split by `plain_sentences`.
+        language: a key of `SPLITTERS`, whose splitter knows the language's abbreviations and reads the text's NFC;
+            for any other, and for a text that would take the splitter too long (`has_long_run`), `plain_sentences`.
 
     >>> sentences("Hà Nội ở đâu? Ở bên sông Hồng.")
     [(0, 13), (14, 30)]
     """
-    if language in SPLITTERS and text.strip():
-        return align(text, SPLITTERS[language](text)) or list(plain_sentences(text))
-    return list(plain_sentences(text))
+    if language not in SPLITTERS or not text.strip() or has_long_run(text):
+        return list(plain_sentences(text))
+    nfc = compose(text)
+    spans = []
+    for start, end in align(nfc.text, SPLITTERS[language](nfc.text)) or plain_sentences(nfc.text):
+        spans.append((int(nfc.starts[start]), int(nfc.ends[end])))
+    return spans
 
 
 def plain_sentences(text: str) -> Iterator[Span]:
