@@ -56,42 +56,60 @@ def _merged(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
         word: of two letters or more.
         ranks: of each pair of symbols that may be merged; lower ones first.
     """
-    symbols = [*word[:-1], word[-1] + END_OF_WORD]
-    following = list(range(1, len(symbols) + 1))  # index of the next symbol
-    preceding = list(range(-1, len(symbols) - 1))
-    queue: list[tuple[int, int, str, str]] = []  # rank of a pair, index of its first symbol, the pair
-
-    def add_pair(first: int) -> None:
-        """Put the pair that begins with a symbol into the queue, if it may be merged."""
-        if first < 0 or following[first] >= len(symbols):
-            return
-        pair = symbols[first], symbols[following[first]]
-        if pair in ranks:
-            heapq.heappush(queue, (ranks[pair], first, *pair))
-
-    for index in range(len(symbols)):
-        add_pair(index)
-    while queue:
-        rank = queue[0][0]
+    symbols = _Symbols(word, ranks)
+    while symbols.queue:
+        rank = symbols.queue[0][0]
         merged = []
-        while queue and queue[0][0] == rank:
-            _, first, left, right = heapq.heappop(queue)
-            second = following[first]
-            if symbols[first] != left or second >= len(symbols) or symbols[second] != right:
-                continue  # one of the two has been merged since
-            symbols[first] = left + right
-            symbols[second] = ""
-            following[first] = following[second]
-            if following[first] < len(symbols):
-                preceding[following[first]] = first
-            merged.append(first)
+        while symbols.queue and symbols.queue[0][0] == rank:
+            _, first, left, right = heapq.heappop(symbols.queue)
+            if symbols.merge(first, left, right):
+                merged.append(first)
         for first in merged:
-            if symbols[first]:
-                add_pair(preceding[first])
-                add_pair(first)
+            symbols.add_pair(symbols.preceding[first])
+            symbols.add_pair(first)
     pieces = []
-    for symbol in symbols:
+    for symbol in symbols.symbols:
         if symbol:
             pieces.append(symbol + CONTINUED)
     pieces[-1] = pieces[-1].removesuffix(END_OF_WORD + CONTINUED)
     return pieces
+
+
+class _Symbols:
+    """The symbols of a word as a doubly linked list, and a queue of the pairs that may be merged.
+
+    Attributes:
+        symbols: at first the letters; a symbol that was merged into the one before it is empty.
+        following: index of the symbol after each one; the length of the word after the last.
+        preceding: index of the symbol before each one; -1 before the first.
+        queue: a heap of pairs: rank, index of the first symbol, the two symbols.
+    """
+
+    def __init__(self, word: str, ranks: dict[tuple[str, str], int]):
+        self.ranks = ranks
+        self.symbols = [*word[:-1], word[-1] + END_OF_WORD]
+        self.following = list(range(1, len(word) + 1))
+        self.preceding = list(range(-1, len(word) - 1))
+        self.queue: list[tuple[int, int, str, str]] = []
+        for index in range(len(word)):
+            self.add_pair(index)
+
+    def add_pair(self, first: int) -> None:
+        """Put the pair that begins with a symbol into the queue, if there is one and it may be merged."""
+        if first < 0 or not self.symbols[first] or self.following[first] >= len(self.symbols):
+            return
+        pair = self.symbols[first], self.symbols[self.following[first]]
+        if pair in self.ranks:
+            heapq.heappush(self.queue, (self.ranks[pair], first, *pair))
+
+    def merge(self, first: int, left: str, right: str) -> bool:
+        """Merge a symbol with the next one; False, and nothing is done, where one of them has been merged since."""
+        second = self.following[first]
+        if self.symbols[first] != left or second >= len(self.symbols) or self.symbols[second] != right:
+            return False
+        self.symbols[first] = left + right
+        self.symbols[second] = ""
+        self.following[first] = self.following[second]
+        if self.following[first] < len(self.symbols):
+            self.preceding[self.following[first]] = first
+        return True
