@@ -29,6 +29,8 @@ IDS = {"passage": "qa-context", "question": "qa-question"}
 QUIET = "background-networking component-update sync"  # or it looks up hosts that are not there
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += [f"--disable-{name}" for name in QUIET.split()]
+LOCAL_NETWORK = "LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests,LocalNetworkAccessChecksWarn"
+FLAGS += [f"--disable-features={LOCAL_NETWORK}"]  # a browser that lets any page send requests to this machine
 FLAGS += ["--host-resolver-rules=MAP *.evil.test 127.0.0.1"]  # names that resolve to this machine
 EVIL = "<script>document.title='evil'</script> <img src=x onerror=\"document.title='evil'\"> ${1+1} {{value}} `x` cat"
 ATTACK = """async (servers) => {
@@ -259,6 +261,8 @@ class TestInABrowser:
         page = context.new_page()
         rebound = page.goto(f"http://rebound.evil.test:{site.port}/")
         assert rebound is not None and rebound.status == 403
+        results = page.evaluate(ATTACK, [f"http://rebound.evil.test:{site.port}"])  # its own origin, as it reads it
+        assert results and all("403" in result for result in results), results
         page.route("http://page.evil.test/", lambda route: route.fulfill(body="<title>evil</title>"))
         page.goto("http://page.evil.test/")
         before = site.metric('kdda_requests_total{path="other",status="200"}')
@@ -268,7 +272,7 @@ class TestInABrowser:
         assert all("error" in result or result.startswith("opaque 0") for result in results), results
         assert len(results) == 5 * len(addresses)
         assert site.metric('kdda_requests_total{path="other",status="200"}') == before
-        assert site.metric('kdda_requests_total{path="other",status="403"}') >= refused
+        assert site.metric('kdda_requests_total{path="other",status="403"}') > refused
         context.close()
 
     def test_an_open_page_does_not_keep_a_server_from_stopping(self, browser: Any, judge: Predictor) -> None:
