@@ -1,0 +1,56 @@
+"""The command `compare-segmenters`: words and tokens of two word segmenters on a text file; 10 differing lines shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kdda.cli.shared import app
+from kdda.errors import KddaError
+
+
+@app.command("compare-segmenters")
+def compare_segmenters(
+    file: Annotated[Path, typer.Argument(help="A text file in UTF-8, a text a line.")],
+    first: Annotated[str, typer.Argument(help="vi (underthesea), pyvi, vncorenlp or none.")] = "vi",
+    second: Annotated[str, typer.Argument(help="The same.")] = "vncorenlp",
+    model: Annotated[str, typer.Option(help="A checkpoint of PhoBERT, to compare its tokens, too.")] = "",
+    examples: Annotated[int, typer.Option(help="Lines to show that differ.", min=0)] = 10,
+) -> None:
+    """Compare the words, and PhoBERT's tokens, of two word segmenters on a file."""
+    from kdda.text.segment import segmented_text
+    from kdda.text.tokenize import TokenizerAdapter
+
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise KddaError(f"{file}: cannot be read as UTF-8 text: {error}") from None
+    tokenizer = None
+    if model:
+        from kdda.models.tokenizer import open_tokenizer
+
+        if not Path(model).is_dir():
+            raise KddaError(f"--model {model}: no such folder; download the checkpoint first")
+        tokenizer = open_tokenizer(model)
+    texts = 0
+    different: list[tuple[str, str]] = []
+    words, tokens = [0, 0], [0, 0]
+    for line in lines:
+        if not line.strip():
+            continue
+        texts += 1
+        readings = []
+        for column, segmenter in enumerate((first, second)):
+            readings.append(segmented_text(line, segmenter).text)
+            words[column] += len(readings[-1].split())
+            if tokenizer is not None:
+                tokens[column] += len(TokenizerAdapter(tokenizer, segmenter).tokenize([line])[0])
+        if readings[0].split() != readings[1].split():
+            different.append((readings[0], readings[1]))
+    print(f"{texts} texts, {len(different)} segmented differently; words: {first} {words[0]}, {second} {words[1]}")
+    if tokenizer is not None:
+        print(f"tokens: {first} {tokens[0]}, {second} {tokens[1]}")
+    for left, right in different[:examples]:
+        print(f"{first:>12}  {left}\n{second:>12}  {right}")
