@@ -12,7 +12,7 @@ from kdda.text.segment import segment
 
 def test_vncorenlp_says_in_one_line_what_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KDDA_VNCORENLP", str(tmp_path))
-    with pytest.raises(KddaError, match="vncorenlp.*needs.*VnCoreNLP-1.2.jar.*github") as refused:
+    with pytest.raises(KddaError, match=r"vncorenlp.*needs.*VnCoreNLP-1.2.jar.*github") as refused:
         segment("Hà Nội", "vncorenlp")
     assert "\n" not in str(refused.value)
 

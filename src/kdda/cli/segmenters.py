@@ -1,4 +1,4 @@
-"""The command `compare-segmenters`: words and tokens of two word segmenters on a text file; 10 differing lines shown."""
+"""The command `compare-segmenters`: words and tokens of two word segmenters on a file; 10 differing lines are shown."""
 
 from __future__ import annotations
 
