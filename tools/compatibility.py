@@ -1,0 +1,139 @@
+"""Write docs/compatibility.md: every type of encoder × {student, teacher} × {nli, qa} × what kdda can do with it.
+
+python tools/compatibility.py
+
+Each cell is tried on a tiny model of the type: it works, or the table has the sentence with which kdda refuses it.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # the tests' tiny models
+
+from transformers.utils import logging as transformers_logging  # noqa: E402
+
+from kdda.errors import KddaError  # noqa: E402
+from kdda.models.depth import check_layers  # noqa: E402
+from kdda.models.heads import standardize_head  # noqa: E402
+from kdda.models.load import load_checkpoint  # noqa: E402
+from kdda.tasks.registry import TASKS  # noqa: E402
+from kdda.training.config import DistillationConfig  # noqa: E402
+from kdda.training.trainer import DistillationTrainer  # noqa: E402
+from tests.conftest import LABELS, make_model, make_questions, make_rows  # noqa: E402
+from tests.models.kinds import KINDS, config_of, make_kind  # noqa: E402
+
+PAGE = ROOT / "docs" / "compatibility.md"
+
+WORKS = "works"
+
+COLUMNS = ("type", "task", "class", "student", "teacher", "layers", "standardized")
+
+INTRODUCTION = """\
+# Which models fit
+
+Every type of encoder that was tried, as `model_type` in `config.json` names it. `python tools/compatibility.py` writes
+this page from tiny models, and a test keeps it: a cell says *works*, or has a number, whose sentence below is what kdda
+refuses it with. Classes with a star are heads of kdda on an encoder to which transformers gives none.
+
+Student and teacher were trained for a step beside a BERT of another width, with `align: procrustes`. *layers* cuts the
+model to its first layer; *standardized* is `training.head: standardized`.
+"""
+
+
+def sentence(attempt: Callable[[], object]) -> str:
+    """`WORKS`, or the sentence with which kdda refuses an attempt."""
+    try:
+        attempt()
+    except KddaError as error:
+        return str(error)
+    return WORKS
+
+
+def opened_class(kind: str, folder: Path, task: str) -> str:
+    """The class with a task's head, with a star where it is kdda's; or the sentence of a refusal."""
+    try:
+        model = load_checkpoint(str(folder), head=TASKS[task].head).model
+    except KddaError as error:
+        return str(error)
+    is_of_kdda = type(model).__module__.startswith("kdda")
+    return f"`{type(model).__name__}`{'*' if is_of_kdda else ''}"
+
+
+def standardize(folder: Path, task: str) -> None:
+    """Give a model's new head of a task its data-dependent initialization."""
+    labels = LABELS if TASKS[task].labelled else None
+    checkpoint = load_checkpoint(str(folder), head=TASKS[task].head, labels=labels)
+    encoder = checkpoint.encoder(60)
+    batch = encoder.pad(encoder.encode(["cat sleeps", "dog", "hen runs"], ["cat runs", "not", "very"]))
+    standardize_head(checkpoint.model, [batch], TASKS[task].states_read == "all tokens")
+
+
+def train(folder: Path, task: str, student: str, teacher: str) -> None:
+    """One step of a student with an aligned teacher, which is fine-tuned for one step itself, and the student saved."""
+    make = make_rows if TASKS[task].labelled else make_questions
+    labels = LABELS if TASKS[task].labelled else None
+    args = DistillationConfig(str(folder), max_steps=1, align="procrustes", precision="fp32", max_length=48, stride=8)
+    trainer = DistillationTrainer(
+        student, {"bb": teacher}, task=task, train_dataset={"bb": make("bb", 8, 0)}, labels=labels, args=args, say=quiet
+    )
+    trainer.train()
+    trainer.save_model(str(folder / "saved"))
+
+
+def quiet(_: str) -> None:
+    """Print no line of a training."""
+
+
+def row(kind: str, task: str) -> list[str]:
+    """The cells of a type and a task, in the order of `COLUMNS`."""
+    config: Any = config_of(kind)
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        folder, other = root / kind, make_model(root / "other", width=24)
+        make_kind(folder, kind)
+        cells = [kind, task, opened_class(kind, folder, task)]
+        attempts = [
+            lambda: train(root / "as-student", task, str(folder), other),
+            lambda: train(root / "as-teacher", task, other, str(folder)),
+            lambda: check_layers(config, [0]),
+            lambda: standardize(folder, task),
+        ]
+        for attempt in attempts:
+            refusal = sentence(attempt)
+            for place in (str(folder), "student, : ", "teachers.bb, : "):
+                refusal = refusal.replace(place, "")
+            cells.append(refusal)
+    return cells
+
+
+def page() -> str:
+    """The whole page: the table, and the sentences that its numbers stand for."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    sentences: list[str] = []
+    lines = [INTRODUCTION, f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    for kind, task in product(sorted(KINDS), ("nli", "qa")):
+        cells = []
+        for cell in row(kind, task):
+            if " " in cell:  # a sentence, which stands below the table
+                if cell not in sentences:
+                    sentences.append(cell)
+                cell = f"({sentences.index(cell) + 1})"
+            cells.append(cell)
+        lines.append(f"| {' | '.join(cells)} |")
+    lines.append("")
+    for number, refusal in enumerate(sentences, start=1):
+        lines.append(f"{number}. {refusal}")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"{PAGE.relative_to(ROOT)}: {len(KINDS)} types")
