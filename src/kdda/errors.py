@@ -13,6 +13,14 @@ class KddaError(Exception):
     """
 
 
+class DivergedError(KddaError):
+    """A training whose loss or weights are not finite any more: it failed, and would fail again."""
+
+
+class NotFiniteError(KddaError):
+    """A model whose outputs are not finite, so that nothing can be read from them."""
+
+
 class Interrupted(KddaError):
     """Ctrl-C during training, after a checkpoint was written. The command line exits with code 130."""
 

@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -189,3 +190,26 @@ def test_threads_may_share_a_predictor(judge: Predictor) -> None:
     alone = [judge.entails(*pair).label for pair in pairs]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda pair: judge.entails(*pair).label, pairs)) == alone
+
+
+def broken_model(folder: Path) -> str:
+    """A classifier, one of whose weights is not a number."""
+    name = make_model(folder, seed=3)
+    model = AutoModelForSequenceClassification.from_pretrained(name, num_labels=3)
+    model.config.id2label = dict(enumerate(("entailment", "neutral", "contradiction")))
+    model.config.label2id = {"entailment": 0, "neutral": 1, "contradiction": 2}
+    with torch.no_grad():
+        model.classifier.weight[0, 0] = torch.nan
+    model.save_pretrained(folder)
+    return name
+
+
+def test_logits_that_are_not_finite_are_refused_by_predict_and_evaluate(tmp_path: Path, command: Any) -> None:
+    name = broken_model(tmp_path / "model")
+    code, out, error = command("predict", name, "--premise", "a b", "--hypothesis", "a")
+    assert (code, out) == (2, "") and "logits are not finite" in error
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"premise": "a b", "hypothesis": "a", "label": "neutral"}\n', encoding="utf-8")
+    written = tmp_path / "predictions.jsonl"
+    code, out, error = command("evaluate", name, "--data", rows, "--out", written)
+    assert (code, out) == (2, "") and "logits are not finite" in error and not written.exists()

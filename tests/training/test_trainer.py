@@ -276,3 +276,18 @@ def test_a_trained_head_is_not_initialized_again(
     trainer.train()
     trainer.train()
     assert len(heads) == 1
+
+
+@pytest.mark.parametrize("arm", ["student", "student-kdda"])
+def test_a_training_that_diverges_fails_with_its_step_and_is_no_finished_run(
+    arm: str, bench: Bench, command: Any
+) -> None:
+    out = bench.folder / "runs"
+    code, printed, error = command(
+        "run", bench.write(), "--out", out, "--arms", arm, "--set", "training.learning_rate=1.0e+30"
+    )
+    assert code == 1 and "diverged at step " in error and "tries" not in error
+    assert "33.3" not in printed
+    assert not list(out.rglob("predictions.jsonl"))
+    for failure in out.rglob("failure.txt"):
+        assert failure.read_text(encoding="utf-8").startswith("diverged at step ")

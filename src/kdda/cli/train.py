@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,8 +59,24 @@ def run(
     if loaded.systems and distributed.is_main_process():
         _compare_systems(experiment)
     if failures:
-        reasons = "".join(f"\n  {name}: {reason}" for name, reason in failures.items())
-        sys.exit(say(f"kdda: some runs failed; the same command tries them again:{reasons}", FAILED))
+        sys.exit(say(_failures_in_words(failures), FAILED))
+
+
+def _failures_in_words(failures: Mapping[str, str]) -> str:
+    """The runs that failed with their reasons, a line each, and whether the same command can get further.
+
+    Args:
+        failures: a run → the reason in one line.
+    """
+    from kdda.experiment.worker import can_pass
+
+    reasons = ""
+    advice = ""
+    for name, reason in failures.items():
+        reasons += f"\n  {name}: {reason}"
+        if can_pass(reason):
+            advice = "; the same command tries them again"
+    return f"kdda: some runs failed{advice}:{reasons}"
 
 
 def _compare_systems(experiment: Experiment) -> None:

@@ -51,6 +51,26 @@ def run_one(context: RunContext, run: RunSpec) -> str | None:
     return None
 
 
+# Parts of the reasons of failures that the same command, given again, can get over.
+PASSING = (
+    "the same command continues",
+    "interrupted",
+    "killed by signal",
+    "its process ended",
+    "OutOfMemoryError",
+    "MemoryError",
+    "OSError",
+    "ConnectionError",
+    "Timeout",
+    "could not be written",
+)
+
+
+def can_pass(reason: str) -> bool:
+    """Whether a run that failed for a reason may succeed when it is tried again, unlike one that diverged."""
+    return any(part in reason for part in PASSING)
+
+
 def _write_failure(folder: Path, text: str) -> None:
     """Write why a run failed into failure.txt of its folder."""
     with suppress(OSError):  # the disk may be full, or the folder not made yet

@@ -14,7 +14,7 @@ from kdda.inference.engines import RECORD, Engine, OnnxEngine, TorchEngine
 from kdda.models.classes import outputs_config
 from kdda.models.load import is_exported, load_checkpoint, load_config, load_tokenizer
 from kdda.runtime.device import in_bfloat16
-from kdda.tasks.base import Features, Prediction, Result, Task
+from kdda.tasks.base import Features, Prediction, Result, Task, check_finite
 from kdda.tasks.classification import LabelResult
 from kdda.tasks.qa import AnswerResult, AnswerSpan
 from kdda.text.batching import BATCH_TOKENS, buckets
@@ -140,8 +140,14 @@ class Predictor:
             return self._features(_examples(rows)).windows
 
     def logits(self, windows: Sequence[Window]) -> Any:
-        """The head's outputs for one batch."""
-        return self.engine(self.encoder.pad(windows))
+        """The head's outputs for one batch.
+
+        Raises:
+            NotFiniteError: one of them is not finite.
+        """
+        outputs = self.engine(self.encoder.pad(windows))
+        check_finite(outputs, self.task)
+        return outputs
 
     @property
     def warnings(self) -> list[str]:
@@ -181,7 +187,8 @@ class Predictor:
         candidates: list[Any] = [None] * len(features.windows)
         for chosen in buckets(features.lengths.tolist(), BATCH_TOKENS):
             batch = [features.windows[i] for i in chosen]
-            for i, candidate in zip(chosen, self.task.candidates(self.logits(batch), batch), strict=True):
+            outputs = self.logits(batch)
+            for i, candidate in zip(chosen, self.task.candidates(outputs, batch), strict=True):
                 candidates[i] = candidate
         return candidates
 

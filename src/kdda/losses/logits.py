@@ -11,6 +11,7 @@ from kdda.losses.representations import (
     Representations,
     closed_form,
 )
+from kdda.transport.checks import NotFiniteValueError
 from kdda.transport.numerics import at_least_float32, full_precision
 
 # Temperatures above this many times the largest difference of two logits: float32 would round the divergence away.
@@ -74,7 +75,7 @@ def _logits(side: Representations, name: str) -> Tensor:
     logits = at_least_float32(side.logits)
     bad = (~logits.isfinite()).any(dim=-1).nonzero().flatten().tolist()
     if bad:
-        raise ValueError(f"the {name}'s logits {list(logits.shape)} hold NaN or inf: first in row {bad[0]}.")
+        raise NotFiniteValueError(f"the {name}'s logits {list(logits.shape)} hold NaN or inf: first in row {bad[0]}.")
     return logits
 
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from kdda.transport.checks import check_clouds, check_mask
+from kdda.transport.checks import NotFiniteValueError, check_clouds, check_mask
 from kdda.transport.cost import apply_scale
 from kdda.transport.numerics import at_least_float32, full_precision
 from kdda.transport.problem import weights, without_padding
@@ -116,7 +116,7 @@ class Objective:
         value = output.value.to(at_least_float32(student.states).dtype)
         bad = (~value.detach().isfinite()).nonzero().flatten().tolist()
         if bad:
-            raise ValueError(
+            raise NotFiniteValueError(
                 f"objective '{self.name}' is {float(value[bad[0]].detach())} in row {bad[0]}: states of this size, or "
                 f"these settings, overflow {str(value.dtype).removeprefix('torch.')}."
             )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from kdda.errors import KddaError
+from kdda.errors import KddaError, NotFiniteError
 from kdda.inference.predictor import Predictor
 from kdda.runtime.numbers import ceil_div
 from kdda.serve.errors import HTTPError
@@ -212,7 +212,7 @@ def _failure_of_all(outcomes: Sequence[Result | Exception]) -> str:
 
 def _as_http(error: BaseException) -> Exception:
     """A user's mistake as it is; anything else as 500 with the kind of error alone, as its text may hold the row's."""
-    if isinstance(error, KddaError | HTTPError):
+    if isinstance(error, KddaError | HTTPError) and not isinstance(error, NotFiniteError):
         return error
     log.error("the model failed: %s: %s", type(error).__name__, error)
     return HTTPError(500, f"the model failed ({type(error).__name__})")

@@ -17,7 +17,7 @@ from jaxtyping import Int32
 from numpy import ndarray
 
 from kdda.data.examples import Example, RowConverter, Schema
-from kdda.errors import KddaError
+from kdda.errors import KddaError, NotFiniteError
 from kdda.runtime.disk_sequence import LazySequence
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.text.encode import Encoder, Window
@@ -280,6 +280,19 @@ class Task(ABC):
 
 
 @torch.no_grad()
+def check_finite(outputs: Any, task: Task) -> None:
+    """Refuse a model's outputs for a batch that hold a logit that is not finite.
+
+    Raises:
+        NotFiniteError: names the output.
+    """
+    for name in task.outputs:
+        if not bool(getattr(outputs, name).isfinite().all()):
+            raise NotFiniteError(
+                f"the model's {name} are not finite (nan or inf): its weights are broken, or its training diverged"
+            )
+
+
 def predict(
     model: Any,
     task: Task,
@@ -295,6 +308,9 @@ def predict(
         features: the examples as `encoder` made them.
         labels: names of the head's outputs, of tasks with labels.
         language: whose scoring rules hold.
+
+    Raises:
+        NotFiniteError: the model's outputs are not finite.
     """
     windows = features.windows
     order: list[int] = np.argsort(features.lengths, kind="stable").tolist()
@@ -305,7 +321,9 @@ def predict(
         chosen = order[start : start + batch_size]
         batch = [windows[i] for i in chosen]
         inputs = {name: ids.to(model.device) for name, ids in encoder.pad(batch).items()}
-        for i, candidate in zip(chosen, task.candidates(model(**inputs), batch), strict=True):
+        outputs = model(**inputs)
+        check_finite(outputs, task)
+        for i, candidate in zip(chosen, task.candidates(outputs, batch), strict=True):
             candidates[i] = candidate
     model.train(training)
     return task.decode(features, candidates, labels, language)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerContro
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from kdda.data.examples import Example
-from kdda.errors import Interrupted, KddaError, did_you_mean
+from kdda.errors import DivergedError, Interrupted, KddaError, NotFiniteError, did_you_mean
 from kdda.losses.representations import Representations
 from kdda.models.hidden_states import attention_masses, hidden_at
 from kdda.models.load import quietly
@@ -54,6 +55,7 @@ from kdda.training.fine_tune import (
 from kdda.training.prepare import PreparedTeacher, Teacher, TeacherLike, as_teachers, prepare_teacher
 from kdda.training.read_ahead import ReadAhead
 from kdda.training.sampler import ConcatDataset, EpochDataLoader, LanguageBatchSampler, collate
+from kdda.transport.checks import NotFiniteValueError
 
 LEARNED_MAPS = "learned-maps.safetensors"  # of `align: learned`, in each checkpoint of a training
 
@@ -168,6 +170,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
 
         Raises:
             Interrupted: after Ctrl-C, once a checkpoint is written.
+            DivergedError: the loss or the weights are not finite any more.
         """
         keep_freed_memory()
         checkpoint = self._checkpoint_of(resume_from_checkpoint)
@@ -207,9 +210,11 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self.read_ahead = ReadAhead(self._prepared_parts)
         try:
             with self.interrupt.handling_signals(), quietly():
-                return super().train(resume_from_checkpoint=checkpoint, **options)
+                output = super().train(resume_from_checkpoint=checkpoint, **options)
         finally:
             self.read_ahead.close()
+        self._check_weights()
+        return output
 
     def _teacher_of(self, student: FromTeacher) -> Teacher | PreparedTeacher:
         """The teacher that a student starts as.
@@ -415,15 +420,48 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         counted, read = inputs.pop("counted"), inputs.pop("read")
         is_distilled = language in self.caches
         outputs = model(**inputs, output_hidden_states=is_distilled)
+        self._check_loss("the task's loss", outputs.loss)
         terms, total = {"task": outputs.loss.detach()}, outputs.loss
         if is_distilled:
             student = [self._representations(outputs, counted, layer) for layer in self.args.layers]
-            divergence, distillation_terms = self._divergence(student, language, rows, read, inputs.get("labels"))
+            try:
+                divergence, distillation_terms = self._divergence(student, language, rows, read, inputs.get("labels"))
+            except NotFiniteValueError as error:
+                what = f"the divergence from the teacher of {language} cannot be computed ({error})"
+                raise self._diverged(what) from None
             progress = self.state.global_step / max(1, self.state.max_steps)
             total = self.loss.total(outputs.loss, divergence, progress)
+            self._check_loss("the loss", total)
             terms |= distillation_terms
         self.parts.append(BatchPart(share, terms))
         return (share * total, outputs) if return_outputs else share * total
+
+    def _check_loss(self, name: str, loss: torch.Tensor) -> None:
+        """End the training where a loss is not finite.
+
+        Raises:
+            DivergedError: names the step.
+        """
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise self._diverged(f"{name} is {value}")
+
+    def _check_weights(self) -> None:
+        """End a training that leaves weights which are not finite.
+
+        Raises:
+            DivergedError: names the step and the first such weight.
+        """
+        for name, weight in self.model.named_parameters():
+            if not bool(weight.isfinite().all()):
+                raise self._diverged(f"{name} is not finite")
+
+    def _diverged(self, what: str) -> DivergedError:
+        """The error of a training that cannot go on, at the present step; `what` is not finite."""
+        # steps are counted once they are done: in a batch, the present one is the next
+        step = min(self.state.global_step + 1, max(1, self.state.max_steps))
+        place = f"step {step} of {self.state.max_steps} of {self.args.run_name}"
+        return DivergedError(f"diverged at {place}: {what}; lower the learning rate or the distillation weight")
 
     def _divergence(
         self, student: list[Representations], language: str, rows: Sequence[int], read: Sequence[Any], labels: Any
@@ -529,7 +567,12 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     def _predict_features(self, features: Features, language: str) -> Sequence[Prediction]:
         """Predictions of encoded rows, a row each."""
         self._move_model_to_device(self.model, self.args.device)  # an evaluation may come before any training
-        return predict(self.model, self.data.task, features, self.encoded.encoder, self.data.labels, language)
+        try:
+            return predict(self.model, self.data.task, features, self.encoded.encoder, self.data.labels, language)
+        except NotFiniteError as error:
+            if not self.is_in_train:
+                raise
+            raise self._diverged(str(error)) from None
 
     # -- logging and saving
 

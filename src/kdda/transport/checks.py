@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 
 
+class NotFiniteValueError(ValueError):
+    """Clouds that hold NaN or inf, or whose distances overflow."""
+
+
 def check_clouds(x: Tensor, y: Tensor, *, equal_widths: bool = True) -> None:
     """Raise `ValueError` unless `x` is `[batch, n, width]` and `y` is `[batch, m, width]`."""
     shapes = f"got x {list(x.shape)} and y {list(y.shape)}"
@@ -61,7 +65,7 @@ def check_finite(cloud: Tensor, name: str) -> None:
     bad = (~torch.isfinite(cloud.detach())).any(dim=2).nonzero().tolist()
     if bad:
         row, token = bad[0]
-        raise ValueError(
+        raise NotFiniteValueError(
             f"{name} {list(cloud.shape)} holds NaN or inf in {len(bad)} tokens: first at row {row}, token {token}."
         )
 

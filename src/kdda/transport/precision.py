@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from kdda.transport.checks import NotFiniteValueError
 from kdda.transport.flat import FLAT
 from kdda.transport.problem import Problem, SolverSettings
 from kdda.transport.terms import Clouds, Gradients, Outcome, clouds_of, solve_self_term, solve_terms
@@ -151,5 +152,8 @@ def _fitting(value: Tensor, like: Tensor) -> Tensor:
     return rounded
 
 
-def _overflow() -> ValueError:
-    return ValueError("squared distances overflow: divide the clouds by a constant, or measure them by 'layernorm'.")
+def _overflow() -> NotFiniteValueError:
+    """The refusal of clouds whose distances do not fit their precision."""
+    return NotFiniteValueError(
+        "squared distances overflow: divide the clouds by a constant, or measure them by 'layernorm'."
+    )
