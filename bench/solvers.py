@@ -69,7 +69,7 @@ def by_plans(transport: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, 
 
     def solve(clouds: Clouds, epsilon: float) -> tuple[Tensor, Callable[[], Tensor]]:
         a, b = clouds.weights()
-        plans, total = [], torch.zeros(len(a))
+        plans, total = [], torch.zeros(len(a), device=a.device)
         for u, v, p, q, weight in (
             (clouds.x, clouds.y, a, b, 1.0),
             (clouds.x, clouds.x, a, a, -0.5),
