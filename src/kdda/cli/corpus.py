@@ -77,7 +77,7 @@ def ask(
     answers = Corpus(opened, reader_of(load(model)), passages, mu).ask(question, best)
     if json_:
         objects = [answer.as_dict() for answer in answers]
-        print(json.dumps(objects, ensure_ascii=False))
+        print(json.dumps(objects, ensure_ascii=False, allow_nan=False))
     else:
         _print_answers(answers)
 

@@ -50,7 +50,7 @@ def evaluate(
     for warning in evaluation.warnings:
         print(warning, file=sys.stderr)
     if json_:
-        print(json.dumps(evaluation.scores, ensure_ascii=False))
+        print(json.dumps(evaluation.scores, ensure_ascii=False, allow_nan=False))
         return
     for name, value in evaluation.scores.items():
         text = f"{value:.1f}" if isinstance(value, float) else str(value)
@@ -109,7 +109,7 @@ def predict(
         print(predict_file(predictor, FileJob(input_, output, "skip" if skip_bad_rows else "raise")))
     else:
         result = predictor.predict_texts(**texts)
-        print(json.dumps(result.as_dict(), ensure_ascii=False) if json_ else result)
+        print(json.dumps(result.as_dict(), ensure_ascii=False, allow_nan=False) if json_ else result)
     for warning in predictor.warnings:
         print(warning, file=sys.stderr)
 
@@ -157,7 +157,7 @@ def translation_retrieval(
         scores[model] = evaluate_translation_retrieval(MeanPoolingModel.load(model, layers), source, target)
     if json_:
         objects = [{"model": model, **vars(score), "margin": score.margin} for model, score in scores.items()]
-        print(json.dumps(objects))
+        print(json.dumps(objects, allow_nan=False))
         return
     _print_translation_retrieval(scores, languages)
 

@@ -118,4 +118,4 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
     """Write predictions as JSONL, one a line."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for prediction in predictions:
-            file.write(json.dumps(asdict(prediction), ensure_ascii=False) + "\n")
+            file.write(json.dumps(asdict(prediction), ensure_ascii=False, allow_nan=False) + "\n")

@@ -204,7 +204,7 @@ def _parse_object(line: bytes, number: int) -> Any:
 
 def _line(row: InputRow, result: Result) -> bytes:
     """A row's line of the output: its id, and the result's fields."""
-    return (json.dumps({"id": row.id, **result.as_row()}, ensure_ascii=False) + "\n").encode()
+    return (json.dumps({"id": row.id, **result.as_row()}, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def _chunks(rows: Iterator[InputRow]) -> Iterator[list[InputRow]]:

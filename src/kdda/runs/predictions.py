@@ -25,7 +25,7 @@ def prediction_line(language: str, prediction: Mapping[str, Any]) -> str:
     >>> prediction_line("vi", {"id": "1", "predicted": "neutral"})
     '{"language": "vi", "id": "1", "predicted": "neutral"}\\n'
     """
-    return json.dumps({"language": language, **prediction}, ensure_ascii=False) + "\n"
+    return json.dumps({"language": language, **prediction}, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_predictions(folder: Path, language: str) -> list[dict[str, Any]]:

@@ -223,7 +223,7 @@ def _fine_tune(teacher: Teacher, data: TrainingData, args: DistillationConfig, f
         dev = trainer.scores(data.dev[data.target], data.target) if data.dev else {}
         trainer.save_model(str(folder / MODEL_FOLDER))
         record = {"model": teacher.name, "dev": dev, "seconds": trainer.metrics_log.seconds}
-        write_atomically(folder / RECORD, json.dumps(record))
+        write_atomically(folder / RECORD, json.dumps(record, allow_nan=False))
         trainer.remove_checkpoints()
     distributed.barrier()
 
