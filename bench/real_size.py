@@ -59,7 +59,9 @@ def roberta(folder: Path, texts: list[str]) -> None:
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    core.train_from_iterator(texts, trainers.BpeTrainer(50_265, special_tokens=specials, initial_alphabet=alphabet))
+    core.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=50_265, special_tokens=specials, initial_alphabet=alphabet)
+    )
     core.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True)
     names = {"bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>", "sep_token": "</s>"}
     names |= {"pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"}

@@ -22,7 +22,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import kdda
 from kdda.cli.shared import main
 from kdda.errors import KddaError
 from kdda.recipe.load import load_recipe
