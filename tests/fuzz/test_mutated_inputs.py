@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 import pandas
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from kdda.cli.shared import main
@@ -41,7 +41,12 @@ NLI_ROWS = make_rows("bb", 6, 0)
 QA_ROWS = make_questions("bb", 4, 0)
 
 fuzzed = settings(
-    max_examples=CASES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=CASES,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
 )
 
 
@@ -240,8 +245,7 @@ def test_requests(judge: str, reader: str) -> None:
     from kdda.serve.limits import Limits
     from kdda.serve.site import Site, make_application
 
-    predictors = [kdda.load(judge), kdda.load(reader)]
-    application = make_application(Site(predictors, Limits()))
+    application = make_application(Site([judge, reader], Limits(), page=False))
     bodies = {
         "/entails": {"premise": "cat", "hypothesis": "dog"},
         "/answer": {"question": "cat", "context": "cat runs"},

@@ -20,6 +20,16 @@ from typing import Any
 
 from kdda.errors import KddaError
 
+# Fields that every event of a kind has, with their types; all have `event` and `seconds`, too.
+REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "train": {"language": str, "step": int},
+    "step": {"step": int},
+    "dev": {"language": str},
+    "final-teacher": {"language": str},
+    "final-dev": {"language": str},
+    "final-test": {"language": str},
+}
+
 
 class BrokenRunError(KddaError):
     """A run folder with a file that cannot be read, or that does not hold what a run's file holds."""
@@ -74,7 +84,20 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(whole_lines, 1):
         if line.endswith("}"):
             event = parse_object(line, f"{path}:{number}")
-            if "event" not in event:
-                raise BrokenRunError(f'{path}:{number}: no "event", which tells what a line is about')
+            _check_event(event, f"{path}:{number}")
             events.append(event)
     return events
+
+
+def _check_event(event: Mapping[str, Any], where: str) -> None:
+    """Refuse an event that lacks what readers of its kind take for granted."""
+    kind = event.get("event")
+    if not isinstance(kind, str):
+        raise BrokenRunError(f'{where}: no "event", which tells what a line is about')
+    required = {"seconds": (int, float), **REQUIRED.get(kind, {})}
+    for name, expected in required.items():
+        if not isinstance(event.get(name), expected):
+            raise BrokenRunError(f"{where}: a {kind} event with {name} {event.get(name)!r:.40}")
+    for term in ("task", "transport", "marginal_error"):
+        if kind == "train" and not isinstance(event.get(term, 0.0), (int, float)):
+            raise BrokenRunError(f"{where}: a {kind} event with {term} {event[term]!r:.40}")
