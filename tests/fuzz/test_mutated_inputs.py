@@ -22,6 +22,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+import kdda
 from kdda.cli.shared import main
 from kdda.errors import KddaError
 from kdda.recipe.load import load_recipe
@@ -245,7 +246,7 @@ def test_requests(judge: str, reader: str) -> None:
     from kdda.serve.limits import Limits
     from kdda.serve.site import Site, make_application
 
-    application = make_application(Site([judge, reader], Limits(), page=False))
+    application = make_application(Site([judge, reader], Limits(), page=False), [kdda.load(judge), kdda.load(reader)])
     bodies = {
         "/entails": {"premise": "cat", "hypothesis": "dog"},
         "/answer": {"question": "cat", "context": "cat runs"},

@@ -186,7 +186,9 @@ def _renumber_config(config: Any, tokenizer: Any, new_ids: NewIds) -> None:
             continue
         if token not in new_ids:  # an id that the tokenizer does not have, such as a default of the architecture
             token = getattr(tokenizer, field, None)
-        setattr(config, field, None if token is None else new_ids.get(token))
+        if token not in new_ids:  # the config may insist on a number: one that is in the table
+            token = tokenizer.pad_token_id
+        setattr(config, field, new_ids[token])
 
 
 def _states(checkpoint: Checkpoint, texts: Sequence[str]) -> Iterator[tuple[torch.Tensor, ...]]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from kdda.errors import KddaError
 
-# Fields that every event of a kind has, with their types; all have `event` and `seconds`, too.
+# Fields that every event of a kind has, with their types.
 REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "train": {"language": str, "step": int},
     "step": {"step": int},
@@ -94,10 +94,20 @@ def _check_event(event: Mapping[str, Any], where: str) -> None:
     kind = event.get("event")
     if not isinstance(kind, str):
         raise BrokenRunError(f'{where}: no "event", which tells what a line is about')
-    required = {"seconds": (int, float), **REQUIRED.get(kind, {})}
-    for name, expected in required.items():
+    for name, expected in REQUIRED.get(kind, {}).items():
         if not isinstance(event.get(name), expected):
             raise BrokenRunError(f"{where}: a {kind} event with {name} {event.get(name)!r:.40}")
-    for term in ("task", "transport", "marginal_error"):
-        if kind == "train" and not isinstance(event.get(term, 0.0), (int, float)):
-            raise BrokenRunError(f"{where}: a {kind} event with {term} {event[term]!r:.40}")
+    if kind == "train":
+        for term in ("task", "transport", "marginal_error"):
+            check_number(event, term, where, 0.0)
+
+
+def check_number(event: Mapping[str, Any], name: str, where: str, default: Any = None) -> None:
+    """Refuse an event whose field of this name, or the default where it has none, is no number.
+
+    Raises:
+        BrokenRunError: names the event's kind, the field and its value.
+    """
+    value = event.get(name, default)
+    if not isinstance(value, int | float):
+        raise BrokenRunError(f"{where}: a {event['event']} event with {name} {value!r:.40}")

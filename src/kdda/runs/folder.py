@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import yaml
 
 from kdda.errors import KddaError
 from kdda.recipe.renamed import old_names
-from kdda.runs.events import BrokenRunError, parse_object, read_metrics, read_run_file
+from kdda.runs.events import BrokenRunError, check_number, parse_object, read_metrics, read_run_file
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where libyaml is there
 
@@ -169,6 +169,7 @@ def _read_run(folder: Path) -> Run:
     """A run from its folder, as far as its files hold what they should."""
     events = read_metrics(folder / METRICS)
     recipe = read_recipe(folder)
+    _check_scores(events, str(folder / METRICS))
     return Run(
         folder=folder,
         arm=next(iter(recipe.get("arms", {})), folder.parent.name),  # a run's recipe has its arm alone
@@ -181,6 +182,16 @@ def _read_run(folder: Path) -> Run:
         environment=parse_object(read_run_file(folder / ENVIRONMENT) or "{}", str(folder / ENVIRONMENT)),
         events=events,
     )
+
+
+def _check_scores(events: Sequence[dict[str, Any]], where: str) -> None:
+    """Refuse scores of test or development rows that lack one of those that the task's event announces."""
+    names: dict[str, list[str]] = {}
+    for event in events:
+        if event["event"] == "task":
+            names = {"final-dev": [event["metric"]], "final-test": [event["metric"], *event["scores"]]}
+        for name in names.get(event["event"], ()):
+            check_number(event, name, where)
 
 
 def _by_language(events: Iterable[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:

@@ -279,7 +279,6 @@ class Task(ABC):
         """
 
 
-@torch.no_grad()
 def check_finite(outputs: Any, task: Task) -> None:
     """Refuse a model's outputs for a batch that hold a logit that is not finite.
 
@@ -293,6 +292,7 @@ def check_finite(outputs: Any, task: Task) -> None:
             )
 
 
+@torch.no_grad()
 def predict(
     model: Any,
     task: Task,
