@@ -190,10 +190,10 @@ def _check_specials(checkpoint: Checkpoint) -> Iterator[Finding]:
 
 
 def _special_ids(checkpoint: Checkpoint) -> list[int]:
-    """The special tokens around and between the texts of a pair."""
-    template = TokenizerAdapter(checkpoint.tokenizer, checkpoint.segmenter).template(2)
+    """The ids of the special tokens before, between and after the two texts of a pair."""
+    template = TokenizerAdapter(checkpoint.tokenizer, checkpoint.segmenter).template(texts=2)
     ids: list[int] = []
-    for specials in template.specials:
+    for specials in template.specials:  # three lists of ids: before the first text, after it, after the second
         ids += specials
     return ids
 

@@ -79,7 +79,7 @@ def _folder_of(name: str) -> Path:
     """The folder of a checkpoint; a Hub id is downloaded."""
     if name in MINI:
         raise KddaError(f'"{name}" needs no conversion: kdda opens it by its name')
-    folder = resolve(name)
+    folder = resolve(name)  # a folder, or the Hub id as it is; a path without a folder is refused there
     if folder is not None and Path(folder).is_dir():
         return Path(folder)
     try:

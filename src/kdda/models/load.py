@@ -154,14 +154,17 @@ def load_config(name: str) -> Any:
 
 
 def load_tokenizer(name: str) -> tuple[Any, str]:
-    """A folder's tokenizer and the word segmentation it expects, without the model.
+    """The tokenizer of a folder or a Hub id, and the word segmentation it expects, without the model.
+
+    Args:
+        name: no mini model that is built in memory, since that has no tokenizer's files.
 
     Raises:
-        KddaError: no such folder, or a tokenizer that is not the model's.
+        KddaError: no such checkpoint, or a tokenizer that is not the model's.
     """
     config = load_config(name)
     tokenizer = open_or_explain(lambda: open_tokenizer(name), name)
-    check_phobert_tokenizer(name, name, config, tokenizer)
+    check_phobert_tokenizer(name, name, config, tokenizer)  # the name for messages, and where its files are
     return tokenizer, segmenter_of(config, tokenizer)
 
 

@@ -242,8 +242,11 @@ def _teacher_changes(value: Any) -> Any:
 
 
 def _label_names(value: Any) -> Any:
-    """A map of labels whose keys are text, whatever type YAML has read them as."""
-    # YAML reads 0: entailment with an integer key and a bare "no" as false; label values are compared as text
+    """A map of labels with text as keys, whatever type YAML has read them as: rows' labels become text the same way.
+
+    YAML reads the key of ``0: entailment`` as a number, and a bare ``no`` as False, whose text is "False". A row with
+    the label `False` meets that entry; one with the text "no" needs a quoted key.
+    """
     if isinstance(value, Mapping):
         return {str(k): v for k, v in value.items()}
     return value

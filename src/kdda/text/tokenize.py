@@ -36,7 +36,7 @@ class TokenizedText:
         return len(self.ids)
 
     def within(self, start: int, end: int) -> tuple[int, int]:
-        """The range of tokens that contain any of the characters from `start` to `end`."""
+        """The first token, and the one after the last, that contain any of the characters from `start` up to `end`."""
         if not len(self):
             return 0, 0
         first = int(np.searchsorted(self._reach, start, side="right"))

@@ -191,18 +191,26 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return output
 
     def _train_trimmed(self, vocabulary: TrimmedVocabulary, checkpoint: str | None, options: Mapping[str, Any]) -> Any:
-        """Train with the trimmed vocabulary, from a checkpoint's folder if one is given; returns Trainer's output."""
+        """Train with the trimmed vocabulary, from a checkpoint's folder if one is given; returns Trainer's output.
+
+        Args:
+            vocabulary: the trimmed embedding, which the model already has.
+            checkpoint: its weights take the place of those that are drawn here.
+            options: further arguments of `Trainer.train`.
+        """
         self.say(describe(self.args.run_name, self.encoded, vocabulary, self.args))
         self._move_model_to_device(self.model, self.args.device)
-        if not self.caches:  # a second call goes on with the maps that the first began with
+        if not self.caches:  # a second call of `train` goes on with the caches and learned maps of the first
             self.caches = build_teacher_caches(
                 self.prepared, self.student, self.encoded, self.data, self.args, self.say
             )
             self.learned_maps = learned_maps(self.prepared, self.model.config.hidden_size, self.args)
-        is_drawn = self.student.new_head and not self.state.global_step  # and has not been trained since
-        if self.args.head == "standardized" and is_drawn:
+        # A new head is initialized once, before its first step; a checkpoint's head then takes its place when resumed.
+        is_untrained = self.student.new_head and not self.state.global_step
+        if self.args.head == "standardized" and is_untrained:
             initialize_head(self.student, self.encoded, self.data.task)
-        # what was drawn so far must not depend on which steps drew; processes drop out different states
+        # The random numbers of training must be the same whether caches were computed now or read. Each process has its
+        # own, so that dropout leaves out other states on each.
         set_seed(self.args.seed + distributed.rank())
         if self.learned_maps is not None:
             self.learned_maps.to(self.args.device)

@@ -302,4 +302,4 @@ def add_page(app: FastAPI, service: Service, runs: Sequence[Path], models: Seque
         max_file_size="1kb",
     )
     mount: Any = app.router.routes[-1]  # gradio's
-    mount.app = OpenRoutes(mount.app)
+    mount.app = OpenRoutes(mount.app)  # gradio serves more routes than the page uses: all others answer 404
