@@ -134,6 +134,7 @@ def _as_teacher(recipe: Recipe, student: ModelReport, report: ModelReport) -> st
 
 
 def _check_architecture(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Its class, depth, width, number of parameters, and the longest text it can read."""
     config = checkpoint.model.config
     parameters = sum(weight.numel() for weight in checkpoint.model.parameters())
     layers = getattr(config, "num_hidden_layers", "?")
@@ -160,12 +161,14 @@ def _check_tasks(checkpoint: Checkpoint) -> Iterator[Finding]:
 
 
 def _check_licence(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Its licence; a warning where that binds whoever redistributes a model made of it."""
     name = licence(checkpoint.name)
     warning = warning_of(name)
     yield Finding("licence", WARNING if warning else OK, warning or name)
 
 
 def _check_ids(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """How many tokens the tokenizer has, and how many rows the embedding."""
     rows = checkpoint.model.get_input_embeddings().weight.shape[0]
     highest = max(checkpoint.tokenizer.get_vocab().values())
     yield Finding("ids", OK, f"{len(checkpoint.tokenizer.get_vocab()):,} tokens, ids up to {highest:,}, {rows:,} rows")

@@ -59,6 +59,7 @@ class Exported:
     megabytes: float
 
     def __str__(self) -> str:
+        """What `kdda export` prints: the check of the graph and its size."""
         same = round(self.rows * self.agreement / 100)
         return (
             f"{self.rows} real rows read by both: largest difference of a logit {self.max_logit_difference:.2g}, "

@@ -48,6 +48,7 @@ class ConvertedCheckpoint:
     opens_as: str
 
     def __str__(self) -> str:
+        """What `kdda convert` prints."""
         dtypes = ", ".join(f"{count:,} {dtype}" for dtype, count in self.dtypes.items())
         return (
             f"{self.tensors:,} tensors ({dtypes}, as they were stored); beside them {', '.join(self.files)}\n"

@@ -56,6 +56,7 @@ class TrimmedCheckpoint:
     dropped: str
 
     def __str__(self) -> str:
+        """What `kdda trim` prints: tokens, megabytes saved, what was compared, what is missing."""
         saved = self.bytes_before - self.bytes_after
         text = (
             f"{self.kept:,} of {self.tokens:,} tokens; weights {self.bytes_before / 1e6:,.1f} → "

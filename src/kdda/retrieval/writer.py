@@ -44,6 +44,7 @@ class IndexSummary:
     known: int
 
     def __str__(self) -> str:
+        """What `kdda index` prints."""
         text = f"{self.documents:,} documents, {self.passages:,} passages"
         if self.known:
             text += f"; skipped {self.known:,} documents whose id the index already holds"
@@ -96,6 +97,7 @@ class IndexWriter:
             raise KddaError(f"{error.filename or self.folder}: {error.strerror or error}") from error
 
     def _build(self, documents: Iterable[Document], add: bool) -> IndexSummary:
+        """`build` under the lock: extract terms, write new segments, then the manifest that names them."""
         manifest = self._intact_manifest() if add else self._new_manifest()
         model = self._load_model(manifest)
         if model is not None and not add:

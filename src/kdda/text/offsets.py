@@ -112,6 +112,7 @@ class Offsets:
         return self._bytes[token]
 
     def _read_spelling(self, token: int) -> bytes | None:
+        """`spelling`, read from the vocabulary by the rules of the tokenizer's kind (bytes, ``##``, ``▁``)."""
         name = self.backend.id_to_token(token)
         unknown_names = (self._model.get("unk_token"), getattr(self.tokenizer, "unk_token", None))
         if name is None or name in unknown_names or token in (self._model.get("unk_id"), self.tokenizer.unk_token_id):
@@ -307,6 +308,7 @@ def _folded(text: str) -> str:
 
 @lru_cache(maxsize=2**16)
 def _folded_character(character: str) -> str:
+    """One character in lower case, its parts decomposed, without marks and invisible ones."""
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
     folded: str = _INVISIBLE.sub("", decomposed)
     return folded

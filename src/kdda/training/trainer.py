@@ -303,6 +303,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return targets
 
     def get_train_dataloader(self) -> DataLoader[Any]:
+        """One-language batches in place of Trainer's, in an order that a resumed training repeats."""
         # not prepared by accelerate, which would give each process other batches: here they share every batch
         return EpochDataLoader(
             self.train_dataset,  # type: ignore[arg-type]
@@ -651,6 +652,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             save_file(self.learned_maps.state_dict(), folder / LEARNED_MAPS)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Load a checkpoint's weights, and the learned maps beside them."""
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.learned_maps is not None:
             self.learned_maps.load_state_dict(load_file(Path(resume_from_checkpoint) / LEARNED_MAPS))

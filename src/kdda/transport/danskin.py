@@ -52,6 +52,7 @@ class _TransportFunction(torch.autograd.Function):
         debiased: bool,
         y_term: Tensor | None,
     ) -> Outcome:
+        """The values; the gradients are computed here, too, and kept for `backward`."""
         x_needs_grad, y_needs_grad = ctx.needs_input_grad[:2]
         grads = Gradients(None, None)
         if x_needs_grad:
@@ -69,6 +70,7 @@ class _TransportFunction(torch.autograd.Function):
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients that `forward` has kept, times that of each value."""
         factor = ctx.unit * upstream[:, None, None]
         grads: list[Tensor | None] = [None] * 6
         for i, grad in enumerate(ctx.saved_tensors):
