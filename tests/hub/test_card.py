@@ -20,6 +20,7 @@ FACTS = ModelCardFacts(
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     """What would have gone to the Hub."""
     calls: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr("kdda.hub.push.hub_is_reachable", lambda: True)
     monkeypatch.setattr(HfApi, "create_repo", lambda self, name, **options: calls.append((name, options)))
     monkeypatch.setattr(HfApi, "upload_folder", lambda self, **options: calls.append((options["repo_id"], options)))
     return calls

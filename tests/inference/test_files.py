@@ -149,7 +149,7 @@ def test_paths_that_cannot_be_meant_are_refused(reader: Predictor, tmp_path: Pat
         (FileJob(tmp_path / "no.jsonl", tmp_path / "out"), "no file"),
         (FileJob(source, source), "is the input"),
         (FileJob(source, tmp_path / "no" / "out"), "no folder"),
-        (FileJob(source, tmp_path), "cannot be written"),
+        (FileJob(source, tmp_path), "is a folder, expected a file"),
     ):
         with pytest.raises(KddaError, match=said):
             predict_file(reader, job)

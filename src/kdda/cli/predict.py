@@ -12,6 +12,7 @@ import typer
 
 from kdda.cli.shared import PLUGIN, Device, app, check_model_folder, parse_label_map, parse_names, parse_pairs
 from kdda.errors import KddaError
+from kdda.runtime.folders import check_folder, check_output_file
 from kdda.runtime.plugins import import_plugins
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def evaluate(
     device: Device = "",
 ) -> None:
     """Score a checkpoint on a file and save its predictions."""
+    check_output_file("--out", out)
     import_plugins(plugin or [])
     from kdda.data.examples import OPTION_ADVICE, Schema
     from kdda.data.sources import Source
@@ -102,11 +104,15 @@ def predict(
     from kdda.inference.files import FileJob, predict_file
     from kdda.inference.predictor import load, task_of_model
 
+    job = None
+    if input_ is not None and output is not None:
+        job = FileJob(input_, output, "skip" if skip_bad_rows else "raise")
+        job.check_places()
     if texts:
         _check_fields(model, task_of_model(model, task or None), set(texts))
     predictor = load(model, task=task or None, no_answer=no_answer, precision=precision)
-    if input_ is not None and output is not None:
-        print(predict_file(predictor, FileJob(input_, output, "skip" if skip_bad_rows else "raise")))
+    if job is not None:
+        print(predict_file(predictor, job))
     else:
         result = predictor.predict_texts(**texts)
         print(json.dumps(result.as_dict(), ensure_ascii=False, allow_nan=False) if json_ else result)
@@ -192,6 +198,7 @@ def export(
 ) -> None:
     """Write a checkpoint as an ONNX graph, and check it against the checkpoint on real rows."""
     check_model_folder("OUT", out)
+    check_folder(out)
     import_plugins(plugin or [])
     from kdda.inference.onnx import export as run_export
 

@@ -121,7 +121,7 @@ class RunContext:
         if distributed.is_main_process():
             (folder / FAILURE).unlink(missing_ok=True)
             write_atomically(folder / RECIPE, self.recipe.of_run(run.arm, run.seed, run.learning_rate).to_yaml())
-            write_atomically(folder / ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
+            write_atomically(folder / ENVIRONMENT, json.dumps(environment(), indent=2, allow_nan=False) + "\n")
         teachers: dict[str, list[PreparedTeacher]] = {}
         for language, spec in self.recipe.teachers_of(run.arm):
             teachers.setdefault(language, []).append(self.teacher(language, spec))

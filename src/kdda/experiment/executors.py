@@ -142,7 +142,7 @@ class ProcessExecutor(Executor):
         assert child.stdin and child.stdout and child.stderr
         self._children.add(child)
         try:
-            child.stdin.write(json.dumps(to_json(context, run)) + "\n")
+            child.stdin.write(json.dumps(to_json(context, run), allow_nan=False) + "\n")
             child.stdin.flush()  # and stays open: its end tells a child that its parent was killed
             last_line = ""
             for line in child.stderr:

@@ -147,7 +147,7 @@ def main() -> None:
         reason = run_one(*from_json(values))
     except (Interrupted, KeyboardInterrupt) as interrupt:
         reason = str(interrupt) or "interrupted"
-    print(json.dumps({"failed": reason}))
+    print(json.dumps({"failed": reason}, allow_nan=False))
 
 
 def _exit_with_parent() -> None:

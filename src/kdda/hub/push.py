@@ -5,12 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from huggingface_hub import HfApi, ModelCard
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,  # of the library's HTTP client: httpx or httpx2, by its version
+    LocalTokenNotFoundError,
+)
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from kdda.errors import KddaError
 from kdda.hub.card import CARD
 from kdda.runs.folder import MODEL_FOLDER
+from kdda.runtime.network import hub_is_reachable
 
 REQUIRED = ("config.json", CARD, "*.safetensors")  # what every saved model has
 
@@ -96,8 +102,10 @@ def _upload(model: Path, repository: str, files: list[Path], private: bool) -> N
     """Create the repository where there is none, and send the files in one commit.
 
     Raises:
-        KddaError: nobody is logged in, or the Hub refuses.
+        KddaError: the Hub cannot be reached, nobody is logged in, or the Hub refuses.
     """
+    if not hub_is_reachable():
+        raise KddaError("the Hub cannot be reached, so nothing was sent: check the network, then run the command again")
     api = HfApi()
     names = [path.name for path in files]
     try:
@@ -105,5 +113,5 @@ def _upload(model: Path, repository: str, files: list[Path], private: bool) -> N
         api.upload_folder(repo_id=repository, folder_path=model, allow_patterns=names, commit_message="A kdda student")
     except LocalTokenNotFoundError:
         raise KddaError("the Hub does not know you: hf auth login") from None
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, HTTPError, OSError) as error:
         raise KddaError(f"the Hub did not accept the model: {' '.join(str(error).split())[:200]}") from None

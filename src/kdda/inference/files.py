@@ -16,6 +16,7 @@ from kdda.data.json_text import BadJsonError, parse_json
 from kdda.errors import Interrupted, KddaError, did_you_mean
 from kdda.inference.output_fingerprint import OutputFingerprint, check_same
 from kdda.inference.predictor import Predictor
+from kdda.runtime.folders import check_output_file
 from kdda.runtime.progress import Progress
 from kdda.runtime.text_files import NotUtf8Error, check_first_bytes, decode, printable
 from kdda.tasks.base import Result
@@ -74,20 +75,26 @@ class FileJob:
         if len(self.bad_places) < NAMED_ROWS:
             self.bad_places.append(place)
 
-    def check(self, fields: Sequence[str]) -> int:
-        """The number of good rows; the file is read once before any row is predicted, in bounded memory.
+    def check_places(self) -> None:
+        """Check, before any model is opened, that the input is there and the output can be written.
 
         Raises:
-            KddaError: no such file, no row, or bad rows under ``raise``.
+            KddaError: says which cannot be, and why.
         """
         if not self.source.is_file():
             raise KddaError(f'--input: no file "{printable(self.source)}"')
         check_first_bytes(self.source)
         if self.out.resolve() == self.source.resolve():
             raise KddaError(f"--output {self.out} is the input")
-        folder = self.out.absolute().parent
-        if not folder.is_dir():
-            raise KddaError(f'--output: no folder "{folder}"')
+        check_output_file("--output", self.out)
+
+    def check(self, fields: Sequence[str]) -> int:
+        """The number of good rows; the file is read once before any row is predicted, in bounded memory.
+
+        Raises:
+            KddaError: no such file, no row, or bad rows under ``raise``.
+        """
+        self.check_places()
         count = 0
         for _ in self.rows(fields):
             count += 1

@@ -275,7 +275,9 @@ def _check(predictor: Predictor, out: Path, int8: bool, rows: Sequence[Texts]) -
         size += path.stat().st_size
     record = Exported(predictor.name, int8, len(rows), difference, 100 * same / len(rows), round(size / 2**20, 1))
     versions = {name: version(name) for name in LIBRARIES}
-    record_path.write_text(json.dumps({**asdict(record), **versions}, indent=2) + "\n", encoding="utf-8")
+    record_path.write_text(
+        json.dumps({**asdict(record), **versions}, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+    )
     return record
 
 

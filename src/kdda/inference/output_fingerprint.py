@@ -65,7 +65,9 @@ class OutputFingerprint:
 
     def write(self, out: Path) -> None:
         """Put the fingerprint beside an output."""
-        write_atomically(fingerprint_path(out), json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n")
+        write_atomically(
+            fingerprint_path(out), json.dumps(asdict(self), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+        )
 
 
 def fingerprint_path(out: Path) -> Path:

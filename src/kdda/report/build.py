@@ -24,6 +24,7 @@ from kdda.report.render import FORMS, Figure, Report, Table, to_markdown
 from kdda.report.tables import comparison_table, data_table
 from kdda.report.teacher_check import teacher_check, teacher_scores
 from kdda.runs.folder import METRICS, Run
+from kdda.runtime.folders import check_output_file
 
 Part = Table | Figure
 
@@ -52,6 +53,8 @@ def write_report(
     suffix = out.suffix.lower() if out else ".md"
     if suffix not in FORMS:
         raise KddaError(unknown_choice(f"--out {out}: its form", suffix, FORMS))
+    if out:
+        check_output_file("--out", out)
     text = FORMS[suffix](report(folders, arms, seeds, dev, against))
     if out:
         out.write_text(text, encoding="utf-8")

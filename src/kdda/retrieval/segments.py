@@ -87,7 +87,7 @@ def write_segment(folder: Path, contents: SegmentContents, vectors: Vectors | No
     np.save(folder / OFFSETS_FILE, np.array(offsets, np.int64), allow_pickle=False)
     np.save(folder / LENGTHS_FILE, np.array(lengths, np.int32), allow_pickle=False)
     documents = list(dict.fromkeys(passage.document for passage in contents.passages))
-    (folder / DOCUMENTS_FILE).write_text(json.dumps(documents, ensure_ascii=False), encoding="utf-8")
+    (folder / DOCUMENTS_FILE).write_text(json.dumps(documents, ensure_ascii=False, allow_nan=False), encoding="utf-8")
     write_counts(folder, contents.ids, contents.vocabulary)
     if vectors is not None:
         np.save(folder / VECTORS_FILE, vectors.astype(np.float16), allow_pickle=False)
@@ -100,7 +100,7 @@ def _write_passages(path: Path, passages: Sequence[Passage]) -> list[int]:
     offsets = [0]
     with path.open("wb") as file:
         for passage in passages:
-            line = json.dumps(asdict(passage), ensure_ascii=False).encode() + b"\n"
+            line = json.dumps(asdict(passage), ensure_ascii=False, allow_nan=False).encode() + b"\n"
             offsets.append(offsets[-1] + file.write(line))
     return offsets
 

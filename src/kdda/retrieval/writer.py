@@ -20,6 +20,7 @@ from kdda.retrieval.passages import Document, Passage, lock_of, split
 from kdda.retrieval.pool import TermExtractor, cores, term_extractor
 from kdda.retrieval.segments import SegmentContents, SegmentEntry, check_files, read_document_ids, write_segment
 from kdda.runtime.files import write_atomically
+from kdda.runtime.folders import check_folder
 
 SEGMENT_PASSAGES = 50_000  # passages of a segment at most, so that memory does not grow with the corpus
 
@@ -90,6 +91,7 @@ class IndexWriter:
                 dense model with other weights than those that made the vectors of the index.
         """
         check_bm25s()
+        check_folder(self.folder)
         try:
             with _only_writer(self.folder, wait):
                 return self._build(documents, add)

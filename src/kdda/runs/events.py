@@ -14,6 +14,7 @@ Every event has `event`, its kind, and `seconds`, the training time so far over 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,12 +66,28 @@ def parse_object(text: str, where: str) -> dict[str, Any]:
 
 
 def event_line(event: Mapping[str, Any]) -> str:
-    """An event as one line of metrics.jsonl.
+    """An event as one line of metrics.jsonl; numbers that are not finite, which JSON lacks, are null.
+
+    No error: a training that diverges is told by the trainer, with its step.
 
     >>> event_line({"event": "step", "step": 1})
     '{"event": "step", "step": 1}\\n'
     """
-    return json.dumps(event, ensure_ascii=False) + "\n"
+    return json.dumps(_without_infinite(event), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _without_infinite(value: Any) -> Any:
+    """A value of an event, in which None stands for every number that is not finite."""
+    if isinstance(value, Mapping):
+        members = {}
+        for name, member in value.items():
+            members[name] = _without_infinite(member)
+        return members
+    if isinstance(value, list | tuple):
+        return list(map(_without_infinite, value))
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -1,17 +1,22 @@
-"""Output folders (--out): checked before any work, made, or built aside and renamed; error numbers of a full disk."""
+"""Output folders and files (--out): checked before any work, made, or built aside; error numbers of a full disk."""
 
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from kdda.errors import KddaError
+from kdda.runtime.text_files import printable
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, over a quota, over the largest size of a file
+
+TRIED = b"\0" * 4096  # a block, which is written to a folder and removed again to see whether files can be written
 
 
 def make_folder(folder: Path) -> None:
@@ -23,7 +28,7 @@ def make_folder(folder: Path) -> None:
     check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()  # fails where no file can be written
+        _try_to_write(folder)
     except OSError as error:
         raise _not_writable(folder, error) from None
 
@@ -37,11 +42,62 @@ def check_folder(folder: Path) -> None:
     try:
         nearest = nearest_existing(folder)
         if nearest.is_dir():
-            tempfile.TemporaryFile(dir=nearest).close()
+            _try_to_write(nearest)
             return
     except OSError as error:
         raise _not_writable(folder, error) from None
-    raise KddaError(f"the folder {folder} cannot be made: {nearest} is a file; choose another --out")
+    raise KddaError(
+        f"the folder {printable(folder)} cannot be made: {printable(nearest)} is a file; choose another folder"
+    )
+
+
+def check_output_file(option: str, path: Path) -> None:
+    """Check that a file can be written, before any work; nothing of it is changed.
+
+    Args:
+        option: which names the file, for messages.
+        path: of the file, which may exist. Devices and pipes are taken too, such as /dev/stdout.
+
+    Raises:
+        KddaError: a folder is in its place, its folder does not exist, it cannot be written, or the disk is full.
+    """
+    name = f"{option} {printable(path)}"
+    parent = path.absolute().parent
+    try:
+        if path.is_dir():
+            raise KddaError(f"{name}: is a folder, expected a file")
+        if not parent.is_dir():
+            raise KddaError(f'{name}: no folder "{printable(parent)}"; make it first, or choose another file')
+        _try_to_write_file(path)
+    except OSError as error:
+        raise KddaError(f"{name}: {_reason(error)}; choose another file") from None
+
+
+def _try_to_write_file(path: Path) -> None:
+    """Fail with the system's error where a file cannot be written, or not be made in its folder."""
+    if not path.exists():
+        _try_to_write(path.absolute().parent)
+        return
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode) or stat.S_ISCHR(mode):
+        with path.open("ab", buffering=0) as file:
+            file.write(b"")  # fails on /dev/full
+    elif not os.access(path, os.W_OK):  # to open a pipe would wait for its reader
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _try_to_write(folder: Path) -> None:
+    """Fail with the system's error where no file of a block can be written in a folder."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(TRIED)
+        file.flush()
+
+
+def _reason(error: OSError) -> str:
+    """Why nothing can be written, in words."""
+    if error.errno in DISK_FULL:
+        return "the disk is full"
+    return f"nothing can be written there ({error.strerror or error})"
 
 
 @contextmanager
@@ -76,4 +132,4 @@ def nearest_existing(path: Path) -> Path:
 
 def _not_writable(folder: Path, error: OSError) -> KddaError:
     """The error for a folder that takes no files, with the system's reason."""
-    return KddaError(f"nothing can be written in the folder {folder}: {error.strerror or error}; choose another --out")
+    return KddaError(f"the folder {printable(folder)}: {_reason(error)}; choose another folder")

@@ -292,4 +292,4 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 def _json(body: Any, status: int, headers: dict[str, str] | None = None) -> Response:
     """A response whose body is JSON, with non-ASCII characters escaped."""
-    return Response(json.dumps(body), status, headers, "application/json")
+    return Response(json.dumps(body, allow_nan=False), status, headers, "application/json")

@@ -56,7 +56,7 @@ def _curl(url: str, fields: Mapping[str, Mapping[str, Any]]) -> str:
     if not fields:
         return f"curl {url}"
     samples = {name: schema["examples"][0] for name, schema in fields.items()}
-    body = json.dumps(samples, ensure_ascii=False)
+    body = json.dumps(samples, ensure_ascii=False, allow_nan=False)
     return f"curl {url} \\\n  -H 'Content-Type: application/json' \\\n  -d '{body}'"
 
 

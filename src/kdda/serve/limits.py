@@ -238,7 +238,7 @@ async def send_error(send: Send, error: HTTPError, discard: Coroutine[Any, Any, 
         discard: reads the rest of the request; awaited between the answer's text and its end, after which the server
             may close the connection.
     """
-    body = json.dumps({"detail": error.detail}).encode()
+    body = json.dumps({"detail": error.detail}, allow_nan=False).encode()
     headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **error.headers}
     pairs = []
     for name, value in headers.items():

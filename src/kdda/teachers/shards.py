@@ -175,7 +175,7 @@ def _begin(file: Any, name: str, example: TeacherOutput, rows: int, states: tupl
 
 def _packed_header(metadata: dict[str, str], entries: dict[str, Any]) -> bytes:
     """A safetensors header: its size in 64 bits, then JSON, filled with spaces to a multiple of eight bytes."""
-    text = json.dumps({"__metadata__": metadata, **entries}).encode()
+    text = json.dumps({"__metadata__": metadata, **entries}, allow_nan=False).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text
 

@@ -15,6 +15,7 @@ from kdda.report.figures import gains_by_lead, loss_curves, scores_by_weight, te
 from kdda.report.render import Figure
 from kdda.report.teacher_check import teacher_scores
 from kdda.runs.folder import MODEL_FOLDER, Run, find_runs
+from kdda.runtime.folders import check_folder
 from kdda.visualize.plan_figures import plan_figures
 from kdda.visualize.transport_plan import StateReader, plan_between
 
@@ -54,6 +55,7 @@ def plot_all(folders: Sequence[Path], out: Path, form: str, sentence: Sentence |
         raise KddaError(unknown_choice("--format", form, FORMS))
     if sentence and not (sentence.text and sentence.teacher):
         raise KddaError("a plan needs both --teacher and --text")
+    check_folder(out)
     if not sentence:
         check_folders(folders)
     figures: list[Figure] = []
@@ -61,8 +63,6 @@ def plot_all(folders: Sequence[Path], out: Path, form: str, sentence: Sentence |
         figures += _figures_of_plan(folder, sentence) if sentence else _figures_of_runs(folder)
     if not figures:
         raise KddaError(f"nothing to draw in {', '.join(map(str, folders))}: no finished run with metrics")
-    if out.exists() and not out.is_dir():
-        raise KddaError(f"--out {out}: is a file, expected a folder")
     out.mkdir(parents=True, exist_ok=True)
     return [_write(figure, out, form, number) for number, figure in enumerate(figures, 1)]
 

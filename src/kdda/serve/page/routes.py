@@ -74,7 +74,7 @@ class OpenRoutes:
         if not _is_event(event, self.inputs_of_events):
             raise HTTPError(422, "the body is not an event of this page")
         fields = {name: event.get(name) for name in ("data", "fn_index", "trigger_id", "session_hash")}
-        return json.dumps(fields).encode()
+        return json.dumps(fields, allow_nan=False).encode()
 
 
 def _parameter_of_route(method: str, path: str) -> str:
