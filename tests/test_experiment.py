@@ -22,7 +22,7 @@ from kdda.data.sources import read_rows
 from kdda.runs.events import read_metrics
 from kdda.training.checkpoints import last_whole_checkpoint
 from tests.conftest import LABELS, Bench, make_model, start
-from tests.heads import make_reader
+from tests.heads import make_judge, make_reader
 from tests.text.phobert import make_phobert
 
 
@@ -211,6 +211,18 @@ def test_a_teacher_of_another_width_is_refused_with_both_widths(bench: Bench, co
     bench.values["teachers"]["bb"] = make_model(bench.folder / "wide", width=24)
     message = refused(command, bench)
     assert "24 wide" in message and "16" in message and "teachers.bb" in message
+
+
+@pytest.mark.parametrize(("task", "other"), [("nli", "qa"), ("qa", "nli")])
+def test_a_teacher_of_another_task_is_refused_before_anything_is_trained(
+    task: str, other: str, bench: Bench, command: Any
+) -> None:
+    if task == "qa":
+        bench.read()
+    made = (make_reader if other == "qa" else make_judge)(bench.folder / "other")
+    bench.values["teachers"]["bb"] = {"model": made, "finetuned": True}
+    message = refused(command, bench)
+    assert "teachers.bb" in message and f"for task {other} (" in message and f"the task here is {task} (" in message
 
 
 def test_an_objective_that_compares_no_states_allows_another_width(bench: Bench, command: Any) -> None:

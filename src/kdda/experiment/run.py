@@ -26,7 +26,14 @@ from kdda.runs.folder import RECIPE, is_complete, read_recipe, read_run
 from kdda.runtime import distributed
 from kdda.runtime.folders import make_folder
 from kdda.tasks.base import Task
-from kdda.training.compatibility import check_architecture, check_task, check_teacher, count_layers, width_of
+from kdda.training.compatibility import (
+    check_architecture,
+    check_task,
+    check_task_of_teacher,
+    check_teacher,
+    count_layers,
+    width_of,
+)
 from kdda.training.config import DistillationConfig, check_recipe_arguments
 from kdda.training.prepare import Teacher
 
@@ -211,7 +218,9 @@ def _check_distillation(recipe: Recipe, arm: str, distill: Distill) -> None:
     check_task(loss, task_of(recipe))
     student = recipe.student_of(arm)
     for language, spec in recipe.teachers_of(arm):
-        check_teacher(language, Teacher.from_spec(spec), student, loss, distill.tokens, distill.align)
+        teacher = Teacher.from_spec(spec)
+        check_task_of_teacher(language, teacher, task_of(recipe))
+        check_teacher(language, teacher, student, loss, distill.tokens, distill.align)
 
 
 def _describe(spec: ModelSpec) -> str:

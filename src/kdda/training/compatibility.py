@@ -8,12 +8,14 @@ from typing import Any
 from kdda.errors import KddaError
 from kdda.losses.distillation import DistillationLoss
 from kdda.losses.registry import OBJECTIVES
+from kdda.models.classes import has_head
 from kdda.models.depth import check_layers, layer_count
 from kdda.models.families import encoder_class
 from kdda.models.hidden_states import check_attention_is_readable
 from kdda.models.load import load_config
 from kdda.recipe.schema import ModelSpec
 from kdda.tasks.base import Task
+from kdda.tasks.registry import TASKS
 from kdda.teachers.align import check_alignment
 from kdda.training.fine_tune import Model, name_of
 from kdda.training.prepare import Teacher
@@ -37,6 +39,26 @@ def check_task(loss: DistillationLoss, task: Task) -> None:
             raise KddaError(
                 f"distill.{field} needs a teacher's logits of labels; those of task {task.name} belong to tokens, "
                 "which teacher and student split differently"
+            )
+
+
+def check_task_of_teacher(language: str, teacher: Teacher, task: Task) -> None:
+    """Refuse a teacher that is to be taken as fine-tuned and was fine-tuned for a task with another head.
+
+    Raises:
+        KddaError: names the teacher, its task, and the task that is trained.
+    """
+    if teacher.fine_tune is not False or teacher.random:  # it gets the head of this task
+        return
+    config = config_of(teacher.model)
+    if has_head(config, task.head):
+        return
+    for other in TASKS.values():
+        if other.head != task.head and has_head(config, other.head):
+            raise KddaError(
+                f'teachers.{language}: "{teacher.name}" is taken as fine-tuned, but it was fine-tuned for task '
+                f"{other.name} ({other.head}), and the task here is {task.name} ({task.head}); choose another teacher, "
+                "or let it be fine-tuned (finetuned: false)"
             )
 
 

@@ -36,7 +36,7 @@ from kdda.teachers.align import LearnedMaps
 from kdda.teachers.cache import TeacherCache
 from kdda.training.callbacks import MetricsLog, ProgressBar, StopOnInterrupt
 from kdda.training.checkpoints import last_whole_checkpoint
-from kdda.training.compatibility import check_architecture, check_task, check_teacher
+from kdda.training.compatibility import check_architecture, check_task, check_task_of_teacher, check_teacher
 from kdda.training.config import TASK_METRIC, DistillationConfig, objective_name
 from kdda.training.data import TrainingData
 from kdda.training.fine_tune import (
@@ -684,6 +684,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             for teacher in teachers:
                 if isinstance(teacher, Teacher):
                     check_architecture(f"teachers.{language}", teacher.source)
+                    check_task_of_teacher(language, teacher, self.data.task)
                     check_teacher(language, teacher, student, self.loss, args.tokens, args.align)
         if self.teachers:
             check_task(self.loss, self.data.task)
