@@ -25,7 +25,7 @@ from kdda.errors import KddaError
 REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "train": {"language": str, "step": int},
     "step": {"step": int},
-    "dev": {"language": str},
+    "dev": {"step": int},
     "final-teacher": {"language": str},
     "final-dev": {"language": str},
     "final-test": {"language": str},
