@@ -16,7 +16,7 @@ from kdda.data.json_text import BadJsonError, parse_json
 from kdda.errors import Interrupted, KddaError, did_you_mean
 from kdda.inference.output_fingerprint import OutputFingerprint, check_same
 from kdda.inference.predictor import Predictor
-from kdda.runtime.folders import check_output_file
+from kdda.runtime.folders import check_folder, check_output_file
 from kdda.runtime.progress import Progress
 from kdda.runtime.text_files import NotUtf8Error, check_first_bytes, decode, printable
 from kdda.tasks.base import Result
@@ -87,6 +87,7 @@ class FileJob:
         if self.out.resolve() == self.source.resolve():
             raise KddaError(f"--output {self.out} is the input")
         check_output_file("--output", self.out)
+        check_folder(self.out.absolute().parent)  # the lock and the fingerprint stand beside the output
 
     def check(self, fields: Sequence[str]) -> int:
         """The number of good rows; the file is read once before any row is predicted, in bounded memory.
