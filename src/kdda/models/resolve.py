@@ -41,7 +41,7 @@ def resolve(name: str) -> str | None:
     looks_like_a_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     if looks_like_a_path:
         raise KddaError(f'no folder "{name}"')
-    hub_is_reachable()
+    hub_is_reachable()  # where it is not, the Hub's libraries are told to read their local cache alone, without waiting
     return name
 
 
