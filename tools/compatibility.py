@@ -23,6 +23,7 @@ from kdda.errors import KddaError  # noqa: E402
 from kdda.models.depth import check_layers  # noqa: E402
 from kdda.models.heads import standardize_head  # noqa: E402
 from kdda.models.load import load_checkpoint  # noqa: E402
+from kdda.models.trim import trim  # noqa: E402
 from kdda.tasks.registry import TASKS  # noqa: E402
 from kdda.training.config import DistillationConfig  # noqa: E402
 from kdda.training.trainer import DistillationTrainer  # noqa: E402
@@ -33,7 +34,7 @@ PAGE = ROOT / "docs" / "compatibility.md"
 
 WORKS = "works"
 
-COLUMNS = ("type", "task", "class", "student", "teacher", "layers", "standardized")
+COLUMNS = ("type", "task", "class", "student", "teacher", "layers", "standardized", "trim")
 
 INTRODUCTION = """\
 # Which models fit
@@ -43,7 +44,8 @@ this page from tiny models, and a test keeps it: a cell says *works*, or has a n
 refuses it with. Classes with a star are heads of kdda on an encoder to which transformers gives none.
 
 Student and teacher were trained for a step beside a BERT of another width, with `align: procrustes`. *layers* cuts the
-model to its first layer; *standardized* is `training.head: standardized`.
+model to its first layer; *standardized* is `training.head: standardized`; *trim* is `kdda trim`
+to the tokens of two texts.
 """
 
 
@@ -104,10 +106,11 @@ def row(kind: str, task: str) -> list[str]:
             lambda: train(root / "as-teacher", task, other, str(folder)),
             lambda: check_layers(config, [0]),
             lambda: standardize(folder, task),
+            lambda: trim(str(folder), root / "trimmed", ["cat sleeps", "dog runs"]),
         ]
         for attempt in attempts:
             refusal = sentence(attempt)
-            for place in (str(folder), "student, : ", "teachers.bb, : "):
+            for place in (f'"{folder}": ', str(folder), "student, : ", "teachers.bb, : "):
                 refusal = refusal.replace(place, "")
             cells.append(refusal)
     return cells
