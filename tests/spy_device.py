@@ -123,10 +123,14 @@ def make_tensor(data: Any, *, device: Any = None, **options: Any) -> torch.Tenso
 def spying(monkeypatch: pytest.MonkeyPatch) -> Iterator[SpyMode]:
     """A machine whose only accelerator is `DEVICE`, as accelerate sees it; afterwards it is as it was."""
     AcceleratorState._reset_state(reset_partial_state=True)
-    with monkeypatch.context() as patch, SpyMode() as mode:
-        patch.delenv("KDDA_DEVICE", raising=False)
-        patch.setattr(PartialState, "default_device", DEVICE)
-        patch.setattr(torch, "tensor", make_tensor)
-        patch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it has a list of the devices that it knows
-        yield mode
-    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        with monkeypatch.context() as patch, SpyMode() as mode:
+            patch.delenv("KDDA_DEVICE", raising=False)
+            patch.setattr(PartialState, "default_device", DEVICE)
+            patch.setattr(torch, "tensor", make_tensor)
+            patch.setattr(
+                torch, "autocast", lambda *_, **__: nullcontext()
+            )  # it has a list of the devices that it knows
+            yield mode
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
