@@ -39,7 +39,7 @@ class Finding:
 
 
 class ModelReport:
-    """What can be said of one checkpoint.
+    """The findings about one checkpoint.
 
     Args:
         name: a mini model, a folder or a Hub id.

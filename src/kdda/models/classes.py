@@ -91,5 +91,5 @@ def _in_transformers(config: Any, head: str) -> Any:
 
 
 def _is_named(config: Any, model_type: Any) -> bool:
-    """Whether a checkpoint's config names this class as its own."""
+    """Whether a checkpoint's config names this class."""
     return model_type.__name__ in (getattr(config, "architectures", None) or ())

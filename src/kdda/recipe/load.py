@@ -171,7 +171,7 @@ def _as_section(value: Any) -> Any:
 
 
 def _validate(values: dict[str, Any], place: Place) -> Recipe:
-    """The recipe that checked fields make, its arms' own settings of `distill` and `teachers` included.
+    """The recipe that checked fields make, its arms' settings of `distill` and `teachers` included.
 
     Raises:
         KddaError: all mistakes, a line each.

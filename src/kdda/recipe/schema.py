@@ -201,7 +201,7 @@ class TeacherSpec(ModelSpec):
 
 
 class StudentSpec(ModelSpec):
-    """A student: a model of its own, or one that starts as a teacher.
+    """A student: a model by its name, or one that starts as a teacher.
 
     `from_teacher`: the language whose fine-tuned teacher the student starts as, with its weights, head and tokenizer;
     `layers` are then that teacher's that stay.
@@ -392,7 +392,7 @@ class Recipe(Strict):
         return student
 
     def source_of(self, arm: str) -> dict[str, TeacherSpec]:
-        """The teacher that an arm's student starts as, by its language; none where it is a model of its own.
+        """The teacher that an arm's student starts as, by its language; none where it is a model by its name.
 
         It is the first of its language, with the arm's changes; the recipe's where the arm disables it.
         """

@@ -14,7 +14,7 @@ LARGEST = 100_000  # values, with those that aliases repeat
 
 LONGEST_NUMBER = 100  # digits: Python refuses to convert some thousands
 
-YAML = "tag:yaml.org,2002:"  # how the tags of YAML's own types begin
+YAML = "tag:yaml.org,2002:"  # how the tags of YAML's built-in types begin
 
 PLAIN_TYPES = ("null", "bool", "int", "float", "str", "seq", "map", "merge")  # those of JSON, and the key <<
 

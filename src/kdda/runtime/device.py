@@ -21,7 +21,7 @@ def compute_device() -> torch.device:
 
     It is what the environment variable `KDDA_DEVICE` names, which the option ``--device`` of the commands sets; without
     one it is accelerate's choice: the first of MPS, CUDA and XPU that the machine has, or the CPU. Of processes that
-    train one model together each gets a device of its own.
+    train one model together each gets a separate device.
 
     Raises:
         KddaError: the device that is asked for is not there.

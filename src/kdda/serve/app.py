@@ -36,7 +36,7 @@ HELP = {
     408: "The body did not arrive in time.",
     413: "The body is too large.",
     422: "A field is missing, misspelt, empty, or too long.",
-    415: "The body is not said to be JSON: Content-Type: application/json.",
+    415: "The body is not declared as JSON: Content-Type: application/json.",
     429: "Too many requests wait; try again after Retry-After seconds.",
     500: "The model failed at this request.",
     504: "No prediction within the server's timeout.",

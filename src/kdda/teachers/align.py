@@ -48,7 +48,7 @@ class ProcrustesMap:
             projects where the teacher is wider.
         factor: gives the mapped chunks the spread of the student's.
         correlation: of both models' chunks after the map, from 0 to 1.
-        pairs: of chunks, that it was found from.
+        pairs: of chunks, that it was computed from.
         rank: directions of the teacher's space that it keeps.
     """
 

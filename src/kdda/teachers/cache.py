@@ -399,7 +399,7 @@ class LayerCache:
 
 
 def calibration_rows(count: int) -> range:
-    """The rows, of so many, that the scale and the map into the student's space are found from.
+    """The rows, of so many, that the scale and the map into the student's space are computed from.
 
     Every k-th one, so that all parts of a source sorted by label or length are used.
 

@@ -1,4 +1,4 @@
-"""What a teacher reads where the student reads its windows: its own windows, which tokens count, bytes of states."""
+"""What a teacher reads where the student reads its windows: its windows, which tokens count, bytes of states."""
 
 from __future__ import annotations
 

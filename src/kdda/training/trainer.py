@@ -209,8 +209,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         is_untrained = self.student.new_head and not self.state.global_step
         if self.args.head == "standardized" and is_untrained:
             initialize_head(self.student, self.encoded, self.data.task)
-        # The random numbers of training must be the same whether caches were computed now or read. Each process has its
-        # own, so that dropout leaves out other states on each.
+        # The random numbers of training must be the same whether caches were computed now or read. They differ
+        # between processes, so that dropout leaves out other states on each.
         set_seed(self.args.seed + distributed.rank())
         if self.learned_maps is not None:
             self.learned_maps.to(self.args.device)
