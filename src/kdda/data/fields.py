@@ -175,12 +175,12 @@ class _WithoutArrays(ast.NodeTransformer):
 
 
 def structure(text: str) -> Any:
-    """The list or mapping that a cell of text holds, as JSON or as Python writes it.
+    """The list or mapping that a cell of text holds, as JSON or as Python writes it; a plain JSON value as it is.
 
     Tables that were saved from Python have such cells: ``{'text': array(['Huế'], dtype=object), 'answer_start': [4]}``.
 
     Raises:
-        BadFieldError: neither.
+        BadFieldError: neither; of Python, anything but a list, a mapping or None.
     """
     try:
         return parse_json(text)

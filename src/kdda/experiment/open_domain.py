@@ -157,7 +157,10 @@ class SystemsEvaluation:
                     self._score(folder, name, run, passages)
 
     def tables(self) -> str:
-        """The table of systems in Markdown, from their folders alone, at the seeds of the runs."""
+        """The tables of systems in Markdown, from their folders alone, at the seeds of the runs.
+
+        They show the recipe's systems in its order; folders of systems that it no longer has are left out.
+        """
         seeds = {run.seed for run in self.runs}
         system_runs = []
         for system_run in find_systems(self.out / SYSTEMS):

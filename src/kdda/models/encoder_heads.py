@@ -1,7 +1,7 @@
 """kdda's heads for encoders to which transformers gives none: answer spans (EuroBERT, GTE) and labels (T5's encoder).
 
-They are named and laid out as those of transformers: ``EuroBertForQuestionAnswering`` with ``qa_outputs``. What is saved is
-an ordinary checkpoint of the encoder with a few more tensors, whose encoder `AutoModel` opens.
+They are named and laid out as those of transformers: ``EuroBertForQuestionAnswering`` with ``qa_outputs``. What is
+saved is an ordinary checkpoint of the encoder with a few more tensors, whose encoder `AutoModel` opens.
 """
 
 from __future__ import annotations

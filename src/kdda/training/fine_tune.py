@@ -210,9 +210,12 @@ def build_teacher_caches(
 ) -> dict[str, list[TeacherCache]]:
     """Each teacher's representations of the training rows of its language, in the student's space where it is aligned.
 
+    Terms OT_ε(β, β), which the divergence subtracts and which no training changes, are computed here once.
+
     Args:
-        teachers: language → its fine-tuned teachers, which are opened; one whose states are stored is let go again.
-        student: as it is before training.
+        teachers: language → its fine-tuned teachers, which are opened; the cache keeps a model only where its states
+            are not stored.
+        student: as it is before training; teachers are mapped into the space of its states.
     """
     loss = args.distillation_loss()
     caches: dict[str, list[TeacherCache]] = {}
@@ -224,7 +227,7 @@ def build_teacher_caches(
             cache = _build_cache(name, teacher.open(), features, data, args, say)
             if is_aligned(teacher, args):
                 chunks = chunks or _student_chunks(student, features, encoded.encoder, args)
-                cache.align(chunks)
+                cache.align(chunks)  # a closed form, for `procrustes`; for `learned`, where training begins
                 _say_alignment(name, cache, args, say)
             cache.precompute_self_terms(loss)
             caches.setdefault(language, []).append(cache)

@@ -87,7 +87,12 @@ def _empty_gradient(cloud: Tensor, problem: Problem) -> Tensor:
 def _solve_all(
     problem: Problem, settings: SolverSettings, debiased: bool, y_term: Tensor | None, grads: Gradients
 ) -> Outcome:
-    """All texts, a chunk at a time; gradients are written to `grads`."""
+    """All texts, a chunk at a time.
+
+    Args:
+        y_term: OT_ε(β, β) of each text if it is known already, so that it is not solved again.
+        grads: gradients are written into these tensors, of which `part` gives views.
+    """
     parts = []
     for rows in _chunks(problem):
         known = None
