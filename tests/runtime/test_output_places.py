@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from kdda.errors import KddaError
 from kdda.hub.card import CARD
 from kdda.hub.push import push
 from kdda.runs.events import event_line
+from kdda.runtime.files import write_output
 from kdda.runtime.folders import check_folder, check_output_file
 
 # A model that is not there: a command that opened it would name it.
@@ -100,3 +102,26 @@ def test_a_model_is_not_sent_where_the_hub_cannot_be_reached(
 def test_numbers_that_are_not_finite_are_null_in_events() -> None:
     line = event_line({"event": "step", "loss": float("nan"), "by": {"vi": [float("inf"), 1.5]}, "step": 1})
     assert json.loads(line) == {"event": "step", "loss": None, "by": {"vi": [None, 1.5]}, "step": 1}
+
+
+@pytest.mark.parametrize(
+    "arguments", [("ask", "index", "model", "question", "--mu", "nan"), ("plot", "runs", "out", "--epsilon", "nan")]
+)
+def test_numbers_of_options_are_finite(arguments: tuple[str, ...], command: Any) -> None:
+    code, _, errors = command(*arguments)
+    assert code == 2
+    assert "finite" in errors
+
+
+def test_an_output_that_cannot_be_written_whole_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "report.md"
+    path.write_text("old", encoding="utf-8")
+
+    def parts() -> Iterator[str]:
+        yield "new"
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_output(path, parts())
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kdda.cli.shared import Device, app, parse_names, parse_seeds
+from kdda.cli.shared import Device, app, finite, parse_names, parse_seeds
 
 
 @app.command()
@@ -48,7 +48,7 @@ def plot(
     form: Annotated[str, typer.Option("--format", help="png or svg.")] = "png",
     teacher: Annotated[str, typer.Option(help="The other model of a plan: a folder, a Hub id, or a mini model.")] = "",
     text: Annotated[str, typer.Option(help="The sentence that both models of a plan read.")] = "",
-    epsilon: Annotated[float, typer.Option(help="Of the plan.")] = 0.005,
+    epsilon: Annotated[float, typer.Option(help="Of the plan.", callback=finite)] = 0.005,
     device: Device = "",
 ) -> None:
     """Draw run folders (curves, λ, teachers), and with --teacher and --text the plan between two models."""

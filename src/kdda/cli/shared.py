@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from io import TextIOWrapper
+from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +44,13 @@ Device = Annotated[
 @app.callback()
 def about() -> None:
     """Distil monolingual teachers into one multilingual student by optimal transport, while it is fine-tuned."""
+
+
+def finite(value: float) -> float:
+    """A number of an option that is neither nan nor infinite; bounds of options let nan pass."""
+    if not isfinite(value):
+        raise typer.BadParameter(f"got {value}, expected a finite number")
+    return value
 
 
 def parse_names(text: str) -> list[str]:

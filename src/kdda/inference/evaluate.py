@@ -14,6 +14,7 @@ from kdda.data.examples import ARGUMENT_ADVICE, CheckedRows, Schema, check_rows
 from kdda.errors import KddaError
 from kdda.inference.checkpoint import choose_task, counted, encoder_of_config, label_names
 from kdda.models.load import load_checkpoint, load_config
+from kdda.runtime.files import write_output
 from kdda.tasks.base import Prediction, Task, predict
 from kdda.text.encode import Encoder
 
@@ -115,7 +116,10 @@ def _warnings(checked: CheckedRows, encoder: Encoder) -> list[str]:
 
 
 def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
-    """Write predictions as JSONL, one a line."""
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        for prediction in predictions:
-            file.write(json.dumps(asdict(prediction), ensure_ascii=False, allow_nan=False) + "\n")
+    """Write predictions as JSONL, one a line; the file is whole, or stays as it was."""
+    write_output(path, map(_as_line, predictions))
+
+
+def _as_line(prediction: Prediction) -> str:
+    """A prediction as a line of JSON."""
+    return json.dumps(asdict(prediction), ensure_ascii=False, allow_nan=False) + "\n"

@@ -24,6 +24,7 @@ from kdda.report.render import FORMS, Figure, Report, Table, to_markdown
 from kdda.report.tables import comparison_table, data_table
 from kdda.report.teacher_check import teacher_check, teacher_scores
 from kdda.runs.folder import METRICS, Run
+from kdda.runtime.files import write_output
 from kdda.runtime.folders import check_output_file
 
 Part = Table | Figure
@@ -57,7 +58,7 @@ def write_report(
         check_output_file("--out", out)
     text = FORMS[suffix](report(folders, arms, seeds, dev, against))
     if out:
-        out.write_text(text, encoding="utf-8")
+        write_output(out, [text])
     return text
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,9 +13,31 @@ from kdda.errors import KddaError
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file; if the process is killed, the file has its old content or all of the new one."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    _write_whole(path, [text])
+
+
+def write_output(path: Path, parts: Iterable[str]) -> None:
+    """Write the output of a command: a file whole or not at all; a device or a pipe, such as /dev/stdout, as it is.
+
+    Args:
+        parts: of the text, written one after the other.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8") as device:
+            device.writelines(parts)
+    else:
+        _write_whole(path.resolve(), parts)  # of a link, the file that it points to
+
+
+def _write_whole(path: Path, parts: Iterable[str]) -> None:
+    """Write beside the file, and give it the file's name at the end; after an error, such as a full disk, nothing."""
+    temporary = path.with_name(f"{path.name}.part")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(parts)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
