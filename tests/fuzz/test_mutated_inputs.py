@@ -34,7 +34,7 @@ from tests.heads import make_judge, make_reader
 from tests.report.test_report import write_run
 from tests.retrieval.corpus import make_index
 
-CASES = int(os.environ.get("KDDA_FUZZ_CASES", "25"))  # of each format and command
+CASES = int(os.environ.get("KDDA_FUZZ_CASES", "12"))  # of each format and command
 
 SECONDS = 20  # after which an input hangs
 

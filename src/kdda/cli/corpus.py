@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdda.cli.shared import Device, app, finite
+from kdda.cli.shared import Device, app
 from kdda.errors import KddaError
 from kdda.recipe.yaml_text import parse_yaml
 
@@ -55,7 +55,7 @@ def ask(
     passages: Annotated[int, typer.Option(help="Passages that are read.", min=1)] = 10,
     mu: Annotated[
         float,
-        typer.Option(help="The reader's weight in a score, the rest being retrieval's.", min=0, max=1, callback=finite),
+        typer.Option(help="The reader's weight in a score, the rest being retrieval's.", min=0, max=1),
     ] = 0.5,
     retriever: Annotated[
         str, typer.Option(help="bm25, dense or fusion (an index with --dense), opensearch, or a plugin's.")

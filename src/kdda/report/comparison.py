@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from kdda.errors import KddaError
 from kdda.report.learning_rates import select_rates
 from kdda.runs.folder import Run
 
@@ -123,6 +124,8 @@ class Comparison:
     def facts(self, run: Run) -> Mapping[str, Any]:
         """The event with all scores of a run on the target language's rows: also their number and standard error."""
         scores_by_language = run.dev if self.split == "development" else run.test
+        if self.target not in scores_by_language:
+            raise KddaError(f"{run.folder}: metrics.jsonl has no scores of the {self.split} rows of {self.target}")
         return scores_by_language[self.target]
 
     def paired_gains(self, arm: str, baseline: str) -> list[float]:

@@ -246,7 +246,9 @@ def find_runs(folder: Path) -> list[Run]:
         if not is_system(path.parent):
             try:
                 _check_predictions(path)
-                runs.append(read_run(path.parent))
+                run = read_run(path.parent)
+                _check_recipe(run)
+                runs.append(run)
             except BrokenRunError as error:
                 logger.warning("left out, since it is no whole run: %s", error)
             except KddaError as error:
@@ -254,6 +256,14 @@ def find_runs(folder: Path) -> list[Run]:
     if refused:
         raise _refusal_of_folders(refused)
     return sorted(runs, key=lambda run: (run.arm, run.seed))
+
+
+def _check_recipe(run: Run) -> None:
+    """Refuse a finished run whose recipe does not say what was run; reports tell of a recipe that is missing."""
+    for name in ("name", "task", "target"):
+        value = run.recipe.get(name)
+        if run.recipe and not isinstance(value, str):
+            raise BrokenRunError(f"{run.folder / RECIPE}: a recipe with {name} {value!r:.40}")
 
 
 def _check_predictions(path: Path) -> None:

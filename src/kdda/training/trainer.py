@@ -648,7 +648,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         finally:
             self.args.objective = objective
         folder = Path(output_dir or self.args.output_dir)
-        if self.learned_maps is not None and folder.name.startswith(PREFIX_CHECKPOINT_DIR):  # no part of a model
+        is_checkpoint = folder.name.startswith(PREFIX_CHECKPOINT_DIR)  # learned maps are no part of a model
+        if self.learned_maps is not None and is_checkpoint and distributed.is_main_process():
             save_file(self.learned_maps.state_dict(), folder / LEARNED_MAPS)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
