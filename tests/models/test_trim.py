@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    FlaubertConfig,
+    FlaubertForQuestionAnsweringSimple,
+)
 
 from kdda.errors import KddaError
 from kdda.models.load import load_checkpoint
@@ -77,6 +82,16 @@ def test_a_trimmed_classifier_gives_the_same_logits(tmp_path: Path) -> None:
     small = load_checkpoint(str(tmp_path / "small"), head="classification")
     assert not small.new_head
     assert torch.equal(states(small, "mèo ngủ"), states(whole, "mèo ngủ"))
+
+
+def test_a_reader_of_another_class_keeps_its_head(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = FlaubertConfig(vocab_size=40, emb_dim=16, n_layers=2, n_heads=2, max_position_embeddings=64, pad_index=0)
+    FlaubertForQuestionAnsweringSimple(config).save_pretrained(tmp_path / "whole")
+    make_tokenizer().save_pretrained(tmp_path / "whole")
+    trim(str(tmp_path / "whole"), tmp_path / "small", ["mèo ngủ"])
+    small = load_checkpoint(str(tmp_path / "small"), head="question-answering")
+    assert not small.new_head
 
 
 def test_special_ids_of_the_config_are_those_of_the_trimmed_tokenizer(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from kdda.errors import KddaError
 from kdda.experiment.context import task_of
 from kdda.hub.licences import licence, warning_of
+from kdda.models.classes import has_head
 from kdda.models.load import Checkpoint, load_checkpoint
 from kdda.models.resolve import resolve
 from kdda.recipe.schema import Recipe
@@ -149,8 +150,7 @@ def _check_tasks(checkpoint: Checkpoint) -> Iterator[Finding]:
     architectures = ", ".join(getattr(config, "architectures", None) or ("no head",))
     names = []
     for task in TASKS.values():
-        ending = task.head.title().replace("-", "")  # question-answering → QuestionAnswering
-        if ending in architectures:
+        if has_head(config, task.head):
             names.append(task.name)
     if saved:
         yield Finding("task", OK, f"{saved} ({architectures})")

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from kdda.errors import KddaError
+from kdda.models.classes import MODEL_CLASSES, has_head
 from kdda.models.load import Checkpoint, load_checkpoint, load_config
 from kdda.models.tokenizer_cut import NewIds, VocabularyCut, vocabulary_cut
 from kdda.runtime.folders import new_folder
@@ -31,9 +32,6 @@ CHECKED_STATES = 32  # texts whose hidden states are compared with the whole mod
 LONGEST_CHECKED = 128  # tokens of each of them
 
 DOCUMENTS = ("README.md", "LICENSE", "LICENSE.txt", "NOTICE")  # files that stay beside the weights
-
-# The end of the class's name in a config → the head that the checkpoint has.
-HEADS = {"ForSequenceClassification": "classification", "ForQuestionAnswering": "question-answering"}
 
 
 @dataclass(frozen=True)
@@ -119,10 +117,9 @@ def texts_of(rows: Iterable[Any]) -> Iterator[str]:
 
 def _head_of(config: Any) -> str:
     """The head of a checkpoint, by the class that its config names."""
-    for architecture in getattr(config, "architectures", None) or ():
-        for ending, head in HEADS.items():
-            if architecture.endswith(ending):
-                return head
+    for head in MODEL_CLASSES:
+        if head != "none" and has_head(config, head):
+            return head
     return "none"
 
 

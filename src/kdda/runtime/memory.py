@@ -10,6 +10,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from kdda.runtime.folders import nearest_existing
+
 # For gc.set_threshold. A young collection comes every 100,000 new objects, a middle one every 50 young ones, a full one
 # every 100 middle ones.
 COLLECTION_THRESHOLDS = (100_000, 50, 100)
@@ -61,7 +63,4 @@ def keep_freed_memory() -> bool:
 
 def free_bytes(folder: Path) -> int:
     """Free bytes on the disk of a folder, which need not exist yet."""
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    return shutil.disk_usage(existing).free
+    return shutil.disk_usage(nearest_existing(folder)).free
