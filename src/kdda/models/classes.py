@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import AutoModel, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+from transformers import (
+    AutoModel,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
 
 from kdda.errors import KddaError
 from kdda.models.encoder_heads import with_head
@@ -15,6 +20,7 @@ MODEL_CLASSES: dict[str, Any] = {
     "none": AutoModel,
     "classification": AutoModelForSequenceClassification,
     "question-answering": AutoModelForQuestionAnswering,
+    "token-classification": AutoModelForTokenClassification,
 }
 
 
@@ -65,7 +71,7 @@ def has_head(config: Any, head: str) -> bool:
     """Whether a checkpoint was saved with this head, by the class that its config names.
 
     Args:
-        head: "classification" or "question-answering".
+        head: a key of `MODEL_CLASSES`, not "none".
     """
     in_transformers = _in_transformers(config, head)
     if in_transformers is not None and _is_named(config, in_transformers):

@@ -1,4 +1,4 @@
-"""kdda's heads for encoders to which transformers gives none: answer spans (EuroBERT, GTE) and labels (T5's encoder).
+"""kdda's heads for encoders to which transformers gives none: answer spans (EuroBERT, GTE), labels of texts, of tokens.
 
 They are named and laid out as those of transformers: ``EuroBertForQuestionAnswering`` with ``qa_outputs``. What is
 saved is an ordinary checkpoint of the encoder with a few more tensors, whose encoder `AutoModel` opens.
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.loss.loss_utils import ForQuestionAnsweringLoss
-from transformers.modeling_outputs import QuestionAnsweringModelOutput, SequenceClassifierOutput
+from transformers.modeling_outputs import QuestionAnsweringModelOutput, SequenceClassifierOutput, TokenClassifierOutput
 
 DROPOUT = 0.1  # of a head's inputs, as in BERT, where the config has no `classifier_dropout`
 
@@ -27,23 +27,22 @@ def with_head(encoder: Any, head: str) -> Any:
 
     Args:
         encoder: the class of the encoder, such as `EuroBertModel`.
-        head: "classification" or "question-answering".
+        head: a key of `PARTS`.
 
     Returns:
         A subclass of the architecture's `PreTrainedModel`, which brings its initialization and loading.
     """
-    parts = {"classification": LabelHead, "question-answering": SpanHead}
-    endings = {"classification": "ForSequenceClassification", "question-answering": "ForQuestionAnswering"}
-    name = encoder.__name__.removesuffix("Model") + endings[head]
+    part, ending = PARTS[head]
+    name = encoder.__name__.removesuffix("Model") + ending
     if hasattr(transformers, name):  # a class of another layout, which this one must not be taken for
-        name = encoder.__name__ + endings[head]
+        name = encoder.__name__ + ending
     # the class after the encoder's is the architecture's base, such as EuroBertPreTrainedModel
     base = encoder.__mro__[1]
-    return type(name, (parts[head], base), {"encoder_class": encoder, "__module__": __name__})
+    return type(name, (part, base), {"encoder_class": encoder, "__module__": __name__})
 
 
 class EncoderWithHead(PreTrainedModel):  # type: ignore[misc]
-    """What both heads share: the encoder, under the name by which transformers finds it in a checkpoint."""
+    """What all heads share: the encoder, under the name by which transformers finds it in a checkpoint."""
 
     encoder_class: Any = None
 
@@ -124,6 +123,36 @@ class LabelHead(EncoderWithHead):
         if labels is not None:
             loss = nn.functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
+
+
+class TokenHead(EncoderWithHead):
+    """Logits of labels for every token, as transformers' token-classification classes have them."""
+
+    def add_head(self, config: Any) -> None:
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **options: Any
+    ) -> TokenClassifierOutput:
+        """The logits, and with labels the cross-entropy, whose mean leaves out tokens of the label -100.
+
+        Args:
+            options: arguments of the encoder, such as `output_hidden_states`.
+        """
+        outputs = self.base_model(input_ids, attention_mask=attention_mask, **options)
+        logits = self.classifier(self.dropout(outputs.last_hidden_state))
+        loss = None
+        if labels is not None:
+            loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        return TokenClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
+
+
+# A task's head → kdda's class of it, and what the class' name ends in, as those of transformers do.
+PARTS: dict[str, tuple[type[EncoderWithHead], str]] = {
+    "classification": (LabelHead, "ForSequenceClassification"),
+    "question-answering": (SpanHead, "ForQuestionAnswering"),
+    "token-classification": (TokenHead, "ForTokenClassification"),
+}
 
 
 def mean_state(states: Float[Tensor, "batch tokens width"], mask: Tensor) -> Float[Tensor, "batch width"]:

@@ -14,6 +14,7 @@ from transformers import (
     BertConfig,
     BertForQuestionAnswering,
     BertForSequenceClassification,
+    BertForTokenClassification,
     BertModel,
 )
 from transformers.utils import logging as transformers_logging
@@ -39,6 +40,7 @@ MINI_CLASSES: dict[str, Any] = {
     "none": BertModel,
     "classification": BertForSequenceClassification,
     "question-answering": BertForQuestionAnswering,
+    "token-classification": BertForTokenClassification,
 }
 
 GRAPH = "model.onnx"  # the file of an exported model
