@@ -267,7 +267,7 @@ class Estimate:
         return cost.read * cost.windows.get(language, 1.0) + cost.encode
 
     def _batches(self, spec: ModelSpec, rows: Mapping[str, int]) -> int:
-        """Batches of one epoch: each language's windows, in batches of one language.
+        """Batches of one epoch: each language's windows, or whole rows, in batches of one language.
 
         Args:
             rows: language → number of training rows.
@@ -275,7 +275,7 @@ class Estimate:
         cost, size = self.model_costs[spec], self.recipe.training.batch_size
         batches = 0
         for language, count in rows.items():
-            batches += ceil_div(int(cost.windows[language] * count), size)
+            batches += ceil_div(int(cost.items[language] * count), size)
         return batches
 
     def _teacher_states(self) -> StatesCost:

@@ -23,7 +23,7 @@ from kdda.recipe.schema import Distill, ModelSpec, TeacherSpec, Training
 from kdda.runtime.device import compute_device, in_bfloat16, wait_for
 from kdda.runtime.memory import keep_freed_memory
 from kdda.runtime.numbers import ceil_div
-from kdda.tasks.base import Features, Task
+from kdda.tasks.base import Features, Task, target_tensors
 from kdda.teachers.align import pooled_chunks
 from kdda.teachers.cache import TeacherCache, calibration_rows
 from kdda.text.encode import Encoder, Window
@@ -49,6 +49,7 @@ class ModelCost:
         read: seconds a window in evaluation.
         tokens: language → mean tokens of a window.
         windows: language → mean windows of a row.
+        items: language → mean items of a batch that a row makes: its windows, or 1 where rows stay whole.
         saved: bytes of the whole checkpoint.
         trained: bytes that the optimizer holds and a checkpoint of the training stores.
     """
@@ -59,6 +60,7 @@ class ModelCost:
     read: float
     tokens: Mapping[str, float]
     windows: Mapping[str, float]
+    items: Mapping[str, float]
     saved: int
     trained: int
 
@@ -137,10 +139,12 @@ class Profiler:
         step = self._seconds_a_step(loaded)
         tokens = {}  # language → mean tokens of a window
         windows_a_row = {}  # by language
+        items_a_row = {}
         rows = 0
         for language, features in loaded.features.items():
             tokens[language] = float(features.lengths.mean())
             windows_a_row[language] = len(features.windows) / len(features.examples)
+            items_a_row[language] = len(features.item_lengths) / len(features.examples)
             rows += len(features.examples)
         return ModelCost(
             load=loaded.load,
@@ -149,6 +153,7 @@ class Profiler:
             read=self._seconds_a_window(loaded, windows),
             tokens=tokens,
             windows=windows_a_row,
+            items=items_a_row,
             saved=saved,
             trained=3 * _bytes(model),  # of the trimmed model: weights, and AdamW's two moments
         )
@@ -246,10 +251,10 @@ class Profiler:
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)  # rate 0 leaves the weights as they are
         times: list[float] = []
         for batch in [warm_up, *chosen]:
-            inputs = self._training_inputs(loaded, batch)
+            inputs, targets = self._training_inputs(loaded, batch)
             with self._clock() as stepping:
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bf16):
-                    loss = model(**inputs).loss
+                    loss = self.task.outputs_with_loss(model, inputs, targets).loss
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), self.training.max_grad_norm)
                 optimizer.step()
@@ -259,18 +264,22 @@ class Profiler:
                 break
         return fmean(times[1:])
 
-    def _training_inputs(self, loaded: LoadedModel, batch: WindowBatch) -> dict[str, torch.Tensor]:
-        """A batch as keyword arguments of the model: padded token ids, mask, and targets, such as labels."""
+    def _training_inputs(
+        self, loaded: LoadedModel, batch: WindowBatch
+    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """A batch as keyword arguments of the model, padded token ids and mask; and its targets, such as labels."""
         features = loaded.features[batch.language]
         inputs = self._padded(loaded.encoder, [features.windows[number] for number in batch.windows])
-        for name, values in self.task.targets(features, self.labels).items():
-            inputs[name] = torch.from_numpy(values[batch.windows]).long().to(self.device)
-        return inputs
+        targets = target_tensors(self.task.targets(features, self.labels), batch.windows)
+        for name, values in targets.items():
+            targets[name] = values.to(self.device)
+        return inputs, targets
 
     def _batches(self, loaded: LoadedModel) -> Iterator[WindowBatch]:
         """The batches of one epoch over the encoded rows, language after language."""
         for language, features in loaded.features.items():
-            for windows in LanguageBatchSampler({language: features.lengths}, self.training.batch_size, seed=0):
+            for items in LanguageBatchSampler({language: features.item_lengths}, self.training.batch_size, seed=0):
+                windows = list(features.windows_of(items))
                 yield WindowBatch(int(features.lengths[windows].max()), language, windows)
 
     def _padded(self, encoder: Encoder, windows: Sequence[Window]) -> dict[str, torch.Tensor]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int32
+from jaxtyping import Float32, Int32, Int64
 from numpy import ndarray
+from torch import Tensor
 
 from kdda.data.examples import Example, RowConverter, Schema
 from kdda.errors import KddaError, NotFiniteError
@@ -75,10 +77,12 @@ class Features:
 
     Attributes:
         windows: one an example, or as many as it takes.
+        whole_rows: whether all windows of a row stay in one part of a batch, since its loss reads them together.
     """
 
     examples: Sequence[Example]
     windows: Windows
+    whole_rows: bool = False
 
     @property
     def owners(self) -> Sequence[int]:
@@ -89,6 +93,31 @@ class Features:
     def lengths(self) -> Int32[ndarray, " windows"]:
         """Tokens of each window."""
         return self.windows.lengths
+
+    # -- what batches are made of: items, which are windows, or rows where rows stay whole
+
+    @property
+    def item_lengths(self) -> Int32[ndarray, " items"]:
+        """Tokens of each item of a batch; of a row those of its longest window, to which the others are padded."""
+        if not self.whole_rows:
+            return self.lengths
+        longest: Int32[ndarray, " items"] = np.maximum.reduceat(self.lengths, self._first_windows[:-1])
+        return longest
+
+    def windows_of(self, items: Sequence[int]) -> Sequence[int]:
+        """The numbers of the windows of some items of a batch, item after item."""
+        if not self.whole_rows:
+            return items
+        numbers: list[int] = []
+        for row in items:
+            numbers += range(self._first_windows[row], self._first_windows[row + 1])
+        return numbers
+
+    @cached_property
+    def _first_windows(self) -> Int64[ndarray, " rows_and_end"]:
+        """The number of each row's first window, and at the end the number of all windows."""
+        starts: Int64[ndarray, " rows_and_end"] = np.searchsorted(self.owners, np.arange(len(self.examples) + 1))
+        return starts
 
 
 @dataclass(frozen=True)
@@ -245,8 +274,23 @@ class Task(ABC):
         return LazySequence(len(examples), lambda i: TextSpan(examples[i].texts, None))
 
     @abstractmethod
-    def targets(self, features: Features, labels: Sequence[str]) -> dict[str, Int32[ndarray, " windows"]]:
-        """What the model's forward takes beside a window to give a loss: a number a window, by argument name."""
+    def targets(
+        self, features: Features, labels: Sequence[str]
+    ) -> Mapping[str, Int32[ndarray, " windows"] | Float32[ndarray, " windows"]]:
+        """What `outputs_with_loss` takes beside a window: a number a window, by name."""
+
+    def outputs_with_loss(self, model: Any, inputs: Mapping[str, Any], targets: Mapping[str, Tensor]) -> Any:
+        """A model's outputs for a part of a batch, with the mean loss of its items as `loss`.
+
+        By default the model's forward takes the targets as arguments and computes the loss, as those of transformers
+        do. A task whose loss reads several windows of a row together computes it here.
+
+        Args:
+            model: as the trainer has wrapped it.
+            inputs: arguments of its forward.
+            targets: the windows' values of `targets`, by name.
+        """
+        return model(**inputs, **targets)
 
     @abstractmethod
     def candidates(self, outputs: Any, windows: Sequence[Window]) -> list[Any]:
@@ -277,6 +321,17 @@ class Task(ABC):
         Args:
             best: candidates to give, of tasks that have candidates.
         """
+
+
+def target_tensors(
+    targets: Mapping[str, Int32[ndarray, " windows"] | Float32[ndarray, " windows"]], windows: Sequence[int]
+) -> dict[str, Tensor]:
+    """The values of `Task.targets` of some windows as tensors: whole numbers in 64 bits, as losses take them."""
+    tensors = {}
+    for name, values in targets.items():
+        chosen = torch.from_numpy(values[windows])
+        tensors[name] = chosen if chosen.is_floating_point() else chosen.long()
+    return tensors
 
 
 def check_finite(outputs: Any, task: Task) -> None:

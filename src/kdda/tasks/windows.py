@@ -27,28 +27,38 @@ CHUNK = 1024  # rows that are tokenized together
 class ByRow(DiskSequence[RowWindows]):
     """The windows of each row, on disk: a row has one, or as many as its texts take.
 
-    A row's windows share its parts, and all rows one template.
+    A part that several windows of a row share is stored once; all windows have one template.
     """
 
     template: Template | None = None
 
     def pack(self, item: RowWindows) -> bytes:
-        """The bytes of a row: its texts with the ids and positions of their tokens, and the ranges of its windows."""
-        first = item[0]
-        self.template = first.template
-        parts = []
-        for part in first.parts:
-            parts.append((part.text, part.ids.tobytes() + part.starts.tobytes() + part.ends.tobytes()))
-        return pickle.dumps((parts, [window.ranges for window in item]))
+        """The bytes of a row: its texts with the ids and positions of their tokens; of each window, its parts' numbers
+        among these and their ranges.
+        """
+        self.template = item[0].template
+        parts: list[tuple[str, bytes]] = []
+        windows = []
+        numbers: dict[int, int] = {}  # of a part, by the identity of its object
+        for window in item:
+            for part in window.parts:
+                if id(part) not in numbers:
+                    numbers[id(part)] = len(parts)
+                    parts.append((part.text, part.ids.tobytes() + part.starts.tobytes() + part.ends.tobytes()))
+            windows.append((tuple(numbers[id(part)] for part in window.parts), window.ranges))
+        return pickle.dumps((parts, windows))
 
     def unpack(self, packed: bytes) -> RowWindows:
         """The windows of a row from such bytes."""
         assert self.template is not None
-        packed_parts, all_ranges = pickle.loads(packed)
+        packed_parts, packed_windows = pickle.loads(packed)
         parts = []
         for text, numbers in packed_parts:
             parts.append(TokenizedText(text, *np.frombuffer(numbers, np.int32).reshape(3, -1)))  # ids, starts, ends
-        return [Window(tuple(parts), ranges, self.template) for ranges in all_ranges]
+        windows = []
+        for numbers, ranges in packed_windows:
+            windows.append(Window(tuple(parts[number] for number in numbers), ranges, self.template))
+        return windows
 
 
 class Windows(SequenceBase[Window]):

@@ -412,7 +412,7 @@ def describe(name: str, encoded: EncodedData, vocabulary: TrimmedVocabulary, arg
     batches = 0
     for language, features in encoded.train.items():
         sizes.append(f"{language} {_size(features)}")
-        batches += ceil_div(len(features.windows), args.per_device_train_batch_size)
+        batches += ceil_div(len(features.item_lengths), args.per_device_train_batch_size)
     steps = f"{args.num_train_epochs:g} epochs of {batches} batches of {args.per_device_train_batch_size}"
     saved = f"{vocabulary.bytes_saved / 2**20:,.0f} MB saved"
     trimmed = f"vocabulary {vocabulary.rows_in_use:,} of {vocabulary.rows:,} rows ({saved})"

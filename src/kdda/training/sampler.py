@@ -90,20 +90,22 @@ class LanguageBatchSampler:
 
 
 class ConcatDataset:
-    """The training windows of all languages, numbered through; an item is its language and its number there."""
+    """The items of batches (windows, or whole rows) of all languages, numbered through: each is its language and its
+    number there.
+    """
 
     def __init__(self, train: Mapping[str, Features]):
         self.languages = list(train)
-        self.ends: list[int] = []  # windows of the languages so far, after each language
+        self.ends: list[int] = []  # items of the languages so far, after each language
         for features in train.values():
             before = self.ends[-1] if self.ends else 0
-            self.ends.append(before + len(features.windows))
+            self.ends.append(before + len(features.item_lengths))
 
     def __len__(self) -> int:
         return self.ends[-1]
 
     def __getitem__(self, index: int) -> tuple[str, int]:
-        """The language of a window, and the window's number among those of its language."""
+        """The language of an item, and the item's number among those of its language."""
         k = bisect_right(self.ends, index)
         start = self.ends[k - 1] if k else 0
         return self.languages[k], index - start

@@ -30,7 +30,7 @@ from kdda.runtime.device import is_out_of_memory, pins_memory
 from kdda.runtime.memory import keep_freed_memory
 from kdda.runtime.numbers import ceil_div
 from kdda.runtime.progress import Say
-from kdda.tasks.base import Features, Prediction, Task, predict
+from kdda.tasks.base import Features, Prediction, Task, predict, target_tensors
 from kdda.tasks.registry import task_named
 from kdda.teachers.align import LearnedMaps
 from kdda.teachers.cache import TeacherCache
@@ -289,15 +289,15 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return self._metrics_log
 
     def _make_sampler(self) -> LanguageBatchSampler:
-        """The order of batches, from the windows' lengths in tokens."""
+        """The order of batches, from the lengths in tokens of their items: windows, or whole rows."""
         lengths = {}
         for language, features in self.encoded.train.items():
-            lengths[language] = features.lengths
+            lengths[language] = features.item_lengths
         return LanguageBatchSampler(lengths, self.args.per_device_train_batch_size, self.args.seed)
 
-    def _make_targets(self) -> dict[str, dict[str, Any]]:
-        """Language → what the model's forward takes as gold (such as `labels`) → an array with a value a window."""
-        targets = {}
+    def _make_targets(self) -> dict[str, Mapping[str, Any]]:
+        """Language → what the task's loss takes as gold (such as `labels`) → an array with a value a window."""
+        targets: dict[str, Mapping[str, Any]] = {}
         for language, features in self.encoded.train.items():
             targets[language] = self.data.task.targets(features, self.data.labels)
         return targets
@@ -371,10 +371,11 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         rows_here = rows[distributed.rank() :: distributed.size()]
         # gradients of processes are averaged; one without rows of a small batch adds nothing
         weight = distributed.size() / len(rows) if rows_here else 0.0
+        windows_a_row = len(self.encoded.train[language].windows_of(rows)) / len(rows)
         size = self.micro_batch_size
         parts = []
         for part in _parts(rows_here or rows[:1], size):
-            parts.append(self._padded(language, part, weight))
+            parts.append(self._padded(language, part, weight, windows_a_row))
         return size, parts
 
     def _step(self, model: Any, prepared: Sequence[Mapping[str, Any]]) -> Any:
@@ -401,40 +402,51 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
                     value = value + part.share * part.terms[name]
             self.terms[language][name].append(value)
 
-    def _padded(self, language: str, rows: Sequence[int], weight: float) -> dict[str, Any]:
-        """The padded inputs of some rows, with their gold targets and what `compute_loss` takes out of them again.
+    def _padded(self, language: str, items: Sequence[int], weight: float, windows_a_row: float) -> dict[str, Any]:
+        """The padded inputs of some items of a batch, with what `compute_loss` takes out of them again.
 
-        That is `counted` (mask of the tokens that are compared), `language`, `rows`, `read` (the stored states of each
-        teacher), and `share`: the rows' number times `weight`, by which their mean loss is multiplied.
+        That is `targets` (the gold ones), `counted` (mask of the tokens that are compared), `language`, `rows` (numbers
+        of their windows), `read` (the stored states of each teacher), `share`: the items' number times `weight`, by
+        which their mean loss is multiplied, and `windows_share`: how many windows an item has here, as a multiple of
+        `windows_a_row`, which is the whole batch's. A divergence is a mean over windows, so that times this factor it
+        is the batch's whatever its parts are.
         """
-        windows = [self.encoded.train[language].windows[row] for row in rows]
+        features = self.encoded.train[language]
+        rows = features.windows_of(items)
+        windows = [features.windows[row] for row in rows]
         inputs = self.encoded.encoder.pad(windows)
         if self.args.tokens == "text" and language in self.caches:
             counted = self.encoded.encoder.text_mask(windows)
         else:
             counted = inputs["attention_mask"].bool()
-        batch: dict[str, Any] = {**inputs, "counted": counted, "language": language, "rows": rows}
-        for name, values in self.targets[language].items():
-            batch[name] = torch.from_numpy(values[rows]).long()
+        targets = target_tensors(self.targets[language], rows)
+        batch: dict[str, Any] = {**inputs, "counted": counted}
         if pins_memory(self.args.device):
-            for name, values in batch.items():
-                batch[name] = values.pin_memory() if isinstance(values, torch.Tensor) else values
+            for values in (batch, targets):
+                for name, value in values.items():
+                    values[name] = value.pin_memory()
+        batch |= {"targets": targets, "language": language, "rows": rows}
         batch["read"] = [cache.read(rows) for cache in self.caches.get(language, ())]
-        batch["share"] = len(rows) * weight
+        batch["share"] = len(items) * weight
+        batch["windows_share"] = len(rows) / len(items) / windows_a_row
         return batch
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
         """The task's loss, and the teacher's divergence where the batch's language has a teacher."""
         language, rows, share = inputs.pop("language"), inputs.pop("rows"), inputs.pop("share")
-        counted, read = inputs.pop("counted"), inputs.pop("read")
+        counted, read, windows_share = inputs.pop("counted"), inputs.pop("read"), inputs.pop("windows_share")
+        targets = inputs.pop("targets")
         is_distilled = language in self.caches
-        outputs = model(**inputs, output_hidden_states=is_distilled)
+        inputs["output_hidden_states"] = is_distilled
+        outputs = self.data.task.outputs_with_loss(model, inputs, targets)
         self._check_loss("the task's loss", outputs.loss)
         terms, total = {"task": outputs.loss.detach()}, outputs.loss
         if is_distilled:
             student = [self._representations(outputs, counted, layer) for layer in self.args.layers]
             try:
-                divergence, distillation_terms = self._divergence(student, language, rows, read, inputs.get("labels"))
+                divergence, distillation_terms = self._divergence(
+                    student, language, rows, read, targets.get("labels"), windows_share
+                )
             except NotFiniteValueError as error:
                 what = f"the divergence from the teacher of {language} cannot be computed ({error})"
                 raise self._diverged(what) from None
@@ -473,7 +485,13 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return DivergedError(f"diverged at {place}: {what}; lower the learning rate or the distillation weight")
 
     def _divergence(
-        self, student: list[Representations], language: str, rows: Sequence[int], read: Sequence[Any], labels: Any
+        self,
+        student: list[Representations],
+        language: str,
+        rows: Sequence[int],
+        read: Sequence[Any],
+        labels: Any,
+        windows_share: float,
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         """The mean of all teachers' divergences, each times its teacher's weight; and the terms to log.
 
@@ -481,6 +499,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             student: its representations, one a layer.
             read: the stored states of each teacher (`TeacherCache.read`).
             labels: of the rows; None for a task without labels.
+            windows_share: factor of the means over these windows (see `_padded`).
         """
         total: Any = 0
         means = []
@@ -489,8 +508,9 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             ours = self._mapped(student, language, number)
             theirs = cache.batch(rows, read[number])
             term = self.loss.divergence(ours, theirs, labels=labels, scales=cache.scales)
-            total = total + (term.mean if prepared.weight == 1.0 else prepared.weight * term.mean)
-            means.append(term.mean.detach())
+            mean = term.mean if windows_share == 1.0 else windows_share * term.mean
+            total = total + (mean if prepared.weight == 1.0 else prepared.weight * mean)
+            means.append(mean.detach())
             errors.append(term.marginal_error)
         terms = {"transport": torch.stack(means).mean(), "marginal_error": torch.stack(errors).max()}
         if len(means) > 1:
