@@ -16,8 +16,9 @@ import torch
 import yaml
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
 
+from kdda import load
 from kdda.data.sources import read_rows
 from kdda.runs.events import read_metrics
 from kdda.training.checkpoints import last_whole_checkpoint
@@ -132,6 +133,20 @@ def test_evaluate_scores_a_saved_student_as_its_run_did(bench: Bench, command: A
     assert len(out.read_text(encoding="utf-8").splitlines()) == 18
     _, plain, _ = command("evaluate", run / "model", "--task", task, "--data", data, "--out", out)
     assert scores[0].replace("_", " ") in plain and str(out) in plain
+
+
+def test_a_student_saved_with_a_trimmed_vocabulary_predicts_what_its_run_did(bench: Bench, command: Any) -> None:
+    bench.values |= {"vocabulary": "trimmed"}
+    code, text, _ = command("run", bench.write(), "--out", bench.folder / "runs", "--arms", "student")
+    assert code == 0 and "vocabulary: " in text
+    run = bench.folder / "runs" / "nli" / "student" / "seed-1"
+    model = load(str(run / "model"))
+    assert model.engine.config.vocab_size < AutoConfig.from_pretrained(bench.values["student"]).vocab_size
+    lines = [json.loads(line) for line in (run / "predictions.jsonl").read_text("utf-8").splitlines()]
+    rows = [json.loads(line) for line in Path(bench.values["data"]["aa"]["test"]).read_text("utf-8").splitlines()]
+    labels = model.classify([row["premise"] for row in rows], [row["hypothesis"] for row in rows])
+    for label, line in zip(labels, lines, strict=False):  # of the target, which comes first
+        assert label.probabilities == pytest.approx(line["probabilities"], abs=1e-3)  # `load` may read in bfloat16
 
 
 def test_evaluate_refuses_what_it_cannot_score(bench: Bench, command: Any) -> None:

@@ -4,13 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from kdda.experiment import doctor, estimate
 from kdda.hub.licences import LICENCES, warning_of
 from kdda.recipe.load import built_in, load_recipe
 from tests.conftest import Bench, make_model
 
 
-def test_a_plan_names_models_rows_steps_time_memory_and_disk(bench: Bench, command: Any) -> None:
+def test_a_plan_names_models_rows_steps_time_memory_and_disk(
+    bench: Bench, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "peak_memory", lambda device: 3 * 2**30)  # as on an accelerator
+    monkeypatch.setattr(estimate, "total_memory", lambda device: 8 * 2**30)
     out = bench.folder / "runs"
     code, text, _ = command("plan", bench.write(), "--out", out, "--seeds", "1,2", "--workers", "2")
     assert code == 0 and "6 runs" in text and not out.exists()
@@ -26,8 +32,8 @@ def test_a_plan_names_models_rows_steps_time_memory_and_disk(bench: Bench, comma
         "2",
         "24",
     ]  # 45 rows: 6 batches of 8, twice
-    for estimate in ("Time left: about", "Memory: about", "Disk: about"):
-        assert any(line.startswith(estimate) for line in text.splitlines())
+    for sentence in ("Time left: about", "Memory: about", "Disk: about", "Memory of cpu: about 3.0 of 8.0 GB"):
+        assert any(line.startswith(sentence) for line in text.splitlines())
 
 
 def test_finished_runs_cost_nothing_more(bench: Bench, command: Any) -> None:
@@ -102,9 +108,12 @@ def test_rows_that_must_be_asked_for_are_refused_with_whom_to_ask(
     assert code == 2 and "UIT_ViNLI_1.0_train.jsonl" in error and "given out by its authors on request" in error
 
 
-def test_the_doctor_names_versions_devices_and_what_extras_lack(command: Any) -> None:
+def test_the_doctor_names_versions_devices_and_what_extras_lack(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "devices", lambda: [torch.device("mps:0")])
+    monkeypatch.setattr(doctor, "total_memory", lambda device: 16 * 2**30)
     code, text, _ = command("doctor")
     assert code == 0 and all(f"| {name} " in text for name in ("torch", "transformers", "cpu", "mini"))
+    assert "mps, 16 GB" in text
 
 
 def test_the_time_of_systems_is_part_of_the_plan(bench: Bench, command: Any) -> None:

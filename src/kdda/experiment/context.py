@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -23,6 +25,7 @@ from kdda.experiment.splits import Split, SplitReader, Splits
 from kdda.hub.card import AND, ModelCardFacts, write_card
 from kdda.hub.licences import licence, warning_of
 from kdda.metrics.significance import Interval, bootstrap_interval
+from kdda.models.trim import trim
 from kdda.recipe.schema import Recipe, TeacherSpec
 from kdda.runs.folder import ENVIRONMENT, FAILURE, METRICS, MODEL_FOLDER, PREDICTIONS, RECIPE, is_complete
 from kdda.runs.predictions import prediction_line, row_score
@@ -213,12 +216,27 @@ class RunContext:
             for prediction in predictions:
                 lines.append(prediction_line(language, asdict(prediction)))
         trainer.metrics_log.write("final-cost", peak_mb=round(peak_megabytes()))
-        trainer.save_model(str(folder / MODEL_FOLDER))
+        self._save_model(trainer, folder / MODEL_FOLDER)
         write_card(folder / MODEL_FOLDER, self._card_facts(run), self.task.metric, intervals)
         write_atomically(folder / PREDICTIONS, "".join(lines))
         trainer.remove_checkpoints()
         score = scores[self.recipe.target][self.task.metric]
         self.say(f"  {run}: {self.task.metric} {score:.1f} on {self.recipe.target} test rows")
+
+    def _save_model(self, trainer: DistillationTrainer, folder: Path) -> None:
+        """Save a student with its whole vocabulary, or with the part that all rows of the recipe need."""
+        if self.recipe.vocabulary == "whole":
+            trainer.save_model(str(folder))
+            return
+        texts: dict[str, None] = {}  # each once, in the order of the rows
+        for splits in self.data.values():
+            for examples in splits.values():
+                for example in examples:
+                    texts.update(dict.fromkeys(example.texts))
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed here; `trim` writes a new folder only
+        with tempfile.TemporaryDirectory(dir=folder.parent) as whole:
+            trainer.save_model(whole)
+            self.say(f"  vocabulary: {trim(whole, folder, list(texts))}")
 
     def _card_facts(self, run: StudentRun) -> ModelCardFacts:
         """What the model card of a trained student says: models, licences and their warnings, numbers of rows."""

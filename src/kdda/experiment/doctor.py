@@ -1,4 +1,4 @@
-"""`kdda doctor`: versions of packages, cores, memory and CUDA devices, precision, and which extras lack packages."""
+"""`kdda doctor`: versions of packages, cores, memory and accelerators, precision, and which extras lack packages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from packaging.requirements import Requirement
 
 from kdda.report.render import Table
-from kdda.runtime.device import compute_device, in_bfloat16
+from kdda.runtime.device import compute_device, device_name, devices, in_bfloat16, total_memory
 
 GB = 2**30
 
@@ -31,11 +31,12 @@ def _versions() -> Table:
 
 
 def _devices() -> Table:
-    """Cores, CUDA devices, memory, and the device and precision that are chosen here where nobody chooses."""
+    """Cores, accelerators, memory, and the device and precision that are chosen here where nobody chooses."""
     rows = [["cpu", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads in use"]]
-    for index in range(torch.cuda.device_count()):
-        device = torch.cuda.get_device_properties(index)
-        rows.append([f"cuda:{index}", f"{device.name}, {device.total_memory / GB:.0f} GB"])
+    for device in devices():
+        memory = total_memory(device)
+        size = "" if memory is None else f", {memory / GB:.0f} GB"
+        rows.append([str(device), device_name(device) + size])
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:  # not on Windows
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         rows.append(["memory", f"{memory / GB:.0f} GB"])

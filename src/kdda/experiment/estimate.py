@@ -17,6 +17,7 @@ from kdda.experiment.systems_cost import SystemsCost, measure_systems, readings_
 from kdda.recipe.schema import ModelSpec, TeacherSpec
 from kdda.report.render import Table
 from kdda.runs.folder import SYSTEMS, is_complete
+from kdda.runtime.device import device_name, peak_memory, total_memory
 from kdda.runtime.folders import nearest_existing
 from kdda.runtime.memory import free_bytes, peak_megabytes
 from kdda.runtime.numbers import ceil_div
@@ -159,16 +160,30 @@ class Estimate:
         return rows
 
     def lines(self) -> list[str]:
-        """Three sentences: time, memory and disk of everything that is not finished."""
+        """Sentences about time, memory and disk of everything that is not finished."""
         workers = f", {self.workers} at once" if self.workers > 1 else ""
         memory = peak_megabytes() / 1024 * self.workers
         states = self._teacher_states().size / GB
         free = free_bytes(self.out) / GB
-        return [
+        lines = [
             f"Time left: about {_duration(self._time_left() / self.workers)}{workers}; measured in "
             f"{self.measuring:.0f} s.",
             f"Memory: about {memory:.1f} GB, by the peak of the measurement.",
             f"Disk: about {self._disk() / GB:.1f} GB, {states:.2f} of them teacher states; {free:.1f} GB free.",
+        ]
+        return lines + self._device_lines()
+
+    def _device_lines(self) -> list[str]:
+        """A sentence about an accelerator's memory; none on the CPU."""
+        device = self.profiler.device
+        peak = peak_memory(device)
+        if peak is None:
+            return []
+        total = total_memory(device)
+        size = "" if total is None else f" of {total / GB:.1f}"
+        return [
+            f"Memory of {device_name(device)}: about {peak / GB:.1f}{size} GB a run, by the peak of the measurement, "
+            "which holds all models at once."
         ]
 
     def _time_left(self) -> float:

@@ -351,6 +351,8 @@ class Recipe(Strict):
     `learning_rates`: instead of the training's; each arm's is the one that does best on the development rows.
     `teacher_cache_gb`: teacher states that take no more are computed once and stored for all runs; 0 stores none.
     `plugins`: modules to import first, which register tasks, objectives or retrievers of the user's.
+    `vocabulary`: of the students that are saved: ``whole``, or ``trimmed`` to what the recipe's rows need, as by
+    ``kdda trim``; teachers stay whole.
     `systems`: arms as readers of the whole corpus (reading); their table comes after that of the arms.
     """
 
@@ -369,6 +371,7 @@ class Recipe(Strict):
     seeds: Annotated[list[Seed], AfterValidator(_without_repetition)] = Field([1], min_length=1)
     teacher_cache_gb: float = Field(20.0, ge=0)
     plugins: list[str] = []
+    vocabulary: Literal["whole", "trimmed"] = "whole"
     note: str = ""
 
     def languages(self, arm: str) -> list[str]:

@@ -13,6 +13,7 @@ DEVICE_VARIABLE = (
     "KDDA_DEVICE"  # a name of torch's, such as cpu, cuda:1 or mps; empty or auto leaves the choice to kdda
 )
 AUTO = "auto"
+ACCELERATORS = ("cuda", "mps", "xpu")
 PRECISIONS = ("fp32", "bf16", "auto")
 
 
@@ -96,9 +97,44 @@ def in_bfloat16(precision: str) -> bool:
 
 def device_name(device: torch.device) -> str:
     """What people call a device: the model of a GPU, else its type, such as ``cpu``."""
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
+    if device.type in ("cuda", "xpu"):
+        return str(torch.get_device_module(device).get_device_name(device))
     return device.type
+
+
+def devices() -> list[torch.device]:
+    """Every accelerator of this machine, whichever of CUDA, MPS and XPU it is; none where there is the CPU alone."""
+    available = []
+    for kind in ACCELERATORS:
+        backend = torch.get_device_module(kind)
+        if backend.is_available():
+            for index in range(backend.device_count()):
+                available.append(torch.device(kind, index))
+    return available
+
+
+def total_memory(device: torch.device) -> int | None:
+    """Bytes of an accelerator's memory; None for the CPU, and where torch cannot tell."""
+    if device.type == "cpu":
+        return None
+    backend = torch.get_device_module(device)
+    if device.type == "mps":  # shares the machine's memory, of which torch recommends a part
+        return int(backend.recommended_max_memory())
+    if not hasattr(backend, "get_device_properties"):
+        return None
+    return int(backend.get_device_properties(device).total_memory)
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """The most bytes that tensors have taken on an accelerator; None for the CPU, and where torch cannot tell."""
+    if device.type == "cpu":
+        return None
+    backend = torch.get_device_module(device)
+    if device.type == "mps":  # does not remember its peak
+        return int(backend.driver_allocated_memory())
+    if not hasattr(backend, "max_memory_allocated"):
+        return None
+    return int(backend.max_memory_allocated(device))
 
 
 def pins_memory(device: torch.device) -> bool:
