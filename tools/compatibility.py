@@ -7,6 +7,7 @@ Each cell is tried on a tiny model of the type: it works, or the table has the s
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from collections.abc import Callable
@@ -20,6 +21,7 @@ sys.path.insert(0, str(ROOT))  # the tests' tiny models
 from transformers.utils import logging as transformers_logging  # noqa: E402
 
 from kdda.errors import KddaError  # noqa: E402
+from kdda.inference.onnx import export  # noqa: E402
 from kdda.models.depth import check_layers  # noqa: E402
 from kdda.models.heads import standardize_head  # noqa: E402
 from kdda.models.load import load_checkpoint  # noqa: E402
@@ -34,7 +36,7 @@ PAGE = ROOT / "docs" / "compatibility.md"
 
 WORKS = "works"
 
-COLUMNS = ("type", "task", "class", "student", "teacher", "layers", "standardized", "trim")
+COLUMNS = ("type", "task", "class", "student", "teacher", "layers", "standardized", "trim", "export")
 
 INTRODUCTION = """\
 # Which models fit
@@ -45,7 +47,7 @@ refuses it with. Classes with a star are heads of kdda on an encoder to which tr
 
 Student and teacher were trained for a step beside a BERT of another width, with `align: procrustes`. *layers* cuts the
 model to its first layer; *standardized* is `training.head: standardized`; *trim* is `kdda trim`
-to the tokens of two texts.
+to the tokens of two texts; *export* is `kdda export` of the student that was trained (float32, checked on rows).
 """
 
 
@@ -89,6 +91,16 @@ def train(folder: Path, task: str, student: str, teacher: str) -> None:
     trainer.save_model(str(folder / "saved"))
 
 
+def export_student(student: Path, out: Path, task: str) -> None:
+    """Export the trained student; one that could not be trained is refused as it was."""
+    if not student.exists():
+        raise KddaError("there is no student to export")
+    make = make_rows if TASKS[task].labelled else make_questions
+    rows = out.with_suffix(".jsonl")
+    rows.write_text("".join(json.dumps(row) + "\n" for row in make("bb", 4, 1)), encoding="utf-8")
+    export(str(student), out, data=str(rows))
+
+
 def quiet(_: str) -> None:
     """Print no line of a training."""
 
@@ -107,10 +119,17 @@ def row(kind: str, task: str) -> list[str]:
             lambda: check_layers(config, [0]),
             lambda: standardize(folder, task),
             lambda: trim(str(folder), root / "trimmed", ["cat sleeps", "dog runs"]),
+            lambda: export_student(root / "as-student" / "saved", root / "exported", task),
         ]
         for attempt in attempts:
             refusal = sentence(attempt)
-            for place in (f'"{folder}": ', str(folder), "student, : ", "teachers.bb, : "):
+            for place in (
+                f'"{root / "as-student" / "saved"}": ',
+                f'"{folder}": ',
+                str(folder),
+                "student, : ",
+                "teachers.bb, : ",
+            ):
                 refusal = refusal.replace(place, "")
             cells.append(refusal)
     return cells
