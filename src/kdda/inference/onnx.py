@@ -34,6 +34,8 @@ TOLERANCE = 1e-3  # of logits, between torch and onnxruntime in single precision
 
 EXTERNAL = 1.5e9  # bytes of weights from which they have a file beside the graph: protobuf ends at 2 GB
 
+LONGEST_CAUSE = 200  # characters of the exporter's error in a message
+
 LIBRARIES = ("kdda", "torch", "transformers", "onnx", "onnxruntime")  # whose versions an export's record has
 
 Texts = tuple[str, ...]  # of one row, in the order of the task's fields
@@ -222,7 +224,15 @@ def _trace(model: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], 
         program.save(path, external_data=_bytes_of(model) > EXTERNAL)
     except Exception as error:  # torch.export has exceptions of many kinds for a forward that it cannot trace
         kind = type(model).__name__
-        raise KddaError(f"torch.onnx cannot export a {kind}: {' '.join(str(error).split())[:300]}") from error
+        raise KddaError(f"torch.onnx cannot export a {kind}: {_first_cause(error)}") from error
+
+
+def _first_cause(error: BaseException) -> str:
+    """What went wrong first, in a line: torch's exporter wraps it in advice to developers, with codes for colours."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:LONGEST_CAUSE]}" if lines else type(error).__name__
 
 
 def _bytes_of(model: nn.Module) -> int:
