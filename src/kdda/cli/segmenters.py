@@ -16,7 +16,7 @@ def compare_segmenters(
     file: Annotated[Path, typer.Argument(help="A text file in UTF-8, a text a line.")],
     first: Annotated[str, typer.Argument(help="vi (underthesea), pyvi, vncorenlp or none.")] = "vi",
     second: Annotated[str, typer.Argument(help="The same.")] = "vncorenlp",
-    model: Annotated[str, typer.Option(help="A checkpoint of PhoBERT, to compare its tokens, too.")] = "",
+    model: Annotated[str, typer.Option(help="PhoBERT, a folder or a Hub id, to compare its tokens, too.")] = "",
     examples: Annotated[int, typer.Option(help="Lines to show that differ.", min=0)] = 10,
 ) -> None:
     """Compare the words, and PhoBERT's tokens, of two word segmenters on a file."""
@@ -29,11 +29,9 @@ def compare_segmenters(
         raise KddaError(f"{file}: cannot be read as UTF-8 text: {error}") from None
     tokenizer = None
     if model:
-        from kdda.models.tokenizer import open_tokenizer
+        from kdda.models.load import load_tokenizer
 
-        if not Path(model).is_dir():
-            raise KddaError(f"--model {model}: no such folder; download the checkpoint first")
-        tokenizer = open_tokenizer(model)
+        tokenizer, _ = load_tokenizer(model)
     texts = 0
     different: list[tuple[str, str]] = []
     words, tokens = [0, 0], [0, 0]
