@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -73,7 +73,7 @@ def predict(
     premise: Annotated[str, typer.Option(help="One premise, with --hypothesis.")] = "",
     hypothesis: Annotated[str, typer.Option(help="What may follow from the premise.")] = "",
     text: Annotated[
-        list[str] | None, typer.Option(help="A field of any task, as field=value. May repeat, once a field.")
+        list[str] | None, typer.Option(help="A field of any task, as field=value. May repeat; of a list field, too.")
     ] = None,
     input_: Annotated[
         Path | None, typer.Option("--input", help="JSONL rows with the task's fields: id, question, context; …")
@@ -93,9 +93,8 @@ def predict(
 
     A file is read in bounded memory, and the same command continues where it was stopped.
     """
-    texts = {"question": question, "context": context, "premise": premise, "hypothesis": hypothesis}
-    texts = {name: value for name, value in texts.items() if value}
-    texts.update(map(_field_and_text, text or []))
+    given = {"question": question, "context": context, "premise": premise, "hypothesis": hypothesis}
+    texts = _by_field([*given.items(), *map(_field_and_text, text or [])])
     if (input_ is None) != (output is None):
         raise KddaError("--input and --output go together")
     if bool(texts) == (input_ is not None):
@@ -109,12 +108,12 @@ def predict(
         job = FileJob(input_, output, "skip" if skip_bad_rows else "raise")
         job.check_places()
     if texts:
-        _check_fields(model, task_of_model(model, task or None), set(texts))
+        values = _checked_fields(model, task_of_model(model, task or None), texts)
     predictor = load(model, task=task or None, no_answer=no_answer, precision=precision)
     if job is not None:
         print(predict_file(predictor, job))
     else:
-        result = predictor.predict_texts(**texts)
+        result = predictor.predict_texts(**values)
         print(json.dumps(result.as_dict(), ensure_ascii=False, allow_nan=False) if json_ else result)
     for warning in predictor.warnings:
         print(warning, file=sys.stderr)
@@ -128,14 +127,26 @@ def _field_and_text(option: str) -> tuple[str, str]:
     return field.strip(), value
 
 
-def _check_fields(model: str, task: Task, fields: set[str]) -> None:
-    """Refuse texts of other fields than the task's, before the model is opened."""
-    expected = set(task.fields)
-    if not fields & expected:
+def _by_field(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Field → its texts in their order, of pairs of a field and a text; pairs with an empty text are left out."""
+    texts: dict[str, list[str]] = {}
+    for field, value in pairs:
+        if value:
+            texts.setdefault(field, []).append(value)
+    return texts
+
+
+def _checked_fields(model: str, task: Task, texts: Mapping[str, list[str]]) -> dict[str, Any]:
+    """One row's values by field, a list where the field holds a list; other fields than the task's are refused."""
+    if not set(texts) & set(task.fields):
         raise KddaError(f'"{model}" {task.describe()}')
-    if fields != expected:
-        got = ", ".join(sorted(fields))
+    values: dict[str, Any] = {}
+    for field, several in texts.items():
+        values[field] = several if field in task.list_fields else several[-1]
+    if not set(task.fields) - set(task.optional_fields) <= set(values) <= set(task.fields):
+        got = ", ".join(sorted(values))
         raise KddaError(f"task {task.name}: got {got}, expected one text for each of: {', '.join(task.fields)}")
+    return values
 
 
 @app.command()

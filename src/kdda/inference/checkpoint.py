@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kdda.errors import KddaError
-from kdda.models.classes import has_head
+from kdda.models.classes import NO_HEAD, has_head
 from kdda.models.families import position_limit
 from kdda.tasks.base import Task
 from kdda.tasks.registry import TASKS, task_named
@@ -46,7 +46,7 @@ def choose_task(task: str | Task | None, config: Any, name: str) -> Task:
 def _task_of_architecture(config: Any, name: str) -> Task:
     """The first registered task whose head the architecture's class is named after."""
     for task in TASKS.values():
-        if has_head(config, task.head):
+        if task.head != NO_HEAD and has_head(config, task.head):  # any encoder would do for a task without a head
             return task
     raise no_head(name, getattr(config, "architectures", None) or [])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +19,7 @@ from kdda.inference.predictor import Predictor
 from kdda.runtime.folders import check_folder, check_output_file
 from kdda.runtime.progress import Progress
 from kdda.runtime.text_files import NotUtf8Error, check_first_bytes, decode, printable
-from kdda.tasks.base import Result
-from kdda.text.check import check_text
+from kdda.tasks.base import Result, Task
 
 # Rows are read ahead until either is reached.
 ROWS = 1024
@@ -29,7 +28,7 @@ CHARACTERS = 4_000_000
 
 @dataclass(frozen=True)
 class InputRow:
-    """One good row: its line, its id (its line where it has none), and the texts of the task's fields."""
+    """One good row: its line, its id (its line where it has none), and its texts as the task reads them."""
 
     line: int
     id: Any
@@ -56,7 +55,7 @@ class FileJob:
     bad: int = 0
     bad_places: list[str] = field(default_factory=list)
 
-    def rows(self, fields: Sequence[str]) -> Iterator[InputRow]:
+    def rows(self, task: Task) -> Iterator[InputRow]:
         """The good rows, one after another; bad ones are counted."""
         self.bad = 0
         self.bad_places = []
@@ -65,7 +64,7 @@ class FileJob:
                 if not line.strip():
                     continue
                 try:
-                    yield _parse(line, number, fields)
+                    yield _parse(line, number, task)
                 except BadLineError as error:
                     self._add_bad_row(f"{printable(self.source)}:{number}: {error}")
 
@@ -89,7 +88,7 @@ class FileJob:
         check_output_file("--output", self.out)
         check_folder(self.out.absolute().parent)  # the lock and the fingerprint stand beside the output
 
-    def check(self, fields: Sequence[str]) -> int:
+    def check(self, task: Task) -> int:
         """The number of good rows; the file is read once before any row is predicted, in bounded memory.
 
         Raises:
@@ -97,7 +96,7 @@ class FileJob:
         """
         self.check_places()
         count = 0
-        for _ in self.rows(fields):
+        for _ in self.rows(task):
             count += 1
         if self.bad and self.on_bad_row == "raise":
             raise KddaError(
@@ -128,7 +127,7 @@ def predict_file(predictor: Predictor, job: FileJob) -> str:
     Raises:
         KddaError: a bad file, row or output; `Interrupted` after Ctrl-C, when the output holds whole rows.
     """
-    total = job.check(predictor.task.fields)
+    total = job.check(predictor.task)
     lock = FileLock(job.out.with_name(f".{job.out.name}.lock"), timeout=0)
     try:
         with lock, Progress(job.out.name, total) as progress:
@@ -150,7 +149,7 @@ def predict_file(predictor: Predictor, job: FileJob) -> str:
 
 def _predict_rows(predictor: Predictor, job: FileJob, progress: Progress) -> int:
     """Predict the rows that the output lacks; the number of them."""
-    rows = job.rows(predictor.task.fields)
+    rows = job.rows(predictor.task)
     progress.begin(_skip_predicted(job, rows, predictor))
     done = 0
     with job.out.open("ab") as out:
@@ -164,29 +163,30 @@ def _predict_rows(predictor: Predictor, job: FileJob, progress: Progress) -> int
     return done
 
 
-def _parse(line: bytes, number: int, fields: Sequence[str]) -> InputRow:
+def _parse(line: bytes, number: int, task: Task) -> InputRow:
     """A row of a line of JSON.
 
     Args:
         number: of the line, from 1.
-        fields: of the task, each of which the row must have.
+        task: whose fields the row must have, apart from optional ones.
 
     Raises:
         BadLineError: says what is wrong with the line.
     """
     row = _parse_object(line, number)
     if not isinstance(row, dict):
-        raise BadLineError(f"got {type(row).__name__}, expected an object with {', '.join(fields)}")
-    texts = []
-    for name in fields:
-        if name not in row:
+        raise BadLineError(f"got {type(row).__name__}, expected an object with {', '.join(task.fields)}")
+    values = {}
+    for name in task.fields:
+        if name in row:
+            values[name] = row[name]
+        elif name not in task.optional_fields:
             raise BadLineError(f'no field "{name}"{did_you_mean(name, row)}; it has {", ".join(row) or "none"}')
-        try:
-            check_text(row[name], f'"{name}"')
-        except KddaError as error:
-            raise BadLineError(str(error)) from None
-        texts.append(row[name])
-    return InputRow(number, _row_id(row.get("id"), number), tuple(texts))
+    try:
+        texts = task.texts_of(values, '"{}"'.format)
+    except KddaError as error:
+        raise BadLineError(str(error)) from None
+    return InputRow(number, _row_id(row.get("id"), number), texts)
 
 
 def _row_id(value: Any, number: int) -> Any:

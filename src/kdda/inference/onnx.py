@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from kdda.data.examples import BadRowError, raw_text
+from kdda.data.examples import BadRowError, raw_text, value_of
 from kdda.data.sources import Row, Source, read_rows, sample
 from kdda.errors import KddaError, unknown_choice
 from kdda.inference.engines import RECORD, TorchEngine, runtime
@@ -140,14 +140,20 @@ def _real_rows(task: Task, data: str) -> list[Texts]:
 
 
 def _texts(row: Row, task: Task, data: str) -> Texts:
-    """A row's texts.
+    """A row's texts as the task reads them.
 
     Args:
         data: the file that the user named, for the refusal of a bad row.
     """
+    values = {}
     try:
-        return tuple(raw_text(row, name) for name in task.fields)
-    except BadRowError as error:
+        for name in task.fields:
+            if name in task.list_fields:
+                values[name] = value_of(row, name)
+            elif name in row.values or name not in task.optional_fields:
+                values[name] = raw_text(row, name)
+        return task.texts_of(values)
+    except (BadRowError, KddaError) as error:
         raise KddaError(f"--data {row.where}: {error}") from None
 
 

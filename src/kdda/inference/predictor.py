@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -18,12 +18,11 @@ from kdda.tasks.base import Features, Prediction, Result, Task, check_finite
 from kdda.tasks.classification import LabelResult
 from kdda.tasks.qa import AnswerResult, AnswerSpan
 from kdda.text.batching import BATCH_TOKENS, buckets
-from kdda.text.check import check_text
 from kdda.text.encode import Encoder, Window
 
 BEST = 5  # candidates of an answer
 
-Texts = str | Sequence[str]  # of one field
+Texts = str | Sequence[Any]  # of one field
 
 
 class Predictor:
@@ -50,6 +49,7 @@ class Predictor:
 
         Args:
             texts: the task's fields in their order, each a text or a list of texts; a text goes with all of a list.
+                Of a field that holds a list a row, such as the options of a choice, a list or a list of lists.
             fields: the same by name.
 
         Returns:
@@ -59,7 +59,7 @@ class Predictor:
             KddaError: too few or too many fields, an empty text, or lists of two lengths.
         """
         if fields:
-            texts = (*texts, *_by_name(fields, self.task.fields[len(texts) :]))
+            texts = (*texts, *_by_name(fields, self.task, len(texts)))
         return self._results(texts)
 
     __call__ = predict_texts
@@ -170,7 +170,7 @@ class Predictor:
             texts: of each of the task's fields.
             best: candidates that a result has.
         """
-        rows, is_single = _rows(texts, self.task.fields)
+        rows, is_single = _rows(texts, self.task)
         results = self.results(self.read(rows), best)
         if is_single:
             return results[0]
@@ -239,48 +239,58 @@ def _open(name: str, head: str, bf16: bool) -> tuple[Engine, Any, str]:
     return TorchEngine(checkpoint.model, bf16), checkpoint.tokenizer, checkpoint.segmenter
 
 
-def _by_name(texts: dict[str, Texts], fields: Sequence[str]) -> list[Texts]:
-    """Texts in the order of fields.
+def _by_name(texts: Mapping[str, Texts], task: Task, given: int) -> list[Texts]:
+    """Texts in the order of a task's fields, from the field of number `given` on; empty ones of optional fields.
 
     Raises:
         KddaError: other fields than these.
     """
-    if set(texts) != set(fields):
+    fields = task.fields[given:]
+    missing = set(fields) - set(texts) - set(task.optional_fields)
+    if missing or not set(texts) <= set(fields):
         raise KddaError(f"got fields {', '.join(texts)}, expected: {', '.join(fields)}")
-    return [texts[field] for field in fields]
+    return [texts.get(field, "") for field in fields]
 
 
-def _rows(texts: Sequence[Texts], fields: Sequence[str]) -> tuple[list[tuple[str, ...]], bool]:
+def _rows(texts: Sequence[Texts], task: Task) -> tuple[list[tuple[str, ...]], bool]:
     """Rows of checked texts, and whether they are one row that was given as single texts.
 
     Args:
-        texts: of each field, a text or a list of texts, one a row.
-        fields: their names.
+        texts: of each field, one for all rows, or a list with one a row; optional fields at the end may lack.
 
     Raises:
         KddaError: another number of fields, an empty text, or lists of two lengths.
     """
-    if len(texts) != len(fields):
+    fields = task.fields
+    least = len(fields) - len(task.optional_fields)
+    if not least <= len(texts) <= len(fields):
         raise KddaError(f"got {len(texts)} texts, expected {len(fields)}: {', '.join(fields)}")
-    lengths = [len(column) for column in texts if not isinstance(column, str)]
+    columns = dict(zip(fields, texts, strict=False))
+    lists = [field for field, column in columns.items() if _is_list_of_rows(column, field in task.list_fields)]
+    lengths = [len(columns[field]) for field in lists]
     if len(set(lengths)) > 1:
         counts = " and ".join(map(str, lengths))
         raise KddaError(f"{' and '.join(fields)}: got lists of {counts} texts, expected one length")
-    count = lengths[0] if lengths else 1
-    columns = []
-    for field, column in zip(fields, texts, strict=True):
-        columns.append(_column(field, column, count))
-    return list(zip(*columns, strict=True)), not lengths
+    rows = []
+    for i in range(lengths[0] if lengths else 1):
+        values = {}
+        names = {}  # what messages call a field
+        for field, column in columns.items():
+            values[field] = column[i] if field in lists else column
+            names[field] = f"{field} {i}" if field in lists else field
+        rows.append(task.texts_of(values, names.__getitem__))
+    return rows, not lengths
 
 
-def _column(field: str, column: Texts, count: int) -> list[str]:
-    """The texts of a field, one a row."""
-    if isinstance(column, str):
-        check_text(column, field)
-        return [column] * count
-    for i, text in enumerate(column):
-        check_text(text, f"{field} {i}")
-    return list(column)
+def _is_list_of_rows(column: Any, holds_lists: bool) -> bool:
+    """Whether a field's value is a list with one entry a row, not that of a single row.
+
+    Args:
+        holds_lists: whether the field's value of one row is a list of texts already.
+    """
+    if isinstance(column, str) or not isinstance(column, Sequence):
+        return False
+    return not holds_lists or (len(column) > 0 and not isinstance(column[0], str))
 
 
 def _examples(rows: Sequence[tuple[str, ...]]) -> list[Example]:

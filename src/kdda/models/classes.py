@@ -15,9 +15,11 @@ from kdda.errors import KddaError
 from kdda.models.encoder_heads import with_head
 from kdda.models.families import encoder_class, first_class, has_a_decoder, on_meta
 
+NO_HEAD = "none"  # what tasks and embeddings name that read an encoder's states as they are
+
 # A task's head → the class that opens any architecture of transformers with it.
 MODEL_CLASSES: dict[str, Any] = {
-    "none": AutoModel,
+    NO_HEAD: AutoModel,
     "classification": AutoModelForSequenceClassification,
     "question-answering": AutoModelForQuestionAnswering,
     "token-classification": AutoModelForTokenClassification,
@@ -34,7 +36,7 @@ def model_class(config: Any, head: str) -> Any:
         KddaError: an encoder-decoder whose encoder transformers cannot open alone.
     """
     encoder = encoder_class(config)
-    if head == "none":
+    if head == NO_HEAD:
         return encoder
     in_transformers = _in_transformers(config, head)
     if has_a_decoder(config) or in_transformers is None:

@@ -26,7 +26,7 @@ from kdda.models.checks import (
     open_header,
     safetensors_files,
 )
-from kdda.models.classes import model_class, whole_class
+from kdda.models.classes import NO_HEAD, model_class, whole_class
 from kdda.models.config import apply_changes, config_changes, fit_special_ids
 from kdda.models.depth import Layers, keep_layers
 from kdda.models.families import is_optional_weight, position_limit
@@ -220,7 +220,7 @@ def _build(weights: MiniWeights, head: str, changes: Mapping[str, Any]) -> tuple
         state[f"{prefix}{name}"] = weight.clone()  # the model would otherwise train the shared tensors
     with quietly():  # only what the package lacks is drawn at random
         model = MINI_CLASSES[head].from_pretrained(None, config=config, state_dict=state)
-    return model, weights.tokenizer, head != "none"
+    return model, weights.tokenizer, head != NO_HEAD
 
 
 def _open_config(folder: str, name: str) -> Any:
@@ -249,7 +249,8 @@ def _open(folder: str, name: str, head: str, changes: Mapping[str, Any], whole: 
     for key, *_ in info.get("mismatched_keys", ()):
         drawn.add(key)
     check_complete(name, head, model, drawn)
-    return model, tokenizer, any(_is_of_head(key, model) for key in drawn)
+    new_head = head != NO_HEAD and any(_is_of_head(key, model) for key in drawn)
+    return model, tokenizer, new_head
 
 
 def _is_of_head(key: str, model: Any) -> bool:

@@ -24,6 +24,8 @@ from kdda.tasks.registry import TASKS
 
 NOT_BLANK = r"[^\s\x1c-\x1f]"  # a character that is not white space, as Python counts it
 
+MAX_LIST = 100  # texts of a field that holds a list, such as the options of a choice
+
 CLIENT_GONE = 499  # nobody reads this response; it is what the counters record
 
 ABOUT = "Predictions of models, one route for each."
@@ -165,7 +167,10 @@ def _add_task(app: FastAPI, service: Service, task: Task) -> None:
 
     async def predict(body: request_type, request: Request) -> Any:  # type: ignore[valid-type]
         """Predict for one request; the prediction is cancelled if the client goes away."""
-        texts = tuple(getattr(body, name) for name in task.fields)
+        values = {}
+        for name in task.fields:
+            values[name] = getattr(body, name)
+        texts = task.texts_of(values)
         work = asyncio.ensure_future(service.predict(task, texts))
         result = await cancel_on_disconnect(request.receive, work)
         if result is None:
@@ -191,12 +196,18 @@ def _require_json(request: Request) -> None:
 
 def _request_type(task: Task, limits: Limits) -> type[BaseModel]:
     """A model with a task's fields, each with its limit and a sample."""
-    samples = task.samples or ("…",) * len(task.fields)
     fields: dict[str, Any] = {}
-    for name, sample in zip(task.fields, samples, strict=True):
+    for name, sample in task.sample_values().items():
         longest = limits.question if name in task.short_fields else limits.characters
-        text = Field(min_length=1, max_length=longest, pattern=NOT_BLANK, examples=[sample])
-        fields[name] = (Annotated[str, text], ...)
+        bounds: dict[str, Any] = {"min_length": 1, "max_length": longest, "pattern": NOT_BLANK}
+        if name in task.list_fields:
+            text = Annotated[str, Field(**bounds)]
+            texts = Field(min_length=1, max_length=MAX_LIST, examples=[sample])
+            fields[name] = (Annotated[list[text], texts], ...)
+        elif name in task.optional_fields:
+            fields[name] = (Annotated[str, Field(max_length=longest, examples=[sample])], "")
+        else:
+            fields[name] = (Annotated[str, Field(**bounds, examples=[sample])], ...)
     return create_model(f"{task.name}-request", __config__=ConfigDict(extra="forbid"), **fields)
 
 

@@ -115,10 +115,9 @@ class Batcher:
                 return f"one batch has taken {seconds:.0f} seconds so far"
         if not self.last_failure:
             return ""
-        fields = self.predictor.task.fields
-        samples = self.predictor.task.samples or ("…",) * len(fields)
+        task = self.predictor.task
         try:
-            await self.submit(tuple(samples))
+            await self.submit(task.texts_of(task.sample_values()))
         except (HTTPError, KddaError):
             return self.last_failure
         return ""

@@ -45,10 +45,17 @@ def _operation_html(api: Mapping[str, Any], url: str, title: str, operation: Map
     if fields:
         limits = []
         for name, schema in fields.items():
-            limits.append((name, f"text, at most {schema['maxLength']:,} characters"))
+            limits.append((name, _limit(schema)))
         html += _table(("field", "value"), limits)
     responses = [(code, response["description"]) for code, response in operation["responses"].items()]
     return html + _table(("status", "meaning"), responses)
+
+
+def _limit(schema: Mapping[str, Any]) -> str:
+    """How long a field's text may be; of a list, how many texts and how long each."""
+    if "items" in schema:
+        return f"list of at most {schema['maxItems']:,} texts, each {_limit(schema['items'])}"
+    return f"text, at most {schema['maxLength']:,} characters"
 
 
 def _curl(url: str, fields: Mapping[str, Mapping[str, Any]]) -> str:

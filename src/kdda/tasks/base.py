@@ -7,7 +7,7 @@ how predictions are given out: from Python, in files, over HTTP, on the server's
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -22,6 +22,7 @@ from kdda.data.examples import Example, RowConverter, Schema
 from kdda.errors import KddaError, NotFiniteError
 from kdda.runtime.disk_sequence import LazySequence
 from kdda.tasks.windows import Windows, in_chunks
+from kdda.text.check import check_text
 from kdda.text.encode import Encoder, Window
 from kdda.text.segment import Span
 
@@ -153,16 +154,17 @@ class Task(ABC):
         methods: names of the `Predictor` methods that work for this task; the last one is named in messages.
         route: the path of its HTTP interface; ``/NAME`` by default.
         summary: one line about the route.
-        samples: a sample text of each field, for the server's documentation and page.
+        samples: a sample text of each field, for the server's documentation and page; of a field that holds a list,
+            its texts, one a line.
         short_fields: fields that take a question's length over HTTP, not a passage's.
         export_rows: embedded corpora that an export is checked on, such as ``nli/vi/test``.
         page_words: what the page says, by language code (``vi``, ``en``); names of the task's fields by default.
 
-    A kind of tasks also sets, as class attributes: `head` (a key of `MODEL_CLASSES`), `labelled` (rows have labels that
-    a recipe names), `states_read` (the states that the head reads), `outputs` (names of the logits), `response_type`
-    and `result_key` (what a result looks like over HTTP and in files), `pipeline_tag` (the Hub's name of such tasks),
-    `row_score` and `breakdown` (how reports score a row and split the test rows), `page_view` (how the page shows a
-    result) and `purpose` (what messages say that its models do).
+    A kind of tasks also sets, as class attributes: `list_fields` and `optional_fields`, `head` (a key of
+    `MODEL_CLASSES`), `labelled` (rows have labels that a recipe names), `states_read` (the states that the head reads),
+    `outputs` (names of the logits), `response_type` and `result_key` (what a result looks like over HTTP and in files),
+    `pipeline_tag` (the Hub's name of such tasks), `row_score` and `breakdown` (how reports score a row and split the
+    test rows), `page_view` (how the page shows a result) and `purpose` (what messages say that its models do).
     """
 
     name: str
@@ -180,6 +182,8 @@ class Task(ABC):
     page_words: Mapping[str, PageWords] = field(default_factory=dict, hash=False)
 
     # What holds for every task of a kind.
+    list_fields: ClassVar[tuple[str, ...]] = ()  # fields that hold a list of texts, of any length
+    optional_fields: ClassVar[tuple[str, ...]] = ()  # fields that a row may lack; the last ones
     head: ClassVar[str]  # a key of `kdda.models.load.MODEL_CLASSES`
     labelled: ClassVar[bool] = False  # whether rows have labels that a recipe names
     states_read: ClassVar[Literal["first token", "all tokens"]] = "first token"  # the states that the head reads
@@ -188,8 +192,8 @@ class Task(ABC):
     result_key: ClassVar[str]  # a field that every line of `Result.as_row` has, and no other task's lines
     pipeline_tag: ClassVar[str]  # the Hub's name of such tasks
     row_score: ClassVar[Literal["f1", "accuracy"]] = "accuracy"  # the score of one row of predictions.jsonl
-    breakdown: ClassVar[Literal["label", "answer length"]] = "label"  # the parts of the test rows that a report shows
-    page_view: ClassVar[Literal["bars", "passage", "text"]] = "text"  # how the page shows a result
+    breakdown: ClassVar[Literal["label", "answer length", "none"]] = "label"  # parts of the test rows in a report
+    page_view: ClassVar[Literal["bars", "passage", "text", "options", "number"]] = "text"  # how the page shows a result
     purpose: ClassVar[str] = "predicts"  # in messages: '"my-model" labels texts: classify(text)'
 
     def __post_init__(self) -> None:
@@ -241,6 +245,14 @@ class Task(ABC):
         """
         return self
 
+    def output_names(self, labels: Sequence[str]) -> Sequence[str] | None:
+        """Names of the outputs that a new head of this task has; None where its class decides how many there are.
+
+        Args:
+            labels: of a recipe, for tasks with labels.
+        """
+        return labels if self.labelled else None
+
     def check_outputs(self, config: Any, name: str) -> None:
         """Refuse a model with a head of the right kind and the wrong size.
 
@@ -251,6 +263,29 @@ class Task(ABC):
             raise KddaError(f'"{name}" gives one number a row, not probabilities of labels')
 
     # -- from rows to predictions
+
+    def texts_of(self, values: Mapping[str, Any], name: Callable[[str], str] = str) -> tuple[str, ...]:
+        """What an example of a row from outside (Python, a file, HTTP) has as its texts: by default one a field.
+
+        Args:
+            values: by field; without those of `optional_fields` that the row lacks.
+            name: what messages call a field.
+
+        Raises:
+            KddaError: a value that is no text, is empty, or cannot be read.
+        """
+        texts = []
+        for field_name in self.fields:
+            check_text(values[field_name], name(field_name))
+            texts.append(values[field_name])
+        return tuple(texts)
+
+    def sample_values(self) -> dict[str, Any]:
+        """A sample of a row, by field, as `texts_of` takes it."""
+        values: dict[str, Any] = {}
+        for field_name, sample in zip(self.fields, self.samples or ("…",) * len(self.fields), strict=True):
+            values[field_name] = sample.splitlines() if field_name in self.list_fields else sample
+        return values
 
     @abstractmethod
     def convert(self, schema: Schema) -> RowConverter:

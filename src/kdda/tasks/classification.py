@@ -76,7 +76,7 @@ class Classification(Task):
     response_type: ClassVar[type] = LabelResult
     result_key: ClassVar[str] = "label"
     pipeline_tag: ClassVar[str] = "text-classification"
-    page_view: ClassVar[Literal["bars", "passage", "text"]] = "bars"
+    page_view: ClassVar[Literal["bars", "passage", "text", "options", "number"]] = "bars"
     purpose: ClassVar[str] = "labels texts"
 
     def __post_init__(self) -> None:

@@ -163,8 +163,8 @@ class QuestionAnswering(Task):
     result_key: ClassVar[str] = "answer"
     pipeline_tag: ClassVar[str] = "question-answering"
     row_score: ClassVar[Literal["f1", "accuracy"]] = "f1"
-    breakdown: ClassVar[Literal["label", "answer length"]] = "answer length"
-    page_view: ClassVar[Literal["bars", "passage", "text"]] = "passage"
+    breakdown: ClassVar[Literal["label", "answer length", "none"]] = "answer length"
+    page_view: ClassVar[Literal["bars", "passage", "text", "options", "number"]] = "passage"
     purpose: ClassVar[str] = "answers questions"
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from kdda.errors import KddaError
 from kdda.losses.distillation import DistillationLoss
 from kdda.losses.registry import OBJECTIVES
-from kdda.models.classes import has_head
+from kdda.models.classes import NO_HEAD, has_head
 from kdda.models.depth import check_layers, layer_count
 from kdda.models.families import encoder_class
 from kdda.models.hidden_states import check_attention_is_readable
@@ -54,7 +54,7 @@ def check_task_of_teacher(language: str, teacher: Teacher, task: Task) -> None:
     if has_head(config, task.head):
         return
     for other in TASKS.values():
-        if other.head != task.head and has_head(config, other.head):
+        if other.head not in (task.head, NO_HEAD) and has_head(config, other.head):
             raise KddaError(
                 f'teachers.{language}: "{teacher.name}" is taken as fine-tuned, but it was fine-tuned for task '
                 f"{other.name} ({other.head}), and the task here is {task.name} ({task.head}); choose another teacher, "

@@ -18,6 +18,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from kdda.errors import KddaError
+from kdda.models.classes import NO_HEAD
 from kdda.models.depth import Layers, keep_layers
 from kdda.models.heads import standardize_head
 from kdda.models.hidden_states import hidden_at
@@ -145,7 +146,7 @@ def load_model(
         spec.model,
         head=task.head,
         layers=spec.layers,
-        labels=labels if task.labelled else None,
+        labels=task.output_names(labels),
         segmenter=segmenter or spec.segmenter,
         attention_dropout=attention_dropout,
         random=random,
@@ -390,7 +391,7 @@ def _name_labels(checkpoint: Checkpoint, task: Task, labels: Sequence[str]) -> N
         KddaError: no head for the task, or another number or set of labels.
     """
     config, name = checkpoint.model.config, checkpoint.name
-    if type(checkpoint.model) is type(checkpoint.model.base_model):
+    if task.head != NO_HEAD and type(checkpoint.model) is type(checkpoint.model.base_model):
         raise KddaError(f'"{name}" has no head; task {task.name} needs one ({task.head}), such as AutoModelFor… gives')
     if not task.labelled:
         return

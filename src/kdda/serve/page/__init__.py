@@ -146,12 +146,17 @@ class Page:
         """
         words = words_of(language)
         limit = self.service.limits.characters
-        row = tuple(texts[field] or "" for field in task.fields)
-        if not all(map(str.strip, row)):
-            return message(words.empty)
-        if max(map(len, row)) > limit:
+        written = {field: texts[field] or "" for field in task.fields}
+        for field, text in written.items():
+            if not text.strip() and field not in task.optional_fields:
+                return message(words.empty)
+        if max(map(len, written.values())) > limit:
             return message(words.too_long.format(limit=f"{limit:,}"))
+        values: dict[str, Any] = dict(written)
+        for field in task.list_fields:  # a text a line
+            values[field] = [line for line in written[field].splitlines() if line.strip()]
         try:
+            row = task.texts_of(values)
             result = await self.service.predict(task, row)  # through the queue that programs use
         except HTTPError as error:
             return message(words.busy if error.status == 429 else words.late)
