@@ -269,6 +269,11 @@ def test_a_number_that_is_not_finite_is_refused_wherever_it_stands(field: str, n
         "arms.student-kdda={train: [vi, vi]}",
         "arms.student-kdda={distill: {epsilon: .inf}}",
         "training.epochs=100000000000000000000",
+        "training={sampling: temperature, sampling_temperature: 0.5}",
+        "training={sampling: temperature, sampling_temperature: .inf}",
+        "training={sampling: heated}",
+        "training.sampling_temperature=3",
+        "arms.student-kdda={training: {sampling_temperature: 3}}",
     ],
 )
 def test_a_number_or_list_out_of_its_bounds_is_refused_with_its_field(override: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from kdda.experiment.profile import ModelCost, Profiler, TeacherCost, bytes_a_se
 from kdda.experiment.specs import StudentRun, TeacherRun, teacher_runs
 from kdda.experiment.splits import SplitReader, Splits
 from kdda.experiment.systems_cost import SystemsCost, measure_systems, readings_of
-from kdda.recipe.schema import ModelSpec, TeacherSpec
+from kdda.recipe.schema import ModelSpec, TeacherSpec, Training
 from kdda.report.render import Table
 from kdda.runs.folder import SYSTEMS, is_complete
 from kdda.runtime.device import device_name, peak_memory, total_memory
@@ -22,6 +22,7 @@ from kdda.runtime.folders import nearest_existing
 from kdda.runtime.memory import free_bytes, peak_megabytes
 from kdda.runtime.numbers import ceil_div
 from kdda.training.prepare import Teacher, is_ready
+from kdda.training.sampler import batches_an_epoch
 
 GB = 2**30
 
@@ -228,7 +229,8 @@ class Estimate:
             if is_ready(Teacher.from_spec(run.spec), data, base_config(self.recipe), self.out / "teachers"):
                 continue
             rows = {run.language: len(data.train[run.language])}
-            steps = self._batches(run.spec, rows) * self.recipe.teacher_training(run.spec).epochs
+            training = self.recipe.teacher_training(run.spec)
+            steps = sum(self._batches(run.spec, rows, training).values()) * training.epochs
             work.append(TeacherWork(run, steps, self._fine_tuning(run.spec, rows, steps)))
         return work
 
@@ -241,16 +243,18 @@ class Estimate:
 
     def _steps(self, arm: str) -> int:
         """Steps of one run of an arm, over all epochs."""
-        return self._batches(self.recipe.student_of(arm), self._rows(arm)) * self.recipe.training_of(arm).epochs
+        training = self.recipe.training_of(arm)
+        return sum(self._batches(self.recipe.student_of(arm), self._rows(arm), training).values()) * training.epochs
 
     def _seconds(self, arm: str) -> float:
         """Seconds of one run of an arm: fine-tuning, the objective, loading teachers, predictions on the test rows."""
         student, rows = self.recipe.student_of(arm), self._rows(arm)
+        training = self.recipe.training_of(arm)
+        batches = self._batches(student, rows, training)
         seconds = self._fine_tuning(student, rows, self._steps(arm))
         for language, teacher in self.recipe.teachers_of(arm):
             cost = self._teacher_cost(arm, language, teacher)
-            batches = self._batches(student, {language: rows[language]}) * self.recipe.training_of(arm).epochs
-            seconds += cost.solve * batches + self.model_costs[teacher].load
+            seconds += cost.solve * batches[language] * training.epochs + self.model_costs[teacher].load
         tests = 0
         for splits in self.data.values():
             tests += len(splits.get("test", ()))
@@ -281,17 +285,17 @@ class Estimate:
         cost = self.model_costs[spec]
         return cost.read * cost.windows.get(language, 1.0) + cost.encode
 
-    def _batches(self, spec: ModelSpec, rows: Mapping[str, int]) -> int:
-        """Batches of one epoch: each language's windows, or whole rows, in batches of one language.
+    def _batches(self, spec: ModelSpec, rows: Mapping[str, int], training: Training) -> dict[str, int]:
+        """Language → batches of one epoch: its windows, or whole rows, in batches of one language, as sampled.
 
         Args:
             rows: language → number of training rows.
         """
-        cost, size = self.model_costs[spec], self.recipe.training.batch_size
-        batches = 0
+        cost = self.model_costs[spec]
+        batches = {}
         for language, count in rows.items():
-            batches += ceil_div(int(cost.items[language] * count), size)
-        return batches
+            batches[language] = ceil_div(int(cost.items[language] * count), training.batch_size)
+        return batches_an_epoch(batches, training.language_temperature)
 
     def _teacher_states(self) -> StatesCost:
         """All teachers' states for all training rows, computed and stored once for the arms that share them."""

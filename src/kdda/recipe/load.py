@@ -185,7 +185,12 @@ def _validate(values: dict[str, Any], place: Place) -> Recipe:
         raise refusal(error, place) from None
     for arm in recipe.arms:
         # an arm's changes are free mappings, which are checked where they are put over the recipe's settings
-        for field, settings_of in (("distill", recipe.distillation), ("teachers", recipe.teachers_of)):
+        merged_settings = (
+            ("distill", recipe.distillation),
+            ("teachers", recipe.teachers_of),
+            ("training", recipe.training_of),
+        )
+        for field, settings_of in merged_settings:
             try:
                 settings_of(arm)
             except ValidationError as error:

@@ -96,6 +96,24 @@ class ModelSpec(Strict):
     segmenter: str | None = None
 
 
+SAMPLING_TEMPERATURE = 2.0  # of `sampling: temperature` where no other is given: Raffel et al. 2020, §3.5.2
+
+Sampling = Literal["proportional", "temperature"]
+
+SamplingTemperature = Annotated[float, Field(ge=1)]
+
+
+def language_temperature(sampling: str, temperature: float | None) -> float:
+    """The temperature by which languages are sampled; 1 samples them in proportion to their rows.
+
+    Args:
+        temperature: as a recipe gives it; None is `SAMPLING_TEMPERATURE`.
+    """
+    if sampling == "proportional":
+        return 1.0
+    return temperature or SAMPLING_TEMPERATURE
+
+
 class Training(Strict):
     """How a model is fine-tuned. The paper: AdamW, linear decay after 10 % warm-up, 2 epochs, batch 32.
 
@@ -110,6 +128,8 @@ class Training(Strict):
     less memory and more time.
     `arguments`: further fields of transformers' `TrainingArguments`, such as ``{report_to: tensorboard}``.
     `compile`: the model's forward and backward become compiled kernels (torch.compile).
+    `sampling`: of languages of unequal size: ``proportional``, every row once an epoch, or ``temperature``: an epoch
+    has as many batches, and languages share them by p_l ∝ n_l^(1/T) with T the `sampling_temperature`.
     """
 
     learning_rate: float = Field(2e-5, gt=0)
@@ -127,7 +147,22 @@ class Training(Strict):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     gradient_checkpointing: bool = False
     compile: bool = False
+    sampling: Sampling = "proportional"
+    sampling_temperature: SamplingTemperature | None = None
     arguments: FreeSettings = {}
+
+    @field_validator("sampling_temperature")
+    @classmethod
+    def _is_of_temperature_sampling(cls, temperature: float | None, info: Any) -> float | None:
+        """Refuse a temperature without effect; `info.data` holds the fields before this one."""
+        if temperature is not None and info.data.get("sampling") == "proportional":
+            raise ValueError("no such field, or sampling: temperature beside it")
+        return temperature
+
+    @property
+    def language_temperature(self) -> float:
+        """The temperature by which languages are sampled; 1 samples them in proportion to their rows."""
+        return language_temperature(self.sampling, self.sampling_temperature)
 
 
 class TrainingChanges(Strict):
@@ -145,6 +180,8 @@ class ArmTraining(TrainingChanges):
     stride: int | None = Field(None, ge=0, le=MANY)
     warmup: float | None = Field(None, ge=0)
     weight_decay: float | None = Field(None, ge=0)
+    sampling: Sampling | None = None
+    sampling_temperature: SamplingTemperature | None = None
 
 
 def model_shorthand(value: Any) -> Any:
@@ -482,7 +519,9 @@ class Recipe(Strict):
         changes = self.arms[arm].training.model_dump(exclude_none=True)
         if learning_rate:
             changes["learning_rate"] = learning_rate
-        return self.training.model_copy(update=changes)
+        if changes.get("sampling") == "proportional":
+            changes.setdefault("sampling_temperature", None)
+        return Training.model_validate({**self.training.model_dump(), **changes})
 
     def sentences_of(self, arm: str) -> Sentences | None:
         """ViReader's sentences of an arm, with the model that selects them."""
@@ -501,4 +540,6 @@ class Recipe(Strict):
         fields = self.model_dump(by_alias=True)
         if not self.labels:  # the task's, which a recipe asks for by leaving them out
             del fields["labels"]
+        if self.training.sampling == "proportional":  # folders of runs that are older than the field stay as they are
+            del fields["training"]["sampling"], fields["training"]["sampling_temperature"]
         return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)

@@ -12,9 +12,9 @@ import torch
 from transformers import TrainingArguments, get_scheduler
 from transformers.trainer_utils import SchedulerType
 
-from kdda.errors import KddaError, did_you_mean
+from kdda.errors import KddaError, did_you_mean, unknown_choice
 from kdda.losses.distillation import DistillationLoss
-from kdda.recipe.schema import Distill, Training
+from kdda.recipe.schema import Distill, Training, language_temperature
 from kdda.runtime.device import compute_device, in_bfloat16, pins_memory
 from kdda.teachers.align import check_alignment
 
@@ -97,6 +97,9 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
         attention_dropout: instead of the model's.
         precision: of the forward pass: ``"auto"`` (bfloat16 where the device computes in it), ``"fp32"``, ``"bf16"``.
         micro_batch_size: rows in memory at once; the gradient is the whole batch's (gradient accumulation).
+        sampling: of languages of unequal size: ``"proportional"``, every row once an epoch, or ``"temperature"``, where
+            languages share an epoch's batches by p_l ∝ n_l^(1/T). Without effect on one language.
+        sampling_temperature: T, 1 or more; 2 by default.
         teacher_cache_dir: where teacher states are stored; ``OUTPUT_DIR/teachers/states`` by default.
         teacher_cache_gb: most gigabytes of stored states; 0 runs teachers in each step.
         metrics_file: where events are written, from `output_dir`.
@@ -152,6 +155,8 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
     attention_dropout: float | None = None
     precision: str = "auto"
     micro_batch_size: int | None = None
+    sampling: str = "proportional"
+    sampling_temperature: float | None = None
     teacher_cache_dir: str | None = None
     teacher_cache_gb: float = 20.0
     metrics_file: str = "metrics.jsonl"
@@ -175,6 +180,7 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
             )
         self.distillation_loss()  # refuses what does not exist
         _check_numbers(self)
+        _check_sampling(self)
         check_alignment(self.align)
         self.bf16: bool = bool(self.bf16) or in_bfloat16(self.precision)
         device = torch.device("cpu") if getattr(self, "use_cpu", False) else compute_device()
@@ -201,6 +207,11 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
     def get_warmup_steps(self, num_training_steps: int) -> int:
         """Steps of warm-up: a part of all steps, or from 1 on so many steps, all of them at most."""
         return min(num_training_steps, int(super().get_warmup_steps(num_training_steps)))
+
+    @property
+    def language_temperature(self) -> float:
+        """The temperature by which languages are sampled; 1 samples them in proportion to their rows."""
+        return language_temperature(self.sampling, self.sampling_temperature)
 
     def distillation_loss(self) -> DistillationLoss:
         """The loss that these arguments describe."""
@@ -276,6 +287,8 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
                 torch_compile=training.compile,
                 precision=training.precision,
                 micro_batch_size=training.micro_batch_size,
+                sampling=training.sampling,
+                sampling_temperature=training.sampling_temperature,
                 max_length=training.max_length,
                 stride=training.stride,
                 head=training.head,
@@ -300,6 +313,7 @@ LEAST = {
     "max_length": 8,
     "stride": 0,
     "micro_batch_size": 1,
+    "sampling_temperature": 1,
     "attention_dropout": 0,
     "teacher_cache_gb": 0,
 }
@@ -328,7 +342,19 @@ def _check_numbers(config: DistillationConfig) -> None:
         raise KddaError(f"distill_weight: got {config.distill_weight!r}, expected at most 1 with combine=interpolate")
 
 
-def _bounds_in_words(least: float, most: float) -> str:
+def _check_sampling(config: DistillationConfig) -> None:
+    """Refuse an unknown sampling of languages, and a temperature that has no effect."""
+    known = ("proportional", "temperature")
+    if config.sampling not in known:
+        raise KddaError(unknown_choice("sampling", config.sampling, known))
+    if config.sampling == "proportional" and config.sampling_temperature is not None:
+        raise KddaError(
+            f"sampling_temperature: got {config.sampling_temperature:g}, which has no effect without "
+            'sampling="temperature"'
+        )
+
+
+def _bounds_in_words(least: int | float, most: int | float) -> str:
     """The bounds of a finite number for a message."""
     words = "a finite number"
     if least > -math.inf:

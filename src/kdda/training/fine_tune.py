@@ -34,6 +34,7 @@ from kdda.teachers.cache import BATCH_WINDOWS, TeacherCache, calibration_rows, i
 from kdda.text.encode import Encoder
 from kdda.training.config import DistillationConfig
 from kdda.training.data import TrainingData
+from kdda.training.sampler import batches_an_epoch
 
 HEAD_ROWS = 128  # of a language, for the head's initialization; an eighth of them where a head reads all tokens
 
@@ -410,11 +411,12 @@ def _name_labels(checkpoint: Checkpoint, task: Task, labels: Sequence[str]) -> N
 def describe(name: str, encoded: EncodedData, vocabulary: TrimmedVocabulary, args: DistillationConfig) -> str:
     """One line: rows and tokens by language, steps, the vocabulary's size, and what was truncated."""
     sizes = []
-    batches = 0
+    batches: dict[str, int] = {}
     for language, features in encoded.train.items():
         sizes.append(f"{language} {_size(features)}")
-        batches += ceil_div(len(features.item_lengths), args.per_device_train_batch_size)
-    steps = f"{args.num_train_epochs:g} epochs of {batches} batches of {args.per_device_train_batch_size}"
+        batches[language] = ceil_div(len(features.item_lengths), args.per_device_train_batch_size)
+    steps = f"{args.num_train_epochs:g} epochs of {sum(batches.values())} batches of {args.per_device_train_batch_size}"
+    steps += _shares(batches, args.language_temperature)
     saved = f"{vocabulary.bytes_saved / 2**20:,.0f} MB saved"
     trimmed = f"vocabulary {vocabulary.rows_in_use:,} of {vocabulary.rows:,} rows ({saved})"
     parts = [f"  {name}: {', '.join(sizes)}", steps, trimmed]
@@ -422,6 +424,21 @@ def describe(name: str, encoded: EncodedData, vocabulary: TrimmedVocabulary, arg
         if count:
             parts.append(f"{count:,} {what}")
     return "; ".join(parts)
+
+
+def _shares(batches: Mapping[str, int], temperature: float) -> str:
+    """What temperature sampling makes of an epoch, in brackets; nothing where it has no effect.
+
+    Args:
+        batches: language → batches that hold each of its rows once.
+    """
+    shares = batches_an_epoch(batches, temperature)
+    if shares == batches:
+        return ""
+    parts = []
+    for language, count in shares.items():
+        parts.append(f"{language} {count}")
+    return f" (sampling temperature {temperature:g}: {', '.join(parts)})"
 
 
 def data_facts(encoded: EncodedData) -> dict[str, dict[str, int]]:

@@ -293,7 +293,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         lengths = {}
         for language, features in self.encoded.train.items():
             lengths[language] = features.item_lengths
-        return LanguageBatchSampler(lengths, self.args.per_device_train_batch_size, self.args.seed)
+        args = self.args
+        return LanguageBatchSampler(lengths, args.per_device_train_batch_size, args.seed, args.language_temperature)
 
     def _make_targets(self) -> dict[str, Mapping[str, Any]]:
         """Language → what the task's loss takes as gold (such as `labels`) → an array with a value a window."""
