@@ -271,6 +271,7 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
         if distill is not None:
             _check_distill(distill)
         arguments: dict[str, Any] = {**training.arguments, CHECKPOINTING: training.gradient_checkpointing, **further}
+        arguments |= training.model_dump(include={"sampling", "sampling_temperature"})
         if distill is not None:
             arguments |= _distill_arguments(distill)
         try:
@@ -287,8 +288,6 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
                 torch_compile=training.compile,
                 precision=training.precision,
                 micro_batch_size=training.micro_batch_size,
-                sampling=training.sampling,
-                sampling_temperature=training.sampling_temperature,
                 max_length=training.max_length,
                 stride=training.stride,
                 head=training.head,
