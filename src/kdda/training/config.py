@@ -268,11 +268,10 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
             KddaError: a field of `training.arguments` that the recipe has under another name, or that does not exist.
         """
         check_recipe_arguments(training.arguments)
-        if distill is not None:
-            _check_distill(distill)
         arguments: dict[str, Any] = {**training.arguments, CHECKPOINTING: training.gradient_checkpointing, **further}
         arguments |= training.model_dump(include={"sampling", "sampling_temperature"})
         if distill is not None:
+            _check_distill(distill)
             arguments |= _distill_arguments(distill)
         try:
             return cls(
