@@ -326,6 +326,16 @@ def _label(row: Row, schema: Schema) -> str:
     raise BadRowError(refusal)
 
 
+def row_label(row: Row, schema: Schema) -> str:
+    """The label that a row has, whatever labels a task has; empty where it has none, or the schema's map drops it.
+
+    Raises:
+        BadRowError: the row has no such column.
+    """
+    value = label_text(value_of(row, schema.column("label")))
+    return _known_label(value, schema) or ""
+
+
 def label_text(value: Any) -> str:
     """A label as text; empty where the field says nothing."""
     if is_missing(value):

@@ -296,12 +296,13 @@ def interval_of(predictions: Sequence[Prediction]) -> Interval:
 
 
 def task_of(recipe: Recipe) -> Task:
-    """The task that a recipe names.
+    """The task that a recipe names, with the recipe's `task_options`.
 
     Raises:
-        KddaError: no such task, or one without answers in a recipe whose systems or arms search passages for them.
+        KddaError: no such task, options that it does not have, or a task without answers in a recipe whose systems or
+            arms search passages for them.
     """
-    task = task_named(recipe.task)
+    task = task_named(recipe.task).with_options(recipe.task_options)
     searches = bool(recipe.systems) or any(arm.sentences for arm in recipe.arms.values())
     if searches and "answer" not in task.methods:
         raise KddaError(f'systems and sentences need a task that answers questions; this recipe\'s is "{task.name}"')
@@ -348,8 +349,15 @@ def base_config(recipe: Recipe) -> DistillationConfig:
 
 
 def with_labels(recipe: Recipe) -> Recipe:
-    """The recipe with `labels` filled in: those that it names, or those of its task; none for a task without labels."""
+    """The recipe with `labels` filled in: those that it names, those of its task, or those of its training rows.
+
+    None for a task without labels.
+
+    Raises:
+        KddaError: training rows that cannot be read, or have fewer than two labels.
+    """
     task = task_of(recipe)
     if recipe.labels or not task.labelled:
         return recipe
-    return recipe.model_copy(update={"labels": list(task.labels)})
+    labels = list(task.labels) or SplitReader(recipe, task).training_labels()
+    return recipe.model_copy(update={"labels": labels})

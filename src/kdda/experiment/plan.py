@@ -9,7 +9,7 @@ from pathlib import Path
 from kdda.errors import KddaError
 from kdda.experiment.context import task_of, with_labels
 from kdda.experiment.estimate import Estimate
-from kdda.experiment.run import check_models, chosen_arms, roles
+from kdda.experiment.run import check_models, chosen_arms, roles, shown_labels
 from kdda.experiment.specs import student_runs
 from kdda.experiment.splits import SPLITS, SplitReader, Splits
 from kdda.hub.licences import licence, warning_of
@@ -47,11 +47,13 @@ class Plan:
         seeds: Sequence[int] | None = None,
         workers: int = 1,
     ):
-        self.recipe = recipe = with_labels(recipe)
         self.out, self.workers = out, workers
         self.missing: list[str] = []
         self.warnings: list[str] = []
         self.task = task_of(recipe)
+        with self._collect_missing():
+            recipe = with_labels(recipe)
+        self.recipe = recipe
         self.arms = chosen_arms(recipe, arms)
         self.runs = student_runs(recipe, self.arms, seeds)
         self.reader = SplitReader(recipe, self.task)
@@ -72,6 +74,8 @@ class Plan:
                 unfinished.append(run)
         finished = len(self.runs) - len(unfinished)
         lines = [f"{len(self.runs)} runs in {self.out}, {finished} of them finished."]
+        if self.recipe.labels and self.task.labelled:
+            lines.append(f"Labels: {shown_labels(self.recipe.labels)}.")
         if not self.missing:
             check_models(self.recipe, self.arms)
             estimate = Estimate(self.reader, data, self.runs, unfinished, self.out, self.workers)
@@ -109,6 +113,8 @@ class Plan:
     def _read_data(self) -> dict[str, Splits]:
         """Language → its splits; languages whose rows cannot be read are left out, and `missing` says why."""
         data: dict[str, Splits] = {}
+        if self.task.labelled and not self.recipe.labels:
+            return data  # why there are no labels, with which rows are compared, is in `missing` already
         for language in self.recipe.data:
             with self._collect_missing():
                 data[language], _ = self.reader.read_language(language)

@@ -40,6 +40,8 @@ from kdda.training.prepare import Teacher
 # fields of a recipe that change no result of a run: they may differ from those of the run that a folder holds
 WITHOUT_EFFECT = ("name", "note", "teacher_cache_gb", "training.gradient_checkpointing")
 
+MAX_LABELS = 30  # labels that a line of the plan names
+
 MAX_CHANGES = 5  # fields that the refusal of a folder of another recipe names
 
 
@@ -171,6 +173,8 @@ class Experiment:
             for split, rows in splits.items():
                 sizes.append(f"{split} {len(rows):,}")
             self.say(f"  data {language}: {', '.join(sizes)} rows" + self.context.warnings[language])
+        if self.context.labels:
+            self.say(f"  labels: {shown_labels(self.context.labels)}")
         if recipe.note:
             self.say(f"  note: {recipe.note}")
 
@@ -221,6 +225,14 @@ def _check_distillation(recipe: Recipe, arm: str, distill: Distill) -> None:
         teacher = Teacher.from_spec(spec)
         check_task_of_teacher(language, teacher, task_of(recipe))
         check_teacher(language, teacher, student, loss, distill.tokens, distill.align)
+
+
+def shown_labels(labels: Sequence[str]) -> str:
+    """Labels as a line of the plan names them: all, or the first `MAX_LABELS` of more."""
+    text = ", ".join(labels[:MAX_LABELS])
+    if len(labels) > MAX_LABELS:
+        text += f", … ({len(labels):,} labels)"
+    return text
 
 
 def _describe(spec: ModelSpec) -> str:

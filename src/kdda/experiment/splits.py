@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 from kdda.data.examples import RECIPE_ADVICE, CheckedRows, Example, Schema, check_rows
@@ -68,6 +69,23 @@ class SplitReader:
             checks.append(checked)
         return splits, _warnings(checks)
 
+    def training_labels(self) -> list[str]:
+        """The labels that the training rows of all languages have, whatever the limits are, in the order of outputs.
+
+        Raises:
+            KddaError: a source that cannot be read, or fewer than two labels.
+        """
+        return self.task.labels_of(self._training_rows())
+
+    def _training_rows(self) -> Iterator[tuple[Row, Schema]]:
+        """Every training row of every language, unchecked, with the schema of its source."""
+        for language in self.recipe.data:
+            schema = self._schema(language)
+            with self._naming(language, "train"):
+                rows = self._parse(language, "train")
+            for row in rows:
+                yield row, schema
+
     def draw(self, language: str, split: Split, count: int, field: str) -> Sequence[Example]:
         """Draw so many rows of a split, whatever the recipe's limit is; the same ones at each call.
 
@@ -93,12 +111,23 @@ class SplitReader:
         Raises:
             KddaError: bad rows, with the field of the recipe and its hint how to get the rows.
         """
-        data = self.recipe.data[language]
-        schema = Schema(tuple(self.recipe.labels), data.columns, data.labels, RECIPE_ADVICE)
-        try:
+        on_bad_row = self.recipe.data[language].on_bad_row
+        with self._naming(language, split):
             rows = sample(self._parse(language, split), limit, language)
-            return check_rows(rows, self.task.convert(schema), data.on_bad_row, RECIPE_ADVICE)
+            return check_rows(rows, self.task.convert(self._schema(language)), on_bad_row, RECIPE_ADVICE)
+
+    def _schema(self, language: str) -> Schema:
+        """How a language's sources name columns and labels."""
+        data = self.recipe.data[language]
+        return Schema(tuple(self.recipe.labels), data.columns, data.labels, RECIPE_ADVICE)
+
+    @contextmanager
+    def _naming(self, language: str, split: Split) -> Iterator[None]:
+        """Lead a `KddaError` of the block by the field of the recipe, and end it by the hint how to get the rows."""
+        try:
+            yield
         except KddaError as error:
+            data = self.recipe.data[language]
             access = f"\n  how to get these rows: {data.access}" if data.access else ""
             raise KddaError(f"data.{language}.{split}: {error}{access}") from None
 

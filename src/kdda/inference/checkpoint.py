@@ -18,7 +18,7 @@ STRIDE = 128  # tokens that two windows share, for the same checkpoints
 
 
 def choose_task(task: str | Task | None, config: Any, name: str) -> Task:
-    """The task of a checkpoint.
+    """The task of a checkpoint, with the settings that the checkpoint's config stores.
 
     Args:
         task: a task, or the name of a registered one; by default what the config says: `kdda_task`, which kdda writes
@@ -29,9 +29,16 @@ def choose_task(task: str | Task | None, config: Any, name: str) -> Task:
         KddaError: no such task, or a checkpoint whose config tells of none.
     """
     if isinstance(task, Task):
-        return task
-    if task:
-        return task_named(task)
+        chosen = task
+    elif task:
+        chosen = task_named(task)
+    else:
+        chosen = _task_of_config(config, name)
+    return chosen.with_settings(config.to_dict())
+
+
+def _task_of_config(config: Any, name: str) -> Task:
+    """The registered task that a checkpoint's config names or whose head it has, without stored settings."""
     stored = getattr(config, "kdda_task", None)
     if stored is None:
         return _task_of_architecture(config, name)

@@ -215,7 +215,6 @@ def load(
     config = load_config(name)
     chosen = choose_task(task, config, name)
     chosen.check_outputs(outputs_config(config, chosen.head), name)
-    chosen = chosen.with_settings(config.to_dict())
     engine, tokenizer, segmenter = _open(name, chosen.head, in_bfloat16(precision))
     encoder = encoder_of_config(engine.config, tokenizer, segmenter)
     labels = label_names(config) if chosen.labelled else []

@@ -384,7 +384,9 @@ ARMS: dict[str, Arm] = {
 class Recipe(Strict):
     """An experiment: a student, a teacher a language or several, data a language, and the arms to compare.
 
-    `labels`: names of the labels, in the order of the head's outputs; by default the task's.
+    `task_options`: settings of the task itself, which it checks, such as ``{fields: [claim, evidence]}`` of `classify`.
+    `labels`: names of the labels, in the order of the head's outputs; by default the task's, or those of the training
+    rows.
     `learning_rates`: instead of the training's; each arm's is the one that does best on the development rows.
     `teacher_cache_gb`: teacher states that take no more are computed once and stored for all runs; 0 stores none.
     `plugins`: modules to import first, which register tasks, objectives or retrievers of the user's.
@@ -395,6 +397,7 @@ class Recipe(Strict):
 
     name: str
     task: str
+    task_options: FreeSettings = {}
     target: str
     labels: Annotated[list[str], AfterValidator(_labels)] = []
     student: Student

@@ -6,9 +6,10 @@ how predictions are given out: from Python, in files, over HTTP, on the server's
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -18,13 +19,19 @@ from jaxtyping import Float32, Int32, Int64
 from numpy import ndarray
 from torch import Tensor
 
-from kdda.data.examples import Example, RowConverter, Schema
-from kdda.errors import KddaError, NotFiniteError
+from kdda.data.examples import BadRowError, Example, RowConverter, Schema, row_label
+from kdda.data.fields import BadFieldError, canonical
+from kdda.data.sources import Row
+from kdda.errors import KddaError, NotFiniteError, unknown_choice
 from kdda.runtime.disk_sequence import LazySequence
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.text.check import check_text
 from kdda.text.encode import Encoder, Window
 from kdda.text.segment import Span
+
+NUMBER = re.compile(r"-?\d+(\.\d+)?")  # a label of an ordinal scale
+
+OPTIONS = "kdda_task_options"  # the field of a model's config that stores the options of its task
 
 
 @dataclass(frozen=True)
@@ -164,7 +171,8 @@ class Task(ABC):
     `MODEL_CLASSES`), `labelled` (rows have labels that a recipe names), `states_read` (the states that the head reads),
     `outputs` (names of the logits), `response_type` and `result_key` (what a result looks like over HTTP and in files),
     `pipeline_tag` (the Hub's name of such tasks), `row_score` and `breakdown` (how reports score a row and split the
-    test rows), `page_view` (how the page shows a result) and `purpose` (what messages say that its models do).
+    test rows), `page_view` (how the page shows a result), `purpose` (what messages say that its models do), and
+    `option_names` (which of its fields a recipe's `task_options` may set).
     """
 
     name: str
@@ -195,6 +203,7 @@ class Task(ABC):
     breakdown: ClassVar[Literal["label", "answer length", "none"]] = "label"  # parts of the test rows in a report
     page_view: ClassVar[Literal["bars", "passage", "text", "options", "number"]] = "text"  # how the page shows a result
     purpose: ClassVar[str] = "predicts"  # in messages: '"my-model" labels texts: classify(text)'
+    option_names: ClassVar[tuple[str, ...]] = ()  # fields that a recipe's `task_options` may set
 
     def __post_init__(self) -> None:
         if not self.fields:
@@ -222,6 +231,75 @@ class Task(ABC):
             "breakdown": self.breakdown,
         }
 
+    # -- options that a recipe sets
+
+    def with_options(self, options: Mapping[str, Any]) -> Task:
+        """The task with the settings of a recipe's `task_options`.
+
+        Args:
+            options: name → value, as YAML or JSON gives them; each name is one of `option_names`.
+
+        Raises:
+            KddaError: an option that the task does not have, or a value that the option cannot have.
+        """
+        changes = {}
+        for name, value in options.items():
+            if not self.option_names:
+                raise KddaError(f'task_options: task "{self.name}" has no options, got "{name}"')
+            if name not in self.option_names:
+                raise KddaError(unknown_choice(f'task_options of task "{self.name}"', name, self.option_names))
+            changes[name] = self.check_option(name, value)
+        if not changes:
+            return self
+        return replace(self, **changes)
+
+    def check_option(self, name: str, value: Any) -> Any:
+        """The value of an option as the task's field of that name has it.
+
+        Raises:
+            KddaError: a value that the option cannot have.
+        """
+        return value
+
+    # -- labels that neither the recipe nor the task names
+
+    def labels_of(self, rows: Iterable[tuple[Row, Schema]]) -> list[str]:
+        """The labels of all training rows, in the order of a head's outputs.
+
+        Args:
+            rows: of all languages, each with the schema of its source.
+
+        Raises:
+            KddaError: fewer than two labels.
+        """
+        labels: dict[str, str] = {}  # as all formats write it → as it is written where it occurs first
+        reason = ""  # why the first of the rows without a label has none
+        for row, schema in rows:
+            try:
+                for label in self.row_labels(row, schema):
+                    labels.setdefault(canonical(label), label)
+            except (BadRowError, BadFieldError) as error:
+                reason = reason or f"; {row.where}: {error}"
+        if len(labels) < 2:
+            names = ", ".join(labels.values()) or "none"
+            raise KddaError(f"labels: the training rows have fewer than two labels ({names}){reason}")
+        return self.ordered_labels(list(labels.values()))
+
+    def row_labels(self, row: Row, schema: Schema) -> Iterable[str]:
+        """The labels that a row has, as its schema maps them; none for a row without one.
+
+        Raises:
+            BadRowError: a row that cannot be read, which `convert` refuses later.
+        """
+        label = row_label(row, schema)
+        return [label] if label else []
+
+    def ordered_labels(self, labels: Sequence[str]) -> list[str]:
+        """Labels of training rows in the order of a head's outputs: numbers by size, all others by the alphabet."""
+        if all(map(NUMBER.fullmatch, labels)):
+            return sorted(labels, key=float)
+        return sorted(labels)
+
     # -- settings that training rows or a checkpoint decide
 
     def fitted(self, examples: Iterable[Example]) -> Task:
@@ -229,12 +307,18 @@ class Task(ABC):
         return self
 
     def settings(self) -> dict[str, Any]:
-        """Those settings, as a model's config stores them."""
-        return {}
+        """Those settings and the options, as a model's config stores them."""
+        if not self.option_names:
+            return {}
+        options = {}
+        for name in self.option_names:
+            value = getattr(self, name)
+            options[name] = list(value) if isinstance(value, tuple) else value  # JSON has no tuples
+        return {OPTIONS: options}
 
     def with_settings(self, config: Mapping[str, Any]) -> Task:
-        """The task with the settings that a model's config stores."""
-        return self
+        """The task with the settings and options that a model's config stores."""
+        return self.with_options(config.get(OPTIONS) or {})
 
     def for_inference(self, no_answer: bool | None = None) -> Task:
         """The task as a `Predictor` uses it.

@@ -50,7 +50,7 @@ class TrainingData:
                 `datasets.Dataset`, a list of dicts, or a file.
             eval_dataset: the same for development rows; none for a training without model selection.
             labels: label names in the order of the head's outputs; by default the task's, or those of the training
-                rows in alphabetical order.
+                rows, sorted.
             target: the language whose development rows select the model; by default the first of `eval_dataset`.
 
         Raises:
@@ -104,21 +104,19 @@ def _examples(task: Task, rows: Sequence[Row] | Sequence[Example], labels: Seque
 
 
 def _label_names(task: Task, labels: Sequence[str] | None, rows: Mapping[str, Sequence[Any]]) -> list[str]:
-    """The names as given, else the task's, else those of the rows in alphabetical order; none for unlabelled tasks.
+    """The names as given, else the task's, else those of the training rows; none for unlabelled tasks.
 
     Raises:
-        KddaError: names are neither given nor in every row's `label`.
+        KddaError: names are neither given nor in the rows.
     """
     if not task.labelled:
         return []
     if labels or task.labels:
         return list(labels or task.labels)
-    names = set()
-    for row in _chained(rows.values()):
-        if not isinstance(row, Row) or not isinstance(row.values.get("label"), str):
+    for language_rows in rows.values():
+        if len(language_rows) and isinstance(language_rows[0], Example):
             raise KddaError("labels: name them in the order of the head's outputs, such as ['negative', 'positive']")
-        names.add(row.values["label"].strip())
-    return sorted(names)
+    return task.labels_of((row, Schema()) for row in _chained(rows.values()))
 
 
 def _chained(sequences: Iterable[Sequence[Any]]) -> Iterator[Any]:

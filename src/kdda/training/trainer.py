@@ -86,14 +86,15 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         eval_dataset: language → development rows; those of `target` select the model. Without any, the last model is
             the result.
         args: a `DistillationConfig`; ``DistillationConfig("trainer_output")`` by default.
-        labels: label names in the order of the head's outputs; by default the task's, or those of the training rows in
-            alphabetical order.
+        labels: label names in the order of the head's outputs; by default the task's, or those of the training rows,
+            sorted.
         target: the language whose development rows select the model; by default the first of `eval_dataset`.
         callbacks: transformers' `TrainerCallback` objects, added to those of kdda.
         compute_metrics: takes an `EvalPrediction`, as transformers' examples do, and returns further scores of an
             evaluation.
         config: further fields of the saved model's config.
         say: told, line by line, what happens before training.
+        task_options: settings of the task, as a recipe's `task_options` has them.
 
     Raises:
         KddaError: for everything that can be known before training: bad rows, unknown languages, models that do not
@@ -118,8 +119,10 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
         config: Mapping[str, Any] | None = None,
         say: Say = print,
+        task_options: Mapping[str, Any] | None = None,
     ):
         task = task_named(task) if isinstance(task, str) else task
+        task = task.with_options(task_options or {})
         if isinstance(train_dataset, TrainingData):
             self.data = train_dataset
         else:
