@@ -1,4 +1,4 @@
-"""CSV and TSV: records with their lines; a quote that never closes, a stray carriage return, a column named twice."""
+"""CSV and TSV: the delimiter, records with their lines; open quotes, stray carriage returns, a column named twice."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from kdda.data.text_lines import text_lines
 from kdda.errors import KddaError
-from kdda.runtime.text_files import printable, read_lines
+from kdda.runtime.text_files import printable
 
 LARGEST_CELL = 2**25  # characters; what csv holds of a cell takes four bytes each
 
@@ -21,6 +22,8 @@ LARGEST_CELL = 2**25  # characters; what csv holds of a cell takes four bytes ea
 SUSPICIOUS_LENGTH = 5
 
 MEDIAN_CELLS = 10_000  # cells of a column, the first ones, whose lengths are kept for its median
+
+DELIMITERS = (",", ";", "\t")  # of CSV files; spreadsheets of many languages write ";", where "," is in numbers
 
 LEAST_CELLS = 3  # cells without which a median says nothing
 
@@ -53,10 +56,10 @@ def read_records(path: Path, delimiter: str, quoting: Quoting, header: Sequence[
     Raises:
         KddaError: not UTF-8, not of this format, or a column named twice; names the line.
     """
-    lines = _RecordLines(read_lines(path))
+    lines = _RecordLines(text_lines(path))
     records = _cells_of_records(path, lines, delimiter, quoting)
     names = list(header or next(records, []))
-    _check_names(names, f"{printable(path)}:{lines.begin or 1}")
+    check_names(names, f"{printable(path)}:{lines.begin or 1}")
     lengths = _CellLengths(names, delimiter)
     for cells in records:
         if len(cells) != len(names):
@@ -66,6 +69,37 @@ def read_records(path: Path, delimiter: str, quoting: Quoting, header: Sequence[
     warning = lengths.warning()
     if warning:
         logger.warning("%s: %s", printable(path), warning)
+
+
+def delimiter_of(path: Path, header: Sequence[str] | None) -> str:
+    """The delimiter of a CSV file, told by its first line that is not blank, once for the whole file.
+
+    It is the one of `DELIMITERS` that stands most often outside quotes in the line of names; of a file without one, the
+    first that divides the line into as many cells as there are names. "," where none does.
+
+    Args:
+        header: names of the columns of a file that has no line of names.
+    """
+    counts = dict.fromkeys(DELIMITERS, 0)
+    for line in text_lines(path):
+        if line.strip():
+            counts = _count_delimiters(line)
+            break
+    if header is None:
+        return max(DELIMITERS, key=counts.__getitem__)  # of equal ones the first
+    for delimiter, count in counts.items():
+        if count == len(header) - 1:
+            return delimiter
+    return ","
+
+
+def _count_delimiters(line: str) -> dict[str, int]:
+    """How often each of `DELIMITERS` stands in a line outside quotes."""
+    counts = {}
+    unquoted = "".join(line.split('"')[::2])  # every second part is inside quotes; doubled quotes are an empty one
+    for delimiter in DELIMITERS:
+        counts[delimiter] = unquoted.count(delimiter)
+    return counts
 
 
 class _RecordLines:
@@ -166,7 +200,7 @@ def _line_of_open_quote(path: Path, begin: int, last: int, delimiter: str) -> in
     """
     opened = begin
     is_quoted = False
-    for number, line in enumerate(islice(read_lines(path), begin - 1, last), begin):
+    for number, line in enumerate(islice(text_lines(path), begin - 1, last), begin):
         position = 0
         while position >= 0:
             if not is_quoted and line.startswith('"', position):
@@ -184,7 +218,7 @@ def _line_of_open_quote(path: Path, begin: int, last: int, delimiter: str) -> in
     return opened
 
 
-def _check_names(names: Sequence[str], where: str) -> None:
+def check_names(names: Sequence[str], where: str) -> None:
     """Refuse a column that is named twice; columns without a name are no fields, and may be several."""
     seen: set[str] = set()
     for name in names:

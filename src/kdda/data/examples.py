@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int32, UInt64
 from numpy import ndarray
 
+from kdda.data.class_labels import ClassName
 from kdda.data.fields import LONGEST_VALUE, BadFieldError, canonical, check_surrogates, identifier, is_missing, shown
 from kdda.data.sources import Row
 from kdda.errors import KddaError, did_you_mean, unknown_choice
@@ -311,7 +312,10 @@ def _label(row: Row, schema: Schema) -> str:
         BadRowError: the task has no such label.
     """
     column = schema.column("label")
-    value = label_text(value_of(row, column))
+    raw = value_of(row, column)
+    value = label_text(raw)
+    if isinstance(raw, ClassName) and str(raw.number) in schema.label_map:  # the recipe maps integers, not names
+        value = str(raw.number)
     known = _known_label(value, schema)
     if known is None:
         raise DroppedError(f'label "{value}" dropped')

@@ -1,4 +1,4 @@
-"""Readers of rows, by file extension: JSONL, JSON (SQuAD), CSV, TSV, Parquet; the Hub; embedded corpora; samples."""
+"""Readers of rows by extension: JSONL, JSON, CSV, TSV, TXT, XLSX, Parquet; gz, zst; folders, Hub, corpora, samples."""
 
 from __future__ import annotations
 
@@ -6,24 +6,32 @@ import csv
 import pickle
 import random
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from kdda.data.delimited import Quoting, read_records
-from kdda.data.fields import is_missing
+from kdda.data.class_labels import names_of_features, names_of_parquet, with_names
+from kdda.data.compressed import DECOMPRESSORS
+from kdda.data.delimited import delimiter_of, read_records
+from kdda.data.fields import canonical, is_missing
+from kdda.data.folders import files_of_split, is_saved_dataset, split_folder
 from kdda.data.json_text import BadJsonError, parse_json
+from kdda.data.text_lines import text_lines, whole_text
+from kdda.data.workbook import read_sheet
 from kdda.errors import KddaError, unknown_choice
 from kdda.runtime.disk_sequence import DiskSequence
 from kdda.runtime.network import hub_is_reachable
-from kdda.runtime.text_files import check_first_bytes, printable, read_lines, read_text
+from kdda.runtime.text_files import check_first_bytes, printable
 
 PARQUET_BATCH_ROWS = 1024  # rows of a Parquet file that are decoded together
 
 LONGEST_REASON = 300  # characters of a library's error in a message
+
+# What a JSON file of rows may be, for messages.
+JSON_SHAPES = 'expected a list of rows, an object of rows by their ids, or SQuAD\'s {"data": […]}'
 
 EMBEDDED_CORPORA = Path(__file__).parent / "corpora"
 
@@ -56,12 +64,14 @@ class Source:
     """One split of one language's data.
 
     Args:
-        name: a path, ``embedded:nli/vi/train``, or ``hub:owner/dataset[/config]:split``.
-        header: column names of a CSV or TSV file that has no first line of names.
+        name: a file, ``folder:split``, ``embedded:nli/vi/train``, or ``hub:owner/dataset[/config]:split``.
+        header: column names of a CSV, TSV or XLSX file that has no first line of names.
+        select: column → the value of it that the rows have that are read, such as ``{"language": "vi"}``.
     """
 
     name: str
     header: Sequence[str] | None = None
+    select: Mapping[str, str] = field(default_factory=dict)
 
 
 Reader = Callable[[Path, Source], Iterator[Row]]
@@ -79,18 +89,76 @@ def read_rows(source: Source) -> Sequence[Row]:
     Raises:
         KddaError: no such file, not UTF-8, or a line that is not of its format; names the line.
     """
+    rows = _rows_of_source(source)
+    if source.select:
+        rows = _selected(rows, source)
+    return DiskRows(rows)
+
+
+def _rows_of_source(source: Source) -> Iterator[Row]:
+    """The rows of the Hub's split, the folder's split or the file that a source names."""
     if source.name.startswith("hub:"):
-        return DiskRows(_hub_rows(source.name))
-    path = _path_of(source.name)
+        yield from _hub_rows(source.name)
+        return
+    in_folder = None
+    if not source.name.startswith("embedded:"):
+        in_folder = split_folder(source.name)
+    if in_folder is None:
+        yield from _file_rows(_path_of(source.name), source)
+        return
+    folder, split = in_folder
+    if is_saved_dataset(folder):
+        yield from _saved_rows(folder)
+        return
+    for path in files_of_split(folder, split, READERS):
+        if path.is_dir():
+            yield from _saved_rows(path)
+        else:
+            yield from _file_rows(path, source)
+
+
+def _file_rows(path: Path, source: Source) -> Iterator[Row]:
+    """The rows of a file, whose reader's errors become messages.
+
+    Raises:
+        KddaError: no such file, or no reader for its extension.
+    """
+    name = printable(path)
     if not path.is_file():
         raise KddaError(
-            f'no file "{printable(path)}"; a source is a path, "hub:owner/dataset:split", or '
+            f'no file "{name}"; a source is a path, "folder:split", "hub:owner/dataset:split", or '
             '"embedded:nli/vi/train" for a corpus that kdda contains'
         )
     suffix = path.suffix.lower()
+    if suffix in DECOMPRESSORS:
+        suffix = Path(path.stem).suffix.lower()
     if suffix not in READERS:
-        raise KddaError(unknown_choice(f"{printable(path)}: file extension", path.suffix, READERS))
-    return DiskRows(_with_messages(path, READERS[suffix](path, source)))
+        raise KddaError(unknown_choice(f"{name}: file extension", suffix or path.suffix, READERS))
+    if suffix in UNPACKED and path.suffix.lower() in DECOMPRESSORS:
+        raise KddaError(f"{name}: {suffix} files are compressed inside: unpack it first")
+    with errors_as_messages(name):
+        yield from READERS[suffix](path, source)
+
+
+def _selected(rows: Iterator[Row], source: Source) -> Iterator[Row]:
+    """The rows with the values that the source selects.
+
+    Raises:
+        KddaError: a row lacks such a column, or no row has the values.
+    """
+    count = 0
+    for row in rows:
+        is_selected = True
+        for column, value in source.select.items():
+            if column not in row.values:
+                raise KddaError(f"{row.where}: {unknown_choice('select: column', column, row.values)}")
+            is_selected = is_selected and canonical(row.values[column]) == canonical(value)
+        if is_selected:
+            count += 1
+            yield row
+    if not count:
+        wanted = ", ".join(f'"{column}" {value}' for column, value in source.select.items())
+        raise KddaError(f"{source.name}: no row has {wanted}, which select asks for")
 
 
 def sample(rows: Sequence[Row], count: int | None, language: str) -> Sequence[Row]:
@@ -152,12 +220,6 @@ def _first_line(error: Exception) -> str:
     return lines[0][:LONGEST_REASON]
 
 
-def _with_messages(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
-    """The rows of a file, whose reader's errors become messages."""
-    with errors_as_messages(printable(path)):
-        yield from rows
-
-
 def _json_value(text: str, path: Path, line: int | None = None) -> Any:
     """The value of a JSON text.
 
@@ -181,23 +243,46 @@ def _record(value: Any, where: str) -> Row:
 def _jsonl(path: Path, source: Source) -> Iterator[Row]:
     """The rows of a file with one JSON object a line; blank lines are left out."""
     name = printable(path)
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in enumerate(text_lines(path), 1):
         if line.strip():
             value = _json_value(line.removesuffix("\n"), path, number)
             yield _record(value, f"{name}:{number}")
 
 
 def _json(path: Path, source: Source) -> Iterator[Row]:
-    """The rows of a file that is one JSON value: a list of objects, or SQuAD's articles under ``data``."""
-    value = _json_value(read_text(path), path)
+    """The rows of a file that is one JSON value: a list of objects, an object of them by id, or SQuAD's articles.
+
+    A list may also stand under the key ``data``, as SQuAD's does.
+    """
+    value = _json_value(whole_text(path), path)
     name = printable(path)
     if isinstance(value, dict) and isinstance(value.get("data"), list):
-        yield from _squad(name, value["data"])
+        value = value["data"]
+        if _is_squad(value):
+            yield from _squad(name, value)
+            return
+    if isinstance(value, dict):
+        yield from _rows_by_id(name, value)
         return
     if not isinstance(value, list):
-        raise KddaError(f'{name}: got {type(value).__name__}, expected a list, or SQuAD\'s {{"data": […]}}')
+        raise KddaError(f"{name}: got {type(value).__name__}, {JSON_SHAPES}")
     for number, item in enumerate(value, 1):
         yield _record(item, f"{name}, item {number}")
+
+
+def _is_squad(articles: list[Any]) -> bool:
+    """Whether a list under ``data`` holds SQuAD's articles, and no flat rows, by its first item."""
+    first = articles[0] if articles else None
+    return not isinstance(first, dict) or "paragraphs" in first or set(first) <= {"title"}
+
+
+def _rows_by_id(name: str, rows: Mapping[str, Any]) -> Iterator[Row]:
+    """The rows of an object whose keys are their ids; a row without a field ``id`` gets its key as one."""
+    for key, item in rows.items():
+        if not isinstance(item, dict):
+            got = f'an object with a {type(item).__name__} under "{key}"'
+            raise KddaError(f"{name}: got {got}, {JSON_SHAPES}")
+        yield Row(f'{name}, row "{key}"', {"id": key, **item})
 
 
 def _squad(name: str, articles: list[Any]) -> Iterator[Row]:
@@ -229,16 +314,23 @@ def _list_member(value: Any, key: str, where: str) -> list[Any]:
     return member
 
 
-def _delimited(delimiter: str, quoting: Quoting) -> Reader:
-    """A reader of CSV or TSV: of its delimiter, with quoted cells (`csv.QUOTE_MINIMAL`) or none (`csv.QUOTE_NONE`)."""
+def _csv(path: Path, source: Source) -> Iterator[Row]:
+    """The rows of a CSV file, whose delimiter its first line tells; cells may be quoted."""
+    delimiter = delimiter_of(path, source.header)
+    for record in read_records(path, delimiter, csv.QUOTE_MINIMAL, source.header):
+        yield Row(f"{printable(path)}:{record.line}", record.cells)
 
-    def read(path: Path, source: Source) -> Iterator[Row]:
-        """The rows of a file whose first line has the names of the columns, unless the source gives them."""
-        name = printable(path)
-        for record in read_records(path, delimiter, quoting, source.header):
-            yield Row(f"{name}:{record.line}", record.cells)
 
-    return read
+def _tsv(path: Path, source: Source) -> Iterator[Row]:
+    """The rows of a TSV file, in which a quote is a character as any other."""
+    for record in read_records(path, "\t", csv.QUOTE_NONE, source.header):
+        yield Row(f"{printable(path)}:{record.line}", record.cells)
+
+
+def _xlsx(path: Path, source: Source) -> Iterator[Row]:
+    """The rows of the first sheet of an Excel workbook."""
+    for row in read_sheet(path, source.header):
+        yield Row(f"{printable(path)}, row {row.number}", row.cells)
 
 
 def _parquet(path: Path, source: Source) -> Iterator[Row]:
@@ -253,10 +345,11 @@ def _parquet(path: Path, source: Source) -> Iterator[Row]:
     number = 0
     with pyarrow.parquet.ParquetFile(path) as file:
         _check_columns(path, file.schema_arrow.names)
+        labels = names_of_parquet(file.schema_arrow.metadata)
         for batch in file.iter_batches(PARQUET_BATCH_ROWS):
             for values in _batch_values(path, batch, number):
                 number += 1
-                yield Row(f"{name}, row {number}", values)
+                yield Row(f"{name}, row {number}", with_names(values, labels) if labels else values)
 
 
 def _check_columns(path: Path, names: Sequence[str]) -> None:
@@ -296,16 +389,46 @@ def _hub_rows(name: str) -> Iterator[Row]:
         rows = load_dataset("/".join(parts[:2]), *parts[2:], split=split)
     except Exception as error:  # the library raises a dozen kinds, from a lost network to a wrong split
         raise KddaError(f'"{name}" could not be read from the Hub: {error}') from error
+    yield from dataset_rows(rows, name)
+
+
+def _saved_rows(folder: Path) -> Iterator[Row]:
+    """The rows of a split that `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote into a folder."""
+    name = printable(folder)
     with errors_as_messages(name):
-        for number, values in enumerate(rows, 1):
-            yield Row(f"{name}, row {number}", dict(values))
+        from datasets import load_from_disk
+
+        yield from dataset_rows(load_from_disk(str(folder)), name)
+
+
+def dataset_rows(dataset: Any, name: str) -> Iterator[Row]:
+    """The rows of a `datasets.Dataset` or a sequence of dicts, with the names of integer labels in their place.
+
+    Args:
+        name: what messages call it.
+
+    Raises:
+        KddaError: a row that is no dict.
+    """
+    labels = names_of_features(getattr(dataset, "features", None))
+    with errors_as_messages(name):
+        for number, values in enumerate(dataset, 1):
+            where = f"{name}, row {number}"
+            if not isinstance(values, Mapping):
+                raise KddaError(f"{where}: got {type(values).__name__}, expected a dict")
+            yield Row(where, with_names(values, labels))
 
 
 # How a file is read, by its extension.
 READERS: dict[str, Reader] = {
     ".jsonl": _jsonl,
     ".json": _json,
-    ".csv": _delimited(",", csv.QUOTE_MINIMAL),
-    ".tsv": _delimited("\t", csv.QUOTE_NONE),
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".txt": _tsv,
+    ".xlsx": _xlsx,
     ".parquet": _parquet,
 }
+
+# Extensions of formats that are compressed inside, and are not read from within another compression.
+UNPACKED = (".xlsx", ".parquet")

@@ -62,17 +62,28 @@ def check_first_bytes(path: Path, may_be_page: bool = False) -> None:
     with path.open("rb") as file:
         first = file.read(READ_FIRST)
     name = printable(path)
+    check_is_text(first, name, may_be_page)
+    encoding = encoding_of(first)
+    if encoding:
+        raise KddaError(f"{name}:1: its first bytes say {encoding}, expected UTF-8; {conversion(name, encoding)}")
+
+
+def check_is_text(first: bytes, name: str, may_be_page: bool = False) -> None:
+    """Refuse what is no text, or a web page, by its first bytes.
+
+    Args:
+        first: the first `READ_FIRST` bytes.
+        name: the file's, for the message.
+        may_be_page: whether a web page may be meant.
+    """
     for beginning, what in FOREIGN.items():
         if first.startswith(beginning):
             raise KddaError(f"{name} is {what}")
     if not may_be_page and first.lstrip().lower().startswith(PAGES):
         raise KddaError(f"{name} is a web page: the download gave a page instead of the file")
-    encoding = _encoding_of(first)
-    if encoding:
-        raise KddaError(f"{name}:1: its first bytes say {encoding}, expected UTF-8; {_conversion(name, encoding)}")
 
 
-def _encoding_of(first: bytes) -> str:
+def encoding_of(first: bytes) -> str:
     """The encoding that the first bytes of a file are evidence of; empty where they may be UTF-8.
 
     Latin letters in UTF-16 without a byte order mark are pairs of a letter and a zero byte.
@@ -87,7 +98,7 @@ def _encoding_of(first: bytes) -> str:
     return ""
 
 
-def _conversion(name: str, encoding: str) -> str:
+def conversion(name: str, encoding: str) -> str:
     """The advice to convert a file from an encoding."""
     file = Path(name)
     return f"convert it first: iconv -f {encoding} -t UTF-8 {file.name} > {file.stem}.utf8{file.suffix}"
@@ -128,7 +139,7 @@ def read_lines(path: Path, may_be_page: bool = False) -> Iterator[str]:
             except NotUtf8Error as error:
                 name = printable(path)
                 raise KddaError(
-                    f"{name}:{number}: {error}; its encoding may be an older one: {_conversion(name, 'WINDOWS-1258')}"
+                    f"{name}:{number}: {error}; its encoding may be an older one: {conversion(name, 'WINDOWS-1258')}"
                 ) from None
 
 
