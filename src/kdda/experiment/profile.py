@@ -23,7 +23,7 @@ from kdda.recipe.schema import Distill, ModelSpec, TeacherSpec, Training
 from kdda.runtime.device import compute_device, in_bfloat16, wait_for
 from kdda.runtime.memory import keep_freed_memory
 from kdda.runtime.numbers import ceil_div
-from kdda.tasks.base import Features, Task, target_tensors
+from kdda.tasks.base import Features, Task
 from kdda.teachers.align import pooled_chunks
 from kdda.teachers.cache import TeacherCache, calibration_rows
 from kdda.text.encode import Encoder, Window
@@ -167,7 +167,7 @@ class Profiler:
         loaded_teacher = self._loaded[teacher]
         examples = loaded_student.features[language].examples[: self.training.batch_size]
         features = self.task.encode(examples, loaded_student.encoder)
-        labels = self.labels if self.task.labelled else ()
+        labels = self.labels if self.task.compares_logits else ()
         # the cache reorders a teacher's logits by its label names, which a teacher that is not fine-tuned yet lacks
         loaded_teacher.checkpoint.model.config.label2id = {label: number for number, label in enumerate(labels)}
         with self._clock() as running:
@@ -197,7 +197,8 @@ class Profiler:
         with torch.no_grad():
             outputs = loaded.checkpoint.model(**inputs, output_hidden_states=True)
         states = last_hidden(outputs).float().requires_grad_()
-        return Representations(states, inputs["attention_mask"].bool(), outputs.get("logits"))
+        logits = outputs.get("logits") if self.task.compares_logits else None
+        return Representations(states, inputs["attention_mask"].bool(), logits)
 
     def _seconds_to_solve(self, student: Representations, cache: TeacherCache, windows: int, distill: Distill) -> float:
         """Seconds of the objective, forward and backward, on one batch at one layer.
@@ -270,7 +271,8 @@ class Profiler:
         """A batch as keyword arguments of the model, padded token ids and mask; and its targets, such as labels."""
         features = loaded.features[batch.language]
         inputs = self._padded(loaded.encoder, [features.windows[number] for number in batch.windows])
-        targets = target_tensors(self.task.targets(features, self.labels), batch.windows)
+        tokens = inputs["input_ids"].shape[1]
+        targets = self.task.batch_targets(self.task.targets(features, self.labels), batch.windows, tokens)
         for name, values in targets.items():
             targets[name] = values.to(self.device)
         return inputs, targets

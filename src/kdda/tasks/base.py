@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Float32, Int32, Int64, Shaped
 from numpy import ndarray
 from torch import Tensor
 
@@ -169,10 +169,10 @@ class Task(ABC):
 
     A kind of tasks also sets, as class attributes: `list_fields` and `optional_fields`, `head` (a key of
     `MODEL_CLASSES`), `labelled` (rows have labels that a recipe names), `states_read` (the states that the head reads),
-    `outputs` (names of the logits), `response_type` and `result_key` (what a result looks like over HTTP and in files),
-    `pipeline_tag` (the Hub's name of such tasks), `row_score` and `breakdown` (how reports score a row and split the
-    test rows), `page_view` (how the page shows a result), `purpose` (what messages say that its models do), and
-    `option_names` (which of its fields a recipe's `task_options` may set).
+    `outputs` (names of the logits), `logits_of` (what logits belong to), `response_type` and `result_key` (what a
+    result looks like over HTTP and in files), `pipeline_tag` (the Hub's name of such tasks), `row_score` and
+    `breakdown` (how reports score a row and split the test rows), `page_view` (how the page shows a result), `purpose`
+    (what messages say that its models do), and `option_names` (which of its fields a recipe's `task_options` may set).
     """
 
     name: str
@@ -196,6 +196,7 @@ class Task(ABC):
     labelled: ClassVar[bool] = False  # whether rows have labels that a recipe names
     states_read: ClassVar[Literal["first token", "all tokens"]] = "first token"  # the states that the head reads
     outputs: ClassVar[tuple[str, ...]] = ("logits",)  # names of the logits among a model's outputs
+    logits_of: ClassVar[Literal["text", "token"]] = "text"  # a head gives them once a text, or for every token
     response_type: ClassVar[type]  # a dataclass that describes `Result.as_response`
     result_key: ClassVar[str]  # a field that every line of `Result.as_row` has, and no other task's lines
     pipeline_tag: ClassVar[str]  # the Hub's name of such tasks
@@ -215,6 +216,11 @@ class Task(ABC):
             )
         if not self.route:
             object.__setattr__(self, "route", f"/{self.name}")
+
+    @property
+    def compares_logits(self) -> bool:
+        """Whether a teacher's and a student's logits are of the same labels of the same texts, and can be compared."""
+        return self.labelled and self.logits_of == "text"
 
     def describe(self) -> str:
         """What a model of this task does, and how it is called."""
@@ -393,10 +399,32 @@ class Task(ABC):
         return LazySequence(len(examples), lambda i: TextSpan(examples[i].texts, None))
 
     @abstractmethod
-    def targets(
-        self, features: Features, labels: Sequence[str]
-    ) -> Mapping[str, Int32[ndarray, " windows"] | Float32[ndarray, " windows"]]:
-        """What `outputs_with_loss` takes beside a window: a number a window, by name."""
+    def targets(self, features: Features, labels: Sequence[str]) -> Mapping[str, Any]:
+        """What `outputs_with_loss` takes beside the windows, by name.
+
+        Each is an array with a number a window, or whatever the task's `batch_targets` reads.
+        """
+
+    def batch_targets(
+        self, targets: Mapping[str, Any], windows: Sequence[int], tokens: int
+    ) -> dict[str, Shaped[Tensor, "windows ..."]]:
+        """The targets of some windows, as `outputs_with_loss` takes them.
+
+        Args:
+            targets: of all windows, as the method `targets` returns them.
+            windows: numbers of windows.
+            tokens: to which these windows are padded.
+        """
+        return target_tensors(targets, windows)
+
+    def count_targets(self, targets: Mapping[str, Any], items: Sequence[int]) -> int:
+        """How many golds the loss of some items is the mean of: one an item by default.
+
+        Args:
+            targets: of all windows, as the method `targets` returns them.
+            items: of a batch, by their numbers.
+        """
+        return len(items)
 
     def outputs_with_loss(self, model: Any, inputs: Mapping[str, Any], targets: Mapping[str, Tensor]) -> Any:
         """A model's outputs for a part of a batch, with the mean loss of its items as `loss`.

@@ -159,6 +159,7 @@ class QuestionAnswering(Task):
     head: ClassVar[str] = "question-answering"
     states_read: ClassVar[Literal["first token", "all tokens"]] = "all tokens"
     outputs: ClassVar[tuple[str, ...]] = ("start_logits", "end_logits")
+    logits_of: ClassVar[Literal["text", "token"]] = "token"
     response_type: ClassVar[type] = AnswerResponse
     result_key: ClassVar[str] = "answer"
     pipeline_tag: ClassVar[str] = "question-answering"

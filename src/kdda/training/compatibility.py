@@ -27,7 +27,7 @@ def check_task(loss: DistillationLoss, task: Task) -> None:
     Raises:
         KddaError: says which field of `distill` asks for logits.
     """
-    if task.labelled:
+    if task.compares_logits:
         return
     fields = {
         f"objective: {loss.objective.name}": loss.objective.needs_logits,

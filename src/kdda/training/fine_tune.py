@@ -300,7 +300,7 @@ def _build_cache(
     cache = TeacherCache.build(
         teacher,
         data.task.text_spans(features),
-        labels=data.labels if data.task.labelled else (),
+        labels=data.labels if data.task.compares_logits else (),
         layers=args.layers,
         tokens=args.tokens,
         max_length=args.max_length,

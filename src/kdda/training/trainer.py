@@ -30,7 +30,7 @@ from kdda.runtime.device import is_out_of_memory, pins_memory
 from kdda.runtime.memory import keep_freed_memory
 from kdda.runtime.numbers import ceil_div
 from kdda.runtime.progress import Say
-from kdda.tasks.base import Features, Prediction, Task, predict, target_tensors
+from kdda.tasks.base import Features, Prediction, Task, predict
 from kdda.tasks.registry import task_named
 from kdda.teachers.align import LearnedMaps
 from kdda.teachers.cache import TeacherCache
@@ -380,7 +380,17 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         parts = []
         for part in _parts(rows_here or rows[:1], size):
             parts.append(self._padded(language, part, weight, windows_a_row))
+            parts[-1]["task_share"] = self._task_share(language, part, rows)
         return size, parts
+
+    def _task_share(self, language: str, part: Sequence[int], items: Sequence[int]) -> float:
+        """The share that a part has in the golds of a batch, over the share that it has in the batch's items.
+
+        1 where each item has one gold. A loss over tokens times this is the mean over the batch's, however it is cut.
+        """
+        task, targets = self.data.task, self.targets[language]
+        golds = task.count_targets(targets, part) / task.count_targets(targets, items)
+        return golds / (len(part) / len(items))
 
     def _step(self, model: Any, prepared: Sequence[Mapping[str, Any]]) -> Any:
         """Forward and backward of the batch's rows that fall to this process, part by part; returns their loss."""
@@ -413,7 +423,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         of their windows), `read` (the stored states of each teacher), `share`: the items' number times `weight`, by
         which their mean loss is multiplied, and `windows_share`: how many windows an item has here, as a multiple of
         `windows_a_row`, which is the whole batch's. A divergence is a mean over windows, so that times this factor it
-        is the batch's whatever its parts are.
+        is the batch's whatever its parts are. `_prepared_parts` adds `task_share`, such a factor of the task's loss.
         """
         features = self.encoded.train[language]
         rows = features.windows_of(items)
@@ -423,7 +433,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             counted = self.encoded.encoder.text_mask(windows)
         else:
             counted = inputs["attention_mask"].bool()
-        targets = target_tensors(self.targets[language], rows)
+        targets = self.data.task.batch_targets(self.targets[language], rows, inputs["input_ids"].shape[1])
         batch: dict[str, Any] = {**inputs, "counted": counted}
         if pins_memory(self.args.device):
             for values in (batch, targets):
@@ -439,23 +449,23 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         """The task's loss, and the teacher's divergence where the batch's language has a teacher."""
         language, rows, share = inputs.pop("language"), inputs.pop("rows"), inputs.pop("share")
         counted, read, windows_share = inputs.pop("counted"), inputs.pop("read"), inputs.pop("windows_share")
-        targets = inputs.pop("targets")
+        targets, task_share = inputs.pop("targets"), inputs.pop("task_share")
         is_distilled = language in self.caches
         inputs["output_hidden_states"] = is_distilled
         outputs = self.data.task.outputs_with_loss(model, inputs, targets)
         self._check_loss("the task's loss", outputs.loss)
-        terms, total = {"task": outputs.loss.detach()}, outputs.loss
+        task_loss = outputs.loss if task_share == 1.0 else task_share * outputs.loss
+        terms, total = {"task": task_loss.detach()}, task_loss
         if is_distilled:
             student = [self._representations(outputs, counted, layer) for layer in self.args.layers]
+            golds = targets.get("labels") if self.data.task.compares_logits else None
             try:
-                divergence, distillation_terms = self._divergence(
-                    student, language, rows, read, targets.get("labels"), windows_share
-                )
+                divergence, distillation_terms = self._divergence(student, language, rows, read, golds, windows_share)
             except NotFiniteValueError as error:
                 what = f"the divergence from the teacher of {language} cannot be computed ({error})"
                 raise self._diverged(what) from None
             progress = self.state.global_step / max(1, self.state.max_steps)
-            total = self.loss.total(outputs.loss, divergence, progress)
+            total = self.loss.total(task_loss, divergence, progress)
             self._check_loss("the loss", total)
             terms |= distillation_terms
         self.parts.append(BatchPart(share, terms))
@@ -536,7 +546,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         mask = counted
         if self.args.tokens == "attended":
             mask = attention_masses(self.model, outputs, counted, layer)
-        return Representations(hidden_at(outputs, layer), mask, getattr(outputs, "logits", None))
+        logits = outputs.logits if self.data.task.compares_logits else None
+        return Representations(hidden_at(outputs, layer), mask, logits)
 
     # -- evaluation
 
