@@ -1,6 +1,6 @@
-"""Write the word list of mini/vietnamese: words of several syllables that the embedded Vietnamese texts hold twice.
+"""Write the word list of mini/vietnamese: words of several syllables that the Vietnamese inference corpus holds twice.
 
-Run after the embedded corpora change: python tools/vietnamese_words.py
+Run after that corpus changes: python tools/vietnamese_words.py
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from kdda.text.segment import segmented_text
 
 def main() -> None:
     counts: Counter[str] = Counter()
-    for path in sorted(EMBEDDED_CORPORA.glob("*/vi/*.jsonl")):
+    for path in sorted(EMBEDDED_CORPORA.glob("nli/vi/*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             for field in ("premise", "hypothesis"):
