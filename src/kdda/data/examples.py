@@ -92,20 +92,33 @@ class Schema:
 
     Args:
         labels: the task's label names; none for tasks without labels.
-        columns: the source's column by task field, where their names differ.
+        columns: the source's column by task field, where their names differ; of a field that holds a list, such as
+            the options of a choice, a column, or several with one of its texts each.
         label_map: the task's label name by the source's label value (as text); None drops such rows. A value that is
             missing is the empty text.
         advice: what messages may advise.
     """
 
     labels: tuple[str, ...] = ()
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     label_map: Mapping[str, str | None] = field(default_factory=dict)
     advice: RowAdvice = RowAdvice()
 
     def column(self, name: str) -> str:
-        """The source's column for a task field."""
-        return self.columns.get(name, name)
+        """The source's column for a task field.
+
+        Raises:
+            KddaError: the field was given several columns.
+        """
+        columns = self.columns_of(name)
+        if len(columns) != 1:
+            raise KddaError(f"columns.{name}: got {len(columns)} columns, and this field is read from one")
+        return columns[0]
+
+    def columns_of(self, name: str) -> Sequence[str]:
+        """The source's columns for a task field that holds a list; one for most."""
+        columns = self.columns.get(name, name)
+        return [columns] if isinstance(columns, str) else columns
 
 
 class CheckedRows(NamedTuple):

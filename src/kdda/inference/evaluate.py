@@ -39,7 +39,7 @@ def evaluate(
     dataset: Any,
     task: str | Task | None = None,
     language: str | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
     labels: Mapping[str, str | None] | None = None,
 ) -> Evaluation:
     """Score a checkpoint on a dataset.
@@ -49,7 +49,7 @@ def evaluate(
         dataset: a file or Hub split as `kdda.data.sources.Source` names it, a list of dicts, or a `datasets.Dataset`.
         task: a task or its name; the model's by default.
         language: whose scoring rules hold (``vi``, ``en``, …); what the checkpoint stores, or ``vi``, by default.
-        columns: task field → the dataset's column, where they differ.
+        columns: task field → the dataset's column, where they differ; several of a field that holds a list.
         labels: the dataset's label value, as text → the checkpoint's label name, or None to skip such rows.
 
     Raises:

@@ -15,6 +15,7 @@ from kdda.models.classes import outputs_config
 from kdda.models.load import is_exported, load_checkpoint, load_config, load_tokenizer
 from kdda.runtime.device import in_bfloat16
 from kdda.tasks.base import Features, Prediction, Result, Task, check_finite
+from kdda.tasks.choose import ChoiceResult
 from kdda.tasks.classification import LabelResult
 from kdda.tasks.qa import AnswerResult, AnswerSpan
 from kdda.text.batching import BATCH_TOKENS, buckets
@@ -106,6 +107,22 @@ class Predictor:
         """
         self.require("entails")
         return self.classify(premise, hypothesis)
+
+    def choose(self, context: Texts, options: Sequence[Any], question: Texts = "") -> ChoiceResult | list[ChoiceResult]:
+        """The likeliest of a row's options, and every option's probability.
+
+        Args:
+            context: what the options are about; a list gives a list, and one text goes with all of a list.
+            options: two texts or more; of several rows a list of such lists, whose lengths may differ.
+            question: what is asked of the context, where something is.
+
+        Raises:
+            KddaError: a model that does not choose, an empty text, fewer than two options, two equal ones, or lists of
+                two lengths.
+        """
+        self.require("choose")
+        results: ChoiceResult | list[ChoiceResult] = self._results((context, options, question))
+        return results
 
     def read(self, rows: Sequence[tuple[str, ...]]) -> Sequence[Prediction]:
         """The task's predictions for rows of texts, in their order."""

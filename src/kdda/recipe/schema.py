@@ -299,7 +299,7 @@ class Data(Strict):
     dev: str
     test: str | None = None
     access: str = ""
-    columns: dict[str, str] = {}
+    columns: dict[str, str | Annotated[list[str], Field(min_length=1)]] = {}
     labels: Annotated[dict[str, str | None], BeforeValidator(_label_names)] = {}
     header: list[str] | None = None
     limit: dict[Literal["train", "dev", "test"], Rows] = {}

@@ -1,14 +1,15 @@
-"""Every task that a recipe can name (`TASKS`: nli, qa), and `register_task` for those of a user."""
+"""Every task that a recipe can name (`TASKS`: nli, qa, choose), and `register_task` for those of a user."""
 
 from __future__ import annotations
 
 from kdda.errors import KddaError, unknown_choice
 from kdda.tasks.base import Task
+from kdda.tasks.choose import CHOOSE
 from kdda.tasks.nli import NLI
 from kdda.tasks.qa import QA
 
 # The first task of a head is what a checkpoint without `kdda_task` in its config is taken for.
-TASKS: dict[str, Task] = {"nli": NLI, "qa": QA}
+TASKS: dict[str, Task] = {"nli": NLI, "qa": QA, "choose": CHOOSE}
 
 
 def register_task(task: Task) -> Task:

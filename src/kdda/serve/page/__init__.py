@@ -85,7 +85,7 @@ class Page:
         samples = dict(zip(task.fields, task.samples, strict=False))
         boxes = []
         for field in fields:
-            lines = _lines(task, is_last=field == fields[-1])
+            lines = _lines(task, field, is_last=field == fields[-1])
             label = partial(_field_label, task, field)
             boxes.append(self._textbox(gr, samples.get(field, ""), label, f"{task.name}-{field}", lines))
         button = self._button(gr, partial(_button_label, task), task.name)
@@ -256,8 +256,10 @@ def _field_label(task: Task, field: str, words: Words) -> str:
     return page_words(task, words).fields[field]
 
 
-def _lines(task: Task, is_last: bool) -> int:
+def _lines(task: Task, field: str, is_last: bool) -> int:
     """The height of a text box; Enter in one of a single line sends the texts."""
+    if field in task.list_fields:  # a text a line
+        return 4
     if is_last:
         return 1
     return 6 if task.page_view == "passage" else 2

@@ -9,6 +9,7 @@ from typing import Any
 
 from kdda.report.render import TABLE_STYLE
 from kdda.serve.page.words import Words
+from kdda.tasks.choose import ChoiceResult
 from kdda.tasks.classification import LabelResult
 from kdda.tasks.qa import AnswerResult
 
@@ -42,6 +43,8 @@ def result_html(view: str, result: Any, texts: Sequence[str], words: Words, glos
         return answer_html(result, texts[-1], words)
     if view == "bars":
         return label_html(result, glosses)
+    if view == "options":
+        return options_html(result)
     return f'<pre class="prediction" role="status">{plain(str(result))}</pre>'
 
 
@@ -118,6 +121,14 @@ def label_html(result: LabelResult, glosses: Mapping[str, str]) -> str:
     rows = ""
     for name, share in result.probabilities.items():
         rows += _bar(name, glosses.get(name.lower(), ""), share, name == result.label)
+    return f'<div class="bars" role="status">{rows}</div>'
+
+
+def options_html(result: ChoiceResult) -> str:
+    """A bar for each option, in their order."""
+    rows = ""
+    for number, (option, share) in enumerate(zip(result.options, result.probabilities, strict=True)):
+        rows += _bar(option, "", share, number == result.choice)
     return f'<div class="bars" role="status">{rows}</div>'
 
 
