@@ -133,6 +133,30 @@ def test_a_long_context_is_cut_and_counted_or_read_in_windows() -> None:
     assert prediction.predicted == 1 and sum(prediction.probabilities) == pytest.approx(1, abs=1e-5)
 
 
+def test_a_question_may_be_replaced_by_a_phrase() -> None:
+    task = CHOOSE.with_options({"questions": {"cause": "rất"}})
+    row = {**BARE, "label": 0}
+    examples = check_rows(
+        [Row("", {**row, "question": question}) for question in ("cause", "not", None)], task.convert(Schema())
+    ).examples
+    spans = task.text_spans(task.encode(examples, Encoder(make_tokenizer())))
+    assert [spans[k].texts[0] for k in (0, 3, 6)] == ["rất chó", "not chó", "chó"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"long_texts": "all"}, 'long_texts: got "all"|expected one of: cut, mean, max'),
+        ({"questions": ["cause"]}, "questions: got .*expected question: what is read in its place"),
+        ({"questions": {"cause": ""}}, "task_options.questions.cause is empty"),
+        ({"question": {}}, 'did you mean "questions"'),
+    ],
+)
+def test_options_of_the_task_are_checked(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(KddaError, match=message):
+        CHOOSE.with_options(options)
+
+
 class Numbers(torch.nn.Module):
     """A stand-in for a model: its logits are given."""
 
@@ -197,6 +221,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     bench = Bench(tmp_path_factory.mktemp("choose"))
     bench.values |= {"task": "choose", "arms": {"student": {}, "student-kdda": {"distill": True}}}
+    bench.values["task_options"] = {"long_texts": "max", "questions": {"cause": "rất"}}
     bench.values["training"]["epochs"] = 1
     for language, data in bench.values["data"].items():
         for seed, split in enumerate(("train", "dev", "test")):
@@ -209,6 +234,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_recipe_trains_it_and_its_report_compares_rows(model: Path, command: Any) -> None:
     config = json.loads((model / "config.json").read_text())
     assert config["kdda_task"] == "choose" and config["id2label"] == {"0": "score"}
+    assert kdda.load(model).task == CHOOSE.with_options({"long_texts": "max", "questions": {"cause": "rất"}})
     card = (model / "README.md").read_text(encoding="utf-8")
     assert "multiple-choice" in card and "test accuracy" in card
     rows = [json.loads(line) for line in (model.parent / "predictions.jsonl").read_text().splitlines()]

@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from kdda.data.choices import FIRST_OPTION, NO_GOLD, Choice, choice_converter, problem_of
 from kdda.data.examples import Example, RowConverter, Schema
-from kdda.errors import KddaError
+from kdda.errors import KddaError, unknown_choice
 from kdda.metrics.significance import standard_error
 from kdda.runtime.disk_sequence import LazySequence
 from kdda.tasks.base import Features, PageWords, Prediction, Result, Task, TextSpan
@@ -127,6 +127,21 @@ class MultipleChoice(Task):
     breakdown: ClassVar[Literal["label", "answer length", "none"]] = "none"
     page_view: ClassVar[Literal["bars", "passage", "text", "options", "number"]] = "options"
     purpose: ClassVar[str] = "chooses one of several options"
+    option_names: ClassVar[tuple[str, ...]] = ("long_texts", "questions")
+
+    def check_option(self, name: str, value: Any) -> Any:
+        """The value of `long_texts` or `questions`, with texts around which there is no white space."""
+        if name == "long_texts":
+            if value not in LONG_TEXTS:
+                raise KddaError(unknown_choice("task_options.long_texts", str(value), LONG_TEXTS))
+            return value
+        if not isinstance(value, Mapping):
+            raise KddaError(f"task_options.questions: got {value!r:.80}, expected question: what is read in its place")
+        phrases = {}
+        for question, phrase in value.items():
+            check_text(phrase, f"task_options.questions.{question}")
+            phrases[str(question).strip()] = phrase.strip()
+        return phrases
 
     def output_names(self, labels: Sequence[str]) -> Sequence[str]:
         """The one number that a head gives an option."""
@@ -172,7 +187,8 @@ class MultipleChoice(Task):
 
     def _options_as_read(self, example: Example) -> list[str]:
         """Each option after its question, or after what replaces the question."""
-        question = self.questions.get(example.texts[1].strip(), example.texts[1])
+        question = example.texts[1].strip()
+        question = self.questions.get(question, question)
         return [f"{question} {option}".strip() for option in example.texts[FIRST_OPTION:]]
 
     def _windows(self, example: Example, encoder: Encoder) -> list[Window]:
