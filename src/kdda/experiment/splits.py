@@ -1,14 +1,26 @@
-"""A recipe's rows by split (train, dev, test), read, limited and checked for its task, with counts of bad rows."""
+"""A recipe's rows by split (train, dev, test; held out), read, limited and checked for its task; counts of bad rows."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import blake2b
 from typing import Literal
 
-from kdda.data.examples import RECIPE_ADVICE, CheckedRows, Example, Schema, check_rows
-from kdda.data.sources import Row, Source, read_rows, sample
+from kdda.data.examples import (
+    RECIPE_ADVICE,
+    BadRowError,
+    CheckedRows,
+    DroppedError,
+    Example,
+    RowConverter,
+    Schema,
+    check_rows,
+)
+from kdda.data.fields import BadFieldError
+from kdda.data.sources import DiskRows, Row, Source, read_rows, sample
 from kdda.errors import KddaError
 from kdda.recipe.schema import Recipe
 from kdda.tasks.base import Task
@@ -32,6 +44,7 @@ class SplitReader:
         self.recipe, self.task = recipe, task
         self._parsed: dict[tuple[str, Split], Sequence[Row]] = {}
         self._drawn: dict[tuple[str, Split, int], Sequence[Example]] = {}
+        self._divided: dict[str, dict[Split, Sequence[Row]]] = {}  # of languages whose recipe holds rows out
 
     def read_all(self) -> tuple[dict[str, Splits], dict[str, str]]:
         """Every language's splits, and its warnings: how many rows were skipped or repaired, as text.
@@ -61,7 +74,7 @@ class SplitReader:
         splits: Splits = {}
         checks = []
         for split in SPLITS:
-            if getattr(data, split) is None:  # the split's source; the recipe has none
+            if getattr(data, split) is None and split not in data.holdout:  # the split has no source
                 continue
             limit = data.limit.get(split) if limited else None
             checked = self._check(language, split, limit)
@@ -82,7 +95,7 @@ class SplitReader:
         for language in self.recipe.data:
             schema = self._schema(language)
             with self._naming(language, "train"):
-                rows = self._parse(language, "train")
+                rows = self._read(language, "train")
             for row in rows:
                 yield row, schema
 
@@ -136,11 +149,30 @@ class SplitReader:
         key = language, split
         if key in self._parsed:
             return self._parsed[key]
-        data = self.recipe.data[language]
-        rows = read_rows(Source(getattr(data, split), data.header))
+        if self.recipe.data[language].holdout and split in ("train", *self.recipe.data[language].holdout):
+            return self._divide(language)[split]
+        rows = self._read(language, split)
         if split == "train" and self._is_drawn_from(language):  # no others: rows may be many, and are on disk then
             self._parsed[key] = rows
         return rows
+
+    def _read(self, language: str, split: Split) -> Sequence[Row]:
+        """All rows of a split's source or sources, those that are held out included."""
+        data = self.recipe.data[language]
+        names = getattr(data, split)
+        if isinstance(names, str):
+            return read_rows(Source(names, data.header, data.select))
+        parts = [read_rows(Source(name, data.header, data.select)) for name in names]
+        return DiskRows(itertools.chain.from_iterable(parts))
+
+    def _divide(self, language: str) -> dict[Split, Sequence[Row]]:
+        """A language's training rows divided into those that stay and those that the recipe holds out, by split."""
+        if language not in self._divided:
+            rows = self._read(language, "train")
+            convert = self.task.convert(self._schema(language))
+            groups = [_group(row, convert) for row in rows]
+            self._divided[language] = hold_out(rows, groups, self.recipe.data[language].holdout)
+        return self._divided[language]
 
     def _is_drawn_from(self, language: str) -> bool:
         """Whether an arm or a teacher asks for its number of training rows."""
@@ -151,6 +183,51 @@ class SplitReader:
                 if teacher_language == language and teacher.rows:
                     return True
         return False
+
+
+def _group(row: Row, convert: RowConverter) -> int:
+    """A number for the group of a row, whose rows stay together: the rows of a premise or passage; a bad row's place.
+
+    The number orders the groups at random, and is always the same for a group.
+    """
+    try:
+        group = convert(row, Counter()).group
+    except (BadRowError, BadFieldError, DroppedError):
+        group = row.where
+    return int.from_bytes(blake2b(group.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+
+
+def hold_out(
+    rows: Sequence[Row], groups: Sequence[int], shares: Mapping[Literal["dev", "test"], float]
+) -> dict[Split, Sequence[Row]]:
+    """Rows by split: whole groups, in the order of their numbers, until a split has its share; the rest is train.
+
+    Args:
+        groups: the number of each row's group.
+        shares: split → its share of the rows.
+
+    Raises:
+        KddaError: too few groups for the splits.
+    """
+    sizes = Counter(groups)
+    remaining = deque(sorted(sizes))
+    split_of_group: dict[int, Split] = {}
+    for split, share in shares.items():
+        count = 0
+        while remaining and count < share * len(rows):
+            group = remaining.popleft()
+            split_of_group[group] = split
+            count += sizes[group]
+    if not remaining or len(set(split_of_group.values())) < len(shares):
+        raise KddaError(
+            f"holdout: {len(rows)} rows in {len(sizes)} groups (of one premise or passage each) are too few to divide"
+        )
+    divided: dict[Split, Sequence[Row]] = {}
+    splits: tuple[Split, ...] = ("train", *shares)
+    for name in splits:
+        chosen = [split_of_group.get(group, "train") == name for group in groups]
+        divided[name] = DiskRows(itertools.compress(rows, chosen))
+    return divided
 
 
 def _warnings(checks: Iterable[CheckedRows]) -> str:

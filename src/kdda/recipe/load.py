@@ -283,7 +283,7 @@ def _with_paths(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with absolute paths: those that are not below the working folder are below the recipe's folder."""
     data = {}
     for language, sources in recipe.data.items():
-        paths = {split: _source_path(getattr(sources, split), folder) for split in ("train", "dev", "test")}
+        paths = {split: _source_paths(getattr(sources, split), split, folder) for split in ("train", "dev", "test")}
         data[language] = sources.model_copy(update=paths)
     return recipe.model_copy(
         update={
@@ -295,12 +295,30 @@ def _with_paths(recipe: Recipe, folder: Path) -> Recipe:
     )
 
 
-def _source_path(name: str | None, folder: Path) -> str | None:
-    """The absolute path of a file of rows; other sources (``hub:``, ``embedded:``, none) as they are."""
-    if name is None or name.startswith(("hub:", "embedded:")):
+def _source_paths(source: str | list[str] | None, split: str, folder: Path) -> str | list[str] | None:
+    """A split's source, or each of several, with its absolute path; None where the split has none."""
+    if isinstance(source, list):
+        return [_source_path(name, split, folder) for name in source]
+    return source and _source_path(source, split, folder)
+
+
+def _source_path(name: str, split: str, folder: Path) -> str:
+    """The absolute path of a file of rows, or ``folder:split``; sources that are no paths (``hub:…``) as they are.
+
+    Args:
+        split: the split that a folder's name alone stands for.
+        folder: the recipe's.
+    """
+    if name.startswith(("hub:", "embedded:")):
         return name
-    if Path(name).exists():
-        return str(Path(name).resolve())
+    path, colon, named_split = name.rpartition(":")
+    for place in (Path(), folder):
+        if (place / name).is_dir():
+            return f"{(place / name).resolve()}:{split}"
+        if colon and (place / path).is_dir():
+            return f"{(place / path).resolve()}:{named_split}"
+        if (place / name).exists():
+            return str((place / name).resolve())
     return str((folder / name).resolve())
 
 

@@ -289,21 +289,56 @@ def _label_names(value: Any) -> Any:
     return value
 
 
+def _kind_of_source(value: Any) -> str:
+    """Which member of the union `SourceName` a value is checked as."""
+    return "list[str]" if isinstance(value, list) else "str"
+
+
+SourceName = Annotated[
+    Annotated[str, Tag("str")] | Annotated[list[str], Field(min_length=1), Tag("list[str]")],
+    Discriminator(_kind_of_source),
+]
+"""A source of rows, or several, whose rows follow one another."""
+
+
+def _text_values(value: Any) -> Any:
+    """A mapping with text as values, whatever type YAML has read them as."""
+    if isinstance(value, Mapping):
+        return {key: str(item) for key, item in value.items()}
+    return value
+
+
 class Data(Strict):
     """One language's rows: a source a split, and how they name their columns and labels.
 
+    `holdout`: split → the share of the training rows that is this split instead, where it has no source.
+    `select`: column → the value of it that this language's rows have, in files of several languages.
     `access`: how one gets them, for people who lack them.
     """
 
-    train: str
-    dev: str
-    test: str | None = None
+    train: SourceName
+    dev: SourceName | None = None
+    test: SourceName | None = None
+    holdout: dict[Literal["dev", "test"], Annotated[float, Field(gt=0, lt=1)]] = {}
+    select: Annotated[dict[str, str], BeforeValidator(_text_values)] = {}
     access: str = ""
     columns: dict[str, str | Annotated[list[str], Field(min_length=1)]] = {}
     labels: Annotated[dict[str, str | None], BeforeValidator(_label_names)] = {}
     header: list[str] | None = None
     limit: dict[Literal["train", "dev", "test"], Rows] = {}
     on_bad_row: Literal["raise", "skip"] = "raise"
+
+    @model_validator(mode="after")
+    def _has_one_origin_a_split(self) -> Data:
+        """Refuse data without development rows, a split with two origins, and training rows that are all held out."""
+        if self.dev is None and "dev" not in self.holdout:
+            raise ValueError("development rows: dev: SOURCE, or a share of the training rows, holdout: {dev: 0.1}")
+        for split in self.holdout:
+            if getattr(self, split) is not None:
+                raise ValueError(f"{split} rows from its source or from holdout, and it has both")
+        if sum(self.holdout.values()) >= 1:
+            raise ValueError("shares of holdout that leave training rows: less than 1 together")
+        return self
 
 
 class Distill(Strict):
