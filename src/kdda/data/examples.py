@@ -44,6 +44,21 @@ class LabelledExample(Example):
     label: str
 
 
+class LabelledSpan(NamedTuple):
+    """Characters of a text, from `start` up to `end`, with their label."""
+
+    start: int
+    end: int
+    label: str
+
+
+@dataclass(frozen=True)
+class TaggedExample(Example):
+    """An example of tagging: its one text, and the gold spans in order, without overlap."""
+
+    spans: tuple[LabelledSpan, ...]
+
+
 class GoldAnswer(NamedTuple):
     """A gold answer: a slice of the context, and the character of the context at which it begins."""
 

@@ -1,4 +1,4 @@
-"""Readers of rows by extension: JSONL, JSON, CSV, TSV, TXT, XLSX, Parquet; gz, zst; folders, Hub, corpora, samples."""
+"""Readers of rows by extension: JSONL, JSON, CSV, TSV, TXT, XLSX, CoNLL, Parquet; gz, zst; folders, Hub, corpora."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from zlib import crc32
 
 from kdda.data.class_labels import names_of_features, names_of_parquet, with_names
 from kdda.data.compressed import DECOMPRESSORS
+from kdda.data.conll import read_sentences
 from kdda.data.delimited import delimiter_of, read_records
 from kdda.data.fields import canonical, is_missing
 from kdda.data.folders import files_of_split, is_saved_dataset, split_folder
@@ -252,8 +253,11 @@ def _jsonl(path: Path, source: Source) -> Iterator[Row]:
 def _json(path: Path, source: Source) -> Iterator[Row]:
     """The rows of a file that is one JSON value: a list of objects, an object of them by id, or SQuAD's articles.
 
-    A list may also stand under the key ``data``, as SQuAD's does.
+    A list may also stand under the key ``data``, as SQuAD's does. A file of one object a line is read as JSONL.
     """
+    if _has_lines_of_objects(path):
+        yield from _jsonl(path, source)
+        return
     value = _json_value(whole_text(path), path)
     name = printable(path)
     if isinstance(value, dict) and isinstance(value.get("data"), list):
@@ -268,6 +272,14 @@ def _json(path: Path, source: Source) -> Iterator[Row]:
         raise KddaError(f"{name}: got {type(value).__name__}, {JSON_SHAPES}")
     for number, item in enumerate(value, 1):
         yield _record(item, f"{name}, item {number}")
+
+
+def _has_lines_of_objects(path: Path) -> bool:
+    """Whether a file's first two lines with text are an object each, as in JSONL; no JSON value begins so."""
+    lines = filter(str.strip, text_lines(path))
+    first = next(lines, "").strip()
+    second = next(lines, "").strip()
+    return first.startswith("{") and first.endswith("}") and second.startswith("{")
 
 
 def _is_squad(articles: list[Any]) -> bool:
@@ -419,6 +431,13 @@ def dataset_rows(dataset: Any, name: str) -> Iterator[Row]:
             yield Row(where, with_names(values, labels))
 
 
+def _conll(path: Path, source: Source) -> Iterator[Row]:
+    """The sentences of a file with a word and its tag a line."""
+    name = printable(path)
+    for line, columns in read_sentences(path, source.header):
+        yield Row(f"{name}:{line}", columns)
+
+
 # How a file is read, by its extension.
 READERS: dict[str, Reader] = {
     ".jsonl": _jsonl,
@@ -428,6 +447,9 @@ READERS: dict[str, Reader] = {
     ".txt": _tsv,
     ".xlsx": _xlsx,
     ".parquet": _parquet,
+    ".conll": _conll,
+    ".bio": _conll,
+    ".iob": _conll,
 }
 
 # Extensions of formats that are compressed inside, and are not read from within another compression.

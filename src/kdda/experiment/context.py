@@ -357,7 +357,8 @@ def with_labels(recipe: Recipe) -> Recipe:
         KddaError: training rows that cannot be read, or have fewer than two labels.
     """
     task = task_of(recipe)
-    if recipe.labels or not task.labelled:
+    if not task.labelled:
         return recipe
-    labels = list(task.labels) or SplitReader(recipe, task).training_labels()
+    named = recipe.labels or task.labels
+    labels = task.head_labels(named) if named else SplitReader(recipe, task).training_labels()
     return recipe.model_copy(update={"labels": labels})

@@ -18,6 +18,7 @@ from kdda.tasks.base import Features, Prediction, Result, Task, check_finite
 from kdda.tasks.choose import ChoiceResult
 from kdda.tasks.classification import LabelResult
 from kdda.tasks.qa import AnswerResult, AnswerSpan
+from kdda.tasks.tag import TagResult
 from kdda.text.batching import BATCH_TOKENS, buckets
 from kdda.text.encode import Encoder, Window
 
@@ -122,6 +123,20 @@ class Predictor:
         """
         self.require("choose")
         results: ChoiceResult | list[ChoiceResult] = self._results((context, options, question))
+        return results
+
+    @overload
+    def tag(self, text: str) -> TagResult: ...
+    @overload
+    def tag(self, text: Texts) -> TagResult | list[TagResult]: ...
+    def tag(self, text: Texts) -> TagResult | list[TagResult]:
+        """The labelled spans of a text: characters, label and probability of each. A list gives a list.
+
+        Raises:
+            KddaError: a model of another task, or an empty text.
+        """
+        self.require("tag")
+        results: TagResult | list[TagResult] = self._results((text,))
         return results
 
     def read(self, rows: Sequence[tuple[str, ...]]) -> Sequence[Prediction]:

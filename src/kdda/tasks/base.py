@@ -170,9 +170,10 @@ class Task(ABC):
     A kind of tasks also sets, as class attributes: `list_fields` and `optional_fields`, `head` (a key of
     `MODEL_CLASSES`), `labelled` (rows have labels that a recipe names), `states_read` (the states that the head reads),
     `outputs` (names of the logits), `logits_of` (what logits belong to), `response_type` and `result_key` (what a
-    result looks like over HTTP and in files), `pipeline_tag` (the Hub's name of such tasks), `row_score` and
-    `breakdown` (how reports score a row and split the test rows), `page_view` (how the page shows a result), `purpose`
-    (what messages say that its models do), and `option_names` (which of its fields a recipe's `task_options` may set).
+    result looks like over HTTP and in files), `pipeline_tag` (the Hub's name of such tasks), `row_score`,
+    `row_weight` and `breakdown` (how reports score a row and split the test rows), `page_view` (how the page shows a
+    result), `purpose` (what messages say that its models do), and `option_names` (which of its fields a recipe's
+    `task_options` may set).
     """
 
     name: str
@@ -201,8 +202,10 @@ class Task(ABC):
     result_key: ClassVar[str]  # a field that every line of `Result.as_row` has, and no other task's lines
     pipeline_tag: ClassVar[str]  # the Hub's name of such tasks
     row_score: ClassVar[Literal["f1", "accuracy"]] = "accuracy"  # the score of one row of predictions.jsonl
+    row_weight: ClassVar[str] = ""  # the field of such a row with its weight in the mean; "" where all have the same
     breakdown: ClassVar[Literal["label", "answer length", "none"]] = "label"  # parts of the test rows in a report
-    page_view: ClassVar[Literal["bars", "passage", "text", "options", "number"]] = "text"  # how the page shows a result
+    # how the page shows a result
+    page_view: ClassVar[Literal["bars", "passage", "spans", "text", "options", "number"]] = "text"
     purpose: ClassVar[str] = "predicts"  # in messages: '"my-model" labels texts: classify(text)'
     option_names: ClassVar[tuple[str, ...]] = ()  # fields that a recipe's `task_options` may set
 
@@ -229,13 +232,16 @@ class Task(ABC):
 
     def report_facts(self) -> dict[str, Any]:
         """What a report, which reads run folders alone, must know about the task: the `task` event of a run."""
-        return {
+        facts = {
             "task": self.name,
             "metric": self.metric,
             "scores": list(self.scores),
             "row_score": self.row_score,
             "breakdown": self.breakdown,
         }
+        if self.row_weight:
+            facts["row_weight"] = self.row_weight
+        return facts
 
     # -- options that a recipe sets
 
@@ -267,7 +273,11 @@ class Task(ABC):
         """
         return value
 
-    # -- labels that neither the recipe nor the task names
+    # -- labels
+
+    def head_labels(self, labels: Sequence[str]) -> list[str]:
+        """The names of a head's outputs, of labels that a recipe, a caller or the task names: these by default."""
+        return list(labels)
 
     def labels_of(self, rows: Iterable[tuple[Row, Schema]]) -> list[str]:
         """The labels of all training rows, in the order of a head's outputs.

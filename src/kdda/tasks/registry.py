@@ -1,4 +1,4 @@
-"""Every task that a recipe can name (`TASKS`: nli, qa, choose), and `register_task` for those of a user."""
+"""Every task that a recipe can name (`TASKS`), and `register_task` for those of a user."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from kdda.tasks.base import Task
 from kdda.tasks.choose import CHOOSE
 from kdda.tasks.nli import NLI
 from kdda.tasks.qa import QA
+from kdda.tasks.tag import TAG
 
 # The first task of a head is what a checkpoint without `kdda_task` in its config is taken for.
-TASKS: dict[str, Task] = {"nli": NLI, "qa": QA, "choose": CHOOSE}
+TASKS: dict[str, Task] = {
+    "nli": NLI,
+    "qa": QA,
+    "choose": CHOOSE,
+    "tag": TAG,
+}
 
 
 def register_task(task: Task) -> Task:

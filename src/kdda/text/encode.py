@@ -151,28 +151,30 @@ class Encoder:
         return list(map(self._window, zip(*columns, strict=True)))
 
     def windows(self, texts: Sequence[str], span: Span | None = None, overlap: int | None = None) -> list[Window]:
-        """As many windows as it takes to read the second text, or a span of it, each after the first text.
+        """As many windows as it takes to read the last text, or a span of it, each after the text before it.
 
         Args:
-            texts: a question and its context.
+            texts: a question and its context, or one text.
             span: characters of the context to read; all by default.
             overlap: tokens that neighbouring windows share, half a window at most; by default the encoder's `overlap`.
         """
-        question, context = self._tokenized(texts)
-        template = self._templates[1]
+        *questions, context = self._tokenized(texts)  # one question, or none
+        template = self._templates[len(questions)]
         room = self.max_length - template.extra
-        question_length = min(len(question), room // QUESTION_SHARE)
+        before = []  # of the question, the tokens in each window
+        for question in questions:
+            before.append((0, min(len(question), room // QUESTION_SHARE)))
+            self.counts["questions truncated"] += before[-1][1] < len(question)
         start, end = 0, len(context)
         if span is not None:
             start, end = context.within(*span)
         if overlap is None:
             overlap = self.overlap
-        bounds = _bounds(start, end, room - question_length, overlap)
-        self.counts["questions truncated"] += question_length < len(question)
-        self.counts["contexts split"] += len(bounds) > 1
+        bounds = _bounds(start, end, room - _count_tokens(before), overlap)
+        self.counts["contexts split" if questions else "texts split"] += len(bounds) > 1
         windows = []
         for bound in bounds:
-            windows.append(Window((question, context), ((0, question_length), bound), template))
+            windows.append(Window((*questions, context), (*before, bound), template))
         return windows
 
     def pad(self, windows: Sequence[Window]) -> dict[str, Int[Tensor, "batch tokens"]]:

@@ -112,7 +112,7 @@ def _label_names(task: Task, labels: Sequence[str] | None, rows: Mapping[str, Se
     if not task.labelled:
         return []
     if labels or task.labels:
-        return list(labels or task.labels)
+        return task.head_labels(labels or task.labels)
     for language_rows in rows.values():
         if len(language_rows) and isinstance(language_rows[0], Example):
             raise KddaError("labels: name them in the order of the head's outputs, such as ['negative', 'positive']")
