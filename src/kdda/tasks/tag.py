@@ -36,7 +36,7 @@ from kdda.runtime.disk_sequence import LazySequence
 from kdda.tasks.base import Features, PageWords, Prediction, Result, Task, TextSpan
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.tasks.word_units import WordUnits
-from kdda.text.encode import Encoder, Window
+from kdda.text.encode import TEXT_COUNTS, Encoder, Window
 
 IGNORED = -100  # the target of a token that the loss leaves out, as torch's cross-entropy has it
 
@@ -230,7 +230,7 @@ class Tagging(Task):
             """The windows of each example of a chunk."""
             encoder.tokenize([example.texts[0] for example in chunk])  # all at once: fast tokenizers use every core
             for example in chunk:
-                windows = encoder.windows(example.texts)
+                windows = encoder.windows(example.texts, count_as=TEXT_COUNTS)
                 golds = _golds(example)
                 if golds:
                     possible = set(_oracle(WordUnits(windows[0].parts[0]), golds))

@@ -26,10 +26,15 @@ TOKENS_PER_TEXT = 64  # what a cached text counts in addition to its tokens
 
 QUESTION_SHARE = 2  # a question is truncated where it would take more than one half of a window
 
+# What `Encoder.windows` counts, in the words of question answering: the texts before the last one, and the last one.
+QUESTION_COUNTS = ("questions truncated", "contexts split")
+
+TEXT_COUNTS = ("texts truncated", "texts split")  # the same in other tasks
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Window:
-    """One input of a model: a range of the tokens of one text, or of each of two texts.
+    """One input of a model: a range of the tokens of one text, or of each of two or three texts.
 
     Attributes:
         parts: the texts in tokens; shared between windows, never copied.
@@ -138,43 +143,49 @@ class Encoder:
     counts: Counter[str] = field(default_factory=Counter, init=False)
     _cached_tokens: int = field(default=0, init=False, repr=False, compare=False)
 
-    def encode(self, first: Sequence[str], second: Sequence[str] | None = None) -> list[Window]:
-        """One window for each text, or each pair of texts; of a pair that does not fit the longer text is truncated.
+    def encode(self, *columns: Sequence[str]) -> list[Window]:
+        """One window for each row of one text, two or three; of texts that do not fit the longest are truncated.
 
         Args:
-            first: the texts, or the first text of each pair.
-            second: the second text of each pair.
+            columns: the first text of each row, the second one, and the third one.
         """
-        columns = [self._tokenized(first)]
-        if second is not None:
-            columns.append(self._tokenized(second))
-        return list(map(self._window, zip(*columns, strict=True)))
+        tokenized = list(map(self._tokenized, columns))
+        return list(map(self._window, zip(*tokenized, strict=True)))
 
-    def windows(self, texts: Sequence[str], span: Span | None = None, overlap: int | None = None) -> list[Window]:
-        """As many windows as it takes to read the last text, or a span of it, each after the text before it.
+    def windows(
+        self,
+        texts: Sequence[str],
+        span: Span | None = None,
+        overlap: int | None = None,
+        count_as: tuple[str, str] = QUESTION_COUNTS,
+    ) -> list[Window]:
+        """As many windows as it takes to read the last text, or a span of it, each after the other texts.
 
         Args:
-            texts: a question and its context, or one text.
-            span: characters of the context to read; all by default.
+            texts: the text that is read in windows comes last, such as a question and its context. Those before it
+                take one half of a window at most.
+            span: characters of the last text to read; all by default.
             overlap: tokens that neighbouring windows share, half a window at most; by default the encoder's `overlap`.
+            count_as: under which names `counts` has rows whose other texts were truncated, and whose last text takes
+                several windows.
         """
-        *questions, context = self._tokenized(texts)  # one question, or none
-        template = self._templates[len(questions)]
+        *others, context = self._tokenized(texts)
+        template = self._templates[len(texts) - 1]
         room = self.max_length - template.extra
-        before = []  # of the question, the tokens in each window
-        for question in questions:
-            before.append((0, min(len(question), room // QUESTION_SHARE)))
-            self.counts["questions truncated"] += before[-1][1] < len(question)
+        lengths = _fitted(list(map(len, others)), room // QUESTION_SHARE)
         start, end = 0, len(context)
         if span is not None:
             start, end = context.within(*span)
         if overlap is None:
             overlap = self.overlap
-        bounds = _bounds(start, end, room - _count_tokens(before), overlap)
-        self.counts["contexts split" if questions else "texts split"] += len(bounds) > 1
+        bounds = _bounds(start, end, room - sum(lengths), overlap)
+        are_truncated, is_split = count_as
+        self.counts[are_truncated] += sum(lengths) < sum(map(len, others))
+        self.counts[is_split] += len(bounds) > 1
+        ranges_before = [(0, length) for length in lengths]
         windows = []
         for bound in bounds:
-            windows.append(Window((*questions, context), (*before, bound), template))
+            windows.append(Window((*others, context), (*ranges_before, bound), template))
         return windows
 
     def pad(self, windows: Sequence[Window]) -> dict[str, Int[Tensor, "batch tokens"]]:
@@ -211,9 +222,9 @@ class Encoder:
         return TokenizerAdapter(self.tokenizer, self.segmenter)
 
     @cached_property
-    def _templates(self) -> tuple[Template, Template]:
-        """Of one text, and of a pair."""
-        return self._adapter.template(1), self._adapter.template(2)
+    def _templates(self) -> tuple[Template, Template, Template]:
+        """Of one text, of two, and of three."""
+        return self._adapter.template(1), self._adapter.template(2), self._adapter.template(3)
 
     @cached_property
     def _cache(self) -> dict[str, TokenizedText]:
@@ -235,15 +246,13 @@ class Encoder:
         return [self._cache[text] for text in texts]
 
     def _window(self, parts: tuple[TokenizedText, ...]) -> Window:
-        """The only window over one text or a pair, truncated where it does not fit."""
+        """The only window over a row's texts, truncated where it does not fit."""
         template = self._templates[len(parts) - 1]
         room = self.max_length - template.extra
         lengths = list(map(len, parts))
-        if sum(lengths) > room:
-            self.counts[f"texts truncated at {self.max_length} tokens"] += 1
-            lengths = _truncated(lengths, room)
+        self.counts[f"texts truncated at {self.max_length} tokens"] += sum(lengths) > room
         ranges = []
-        for length in lengths:
+        for length in _fitted(lengths, room):
             ranges.append((0, length))
         return Window(parts, tuple(ranges), template)
 
@@ -258,16 +267,18 @@ def _bounds(start: int, end: int, room: int, overlap: int) -> list[tuple[int, in
     return bounds
 
 
-def _truncated(lengths: list[int], room: int) -> list[int]:
-    """Lengths that fit: of a pair the longer text is truncated, or both where each takes more than half."""
-    if len(lengths) == 1:
-        return [room]
-    shorter = min(lengths)
-    limit = min(shorter, room // 2)
-    fitted = []
-    for length in lengths:
-        if length == shorter:
-            fitted.append(limit)
-        else:
-            fitted.append(min(length, room - limit))
-    return fitted
+def _fitted(lengths: list[int], room: int) -> list[int]:
+    """The lengths of a row's texts so that they fit together: the longest are truncated, and equal ones alike.
+
+    Each text, from the shortest, gets an equal share of what the shorter ones leave, or all that it needs.
+
+    >>> _fitted([4, 20, 9], 30), _fitted([4, 20, 30], 24), _fitted([20, 30], 25)
+    ([4, 17, 9], [4, 10, 10], [12, 13])
+    """
+    limits: dict[int, int] = {}  # length → how much of such a text fits
+    remaining = room
+    for place, length in enumerate(sorted(lengths)):
+        share = remaining // (len(lengths) - place)
+        limits.setdefault(length, min(length, share))
+        remaining -= limits[length]
+    return [limits[length] for length in lengths]

@@ -51,7 +51,7 @@ class TokenizedText:
 
 @dataclass(frozen=True)
 class Template:
-    """The special tokens around one text, or around and between two.
+    """The special tokens around one text, or around and between two or three.
 
     Attributes:
         specials: ids of the special tokens before the first text, and after each text.
@@ -137,11 +137,16 @@ class TokenizerAdapter:
         return _tokenized_text(segmented, ids, np.array(spans, dtype=np.int64).reshape(-1, 2))
 
     def template(self, texts: int) -> Template:
-        """The special tokens of one text or of a pair.
+        """The special tokens of one text, of two or of three.
+
+        Tokenizers know one text and a pair. Of three texts, the third follows the second one as that follows the first,
+        and has its token type.
 
         Args:
-            texts: 1 or 2.
+            texts: 1, 2 or 3.
         """
+        if texts == 3:
+            return _with_third_text(self.template(2))
         specials: list[tuple[int, ...]] = [()]
         special_types: list[tuple[int, ...]] = [()]
         text_types = []
@@ -187,6 +192,21 @@ class TokenizerAdapter:
 
     def _makes_tokens(self, text: str) -> bool:
         return bool(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def _with_third_text(pair: Template) -> Template:
+    """The template of three texts that a tokenizer's template of two stands for."""
+    before, between, after = pair.specials
+    types_before, types_between, types_after = pair.special_types
+    first_type, second_type = pair.text_types
+    types_again = []  # of the special tokens between the second and the third text
+    for token_type in types_between:
+        types_again.append(second_type if token_type == first_type else token_type)
+    return Template(
+        specials=(before, between, between, after),
+        special_types=(types_before, types_between, tuple(types_again), types_after),
+        text_types=(first_type, second_type, second_type),
+    )
 
 
 def _tokenized_text(segmented: SegmentedText, ids: Sequence[int], spans: Int[ndarray, "tokens 2"]) -> TokenizedText:
