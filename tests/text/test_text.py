@@ -175,3 +175,23 @@ def test_encoding_nothing_gives_nothing() -> None:
 def test_models_that_reserve_positions_read_fewer_tokens() -> None:
     assert position_limit(BertConfig(max_position_embeddings=512)) == 512
     assert position_limit(RobertaConfig(max_position_embeddings=258, pad_token_id=1)) == 256
+
+
+def test_three_texts_stand_in_a_template_that_follows_the_tokenizers_pair(phobert: PhobertTokenizer) -> None:
+    (window,) = Encoder(make_tokenizer()).encode(["cat"], ["dog runs"], ["hen"])
+    assert make_tokenizer().decode(window.ids) == "[CLS] cat [SEP] dog runs [SEP] hen [SEP]"
+    assert window.types == [0, 0, 0, 1, 1, 1, 1, 1]
+    assert window.is_text == [False, True, False, True, True, False, True, False]
+    encoder = Encoder(phobert, "vi")
+    first, second, third = (encoder.encode([text])[0].ids[1:-1] for text in ("trời", "mưa", "gió"))
+    (window,) = encoder.encode(["trời"], ["mưa"], ["gió"])
+    bos, eos = phobert.bos_token_id, phobert.eos_token_id
+    assert window.ids == [bos, *first, eos, eos, *second, eos, eos, *third, eos]
+
+
+def test_of_three_texts_the_longest_is_truncated() -> None:
+    encoder = Encoder(make_tokenizer(), max_length=13)
+    (window,) = encoder.encode(["cat dog"], ["hen " * 9], ["fish " * 4])
+    assert [stop for _, stop in window.ranges] == [2, 4, 3] and len(window) == 13
+    (last, *_, first) = encoder.windows(("cat " * 9, "dog", "fish " * 9))
+    assert [stop for _, stop in first.ranges[:2]] == [3, 1] and len(last) <= 13

@@ -24,11 +24,11 @@ NAMED_ROWS = 5  # bad rows that a message names before "and … more"
 
 @dataclass(frozen=True)
 class Example:
-    """One text or pair of texts.
+    """The texts of one row.
 
     Attributes:
         id: names the example in predictions; unique within its split.
-        texts: what the model reads, one text or two.
+        texts: what the model reads, one text, two or three.
         group: the same for examples that share a premise or a passage, which are not independent.
     """
 
@@ -288,7 +288,8 @@ def labelled_converter(fields: Sequence[str], schema: Schema) -> RowConverter:
 
     def convert(row: Row, repaired: Counter[str]) -> LabelledExample:
         """The row as an example; its group is the first text, such as the premise, which other rows may share."""
-        label = _label(row, schema)
+        column = schema.column("label")
+        label = checked_label(value_of(row, column), column, schema)
         texts = tuple(text_of(row, schema.column(name)) for name in fields)
         return LabelledExample(row_id(row, schema), texts, texts[0], label)
 
@@ -332,18 +333,18 @@ def raw_text(row: Row, column: str) -> str:
     return value
 
 
-def _label(row: Row, schema: Schema) -> str:
+def checked_label(raw: Any, column: str, schema: Schema) -> str:
     """A row's label as the task names it, by way of the schema's map.
+
+    Args:
+        raw: the label as the source has it.
+        column: where it stands, for messages.
 
     Raises:
         DroppedError: the map says None of it.
         BadRowError: the task has no such label.
     """
-    column = schema.column("label")
-    raw = value_of(row, column)
-    value = label_text(raw)
-    if isinstance(raw, ClassName) and str(raw.number) in schema.label_map:  # the recipe maps integers, not names
-        value = str(raw.number)
+    value = _written_label(raw, schema)
     known = _known_label(value, schema)
     if known is None:
         raise DroppedError(f'label "{value}" dropped')
@@ -358,14 +359,16 @@ def _label(row: Row, schema: Schema) -> str:
     raise BadRowError(refusal)
 
 
-def row_label(row: Row, schema: Schema) -> str:
-    """The label that a row has, whatever labels a task has; empty where it has none, or the schema's map drops it.
+def mapped_label(raw: Any, schema: Schema) -> str:
+    """A label by way of the schema's map, whatever labels a task has; empty where the field or the map says nothing."""
+    return _known_label(_written_label(raw, schema), schema) or ""
 
-    Raises:
-        BadRowError: the row has no such column.
-    """
-    value = label_text(value_of(row, schema.column("label")))
-    return _known_label(value, schema) or ""
+
+def _written_label(raw: Any, schema: Schema) -> str:
+    """A label as text: a name of an integer as the integer, where the schema maps integers and not names."""
+    if isinstance(raw, ClassName) and str(raw.number) in schema.label_map:
+        return str(raw.number)
+    return label_text(raw)
 
 
 def label_text(value: Any) -> str:

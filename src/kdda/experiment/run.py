@@ -223,7 +223,7 @@ def _check_distillation(recipe: Recipe, arm: str, distill: Distill) -> None:
     student = recipe.student_of(arm)
     for language, spec in recipe.teachers_of(arm):
         teacher = Teacher.from_spec(spec)
-        check_task_of_teacher(language, teacher, task_of(recipe))
+        check_task_of_teacher(language, teacher, task_of(recipe), recipe.labels)
         check_teacher(language, teacher, student, loss, distill.tokens, distill.align)
 
 

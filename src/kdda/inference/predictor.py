@@ -83,18 +83,20 @@ class Predictor:
         results: AnswerResult | list[AnswerResult] = self._results((question, context), best)
         return results
 
-    def classify(self, *texts: Texts) -> LabelResult | list[LabelResult]:
+    def classify(self, *texts: Texts) -> Any:
         """The label of a row, and every label's probability. Lists give a list; one text goes with all of a list.
 
         Args:
             texts: the task's fields in their order, each a text or a list of texts.
 
+        Returns:
+            A `LabelResult`, of a model with several labels a row a `LabelSetResult`; or a list of them.
+
         Raises:
             KddaError: a model that does not classify, an empty text, or lists of two lengths.
         """
         self.require("classify")
-        results: LabelResult | list[LabelResult] = self._results(texts)
-        return results
+        return self._results(texts)
 
     @overload
     def entails(self, premise: str, hypothesis: str) -> LabelResult: ...
@@ -107,7 +109,8 @@ class Predictor:
             KddaError: a model of another task, an empty text, or lists of two lengths.
         """
         self.require("entails")
-        return self.classify(premise, hypothesis)
+        results: LabelResult | list[LabelResult] = self.classify(premise, hypothesis)
+        return results
 
     def choose(self, context: Texts, options: Sequence[Any], question: Texts = "") -> ChoiceResult | list[ChoiceResult]:
         """The likeliest of a row's options, and every option's probability.

@@ -19,7 +19,7 @@ from jaxtyping import Float32, Int32, Int64, Shaped
 from numpy import ndarray
 from torch import Tensor
 
-from kdda.data.examples import BadRowError, Example, RowConverter, Schema, row_label
+from kdda.data.examples import BadRowError, Example, RowConverter, Schema, mapped_label, value_of
 from kdda.data.fields import BadFieldError, canonical
 from kdda.data.sources import Row
 from kdda.errors import KddaError, NotFiniteError, unknown_choice
@@ -307,7 +307,7 @@ class Task(ABC):
         Raises:
             BadRowError: a row that cannot be read, which `convert` refuses later.
         """
-        label = row_label(row, schema)
+        label = mapped_label(value_of(row, schema.column("label")), schema)
         return [label] if label else []
 
     def ordered_labels(self, labels: Sequence[str]) -> list[str]:
@@ -481,7 +481,7 @@ class Task(ABC):
 
 
 def target_tensors(
-    targets: Mapping[str, Int32[ndarray, " windows"] | Float32[ndarray, " windows"]], windows: Sequence[int]
+    targets: Mapping[str, Int32[ndarray, "windows ..."] | Float32[ndarray, "windows ..."]], windows: Sequence[int]
 ) -> dict[str, Tensor]:
     """The values of `Task.targets` of some windows as tensors: whole numbers in 64 bits, as losses take them."""
     tensors = {}

@@ -48,6 +48,11 @@ class LabelResult(Result):
         """The label alone: what two models must agree on."""
         return self.label
 
+    @property
+    def chosen(self) -> list[str]:
+        """The predicted labels, which the page marks."""
+        return [self.label]
+
     def __str__(self) -> str:
         """One line a label, the likeliest first, as `kdda predict` prints it."""
         ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
@@ -76,13 +81,15 @@ class Classification(Task):
     response_type: ClassVar[type] = LabelResult
     result_key: ClassVar[str] = "label"
     pipeline_tag: ClassVar[str] = "text-classification"
+    most_fields: ClassVar[int] = 2  # texts of a row
     page_view: ClassVar[Literal["bars", "passage", "text", "options", "number"]] = "bars"
     purpose: ClassVar[str] = "labels texts"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.fields) > 2:
-            raise KddaError(f'task "{self.name}": got {len(self.fields)} fields, expected one text or a pair of texts')
+        if len(self.fields) > self.most_fields:
+            texts = ("one text or a pair of texts", "one text, two or three")[self.most_fields - 2]
+            raise KddaError(f'task "{self.name}": got {len(self.fields)} fields, expected {texts}')
 
     def convert(self, schema: Schema) -> RowConverter:
         """The function that makes an example of a row: its texts by field, and its label."""
@@ -91,7 +98,7 @@ class Classification(Task):
     def targets(self, features: Features, labels: Sequence[str]) -> dict[str, Int32[ndarray, " windows"]]:
         """The number of each example's label, as the argument `labels` of the model's forward."""
         index = _places(labels)
-        golds = (index[_gold(example)] for example in features.examples)
+        golds = (index[gold_of(example)] for example in features.examples)
         return {"labels": np.fromiter(golds, np.int32, len(features.examples))}
 
     def candidates(self, outputs: Any, windows: Sequence[Window]) -> list[list[float]]:
@@ -111,7 +118,9 @@ class Classification(Task):
         for example, row in zip(features.examples, candidates, strict=True):
             best = max(range(len(row)), key=row.__getitem__)
             probabilities = dict(zip(labels, map(_rounded, row), strict=True))
-            predictions.append(LabelPrediction(example.id, example.group, _gold(example), labels[best], probabilities))
+            predictions.append(
+                LabelPrediction(example.id, example.group, gold_of(example), labels[best], probabilities)
+            )
         return predictions
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, Any]:
@@ -149,7 +158,7 @@ class Classification(Task):
         return LabelResult(row.predicted, row.probabilities)
 
 
-def _gold(example: Example) -> str:
+def gold_of(example: Example) -> str:
     """An example's label; empty for a row that is to be labelled."""
     return example.label if isinstance(example, LabelledExample) else ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kdda.errors import KddaError, unknown_choice
 from kdda.tasks.base import Task
 from kdda.tasks.choose import CHOOSE
+from kdda.tasks.classify import CLASSIFY
 from kdda.tasks.nli import NLI
 from kdda.tasks.qa import QA
 from kdda.tasks.tag import TAG
@@ -13,6 +14,7 @@ from kdda.tasks.tag import TAG
 TASKS: dict[str, Task] = {
     "nli": NLI,
     "qa": QA,
+    "classify": CLASSIFY,
     "choose": CHOOSE,
     "tag": TAG,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,11 +19,11 @@ from kdda.tasks.base import Task
 from kdda.tasks.registry import TASKS
 from kdda.teachers.align import check_alignment
 from kdda.training.fine_tune import Model, name_of
-from kdda.training.prepare import Teacher
+from kdda.training.prepare import Teacher, check_labels
 
 
 def check_task(loss: DistillationLoss, task: Task) -> None:
-    """Refuse a loss that compares logits of whole texts where a task's logits belong to tokens.
+    """Refuse a loss that compares logits of labels of which a text has one, where a task's logits are others.
 
     Raises:
         KddaError: says which field of `distill` asks for logits.
@@ -37,13 +38,22 @@ def check_task(loss: DistillationLoss, task: Task) -> None:
     for field, needs_logits in fields.items():
         if needs_logits:
             raise KddaError(
-                f"distill.{field} needs a teacher's logits of labels; those of task {task.name} belong to tokens, "
-                "which teacher and student split differently"
+                f"distill.{field} needs a teacher's logits of labels, of which a text has one; {_other_logits(task)}"
             )
 
 
-def check_task_of_teacher(language: str, teacher: Teacher, task: Task) -> None:
-    """Refuse a teacher that is to be taken as fine-tuned and was fine-tuned for a task with another head.
+def _other_logits(task: Task) -> str:
+    """What the logits of a task are that cannot be compared, for a message."""
+    if task.logits_of == "token":
+        return f"those of task {task.name} belong to tokens, which teacher and student split differently"
+    return f"a text of task {task.name} has any number of labels here"
+
+
+def check_task_of_teacher(language: str, teacher: Teacher, task: Task, labels: Sequence[str] = ()) -> None:
+    """Refuse a teacher that is to be taken as fine-tuned and was fine-tuned for another head or for other labels.
+
+    Args:
+        labels: of the training, in any order; none where they are not known, or the task has none.
 
     Raises:
         KddaError: names the teacher, its task, and the task that is trained.
@@ -52,6 +62,8 @@ def check_task_of_teacher(language: str, teacher: Teacher, task: Task) -> None:
         return
     config = config_of(teacher.model)
     if has_head(config, task.head):
+        if task.labelled and labels:
+            check_labels(language, teacher, labels)
         return
     for other in TASKS.values():
         if other.head not in (task.head, NO_HEAD) and has_head(config, other.head):

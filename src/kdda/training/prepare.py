@@ -285,11 +285,20 @@ def _labels_of(teacher: Teacher, data: TrainingData) -> list[str]:
     """The labels of a fine-tuned teacher, in the order of its outputs."""
     if not data.task.labelled:
         return []
+    return check_labels(data.target, teacher, data.labels)
+
+
+def check_labels(language: str, teacher: Teacher, labels: Sequence[str]) -> list[str]:
+    """The labels of a fine-tuned teacher, in the order of its outputs, if they are a task's in any order.
+
+    Raises:
+        KddaError: other labels; names both.
+    """
     names = _label_names(_config_of(teacher))
-    if set(names) != set(data.labels):
+    if set(names) != set(labels):
         raise KddaError(
-            f'teachers.{data.target}: "{teacher.name}" is taken as fine-tuned, but its labels are '
-            f"{', '.join(names)}; the task's are {', '.join(data.labels)}"
+            f'teachers.{language}: "{teacher.name}" is taken as fine-tuned, but its labels are '
+            f"{', '.join(names)}; the task's are {', '.join(labels)}"
         )
     return names
 

@@ -720,7 +720,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             for teacher in teachers:
                 if isinstance(teacher, Teacher):
                     check_architecture(f"teachers.{language}", teacher.source)
-                    check_task_of_teacher(language, teacher, self.data.task)
+                    check_task_of_teacher(language, teacher, self.data.task, self.data.labels)
                     check_teacher(language, teacher, student, self.loss, args.tokens, args.align)
         if self.teachers:
             check_task(self.loss, self.data.task)

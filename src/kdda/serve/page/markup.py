@@ -11,6 +11,7 @@ from kdda.report.render import TABLE_STYLE
 from kdda.serve.page.words import Words
 from kdda.tasks.choose import ChoiceResult
 from kdda.tasks.classification import LabelResult
+from kdda.tasks.classify import LabelSetResult
 from kdda.tasks.qa import AnswerResult
 
 # The page's component reads its content as a template, too: the characters of its syntax are escaped.
@@ -112,15 +113,15 @@ def _part(text: str, covering: Sequence[int], hints: Sequence[str]) -> str:
     return html_text
 
 
-def label_html(result: LabelResult, glosses: Mapping[str, str]) -> str:
-    """A bar for each label.
+def label_html(result: LabelResult | LabelSetResult, glosses: Mapping[str, str]) -> str:
+    """A bar for each label; those of predicted labels are dark.
 
     Args:
         glosses: label name → what it means.
     """
     rows = ""
     for name, share in result.probabilities.items():
-        rows += _bar(name, glosses.get(name.lower(), ""), share, name == result.label)
+        rows += _bar(name, glosses.get(name.lower(), ""), share, name in result.chosen)
     return f'<div class="bars" role="status">{rows}</div>'
 
 
