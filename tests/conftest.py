@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -17,10 +18,19 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from kdda.cli.shared import main
+from tests.forks import Command
 
+torch.set_num_threads(1)  # tensors of 16 numbers gain nothing from more, and two workers of pytest fill two cores
 LABELS = ["entailment", "neutral", "contradiction"]
 NOUNS = {"aa": ["mèo", "chó", "gà", "cá"], "bb": ["cat", "dog", "hen", "fish"]}
 VERBS = {"aa": ["ngủ", "chạy"], "bb": ["sleeps", "runs"]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def only_objects_of_the_module_are_collected() -> None:
+    """What modules and libraries hold lives to the end: each training collects garbage, for half a second with them."""
+    gc.collect()
+    gc.freeze()
 
 
 def words() -> list[str]:
@@ -146,6 +156,12 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     return lambda *arguments: kdda(capsys, monkeypatch, *map(str, arguments))
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
+def start(*arguments: object) -> Command:
+    """`kdda` with arguments, in a process of its own."""
+    return Command(list(map(str, arguments)))
+
+
+def start_python(*arguments: object) -> subprocess.Popen[str]:
+    """`python -m kdda` as a shell starts it: its workers, too, are new processes of Python."""
     command = [sys.executable, "-m", "kdda", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})

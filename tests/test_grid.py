@@ -6,8 +6,6 @@ import random
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,8 @@ from safetensors.torch import load_file
 
 from kdda.recipe.load import load_recipe
 from kdda.runs.events import read_metrics
-from tests.conftest import Bench, make_model, start
+from tests.conftest import Bench, make_model, start, start_python
+from tests.forks import Command, run_kdda
 
 
 def weights(out: Path, arm: str, seed: int = 1) -> dict[str, torch.Tensor]:
@@ -158,13 +157,17 @@ def test_a_run_that_fails_is_named_and_the_others_finish(
     assert code == 0 and "| broken" in text and not (out / "nli/broken/seed-1/failure.txt").exists()
 
 
+def run_with_small_files(*arguments: str) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+    run_kdda(*arguments)
+
+
 def test_a_full_disk_is_said_and_the_run_ends_well_when_there_is_room(bench: Bench) -> None:
     arguments = ("run", bench.write(), "--arms", "student", "--out")
-    full = [sys.executable, "-m", "kdda", *map(str, arguments), str(bench.folder / "full")]
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))  # noqa: E731
-    found = subprocess.run(full, capture_output=True, text=True, preexec_fn=limit, check=False)
-    assert found.returncode == 1 and "Traceback" not in found.stderr, found.stderr
-    assert "is full" in found.stderr and "the same command continues" in found.stderr
+    full = Command([*map(str, arguments), str(bench.folder / "full")], run_with_small_files)
+    _, error = full.communicate()
+    assert full.returncode == 1 and "Traceback" not in error, error
+    assert "is full" in error and "the same command continues" in error
     assert not list((bench.folder / "full").rglob("predictions.jsonl"))
     for out in ("full", "roomy"):
         again = start(*arguments, bench.folder / out)
@@ -217,9 +220,9 @@ def test_a_grid_killed_again_and_again_ends_with_the_table_of_one_never_killed(
 @pytest.mark.slow
 def test_a_process_that_is_killed_fails_its_own_run_alone(bench: Bench) -> None:
     out = bench.folder / "runs"
-    bench.values["training"] |= {"epochs": 400, "log_every": 1}
+    bench.values["training"] |= {"epochs": 40, "log_every": 1}
     bench.values["arms"] = {"short": {"train": "target"}, "long": {}}
-    process = start("run", bench.write(), "--workers", "2", "--out", out)
+    process = start_python("run", bench.write(), "--workers", "2", "--out", out)
     metrics = out / "nli/long/seed-1/metrics.jsonl"
     while process.poll() is None and not read_metrics(metrics):
         time.sleep(0.02)

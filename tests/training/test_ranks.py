@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 
 from kdda.runs.events import read_metrics
 from tests.conftest import Bench, start
+from tests.forks import Command
 
 
 def launched(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -19,6 +21,21 @@ def launched(*arguments: object) -> subprocess.CompletedProcess[str]:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "kdda"]
     own = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run([*launch, *map(str, arguments)], capture_output=True, text=True, env=own, check=False)
+
+
+def side_by_side(*arguments: object) -> list[Command]:
+    """Both processes of a launcher, with the variables that it sets, after their end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = []
+    for rank in ("0", "1"):
+        group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        ranks.append(Command(list(map(str, arguments)), environment={**group, **meeting}))
+    for process in ranks:
+        process.wait()
+    return ranks
 
 
 def without_dropout(bench: Bench) -> None:
@@ -36,9 +53,14 @@ def test_two_processes_find_the_losses_and_weights_of_one(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     without_dropout(bench)
     more = ("--arms", "student-kdda", "--set", f"training.micro_batch_size={micro}", "--out")
-    done = launched("run", bench.write(), *more, bench.folder / "two")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("| student-kdda |") == 1  # one of them speaks
+    if micro == "null":
+        done = launched("run", bench.write(), *more, bench.folder / "two")
+        assert done.returncode == 0, done.stderr
+        output = done.stdout
+    else:
+        ranks = side_by_side("run", bench.write(), *more, bench.folder / "two")
+        output = "".join(process.communicate()[0] for process in ranks)
+    assert output.count("| student-kdda |") == 1  # one of them speaks
     alone = start("run", bench.write(), *more, bench.folder / "one")
     _, error = alone.communicate()
     assert alone.returncode == 0, error
@@ -62,8 +84,8 @@ def test_two_processes_train_the_learned_maps_of_one(bench: Bench, monkeypatch: 
     bench.values["teachers"]["aa"] = [bench.values["teachers"]["aa"], bench.values["teachers"]["bb"]]
     bench.values["distill"] = {"align": "learned", "lambda": 1.0}
     more = ("run", bench.write(), "--arms", "student-kdda", "--out")
-    done = launched(*more, bench.folder / "two")
-    assert done.returncode == 0, done.stderr
+    for process in side_by_side(*more, bench.folder / "two"):
+        assert process.returncode == 0, process.communicate()
     alone = start(*more, bench.folder / "one")
     _, error = alone.communicate()
     assert alone.returncode == 0, error
@@ -75,5 +97,6 @@ def test_two_processes_train_the_learned_maps_of_one(bench: Bench, monkeypatch: 
 
 @pytest.mark.slow
 def test_ranks_and_runs_side_by_side_are_two_ways_of_which_one_must_do(bench: Bench) -> None:
-    done = launched("run", bench.write(), "--workers", "2", "--out", bench.folder / "runs")
-    assert done.returncode != 0 and "accelerate launch does one run in many processes" in done.stderr
+    for process in side_by_side("run", bench.write(), "--workers", "2", "--out", bench.folder / "runs"):
+        _, error = process.communicate()
+        assert process.returncode == 2 and "accelerate launch does one run in many processes" in error
