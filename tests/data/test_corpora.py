@@ -14,7 +14,11 @@ from sklearn.pipeline import make_pipeline
 
 from kdda.data.sources import EMBEDDED_CORPORA
 
-LEAST = {"vi": {"train": 600, "dev": 150, "test": 300}, "en": {"train": 600, "dev": 150}}
+LEAST = {
+    "vi": {"train": 600, "dev": 150, "test": 300},
+    "en": {"train": 600, "dev": 150},
+    "id": {"train": 240, "dev": 100, "test": 200},
+}
 LABELS = ("entailment", "neutral", "contradiction")
 
 
