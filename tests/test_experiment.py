@@ -247,9 +247,9 @@ def test_an_objective_that_compares_no_states_allows_another_width(bench: Bench,
     assert code == 0
 
 
-def test_a_language_without_a_teacher_is_refused(bench: Bench, command: Any) -> None:
-    bench.values["teachers"].pop("bb")
-    assert 'language "bb" has data but no teacher' in refused(command, bench)
+def test_a_distilled_arm_without_any_teacher_is_refused(bench: Bench, command: Any) -> None:
+    del bench.values["teachers"]
+    assert 'arm "student-kdda" distils, but its languages have no teacher' in refused(command, bench)
 
 
 def test_a_bad_row_is_refused_before_training(bench: Bench, command: Any) -> None:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from kdda.errors import KddaError
+from kdda.experiment.languages import language_warnings
 from kdda.recipe.load import built_in, load_recipe
 
 TEXT = """\
@@ -85,9 +86,86 @@ def test_an_unknown_recipe_is_answered_with_the_nearest_name() -> None:
         load_recipe("mini-nil")
 
 
-def test_a_language_with_data_but_no_teacher_is_refused_when_an_arm_distils(tmp_path: Path) -> None:
-    text = TEXT.replace("lerning_rate", "learning_rate").replace("  vi: mini/vietnamese\n", "  en: mini/english\n")
-    assert 'language "vi" has data but no teacher' in refused(tmp_path, text)
+LANGUAGES = """\
+task: nli
+target: vi
+student: mini/multilingual
+teachers: {vi: mini/vietnamese}
+data:
+  vi: {train: "embedded:nli/vi/train", dev: "embedded:nli/vi/dev", test: "embedded:nli/vi/test"}
+  en: {train: "embedded:nli/en/train", dev: "embedded:nli/en/dev"}
+"""
+
+
+def test_a_language_without_a_teacher_trains_on_the_task_alone_and_is_warned_of(tmp_path: Path) -> None:
+    recipe = load_recipe(written(tmp_path, LANGUAGES))
+    assert recipe.languages("student-kdda") == ["vi", "en"]
+    assert [language for language, _ in recipe.teachers_of("student-kdda")] == ["vi"]
+    warnings = language_warnings(recipe, list(recipe.arms))
+    assert warnings == ["en has no teacher: student-kdda trains on the task's loss alone in this language"]
+    disabled = load_recipe(written(tmp_path, LANGUAGES), ["arms.student-kdda={distill: true, teachers: {en: null}}"])
+    assert not language_warnings(disabled, list(disabled.arms))
+
+
+def test_an_arm_trains_on_the_languages_that_teach_it_something(tmp_path: Path) -> None:
+    unlabelled = load_recipe(written(tmp_path, LANGUAGES), ["data.vi.labels=none", "teachers.vi.train=en"])
+    assert list(unlabelled.arms) == ["student-da", "student-kdda"]  # `student` has no labels of the target
+    assert unlabelled.languages("student-da") == ["en"] and unlabelled.languages("student-kdda") == ["vi", "en"]
+    zero_shot = load_recipe(written(tmp_path, LANGUAGES), ["data.vi.train=null", "teachers={en: mini/english}"])
+    assert list(zero_shot.arms) == ["student-da", "student-kdda"]
+    assert zero_shot.languages("student-kdda") == ["en"]
+    assert load_recipe(written(tmp_path, zero_shot.to_yaml())) == zero_shot
+
+
+def test_one_target_in_a_list_is_that_target_and_several_are_a_list(tmp_path: Path) -> None:
+    assert load_recipe(written(tmp_path, LANGUAGES), ["target=[vi]"]).target == "vi"
+    several = load_recipe(
+        written(tmp_path, LANGUAGES),
+        ["target=[vi, en]", "data.en.test=embedded:nli/en/test", "teachers.en=mini/english"],
+    )
+    assert several.target == ["vi", "en"] and several.languages("student") == ["vi", "en"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["target=[vi, vi]"], "target: got ['vi', 'vi'], expected: every entry once"),
+        (["target=[]"], "target: got [], expected: a language, or a list of languages"),
+        (["target=[vi, xx]"], 'target: got "xx", expected one of data\'s vi, en'),
+        (["target=[vi, en]"], "data.en.test is missing: the target language's test rows make the table"),
+        (["data.en.dev=null"], "expected: development rows: dev: SOURCE"),
+        (
+            ["data.vi.labels=none", "data.vi.dev=null", "data.vi.holdout={dev: 0.1}"],
+            "training rows with labels, of which",
+        ),
+        (["data.vi.train=null", "data.vi.dev=null"], "data.vi.dev is missing: the target language's"),
+        (["data.xx={columns: {premise: a}}"], "data.xx: no rows"),
+        (["teachers.ei=mini/english"], 'teachers: language "ei" has no entry under data'),
+        (["data.en.labels=none"], 'no arm is distilled from a teacher of "en"'),
+        (["data.en.labels=some"], "data.en.labels: got 'some', expected: a mapping"),
+        (
+            ["data.vi.labels=none"],
+            'teachers.vi: "mini/vietnamese" is to be fine-tuned, and "vi" has no labelled training rows; say '
+            "finetuned: true of a teacher that is fine-tuned already, or train: LANGUAGE, whose rows it is fine-tuned on "
+            "(en)",
+        ),
+        (["data.vi.labels=none", "teachers.vi.train=ne"], 'teachers.vi.train: language: got "ne"'),
+        (["teachers.vi.train=en", "teachers.vi.finetuned=true"], "this teacher is not fine-tuned here"),
+        (
+            ["data.vi.labels=none", "teachers.vi.train=en", "arms={a: {train: [vi]}, b: {distill: true}}"],
+            'arms.a.train: language "vi" has no labels, and the arm is distilled from no teacher of it',
+        ),
+        (["data.vi.train=null", "arms={a: {train: target}}"], "arms.a: there are no labelled rows to train on"),
+        (["data.vi.train=null", "arms={a: {train: [vi]}}"], 'arms.a.train: language "vi" has no data.vi.train'),
+        (["arms={a: {train: [en], distill: true}}"], 'arm "a" distils, but its languages have no teacher'),
+        (
+            ["target=[vi, en]", "data.en.test=embedded:nli/en/test", "systems={s: {arm: student}}"],
+            "systems search the passages of one language, and target names vi, en",
+        ),
+    ],
+)
+def test_languages_that_do_not_fit_together_are_refused(tmp_path: Path, overrides: list[str], reason: str) -> None:
+    assert reason in refused(tmp_path, LANGUAGES, *overrides)
 
 
 def test_overrides_change_fields_and_models_may_be_given_as_a_name(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def _compare_systems(experiment: Experiment) -> None:
     """Score the recipe's open-domain systems among all passages of its target language, and print their tables."""
     from kdda.experiment.open_domain import SystemsEvaluation
 
-    target = experiment.recipe.target
+    target = experiment.recipe.targets[0]  # a recipe with systems has one
     rows: list[Example] = []
     for split in experiment.all_rows(target).values():
         rows.extend(split)

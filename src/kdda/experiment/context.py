@@ -6,11 +6,10 @@ import json
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ from kdda.tasks.registry import task_named
 from kdda.training.config import DistillationConfig
 from kdda.training.data import TrainingData
 from kdda.training.fine_tune import FromTeacher, Model
-from kdda.training.prepare import PreparedTeacher, Teacher, prepare_teacher
+from kdda.training.prepare import PreparedTeacher, Teacher, prepare_teacher_of
 from kdda.training.trainer import DistillationTrainer
 
 # whose versions environment.json names
@@ -78,7 +77,7 @@ class RunContext:
         task = task_of(recipe)
         reader = SplitReader(recipe, task)
         data, warnings = reader.read_all()
-        task = task.fitted(chain.from_iterable(splits["train"] for splits in data.values()))
+        task = task.fitted(labelled_rows(recipe, data))
         return cls(recipe, out, task, data, warnings, say, reader)
 
     @property
@@ -94,8 +93,12 @@ class RunContext:
         """
         if isinstance(run, TeacherRun):
             teacher = self.teacher(run.language, run.spec, self.say)
-            score = teacher.dev[self.task.metric]
-            self.say(f"  teacher {run.language}: {self.task.metric} {score:.1f} on its development rows")
+            name = f"  teacher {run.language}"
+            if self.task.metric in teacher.dev:
+                score = teacher.dev[self.task.metric]
+                self.say(f"{name}: {self.task.metric} {score:.1f} on its development rows")
+            else:
+                self.say(f"{name}: there are no development rows of its language, so that its score is not known")
             return
         folder = run.folder(self.out, self.task.name)
         if distributed.broadcast(is_complete(folder)):
@@ -111,9 +114,9 @@ class RunContext:
             say: prints the progress of fine-tuning; nothing by default.
         """
         store = self.out / "teachers"
-        data = teacher_data(self.reader, self.task, self.data[language], language, spec)
-        with lock_or_wait(store / language, self.say):
-            return prepare_teacher(Teacher.from_spec(spec), data, base_config(self.recipe), store, say)
+        data = teacher_data(self.reader, self.task, self.data, language, spec)
+        with lock_or_wait(store / (spec.train or language), self.say):
+            return prepare_teacher_of(language, Teacher.from_spec(spec), data, base_config(self.recipe), store, say)
 
     def _train_student(self, run: StudentRun, folder: Path) -> None:
         """Train a student in its run folder, with its teachers, and score and save it.
@@ -149,8 +152,10 @@ class RunContext:
         for language in recipe.languages(arm):
             train[language] = self.reader_rows(arm, language, "train")
         dev = {}  # of all languages of the recipe, also of those that the arm is not trained on
-        for language in self.data:
-            dev[language] = self.reader_rows(arm, language, "dev")
+        for language, splits in self.data.items():
+            if "dev" in splits:
+                dev[language] = self.reader_rows(arm, language, "dev")
+        unlabelled = [language for language in train if language in recipe.unlabelled]
         args = DistillationConfig.from_recipe(
             recipe.training_of(arm, run.learning_rate),
             recipe.distillation(arm),
@@ -168,7 +173,7 @@ class RunContext:
         return DistillationTrainer(
             student,
             teachers,
-            train_dataset=TrainingData(self.task, self.labels, train, dev, recipe.target),
+            train_dataset=TrainingData(self.task, self.labels, train, dev, recipe.targets, unlabelled),
             args=args,
             config=config_fields(recipe.sentences_of(arm)),  # the saved model's config says which sentences it reads
             say=self.say,
@@ -200,7 +205,9 @@ class RunContext:
 
     def _score_and_save(self, trainer: DistillationTrainer, run: StudentRun, folder: Path) -> None:
         """Score, save, and last of all write the predictions that mark a folder as complete."""
-        for language in self.data:
+        for language, splits in self.data.items():
+            if "dev" not in splits:
+                continue
             predictions = self._predictions(trainer, run.arm, language, "dev")
             trainer.metrics_log.write("final-dev", language=language, **self.task.score(predictions, self.labels))
         lines: list[str] = []  # of predictions.jsonl
@@ -220,8 +227,8 @@ class RunContext:
         write_card(folder / MODEL_FOLDER, self._card_facts(run), self.task.metric, intervals)
         write_atomically(folder / PREDICTIONS, "".join(lines))
         trainer.remove_checkpoints()
-        score = scores[self.recipe.target][self.task.metric]
-        self.say(f"  {run}: {self.task.metric} {score:.1f} on {self.recipe.target} test rows")
+        for target in self.recipe.targets:
+            self.say(f"  {run}: {self.task.metric} {scores[target][self.task.metric]:.1f} on {target} test rows")
 
     def _save_model(self, trainer: DistillationTrainer, folder: Path) -> None:
         """Save a student with its whole vocabulary, or with the part that all rows of the recipe need."""
@@ -265,6 +272,7 @@ class RunContext:
             licence=licence(spec.model),
             teachers=teachers,
             rows=rows,
+            unlabelled=[language for language in rows if language in recipe.unlabelled],
             licence_warnings=warnings,
             note=recipe.note,
         )
@@ -330,17 +338,39 @@ def environment() -> dict[str, Any]:
     }
 
 
-def teacher_data(reader: SplitReader, task: Task, splits: Splits, language: str, spec: TeacherSpec) -> TrainingData:
-    """What a teacher of a language is fine-tuned on: the student's rows of it, or as many as the recipe says.
+def labelled_rows(recipe: Recipe, data: Mapping[str, Splits]) -> Iterator[Example]:
+    """All training examples that have gold labels.
 
     Args:
-        splits: of the language.
+        data: language → its splits; languages that could not be read are left out.
+    """
+    for language, splits in data.items():
+        if recipe.data[language].has_labels:
+            yield from splits["train"]
+
+
+def teacher_data(
+    reader: SplitReader, task: Task, data: Mapping[str, Splits], language: str, spec: TeacherSpec
+) -> TrainingData:
+    """What a teacher is fine-tuned on: the student's rows of its language, or those that the recipe names.
+
+    Beside them are the development rows of the teacher's language and of the one that it is fine-tuned on.
+
+    Args:
+        data: language → its splits.
+        language: the teacher's.
     """
     labels = reader.recipe.labels if task.labelled else []
-    train = splits["train"]
+    source = spec.train or language  # the language that it is fine-tuned on
+    train = data[source].get("train", ())
     if spec.rows:
-        train = reader.draw(language, "train", spec.rows, f"teachers.{language}.rows")
-    return TrainingData(task, labels, {language: train}, {language: splits["dev"]}, language)
+        train = reader.draw(source, "train", spec.rows, f"teachers.{language}.rows")
+    dev = {}
+    for name in dict.fromkeys([source, language]):
+        if "dev" in data[name]:
+            dev[name] = data[name]["dev"]
+    unlabelled = [source] if reader.recipe.data[source].is_unlabelled else []
+    return TrainingData(task, labels, {source: train}, dev, [source], unlabelled)
 
 
 def base_config(recipe: Recipe) -> DistillationConfig:

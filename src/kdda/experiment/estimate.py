@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from kdda.experiment.context import base_config, teacher_data
+from kdda.experiment.context import base_config, labelled_rows, teacher_data
 from kdda.experiment.profile import ModelCost, Profiler, TeacherCost, bytes_a_second
 from kdda.experiment.specs import StudentRun, TeacherRun, teacher_runs
 from kdda.experiment.splits import SplitReader, Splits
@@ -74,13 +74,14 @@ class Estimate:
         self.recipe = recipe = reader.recipe
         self.runs, self.unfinished = runs, unfinished
         self.arms = list(dict.fromkeys(run.arm for run in runs))
-        self.task = reader.task.fitted(chain.from_iterable(splits["train"] for splits in data.values()))
+        self.task = reader.task.fitted(labelled_rows(recipe, data))
         started = time.perf_counter()
         labels = recipe.labels if self.task.labelled else []
         rows = {}
         for language, splits in data.items():
-            rows[language] = splits["train"]
-        self.profiler = Profiler(self.task, labels, recipe.training, rows)
+            if "train" in splits:
+                rows[language] = splits["train"]
+        self.profiler = Profiler(self.task, labels, recipe.training, rows, recipe.unlabelled)
         self.model_costs: dict[ModelSpec, ModelCost] = {}
         for spec, languages in self._languages_by_model().items():
             self.model_costs[spec] = self.profiler.model(spec, sorted(languages))
@@ -98,7 +99,7 @@ class Estimate:
         for arm in self.arms:
             models.setdefault(self.recipe.student_of(arm), set()).update(self.recipe.languages(arm))
             for language, teacher in self.recipe.teachers_of(arm):
-                models.setdefault(teacher, set()).add(language)
+                models.setdefault(teacher, set()).update({language, teacher.train or language})
         return models
 
     def _teacher_cost(self, arm: str, language: str, teacher: TeacherSpec) -> TeacherCost:
@@ -112,7 +113,7 @@ class Estimate:
 
     def _measure_systems(self) -> SystemsCost | None:
         """The costs of the arms' open-domain systems; None without systems, or without test rows to be answered."""
-        target = self.recipe.target
+        target = self.recipe.targets[0]  # a recipe with systems has one
         if not readings_of(self.recipe, self.arms) or "test" not in self.data[target]:
             return None
         splits = self.data[target]
@@ -225,10 +226,10 @@ class Estimate:
         """The teachers that are neither stored already nor taken as they are, ordered by language."""
         work = []
         for run in sorted(teacher_runs(self.recipe, self.arms), key=lambda run: str((run.language, run.spec))):
-            data = teacher_data(self.reader, self.task, self.data[run.language], run.language, run.spec)
+            data = teacher_data(self.reader, self.task, self.data, run.language, run.spec)
             if is_ready(Teacher.from_spec(run.spec), data, base_config(self.recipe), self.out / "teachers"):
                 continue
-            rows = {run.language: len(data.train[run.language])}
+            rows = {data.target: len(data.train[data.target])}
             training = self.recipe.teacher_training(run.spec)
             steps = sum(self._batches(run.spec, rows, training).values()) * training.epochs
             work.append(TeacherWork(run, steps, self._fine_tuning(run.spec, rows, steps)))
@@ -258,7 +259,7 @@ class Estimate:
         tests = 0
         for splits in self.data.values():
             tests += len(splits.get("test", ()))
-        return seconds + tests * self._seconds_a_row(student, self.recipe.target)
+        return seconds + tests * self._seconds_a_row(student, self.recipe.targets[0])
 
     def _fine_tuning(self, spec: ModelSpec, rows: Mapping[str, int], steps: int) -> float:
         """Seconds to load a model, encode its rows, train, read the development rows, and write checkpoints.
@@ -272,9 +273,9 @@ class Estimate:
         cost = self.model_costs[spec]
         epochs = self.recipe.training.epochs
         first_language = next(iter(rows))
-        dev_rows = epochs * len(self.data[first_language]["dev"])
+        dev_rows = epochs * len(self.data[first_language].get("dev", ()))
         for splits in self.data.values():
-            dev_rows += len(splits["dev"])
+            dev_rows += len(splits.get("dev", ()))
         evaluation = dev_rows * self._seconds_a_row(spec, first_language)
         disk = (cost.saved + epochs * cost.trained) / self.disk_speed
         encoding = sum(rows.values()) * cost.encode

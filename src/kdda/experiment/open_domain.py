@@ -131,6 +131,7 @@ class SystemsEvaluation:
         say: Say = print,
     ):
         self.recipe = recipe
+        self.target = recipe.targets[0]  # a recipe with systems has one
         self.out = out
         self.runs = runs
         self.say = say
@@ -176,7 +177,7 @@ class SystemsEvaluation:
 
         The folder's name has a digest of the documents and of all settings that change an index.
         """
-        target = self.recipe.target
+        target = self.target
         segmenter = target if target in SEGMENTERS else "none"  # a language's segmenter is named like the language
         settings = IndexSettings(segmenter=segmenter, dense=self._dense_model())
         content = json.dumps([VERSION, settings.model_dump(), *self.documents], ensure_ascii=False)
@@ -269,7 +270,7 @@ class SystemsEvaluation:
         chosen = max(f1_by_parameters, key=rank)
         event = self._system_event(system, run, chosen, f1_by_parameters)
         rows = {  # with the passage given there is nothing to retrieve: closed rows are the run's
-            CLOSED: read_predictions(run.folder, self.recipe.target),
+            CLOSED: read_predictions(run.folder, self.target),
             OPEN: self._scored_rows("test", chosen, read["test"]),
         }
         events = [event, self._scores_event("final-dev", OPEN, self._scored_rows("dev", chosen, read["dev"]))]
@@ -304,7 +305,7 @@ class SystemsEvaluation:
             event: "final-dev" or "final-test".
             setting: `CLOSED` or `OPEN`.
         """
-        return {"event": event, "language": self.recipe.target, "setting": setting, **scores_of(rows)}
+        return {"event": event, "language": self.target, "setting": setting, **scores_of(rows)}
 
     def _system_event(
         self, system: System, run: Run, chosen: AnswerParameters, f1_by_parameters: Mapping[AnswerParameters, float]
@@ -344,7 +345,7 @@ class SystemsEvaluation:
             rank: of the first passage with a gold answer, from 1.
             answers: best first; empty where no passage gave one.
         """
-        language = self.recipe.target
+        language = self.target
         golds = [gold.text for gold in question.answers]
         text = ""
         score = 0.0

@@ -9,6 +9,7 @@ from pathlib import Path
 from kdda.errors import KddaError
 from kdda.experiment.context import task_of, with_labels
 from kdda.experiment.estimate import Estimate
+from kdda.experiment.languages import language_warnings
 from kdda.experiment.run import check_models, chosen_arms, roles, shown_labels
 from kdda.experiment.specs import student_runs
 from kdda.experiment.splits import SPLITS, SplitReader, Splits
@@ -82,12 +83,15 @@ class Plan:
             parts += [estimate.models_table(), estimate.work_table()]
             lines += estimate.lines()
             self.warnings += estimate.warnings()
+        self.warnings += language_warnings(self.recipe, self.arms)
         self._warn_of_teachers()
         for warning in self.warnings:
             lines.append(WARNING + warning)
         for message in self.missing:
             lines.append(f"MISSING: {message}")
-        return Report(f"{self.recipe.name}: task {self.recipe.task}, target {self.recipe.target}", lines, parts)
+        return Report(
+            f"{self.recipe.name}: task {self.recipe.task}, target {', '.join(self.recipe.targets)}", lines, parts
+        )
 
     def _models_table(self) -> Table:
         """Every model with its role, layers, width and licence; licences with conditions are added to `warnings`."""
@@ -134,7 +138,7 @@ class Plan:
         for arm in self.arms:
             runs += find_runs(self.out / self.task.name / arm)
         scores = TaskScores(self.task.metric, tuple(self.task.scores))
-        self.warnings += teacher_warnings(compare(runs, self.recipe.target, scores))
+        self.warnings += teacher_warnings(compare(runs, self.recipe.targets, scores))
 
 
 def _data_table(data: Mapping[str, Splits]) -> Table:

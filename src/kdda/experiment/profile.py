@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,11 +115,20 @@ class Profiler:
         task: fitted to the training rows.
         labels: in the order of the head's outputs.
         rows: language → training rows.
+        unlabelled: the languages whose rows have no gold labels.
     """
 
-    def __init__(self, task: Task, labels: Sequence[str], training: Training, rows: Mapping[str, Sequence[Example]]):
+    def __init__(
+        self,
+        task: Task,
+        labels: Sequence[str],
+        training: Training,
+        rows: Mapping[str, Sequence[Example]],
+        unlabelled: Collection[str] = (),
+    ):
         keep_freed_memory()
         self.task, self.labels, self.training, self.rows = task, labels, training, rows
+        self.unlabelled = unlabelled
         self.device = compute_device()
         self._in_bf16 = in_bfloat16(training.precision)
         self._loaded: dict[ModelSpec, LoadedModel] = {}
@@ -255,7 +264,10 @@ class Profiler:
             inputs, targets = self._training_inputs(loaded, batch)
             with self._clock() as stepping:
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bf16):
-                    loss = self.task.outputs_with_loss(model, inputs, targets).loss
+                    if batch.language in self.unlabelled:
+                        loss = self.task.outputs_without_labels(model, inputs).loss
+                    else:
+                        loss = self.task.outputs_with_loss(model, inputs, targets).loss
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), self.training.max_grad_norm)
                 optimizer.step()
@@ -271,6 +283,8 @@ class Profiler:
         """A batch as keyword arguments of the model, padded token ids and mask; and its targets, such as labels."""
         features = loaded.features[batch.language]
         inputs = self._padded(loaded.encoder, [features.windows[number] for number in batch.windows])
+        if batch.language in self.unlabelled:
+            return inputs, {}
         tokens = inputs["input_ids"].shape[1]
         targets = self.task.batch_targets(self.task.targets(features, self.labels), batch.windows, tokens)
         for name, values in targets.items():

@@ -14,6 +14,7 @@ from rich.console import Console
 from kdda.errors import KddaError, unknown_choice
 from kdda.experiment.context import RunContext, print_line, task_of, teacher_data, with_labels
 from kdda.experiment.executors import Executor, Failures, LocalExecutor
+from kdda.experiment.languages import language_warnings
 from kdda.experiment.open_domain import check_systems
 from kdda.experiment.specs import StudentRun, TeacherRun, student_runs, teacher_runs
 from kdda.experiment.splits import Splits
@@ -124,7 +125,7 @@ class Experiment:
             if is_complete(folder):
                 runs.append(read_run(folder))
         scores = task_scores(runs) or TaskScores(self.task.metric, tuple(self.task.scores))
-        return compare(runs, self.recipe.target, scores, self.arms)
+        return compare(runs, self.recipe.targets, scores, self.arms)
 
     def all_rows(self, language: str) -> Splits:
         """A language's splits without the recipe's limits: all rows of a corpus."""
@@ -132,7 +133,7 @@ class Experiment:
         return splits
 
     def table(self) -> str:
-        """The comparison on the target language's test rows, of this recipe's arms that have run."""
+        """The comparison on the target languages' test rows, of this recipe's arms that have run."""
         more = f"Intervals, verdicts and costs: kdda report {self.out / self.task.name}"
         return f"{summary(self.comparison(), self.recipe.note)}\n{more}"
 
@@ -155,8 +156,7 @@ class Experiment:
         """
         for teacher in self.teacher_runs:
             if teacher.spec.rows:
-                splits = self.context.data[teacher.language]
-                teacher_data(self.context.reader, self.task, splits, teacher.language, teacher.spec)
+                teacher_data(self.context.reader, self.task, self.context.data, teacher.language, teacher.spec)
         for arm in self.arms:
             for language in self.recipe.arms[arm].rows:
                 self.context.rows(arm, language, "train")
@@ -165,7 +165,7 @@ class Experiment:
         """Print what is going to run: the number of runs, models with widths and licences, and rows."""
         recipe = self.recipe
         counts = f"{len(self.student_runs)} runs in {self.out}"
-        self.say(f"{recipe.name}: task {recipe.task}, target {recipe.target}, {counts}")
+        self.say(f"{recipe.name}: task {recipe.task}, target {', '.join(recipe.targets)}, {counts}")
         for role, spec in roles(recipe, self.arms):
             self.say(f"  {role}: {_describe(spec)}")
         for language, splits in self.context.data.items():
@@ -175,6 +175,8 @@ class Experiment:
             self.say(f"  data {language}: {', '.join(sizes)} rows" + self.context.warnings[language])
         if self.context.labels:
             self.say(f"  labels: {shown_labels(self.context.labels)}")
+        for warning in language_warnings(recipe, self.arms):
+            self.say(f"  WARNING: {warning}")
         if recipe.note:
             self.say(f"  note: {recipe.note}")
 

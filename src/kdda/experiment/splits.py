@@ -50,15 +50,12 @@ class SplitReader:
         """Every language's splits, and its warnings: how many rows were skipped or repaired, as text.
 
         Raises:
-            KddaError: bad rows, or no test rows of the target language.
+            KddaError: bad rows.
         """
         data: dict[str, Splits] = {}
         warnings: dict[str, str] = {}
         for language in self.recipe.data:
             data[language], warnings[language] = self.read_language(language)
-        if "test" not in data[self.recipe.target]:
-            target = self.recipe.target
-            raise KddaError(f"data.{target}.test is missing: the target language's test rows make the table")
         return data, warnings
 
     def read_language(self, language: str, limited: bool = True) -> tuple[Splits, str]:
@@ -91,8 +88,10 @@ class SplitReader:
         return self.task.labels_of(self._training_rows())
 
     def _training_rows(self) -> Iterator[tuple[Row, Schema]]:
-        """Every training row of every language, unchecked, with the schema of its source."""
-        for language in self.recipe.data:
+        """Every training row with a label, of every language, unchecked, with the schema of its source."""
+        for language, data in self.recipe.data.items():
+            if not data.has_labels:
+                continue
             schema = self._schema(language)
             with self._naming(language, "train"):
                 rows = self._read(language, "train")
@@ -127,12 +126,14 @@ class SplitReader:
         on_bad_row = self.recipe.data[language].on_bad_row
         with self._naming(language, split):
             rows = sample(self._parse(language, split), limit, language)
-            return check_rows(rows, self.task.convert(self._schema(language)), on_bad_row, RECIPE_ADVICE)
+            is_unlabelled = split == "train" and self.recipe.data[language].is_unlabelled
+            convert = self.task.convert_unlabelled if is_unlabelled else self.task.convert
+            return check_rows(rows, convert(self._schema(language)), on_bad_row, RECIPE_ADVICE)
 
     def _schema(self, language: str) -> Schema:
         """How a language's sources name columns and labels."""
         data = self.recipe.data[language]
-        return Schema(tuple(self.recipe.labels), data.columns, data.labels, RECIPE_ADVICE)
+        return Schema(tuple(self.recipe.labels), data.columns, data.label_map, RECIPE_ADVICE)
 
     @contextmanager
     def _naming(self, language: str, split: Split) -> Iterator[None]:
@@ -180,7 +181,7 @@ class SplitReader:
             if language in settings.rows:
                 return True
             for teacher_language, teacher in self.recipe.teachers_of(arm):
-                if teacher_language == language and teacher.rows:
+                if language == (teacher.train or teacher_language) and teacher.rows:
                     return True
         return False
 

@@ -192,7 +192,7 @@ def _untrained_reader(recipe: Recipe, task: Task, arm: str) -> Reader:
     sentences = recipe.sentences_of(arm)
     if sentences is None:
         return predictor
-    return ViReader(predictor, SentenceSelector.load(str(sentences.model), sentences.keep, recipe.target))
+    return ViReader(predictor, SentenceSelector.load(str(sentences.model), sentences.keep, recipe.targets[0]))
 
 
 def _evenly_spaced(examples: Sequence[Example], count: int) -> list[Example]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class ModelCardFacts:
         licence: the base model's licence, or ``unknown``.
         teachers: language → its teacher, with the teacher's licence; several joined by `AND`.
         rows: language → number of training rows.
+        unlabelled: the languages whose training rows have no labels.
         licence_warnings: what the licences of these models require of whoever redistributes the model.
         note: a paragraph at the end of the card.
     """
@@ -48,6 +49,7 @@ class ModelCardFacts:
     licence: str
     teachers: Mapping[str, str]
     rows: Mapping[str, int]
+    unlabelled: Collection[str] = ()
     licence_warnings: Sequence[str] = ()
     note: str = ""
 
@@ -84,10 +86,18 @@ def _body(facts: ModelCardFacts, metric: str, scores: Mapping[str, Interval]) ->
 
 def _table_row(language: str, facts: ModelCardFacts, score: Interval | None) -> list[str]:
     """A language's cells: code, teacher, training rows, score and interval; the last two empty without a score."""
-    cells = [language, facts.teachers.get(language, "none"), str(facts.rows.get(language, 0))]
+    rows = str(facts.rows.get(language, 0))
+    is_zero_shot = language not in facts.rows
+    if language in facts.unlabelled:
+        rows += ", no labels"
+        is_zero_shot = True
+    cells = [language, facts.teachers.get(language, "none"), rows]
     if score is None:
         return [*cells, "", ""]
-    return [*cells, f"{score.mean:.1f}", f"{score.low:.1f} to {score.high:.1f}"]
+    mean = f"{score.mean:.1f}"
+    if is_zero_shot:  # no labels of this language in training
+        mean += " (zero-shot)"
+    return [*cells, mean, f"{score.low:.1f} to {score.high:.1f}"]
 
 
 def _mini_models(facts: ModelCardFacts) -> list[str]:

@@ -9,6 +9,8 @@ from statistics import fmean, stdev
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
 from scipy.special import stdtr, stdtrit
 
 BOOTSTRAP_SAMPLES = 10_000
@@ -102,18 +104,50 @@ def bootstrap_interval(
     >>> bootstrap_interval([1.0] * 50 + [0.0] * 50, [str(i) for i in range(100)]).excludes_zero
     True
     """
+    return mean_bootstrap_interval([(differences, groups)], samples)
+
+
+def mean_bootstrap_interval(
+    strata: Sequence[tuple[Sequence[float], Sequence[str]]], samples: int = BOOTSTRAP_SAMPLES
+) -> Interval:
+    """The interval of the mean over several sets of rows, such as languages, each of which counts alike.
+
+    Rows are drawn within each set (stratified bootstrap: Efron & Tibshirani 1993, §8).
+
+    Args:
+        strata: of each set, the differences of its rows and their groups, as `bootstrap_interval` takes them.
+        samples: how many times the groups are drawn.
+
+    >>> interval = mean_bootstrap_interval([([1.0] * 9, list("abcdefghi")), ([2.0], ["a"])])
+    >>> interval.mean, interval.low
+    (1.5, 1.5)
+    """
+    generator = np.random.default_rng(0)
+    drawn = []
+    observed = []
+    for differences, groups in strata:
+        drawn.append(_bootstrap_means(differences, groups, samples, generator))
+        observed.append(float(np.mean(differences)))
+    means = np.mean(drawn, axis=0)
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    # One is added to both counts, so that no p-value is 0 for want of samples.
+    tail = (1 + min((means <= 0).sum(), (means >= 0).sum())) / (1 + samples)
+    return Interval(fmean(observed), float(low), float(high), float(min(1.0, 2 * tail)))
+
+
+def _bootstrap_means(
+    differences: Sequence[float], groups: Sequence[str], samples: int, generator: np.random.Generator
+) -> Float64[ndarray, " samples"]:
+    """The mean over the rows of the drawn groups, one number a draw; arguments as in `bootstrap_interval`."""
     numbers: dict[str, int] = {}  # of each group, in the order of first occurrence
     group_of_row = np.array([numbers.setdefault(group, len(numbers)) for group in groups])
     count = len(numbers)
     group_sums = np.bincount(group_of_row, weights=np.asarray(differences, float), minlength=count)
     group_sizes = np.bincount(group_of_row, minlength=count)
-    draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=samples)
+    draws = generator.multinomial(count, np.full(count, 1 / count), size=samples)
     # A row of `draws` says how often each group is drawn, so this is the mean over the rows of the drawn groups.
-    means = (draws @ group_sums) / (draws @ group_sizes)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    # One is added to both counts, so that no p-value is 0 for want of samples.
-    tail = (1 + min((means <= 0).sum(), (means >= 0).sum())) / (1 + samples)
-    return Interval(float(np.mean(differences)), float(low), float(high), float(min(1.0, 2 * tail)))
+    means: Float64[ndarray, " samples"] = (draws @ group_sums) / (draws @ group_sizes)
+    return means
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -206,15 +206,56 @@ def _refuse_old_names(values: Any, place: Place) -> None:
 
 
 def _check_names(recipe: Recipe, path: Path) -> None:
-    """Names must fit together: the target has data, arms train on data and distil from teachers of the recipe."""
-    if recipe.target not in recipe.data:
-        raise KddaError(f'{path}: target: got "{recipe.target}", expected one of data\'s {", ".join(recipe.data)}')
+    """Names must fit together: targets have data, arms train on data and distil from teachers of the recipe."""
+    for target in recipe.targets:
+        _check_target(recipe, target, path)
+    for language in recipe.teachers:
+        if language not in recipe.data:
+            hint = did_you_mean(language, recipe.data)
+            raise KddaError(f'{path}: teachers: language "{language}" has no entry under data{hint}')
+    for language in recipe.data:
+        _check_data(recipe, language, path)
     for arm in recipe.arms:
         _check_folder_name("arms", arm, path)
         _check_languages(recipe, arm, path)
         _check_student(recipe, arm, path)
         _check_teachers(recipe, arm, path)
     _check_systems(recipe, path)
+
+
+def _check_target(recipe: Recipe, target: str, path: Path) -> None:
+    """Refuse a target language without data, or without the rows that select models and make the table."""
+    if target not in recipe.data:
+        raise KddaError(f'{path}: target: got "{target}", expected one of data\'s {", ".join(recipe.data)}')
+    needs: dict[Literal["test", "dev"], str] = {
+        "test": "test rows make the table",
+        "dev": "development rows select models",
+    }
+    for split, reason in needs.items():
+        if not recipe.data[target].has(split):
+            raise KddaError(f"{path}: data.{target}.{split} is missing: the target language's {reason}")
+
+
+def _check_data(recipe: Recipe, language: str, path: Path) -> None:
+    """Refuse a language that no arm can use: without rows, or with neither labels nor a teacher."""
+    data = recipe.data[language]
+    if data.train is None and data.dev is None and data.test is None:
+        raise KddaError(f"{path}: data.{language}: no rows; name train, to train on, or test, to score")
+    if data.has_labels and data.dev is None:
+        raise KddaError(
+            f'{path}: "data.{language}.dev" is missing: development rows select models, teachers among them'
+        )
+    if not data.is_unlabelled:
+        return
+    for arm in recipe.arms:
+        for taught, _ in recipe.teachers_of(arm):
+            if taught == language:
+                return
+    raise KddaError(
+        f'{path}: data.{language}: labels: none, and no arm is distilled from a teacher of "{language}": there is '
+        f"nothing to learn from; add teachers.{language} and an arm with distill: true, or leave data.{language}.train "
+        "out"
+    )
 
 
 def _check_folder_name(field: str, name: str, path: Path) -> None:
@@ -230,7 +271,12 @@ def _check_folder_name(field: str, name: str, path: Path) -> None:
 
 
 def _check_systems(recipe: Recipe, path: Path) -> None:
-    """Refuse open-domain systems whose reader is not one of the recipe's arms."""
+    """Refuse open-domain systems of several targets, or whose reader is not one of the recipe's arms."""
+    if recipe.systems and len(recipe.targets) > 1:
+        raise KddaError(
+            f"{path}: systems search the passages of one language, and target names {', '.join(recipe.targets)}; "
+            "a recipe for each of them, which extends this one, can have its systems"
+        )
     for name, system in recipe.systems.items():
         if system.arm not in recipe.arms:
             raise KddaError(f"{path}: {unknown_choice(f'systems.{name}.arm', system.arm, recipe.arms)}")
@@ -245,6 +291,13 @@ def _check_languages(recipe: Recipe, arm: str, path: Path) -> None:
         for language in names:
             if language not in recipe.data:
                 raise KddaError(f'{path}: arms.{arm}.{field}: language "{language}" has no entry under data')
+            if field != "teachers" and recipe.data[language].train is None:
+                raise KddaError(f'{path}: arms.{arm}.{field}: language "{language}" has no data.{language}.train')
+    if not languages["train"]:
+        raise KddaError(
+            f"{path}: arms.{arm}: there are no labelled rows to train on, and no teacher of unlabelled ones; name "
+            f"other languages, such as arms.{arm}.train: all"
+        )
 
 
 def _check_student(recipe: Recipe, arm: str, path: Path) -> None:
@@ -264,19 +317,43 @@ def _check_student(recipe: Recipe, arm: str, path: Path) -> None:
 
 
 def _check_teachers(recipe: Recipe, arm: str, path: Path) -> None:
-    """Refuse an arm that distils and has a language with neither a teacher nor ``null`` for one, or no teacher."""
-    if recipe.distillation(arm) is None:
-        return
-    teachers = dict(recipe.teachers_of(arm))  # language → one of its teachers
-    changes = recipe.arms[arm].teachers
+    """Refuse an arm that distils without a teacher, an unlabelled language without one, and teachers without rows."""
+    teachers = recipe.teachers_of(arm)
+    taught = dict(teachers)  # language → one of its teachers
     for language in recipe.languages(arm):
-        if language not in teachers and language not in changes:
+        if recipe.data[language].is_unlabelled and language not in taught:
             raise KddaError(
-                f'{path}: language "{language}" has data but no teacher, and arm "{arm}" distils; '
-                f"add teachers.{language}, or disable it: arms.{arm}.teachers: {{{language}: null}}"
+                f'{path}: arms.{arm}.train: language "{language}" has no labels, and the arm is distilled from no '
+                "teacher of it: there is nothing to learn from"
             )
-    if not teachers:
-        raise KddaError(f'{path}: arm "{arm}" distils, but all its teachers are disabled')
+    if recipe.distillation(arm) is not None and not teachers:
+        raise KddaError(f'{path}: arm "{arm}" distils, but its languages have no teacher, or theirs are disabled')
+    for language, teacher in [*teachers, *recipe.source_of(arm).items()]:
+        _check_rows_of_teacher(recipe, language, teacher, path)
+
+
+def _check_rows_of_teacher(recipe: Recipe, language: str, teacher: TeacherSpec, path: Path) -> None:
+    """Refuse a teacher that is to be fine-tuned and has no labelled rows, or one that needs none and names some.
+
+    Args:
+        language: the teacher's.
+    """
+    field = f"{path}: teachers.{language}"
+    if teacher.finetuned or teacher.random:
+        if teacher.train:
+            raise KddaError(f"{field}.train: got {teacher.train}, but this teacher is not fine-tuned here")
+        return
+    source = teacher.train or language
+    if source not in recipe.data:
+        raise KddaError(f"{field}.train: {unknown_choice('language', source, recipe.data)}")
+    if recipe.data[source].has_labels:
+        return
+    others = [name for name, data in recipe.data.items() if data.has_labels]
+    raise KddaError(
+        f'{field}: "{teacher.model}" is to be fine-tuned, and "{source}" has no labelled training rows; say '
+        f"finetuned: true of a teacher that is fine-tuned already, or train: LANGUAGE, whose rows it is fine-tuned on "
+        f"({', '.join(others) or 'none has any'})"
+    )
 
 
 def _with_paths(recipe: Recipe, folder: Path) -> Recipe:

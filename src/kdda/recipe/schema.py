@@ -1,10 +1,12 @@
-"""What a recipe may say, with every default and bound: `Training`, `Distill`, `Arm`, `Data`, `System`, `Recipe`."""
+"""What a recipe may say, with every default and bound: `Training`, `Distill`, `Arm`, `Data`, `System`, `Recipe`; which
+languages an arm trains on (`Recipe.languages`), and the recipe's targets.
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -45,6 +47,26 @@ def _labels(names: list[str]) -> list[str]:
     if len(names) == 1 or not all(name.strip() for name in names):
         raise ValueError("two labels or more, each with a name")
     return _without_repetition(names)
+
+
+def _targets(value: Any) -> Any:
+    """A recipe's target: a language, or a list of several; a list of one is that one."""
+    if isinstance(value, str):
+        return value
+    are_names = isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
+    if not are_names:
+        raise ValueError("a language, or a list of languages")
+    _without_repetition(value)
+    return value if len(value) > 1 else value[0]
+
+
+def target_list(target: str | Sequence[str]) -> list[str]:
+    """The target languages of a recipe's field `target`, which holds one or several.
+
+    >>> target_list("vi"), target_list(["vi", "id"])
+    (['vi'], ['vi', 'id'])
+    """
+    return [target] if isinstance(target, str) else list(target)
 
 
 def _finite(value: Any) -> Any:
@@ -224,11 +246,14 @@ class TeacherSpec(ModelSpec):
 
     `random`: a control that knows nothing: weights drawn by `seed`, and not fine-tuned either.
     `weight`: of its divergence, beside the distillation weight λ.
-    `rows`: of its language, that it is fine-tuned on; as many as the student has by default.
+    `train`: the language whose labelled rows it is fine-tuned on; its own by default, and another one where its
+    language has no labels.
+    `rows`: of that language, that it is fine-tuned on; as many as the student has by default.
     `align`: instead of the recipe's `distill.align`.
     """
 
     finetuned: bool = False
+    train: str | None = None
     rows: Rows | None = None
     random: bool = False
     weight: float = Field(1.0, ge=0)
@@ -278,14 +303,17 @@ def _teacher_changes(value: Any) -> Any:
     return model_shorthand(value)
 
 
-def _label_names(value: Any) -> Any:
+def _label_map(value: Any) -> Any:
     """A map of labels with text as keys, whatever type YAML has read them as: rows' labels become text the same way.
+    The word ``none`` stands for rows without labels.
 
     YAML reads the key of ``0: entailment`` as a number, and a bare ``no`` as False, whose text is "False". A row with
     the label `False` meets that entry; one with the text "no" needs a quoted key.
     """
     if isinstance(value, Mapping):
         return {str(k): v for k, v in value.items()}
+    if value != "none":
+        raise ValueError("a mapping of the file's labels, or none for training rows without labels")
     return value
 
 
@@ -311,34 +339,58 @@ def _text_values(value: Any) -> Any:
 class Data(Strict):
     """One language's rows: a source a split, and how they name their columns and labels.
 
+    Without `train` no arm is trained on the language, and its scores are zero-shot.
     `holdout`: split → the share of the training rows that is this split instead, where it has no source.
     `select`: column → the value of it that this language's rows have, in files of several languages.
     `access`: how one gets them, for people who lack them.
+    `labels`: the file's label → a label name, or null; or ``none``: the training rows have no labels, and the language
+    is distilled from its teacher alone. Its development and test rows, where there are any, have label names.
     """
 
-    train: SourceName
+    train: SourceName | None = None
     dev: SourceName | None = None
     test: SourceName | None = None
     holdout: dict[Literal["dev", "test"], Annotated[float, Field(gt=0, lt=1)]] = {}
     select: Annotated[dict[str, str], BeforeValidator(_text_values)] = {}
     access: str = ""
     columns: dict[str, str | Annotated[list[str], Field(min_length=1)]] = {}
-    labels: Annotated[dict[str, str | None], BeforeValidator(_label_names)] = {}
+    labels: Annotated[dict[str, str | None] | Literal["none"], BeforeValidator(_label_map)] = {}
     header: list[str] | None = None
     limit: dict[Literal["train", "dev", "test"], Rows] = {}
     on_bad_row: Literal["raise", "skip"] = "raise"
 
     @model_validator(mode="after")
     def _has_one_origin_a_split(self) -> Data:
-        """Refuse data without development rows, a split with two origins, and training rows that are all held out."""
-        if self.dev is None and "dev" not in self.holdout:
+        """Refuse labels without development rows, a split with two origins, and held-out rows that are not there."""
+        if self.has_labels and not self.has("dev"):
             raise ValueError("development rows: dev: SOURCE, or a share of the training rows, holdout: {dev: 0.1}")
         for split in self.holdout:
             if getattr(self, split) is not None:
                 raise ValueError(f"{split} rows from its source or from holdout, and it has both")
+        if self.holdout and not self.has_labels:
+            raise ValueError("training rows with labels, of which holdout takes a share")
         if sum(self.holdout.values()) >= 1:
             raise ValueError("shares of holdout that leave training rows: less than 1 together")
         return self
+
+    def has(self, split: Literal["train", "dev", "test"]) -> bool:
+        """Whether there are rows of a split: from a source, or held out of the training rows."""
+        return getattr(self, split) is not None or split in self.holdout
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there are training rows with labels."""
+        return self.train is not None and self.labels != "none"
+
+    @property
+    def is_unlabelled(self) -> bool:
+        """Whether there are training rows, and they have no labels."""
+        return self.train is not None and self.labels == "none"
+
+    @property
+    def label_map(self) -> Mapping[str, str | None]:
+        """The file's label → a label name or None; empty where no name differs."""
+        return {} if isinstance(self.labels, str) else self.labels
 
 
 class Distill(Strict):
@@ -391,6 +443,8 @@ class Distill(Strict):
 class Arm(Strict):
     """One row of the comparison: on which languages the student trains, and whether it is distilled.
 
+    `train`: ``target``, the target languages; ``all``; or a list. Of the former two, an arm has the languages that it
+    can be trained on: those with labelled rows, and those with unlabelled rows and a teacher that it is distilled from.
     `distill` may also be a mapping of what this arm does differently from the recipe's `distill`.
     `teachers`: what it does differently from the recipe's `teachers`, a language: a mapping changes each of the
     language's teachers, a list or a mapping with another model replaces several; null disables them.
@@ -422,6 +476,8 @@ class Recipe(Strict):
     `task_options`: settings of the task itself, which it checks, such as ``{fields: [claim, evidence]}`` of `classify`.
     `labels`: names of the labels, in the order of the head's outputs; by default the task's, or those of the training
     rows.
+    `target`: the language whose development rows select models and whose test rows are compared; or a list of several,
+    whose scores are averaged.
     `learning_rates`: instead of the training's; each arm's is the one that does best on the development rows.
     `teacher_cache_gb`: teacher states that take no more are computed once and stored for all runs; 0 stores none.
     `plugins`: modules to import first, which register tasks, objectives or retrievers of the user's.
@@ -433,7 +489,7 @@ class Recipe(Strict):
     name: str
     task: str
     task_options: FreeSettings = {}
-    target: str
+    target: Annotated[str | list[str], BeforeValidator(_targets)]
     labels: Annotated[list[str], AfterValidator(_labels)] = []
     student: Student
     teachers: dict[str, Teachers] = {}
@@ -449,14 +505,40 @@ class Recipe(Strict):
     vocabulary: Literal["whole", "trimmed"] = "whole"
     note: str = ""
 
+    @model_validator(mode="after")
+    def _leave_out_arms_without_rows(self) -> Recipe:
+        """Leave out those of the default arms that cannot be trained, such as `student` of a target without labels."""
+        if "arms" in self.model_fields_set or not set(self.targets) <= set(self.data):
+            return self
+        arms = {name: arm for name, arm in self.arms.items() if self.languages(name)}
+        object.__setattr__(self, "arms", arms)  # recipes are frozen
+        return self
+
+    @property
+    def targets(self) -> list[str]:
+        """The target languages, one or several."""
+        return target_list(self.target)
+
+    @property
+    def unlabelled(self) -> list[str]:
+        """The languages whose training rows have no labels."""
+        return [language for language, data in self.data.items() if data.is_unlabelled]
+
     def languages(self, arm: str) -> list[str]:
         """The languages an arm trains on."""
         names = self.arms[arm].train
-        if names == "target":
-            return [self.target]
-        if names == "all":
-            return list(self.data)
-        return list(names)
+        if isinstance(names, list):
+            return list(names)
+        chosen = self.targets if names == "target" else list(self.data)
+        return [language for language in chosen if self._can_train_on(arm, language)]
+
+    def _can_train_on(self, arm: str, language: str) -> bool:
+        """Whether a language has labelled rows, or unlabelled ones and a teacher that an arm is distilled from."""
+        data = self.data.get(language)
+        if data is None:  # a target without data, which is refused later
+            return False
+        is_taught = self.distillation(arm) is not None and bool(self._teachers(arm, language))
+        return data.has_labels or (data.is_unlabelled and is_taught)
 
     def student_of(self, arm: str) -> ModelSpec:
         """An arm's student; the recipe's by default. One that starts as a teacher has that teacher's model."""

@@ -25,7 +25,11 @@ def breakdown_table(comparison: Comparison) -> Table | None:
     """Each arm's test scores, a column a part: a label, or a range of answer lengths.
 
     None for a task whose scores are not broken down.
+
+    Args:
+        comparison: of one target.
     """
+    language = comparison.targets[0]
     kind = comparison.task.breakdown
     if kind is None:
         kind = _kind_of_older_run(comparison)
@@ -37,7 +41,7 @@ def breakdown_table(comparison: Comparison) -> Table | None:
     for arm, runs in comparison.by_arm.items():
         by_arm[arm] = defaultdict(list)
         for run in runs.values():
-            for part, score in scores_of_run(run, comparison.target).items():
+            for part, score in scores_of_run(run, language).items():
                 by_arm[arm][part].append(score)
                 columns.add(part)
     header = sorted(columns)
@@ -61,7 +65,7 @@ def _kind_of_older_run(comparison: Comparison) -> str:
     Runs of a classification task have the F1 of each label; the only other task at the time was question answering.
     """
     for run in comparison.runs:
-        if "per_label" in run.test[comparison.target]:
+        if "per_label" in run.test[comparison.targets[0]]:
             return "label"
     return "answer length"
 

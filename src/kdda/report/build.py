@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdda.errors import KddaError, unknown_choice
+from kdda.recipe.schema import target_list
 from kdda.report.breakdown import breakdown_table
 from kdda.report.collect import (
     check_arm,
@@ -21,7 +22,7 @@ from kdda.report.differences import Difference, difference_table, differences
 from kdda.report.figures import gains_by_lead, loss_curves, scores_by_arm, scores_by_weight, teachers_and_students
 from kdda.report.open_domain import find_systems, systems_tables
 from kdda.report.render import FORMS, Figure, Report, Table, to_markdown
-from kdda.report.tables import comparison_table, data_table
+from kdda.report.tables import comparison_table, data_table, other_languages_table
 from kdda.report.teacher_check import teacher_check, teacher_scores
 from kdda.runs.folder import METRICS, Run
 from kdda.runtime.files import write_output
@@ -82,14 +83,14 @@ def report(
         check_arm(against, runs, "--against")
     check_one_experiment(runs)
     recipe = runs[0].recipe
-    target, note = str(recipe["target"]), str(recipe.get("note") or "")
-    comparison = compare(runs, target, _scores_of_task(runs), against=against)
+    targets, note = target_list(recipe["target"]), str(recipe.get("note") or "")
+    comparison = compare(runs, targets, _scores_of_task(runs), against=against)
     lines = [*_environment(comparison.runs), *comparison.rate_notes]
     skipped = unfinished_note(unfinished_folders(folders))
     if skipped:
         lines.append(skipped)
     parts = _development_parts(comparison, note) if dev else _test_parts(comparison, note, folders)
-    return Report(f"{recipe['name']}: {recipe['task']}, target {target}", lines, parts)
+    return Report(f"{recipe['name']}: {recipe['task']}, target {', '.join(targets)}", lines, parts)
 
 
 def summary(comparison: Comparison, note: str = "") -> str:
@@ -102,8 +103,25 @@ def summary(comparison: Comparison, note: str = "") -> str:
     check = teacher_check(comparison)
     if check:
         lines += [f"{check.title}\n", to_markdown(check), ""]
-    lines.append(to_markdown(comparison_table(comparison, note)))
+    tables = _score_tables(comparison, note)
+    lines.append(to_markdown(tables[0]))
+    for table in tables[1:]:
+        lines += [f"{table.title}\n", to_markdown(table)]
     return "\n".join([*lines, *comparison.rate_notes])
+
+
+def _score_tables(comparison: Comparison, note: str) -> list[Table]:
+    """The comparison of arms, of each target where they are several, and the scores in other languages.
+
+    Args:
+        note: the recipe's, which stands below the first table.
+    """
+    tables = [comparison_table(comparison, note)]
+    tables += map(comparison_table, comparison.by_target)
+    others = other_languages_table(comparison)
+    if others:
+        tables.append(others)
+    return tables
 
 
 def _scores_of_task(runs: Sequence[Run]) -> TaskScores:
@@ -131,7 +149,7 @@ def _environment(runs: Sequence[Run]) -> list[str]:
 
 def _development_parts(comparison: Comparison, note: str) -> list[Part]:
     """The tables that a choice between arms is made on (--dev): nothing of the test rows, and no figures."""
-    parts: list[Part] = [comparison_table(comparison.on_development_rows(), note)]
+    parts: list[Part] = [*_score_tables(comparison.on_development_rows(), note)]
     check = teacher_check(comparison)
     if check:
         parts.append(check)
@@ -147,22 +165,35 @@ def _test_parts(comparison: Comparison, note: str, folders: Sequence[Path]) -> l
         folders: where open-domain systems are looked for.
     """
     measured = differences(comparison)
-    parts: list[Part] = [comparison_table(comparison, note)]
+    parts: list[Part] = [*_score_tables(comparison, note)]
     if measured:
         parts.append(difference_table(measured, comparison.metric))
+    parts += _differences_by_target(comparison)
     check = teacher_check(comparison)
     if check:
         parts.append(check)
     parts += _systems(folders)
-    breakdown = breakdown_table(comparison)
-    if breakdown:
-        parts.append(breakdown)
+    for of_target in comparison.by_target or [comparison]:
+        breakdown = breakdown_table(of_target)
+        if breakdown:
+            parts.append(breakdown)
     parts += [data_table(comparison.runs), cost_table(comparison, measured), scores_by_arm(comparison)]
     parts += teachers_and_students(teacher_scores(comparison), comparison.metric)
-    parts += gains_by_lead(comparison, measured)
+    if not comparison.by_target:  # a teacher's lead is that in one language
+        parts += gains_by_lead(comparison, measured)
     parts += scores_by_weight(comparison)
     parts += loss_curves(comparison.runs)
     return parts
+
+
+def _differences_by_target(comparison: Comparison) -> list[Table]:
+    """A table of differences for each of several targets; none for an only one."""
+    tables = []
+    for of_target in comparison.by_target:
+        measured = differences(of_target)
+        if measured:
+            tables.append(difference_table(measured, of_target.metric, f"Differences, {of_target.target}"))
+    return tables
 
 
 def _systems(folders: Sequence[Path]) -> list[Table]:

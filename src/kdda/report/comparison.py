@@ -1,4 +1,4 @@
-"""Which arms are compared with which (baselines), and their order: decided once for all tables and figures."""
+"""Which arms are compared with which (baselines), on which languages, and their order: decided once for all tables."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from statistics import fmean
 from typing import Any
 
 from kdda.errors import KddaError
+from kdda.recipe.schema import target_list
 from kdda.report.learning_rates import select_rates
 from kdda.runs.folder import Run
 
@@ -52,7 +54,7 @@ class Comparison:
 
     Attributes:
         runs: every arm's runs at its chosen learning rate.
-        target: the language whose rows are compared.
+        targets: the languages whose rows are compared: by their mean score, where they are several.
         task: the scores that are compared.
         arms: in the order of the tables.
         default_baselines: arm → the arms it is compared with by default (see `find_baselines`).
@@ -63,7 +65,7 @@ class Comparison:
     """
 
     runs: Sequence[Run]
-    target: str
+    targets: Sequence[str]
     task: TaskScores
     arms: Sequence[str]
     default_baselines: Mapping[str, Sequence[str]]
@@ -71,6 +73,24 @@ class Comparison:
     against: str | None = None
     rate_notes: Sequence[str] = field(default_factory=list)
     split: str = "test"
+
+    @property
+    def target(self) -> str:
+        """The target as titles name it: a language, or "mean of vi, id"."""
+        if len(self.targets) == 1:
+            return self.targets[0]
+        return f"mean of {', '.join(self.targets)}"
+
+    @property
+    def by_target(self) -> list[Comparison]:
+        """The comparisons of each target alone, where they are several; none of an only target, which is this one."""
+        if len(self.targets) == 1:
+            return []
+        return [self.of_languages([target]) for target in self.targets]
+
+    def of_languages(self, languages: Sequence[str]) -> Comparison:
+        """The same arms, compared on the rows of other languages."""
+        return replace(self, targets=list(languages))
 
     @property
     def metric(self) -> str:
@@ -111,22 +131,29 @@ class Comparison:
         return sorted(set(self.by_arm[arm]) & set(self.by_arm[baseline]))
 
     def scores(self, arm: str, score: str) -> dict[int, float]:
-        """Seed → score of an arm on the target language's rows, in per cent.
+        """Seed → score of an arm on the target's rows, in per cent; of several targets their mean.
 
         Args:
             score: a key of the runs' events, such as "accuracy" or "f1".
         """
         values = {}
         for seed, run in self.by_arm[arm].items():
-            values[seed] = float(self.facts(run)[score])
+            values[seed] = fmean(float(facts[score]) for facts in self.facts(run))
         return values
 
-    def facts(self, run: Run) -> Mapping[str, Any]:
-        """The event with all scores of a run on the target language's rows: also their number and standard error."""
-        scores_by_language = run.dev if self.split == "development" else run.test
-        if self.target not in scores_by_language:
-            raise KddaError(f"{run.folder}: metrics.jsonl has no scores of the {self.split} rows of {self.target}")
-        return scores_by_language[self.target]
+    def facts(self, run: Run) -> list[Mapping[str, Any]]:
+        """The events with all scores of a run, one a target: also the number of its rows and the standard error."""
+        scores_by_language = self.scores_by_language(run)
+        events = []
+        for target in self.targets:
+            if target not in scores_by_language:
+                raise KddaError(f"{run.folder}: metrics.jsonl has no scores of the {self.split} rows of {target}")
+            events.append(scores_by_language[target])
+        return events
+
+    def scores_by_language(self, run: Run) -> Mapping[str, Mapping[str, Any]]:
+        """Language → a run's scores on the rows of this comparison's split."""
+        return run.dev if self.split == "development" else run.test
 
     def paired_gains(self, arm: str, baseline: str) -> list[float]:
         """The metric of an arm minus that of another in points, one number a common seed."""
@@ -139,31 +166,36 @@ class Comparison:
 
     def on_development_rows(self) -> Comparison:
         """The same comparison by the scores on development rows, of the runs that have them."""
-        runs = [run for run in self.runs if self.target in run.dev]
+        runs = [run for run in self.runs if set(self.targets) <= set(run.dev)]
         names = unique_arms(runs)
         arms = [arm for arm in self.arms if arm in names]
         return replace(self, runs=runs, arms=arms, split="development")
 
 
 def compare(
-    runs: Sequence[Run], target: str, task: TaskScores, arms: Sequence[str] = (), against: str | None = None
+    runs: Sequence[Run],
+    targets: str | Sequence[str],
+    task: TaskScores,
+    arms: Sequence[str] = (),
+    against: str | None = None,
 ) -> Comparison:
     """Choose each arm's learning rate and decide which arms are compared with which.
 
     Args:
         runs: of one experiment, at all learning rates.
-        target: the language whose rows are compared.
+        targets: the language whose rows are compared, or several.
         task: the scores that are compared.
         arms: their order in tables, in which arms without a run are skipped; by default undistilled ones come first
             (see `in_order`).
         against: the one arm that all others are compared with, instead of those that `find_baselines` names.
     """
-    chosen, notes = select_rates(in_order(runs), target, task.metric)
+    languages = target_list(targets)
+    chosen, notes = select_rates(in_order(runs), languages, task.metric)
     names = unique_arms(chosen)
     ordered = [arm for arm in arms or names if arm in names]
     return Comparison(
         runs=chosen,
-        target=target,
+        targets=languages,
         task=task,
         arms=ordered,
         default_baselines=find_baselines(chosen),

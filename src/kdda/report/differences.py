@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple
 
-from kdda.metrics.significance import Interval, bootstrap_interval, holm, seed_interval
+from kdda.metrics.significance import Interval, holm, mean_bootstrap_interval, seed_interval
 from kdda.report.comparison import Comparison, score_name
 from kdda.report.render import Table
 from kdda.report.tables import seed_list
@@ -72,23 +72,29 @@ def differences(comparison: Comparison) -> list[Difference]:
 
 
 def _difference(comparison: Comparison, arm: str, baseline: str) -> Difference:
-    """Measure one arm minus another, over the seeds that both have run and the test rows that all these runs have."""
+    """Measure one arm minus another, over the seeds that both have run and the test rows that all these runs have.
+
+    Of several targets it is the mean of theirs, however many rows each has.
+    """
     seeds = comparison.common_seeds(arm, baseline)
     runs = comparison.by_arm[arm]
     baseline_runs = comparison.by_arm[baseline]
-    pairs_by_seed = []
-    for seed in seeds:
-        pairs_by_seed.append(_row_pairs(runs[seed], baseline_runs[seed], comparison.target))
-    ids = _common_ids(pairs_by_seed)
-    per_seed = []  # mean over rows of the difference, one number a seed
-    for pairs in pairs_by_seed:
-        per_seed.append(fmean(pairs[row_id].gain for row_id in ids))
-    per_row = []  # mean over seeds of the difference, one number a row
-    groups = []  # the premise or passage of each row
-    for row_id in ids:
-        per_row.append(fmean(pairs[row_id].gain for pairs in pairs_by_seed))
-        groups.append(pairs_by_seed[0][row_id].group)
-    return Difference(arm, baseline, seeds, bootstrap_interval(per_row, groups), seed_interval(per_seed))
+    gains: list[list[float]] = [[] for _ in seeds]  # of each seed, the mean over rows of the difference, one a target
+    samples = []
+    for target in comparison.targets:
+        pairs_by_seed = []
+        for seed in seeds:
+            pairs_by_seed.append(_row_pairs(runs[seed], baseline_runs[seed], target))
+        ids = _common_ids(pairs_by_seed)
+        for seed_gains, pairs in zip(gains, pairs_by_seed, strict=True):
+            seed_gains.append(fmean(pairs[row_id].gain for row_id in ids))
+        per_row = []  # mean over seeds of the difference, one number a row
+        groups = []  # the premise or passage of each row
+        for row_id in ids:
+            per_row.append(fmean(pairs[row_id].gain for pairs in pairs_by_seed))
+            groups.append(pairs_by_seed[0][row_id].group)
+        samples.append((per_row, groups))
+    return Difference(arm, baseline, seeds, mean_bootstrap_interval(samples), seed_interval(list(map(fmean, gains))))
 
 
 class RowPair(NamedTuple):
@@ -128,7 +134,7 @@ def _common_ids(pairs_by_seed: Sequence[Mapping[str, RowPair]]) -> list[str]:
     return ids
 
 
-def difference_table(measured: Sequence[Difference], metric: str) -> Table:
+def difference_table(measured: Sequence[Difference], metric: str, title: str = "Differences") -> Table:
     """A row for each difference, with its intervals, its p-value by the bootstrap, that p adjusted, and a verdict.
 
     Args:
@@ -140,7 +146,7 @@ def difference_table(measured: Sequence[Difference], metric: str) -> Table:
     for difference, adjusted_p in zip(measured, adjusted, strict=True):
         rows.append(_table_row(difference, adjusted_p))
     header = ["arms", f"Δ {score}", "95 % by row", "95 % by seed", "p", "p, Holm", "verdict"]
-    return Table("Differences", header, rows, [EXPLANATION, *_seed_notes(measured)])
+    return Table(title, header, rows, [EXPLANATION, *_seed_notes(measured)])
 
 
 def _seed_notes(measured: Sequence[Difference]) -> list[str]:

@@ -119,8 +119,9 @@ def teachers_and_students(teachers: Sequence[TeacherScore], metric: str) -> list
 def gains_by_lead(comparison: Comparison, measured: Sequence[Difference]) -> list[Figure]:
     """What each arm gained by distillation, against how much better its teacher is than the undistilled arm.
 
-    Both are of the target language: gains on test rows with intervals by row, leads on development rows. Arms with
-    another student, training or rows are not drawn. A figure in a list, which is empty for fewer than two leads.
+    Both are of the target language, of which there is one: gains on test rows with intervals by row, leads on
+    development rows. Arms with another student, training or rows are not drawn. A figure in a list, which is empty for
+    fewer than two leads.
 
     Args:
         measured: differences between arms; those from the plain baseline are the gains.
@@ -149,7 +150,7 @@ def _teacher_leads(comparison: Comparison) -> dict[str, float]:
 
     Empty where there is no plain baseline, or it has no scores on development rows.
     """
-    language = comparison.target
+    language = comparison.targets[0]
     metric = comparison.metric
     if comparison.plain_baseline is None:
         return {}
@@ -162,7 +163,10 @@ def _teacher_leads(comparison: Comparison) -> dict[str, float]:
         return {}
     leads = {}
     for run in comparison.runs:
-        scores = [teacher[metric] for teacher in run.teachers if teacher["language"] == language]
+        scores = []
+        for teacher in run.teachers:
+            if teacher["language"] == language and metric in teacher:
+                scores.append(teacher[metric])
         if scores and run.configuration == baseline_runs[0].configuration:
             leads[run.arm] = fmean(scores) - fmean(baseline_scores)  # of several teachers their mean
     return leads

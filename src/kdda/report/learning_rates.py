@@ -11,14 +11,14 @@ from kdda.runs.folder import Run
 RunBySeed = dict[int, Run]
 
 
-def select_rates(runs: Sequence[Run], language: str, metric: str) -> tuple[list[Run], list[str]]:
+def select_rates(runs: Sequence[Run], languages: Sequence[str], metric: str) -> tuple[list[Run], list[str]]:
     """Of each arm the runs at the learning rate that does best on the development rows, and a note on each choice.
 
     The score of a rate is its mean over the seeds that all of the arm's rates have run; of equals the lowest is chosen.
 
     Args:
         runs: of one experiment, at all learning rates.
-        language: whose development rows decide.
+        languages: whose development rows decide, by their mean score.
         metric: the score that decides.
     """
     # arm → rate → seed → run; the rate is None for an arm that searches for none
@@ -30,14 +30,16 @@ def select_rates(runs: Sequence[Run], language: str, metric: str) -> tuple[list[
     for arm, rates in by_arm.items():
         best = next(iter(rates))
         if len(rates) > 1:
-            means = _mean_scores(rates, language, metric)
+            means = _mean_scores(rates, languages, metric)
             best = max(means, key=lambda rate: means[rate])  # of equals the first, which is the lowest
             notes.append(_choice_note(arm, best, means, metric))
         chosen += rates[best].values()
     return chosen, notes
 
 
-def _mean_scores(rates: Mapping[float | None, RunBySeed], language: str, metric: str) -> dict[float | None, float]:
+def _mean_scores(
+    rates: Mapping[float | None, RunBySeed], languages: Sequence[str], metric: str
+) -> dict[float | None, float]:
     """Each rate's mean score on the development rows over the common seeds, rates rising.
 
     Args:
@@ -49,7 +51,7 @@ def _mean_scores(rates: Mapping[float | None, RunBySeed], language: str, metric:
         scores = []
         for seed, run in rates[rate].items():
             if seed in seeds:
-                scores.append(run.dev[language][metric])
+                scores.append(fmean(run.dev[language][metric] for language in languages))
         means[rate] = fmean(scores)
     return means
 

@@ -10,9 +10,15 @@ from kdda.report.comparison import Comparison, runs_by_arm, score_name
 from kdda.report.render import Table
 from kdda.runs.folder import Run
 
+ZERO_SHOT = "zero-shot"  # beside scores in a language of which no labels were in training
+
+ZERO_SHOT_NOTE = f"{ZERO_SHOT}: the arm was trained without labels of this language."
+
 
 def comparison_table(comparison: Comparison, note: str = "") -> Table:
-    """Every arm's scores on the target language's rows, and its differences from its baselines, paired by seed.
+    """Every arm's scores on the target's rows, and its differences from its baselines, paired by seed.
+
+    Arms that were trained without labels of a target are marked as zero-shot.
 
     Args:
         note: the recipe's, which stands below the table.
@@ -27,6 +33,8 @@ def comparison_table(comparison: Comparison, note: str = "") -> Table:
     for arm in comparison.arms:
         rows.append(_comparison_row(comparison, arm))
     notes = [*_explanation(comparison), *_seed_notes(comparison), *_sampling_error(comparison)]
+    if any(ZERO_SHOT in row[0] for row in rows):
+        notes.append(ZERO_SHOT_NOTE)
     if note:
         notes.append(note)
     return Table(f"{comparison.target}, {comparison.split} rows", header, rows, notes)
@@ -34,13 +42,66 @@ def comparison_table(comparison: Comparison, note: str = "") -> Table:
 
 def _comparison_row(comparison: Comparison, arm: str) -> list[str]:
     """An arm's cells: its scores, its difference from each baseline, and its seconds of training."""
-    cells = [arm]
+    cells = [arm + _zero_shot_mark(comparison, arm)]
     for score in comparison.task.scores:
         cells.append(spread(comparison.scores(arm, score).values()))
     for baseline in comparison.baselines:
         cells.append(_gain_cell(comparison, arm, baseline))
     seconds = [run.seconds for run in comparison.by_arm[arm].values()]
     return [*cells, spread(seconds, digits=0)]
+
+
+def _zero_shot_mark(comparison: Comparison, arm: str) -> str:
+    """What stands behind an arm's name: " (zero-shot)" where it was trained without labels of the target, else nothing.
+
+    Of several targets those are named of which it had no labels.
+    """
+    run = next(iter(comparison.by_arm[arm].values()))  # all runs of an arm have the same rows
+    targets = [target for target in comparison.targets if is_zero_shot(run, target)]
+    if not targets:
+        return ""
+    if len(comparison.targets) == 1:
+        return f" ({ZERO_SHOT})"
+    return f" ({ZERO_SHOT}: {', '.join(targets)})"
+
+
+def is_zero_shot(run: Run, language: str) -> bool:
+    """Whether a run was trained without labels of a language; False of an older run, which does not say it."""
+    data = run.task_event.get("data", {})
+    return bool(data) and (language not in data or bool(data[language].get("unlabelled")))
+
+
+def other_languages_table(comparison: Comparison) -> Table | None:
+    """Every arm's main score in the languages that are no targets, zero-shot scores marked; None without such rows."""
+    languages: dict[str, None] = {}  # in their order, each once
+    for run in comparison.runs:
+        languages.update(dict.fromkeys(comparison.scores_by_language(run)))
+    others = [language for language in languages if language not in comparison.targets]
+    if not others:
+        return None
+    rows = []
+    for arm, runs in comparison.by_arm.items():
+        rows.append([arm, *_cells_by_language(comparison, list(runs.values()), others)])
+    title = f"Other languages: {score_name(comparison.metric)}, {comparison.split} rows"
+    return Table(title, ["arm", *others], rows, [ZERO_SHOT_NOTE])
+
+
+def _cells_by_language(comparison: Comparison, runs: Sequence[Run], languages: Sequence[str]) -> list[str]:
+    """An arm's mean score and spread in each language; empty in one that it was not scored in.
+
+    Args:
+        runs: of the arm.
+    """
+    cells = []
+    for language in languages:
+        scores = []
+        for run in runs:
+            by_language = comparison.scores_by_language(run)
+            if language in by_language:
+                scores.append(float(by_language[language][comparison.metric]))
+        mark = f" ({ZERO_SHOT})" if is_zero_shot(runs[0], language) else ""
+        cells.append(spread(scores) + mark if scores else "")
+    return cells
 
 
 def _gain_cell(comparison: Comparison, arm: str, baseline: str) -> str:
@@ -104,10 +165,14 @@ def _sampling_error(comparison: Comparison) -> list[str]:
     """
     for runs in comparison.by_arm.values():
         for run in runs.values():
-            facts = comparison.facts(run)
+            rows = 0
+            variance = 0.0  # of the mean over targets, whose rows are independent
+            for facts in comparison.facts(run):
+                rows += facts["rows"]
+                variance += (facts["standard_error"] / len(comparison.targets)) ** 2
             metric = score_name(comparison.metric)
-            error = f"one run's {metric} has a standard error of about {facts['standard_error']:.1f} points"
-            return [f"{facts['rows']} {comparison.split} rows: {error}."]
+            error = f"one run's {metric} has a standard error of about {variance**0.5:.1f} points"
+            return [f"{rows} {comparison.split} rows: {error}."]
     return []
 
 
@@ -125,7 +190,22 @@ def data_table(runs: Sequence[Run]) -> Table:
                 counts.append(scores_by_language.get(language, {}).get("rows", 0))
             rows.append([f"{arm}, {language}", *map(_count, counts)])
     header = ["arm, language", "training rows", "windows", "tokens", "dev rows", "test rows"]
-    return Table("Data", header, rows)
+    return Table("Data", header, rows, _language_notes(runs))
+
+
+def _language_notes(runs: Sequence[Run]) -> list[str]:
+    """A sentence for each arm and language that had no teacher, though the arm is distilled, or no labels."""
+    notes = []
+    for arm, arm_runs in runs_by_arm(runs).items():
+        run = arm_runs[0]
+        taught = {teacher["language"] for teacher in run.teachers}
+        disabled = run.arm_settings.get("teachers") or {}
+        for language, sizes in run.task_event.get("data", {}).items():
+            if sizes.get("unlabelled"):
+                notes.append(f"{arm}: {language} has no labels; it is distilled from its teacher alone.")
+            elif taught and language not in taught and language not in disabled:
+                notes.append(f"{arm}: {language} has no teacher; it trains on the task's loss alone.")
+    return notes
 
 
 def _count(number: int) -> str:

@@ -56,6 +56,8 @@ def teacher_scores(comparison: Comparison) -> list[TeacherScore]:
     for run in comparison.runs:
         for event in run.teachers:
             teacher = (event["language"], event["name"])
+            if comparison.metric not in event:  # there are no development rows of its language
+                continue
             scores[teacher] = event[comparison.metric]
             baselines.setdefault(teacher, set()).update(comparison.default_baselines[run.arm])
     teachers = []

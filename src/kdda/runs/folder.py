@@ -262,7 +262,10 @@ def _check_recipe(run: Run) -> None:
     """Refuse a finished run whose recipe does not say what was run; reports tell of a recipe that is missing."""
     for name in ("name", "task", "target"):
         value = run.recipe.get(name)
-        if run.recipe and not isinstance(value, str):
+        is_text = isinstance(value, str)
+        if name == "target" and isinstance(value, list):
+            is_text = bool(value) and all(isinstance(language, str) for language in value)
+        if run.recipe and not is_text:
             raise BrokenRunError(f"{run.folder / RECIPE}: a recipe with {name} {value!r:.40}")
 
 

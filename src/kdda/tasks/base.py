@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from functools import cached_property
@@ -19,8 +20,8 @@ from jaxtyping import Float32, Int32, Int64, Shaped
 from numpy import ndarray
 from torch import Tensor
 
-from kdda.data.examples import BadRowError, Example, RowConverter, Schema, mapped_label, value_of
-from kdda.data.fields import BadFieldError, canonical
+from kdda.data.examples import BadRowError, Example, RowConverter, Schema, mapped_label, row_id, value_of
+from kdda.data.fields import BadFieldError, canonical, structure
 from kdda.data.sources import Row
 from kdda.errors import KddaError, NotFiniteError, unknown_choice
 from kdda.runtime.disk_sequence import LazySequence
@@ -391,6 +392,28 @@ class Task(ABC):
     def convert(self, schema: Schema) -> RowConverter:
         """The function that makes an example of a row."""
 
+    def convert_unlabelled(self, schema: Schema) -> RowConverter:
+        """The function that makes an example without a gold label of a row, from the task's text fields alone."""
+
+        def convert(row: Row, repaired: Counter[str]) -> Example:
+            """The row as an example; its group is the first text, which other rows may share."""
+            values: dict[str, Any] = {}
+            for name in self.fields:
+                columns = schema.columns_of(name)
+                if name in self.optional_fields and columns[0] not in row.values:
+                    continue
+                cells = [value_of(row, column) for column in columns]
+                values[name] = cells if len(cells) > 1 else cells[0]
+                if name in self.list_fields and isinstance(values[name], str):
+                    values[name] = structure(values[name])
+            try:
+                texts = self.texts_of(values, lambda name: ", ".join(schema.columns_of(name)))
+            except KddaError as error:
+                raise BadRowError(str(error)) from None
+            return Example(row_id(row, schema), texts, texts[0])
+
+        return convert
+
     def encode(self, examples: Sequence[Example], encoder: Encoder) -> Features:
         """Examples as a model reads them: by default one window an example, cut where it is too long."""
 
@@ -448,6 +471,21 @@ class Task(ABC):
             targets: the windows' values of `targets`, by name.
         """
         return model(**inputs, **targets)
+
+    def outputs_without_labels(self, model: Any, inputs: Mapping[str, Any]) -> Any:
+        """A model's outputs for a part of a batch whose rows have no gold labels, with a `loss` of 0.
+
+        The loss depends on the logits, so that every weight has a gradient, also where processes wait for all of them.
+
+        Args:
+            model, inputs: as for `outputs_with_loss`.
+        """
+        outputs = model(**inputs)
+        loss: Any = 0.0
+        for name in self.outputs:
+            loss = loss + 0.0 * getattr(outputs, name).float().sum()
+        outputs.loss = loss
+        return outputs
 
     @abstractmethod
     def candidates(self, outputs: Any, windows: Sequence[Window]) -> list[Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -87,13 +87,13 @@ class EncodedData:
 
     Attributes:
         train: language → windows of the training examples.
-        dev: windows of the target language's development examples; None without any.
+        dev: target language → windows of its development examples; empty without any.
         encoder: the student's.
         truncated: what did not fit of the training examples, by kind.
     """
 
     train: Mapping[str, Features]
-    dev: Features | None
+    dev: Mapping[str, Features]
     encoder: Encoder
     truncated: Counter[str]
 
@@ -101,10 +101,8 @@ class EncodedData:
     def used_ids(self) -> set[int]:
         """Every token id that occurs."""
         used: set[int] = set()
-        for features in self.train.values():
+        for features in [*self.train.values(), *self.dev.values()]:
             used |= features.windows.used
-        if self.dev is not None:
-            used |= self.dev.windows.used
         used.add(int(self.encoder.tokenizer.pad_token_id))
         return used
 
@@ -196,9 +194,9 @@ def encode(data: TrainingData, student: Checkpoint, args: DistillationConfig) ->
     encoder = student.encoder(args.max_length, args.stride)
     train = {language: data.task.encode(examples, encoder) for language, examples in data.train.items()}
     truncated = encoder.counts.copy()
-    dev = None
-    if data.target in data.dev:
-        dev = data.task.encode(data.dev[data.target], encoder)
+    dev = {}
+    for language in data.targets_with_dev:
+        dev[language] = data.task.encode(data.dev[language], encoder)
     return EncodedData(train, dev, encoder, truncated)
 
 
@@ -441,15 +439,32 @@ def _shares(batches: Mapping[str, int], temperature: float) -> str:
     return f" (sampling temperature {temperature:g}: {', '.join(parts)})"
 
 
-def data_facts(encoded: EncodedData) -> dict[str, dict[str, int]]:
-    """Sizes of the training data by language, for the run folder's `task` event."""
-    facts = {}
+def lacking(data: TrainingData, teachers: Mapping[str, Any]) -> list[str]:
+    """A sentence for each language without labels, and without a teacher where others have one.
+
+    Args:
+        teachers: by the languages that have any.
+    """
+    lines = []
+    for language in data.train:
+        if language in data.unlabelled:
+            lines.append(f"{language} has no labels: it is distilled from its teacher alone, the task's loss is 0")
+        elif teachers and language not in teachers:
+            lines.append(f"{language} has no teacher: it trains on the task's loss alone")
+    return lines
+
+
+def data_facts(encoded: EncodedData, unlabelled: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Sizes of the training data by language, and which of it has no labels, for the run folder's `task` event."""
+    facts: dict[str, dict[str, Any]] = {}
     for language, features in encoded.train.items():
         facts[language] = {
             "rows": len(features.examples),
             "windows": len(features.windows),
             "tokens": _tokens(features),
         }
+        if language in unlabelled:
+            facts[language]["unlabelled"] = True
     return facts
 
 

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from kdda.errors import KddaError
+from kdda.errors import KddaError, unknown_choice
 from kdda.models.classes import has_head
 from kdda.models.depth import Layers
 from kdda.models.load import Checkpoint, load_config
@@ -60,6 +60,7 @@ class Teacher:
         model: a name, a folder, or a pair of a model and its tokenizer.
         fine_tune: True fine-tunes it on its language's training rows first; False takes it as it is; None fine-tunes it
             unless its config says that it was fine-tuned for labels of the task's names.
+        train: the language whose labelled rows it is fine-tuned on; its own by default, which may have no labels.
         segmenter: how its tokenizer expects words to be segmented; by default what the checkpoint says.
         layers: keep so many layers, evenly spaced; ``first 6``; or a list of layers from 0; all by default.
         weight: of its divergence, beside the distillation weight λ.
@@ -82,6 +83,7 @@ class Teacher:
     training: Mapping[str, Any] = field(default_factory=dict)
     random: bool = False
     align: str | None = None
+    train: str | None = None
 
     @classmethod
     def from_spec(cls, spec: TeacherSpec) -> Teacher:
@@ -96,6 +98,7 @@ class Teacher:
             training=_as_arguments(spec.training.model_dump(exclude_none=True)),
             random=spec.random,
             align=spec.align,
+            train=spec.train,
         )
 
     @property
@@ -117,7 +120,7 @@ class PreparedTeacher:
     """A teacher that is ready to distil from.
 
     Attributes:
-        dev: its scores on the development rows of its language.
+        dev: its scores on the development rows of its language; empty where there are none.
         open: loads the fine-tuned model.
         seconds: of its fine-tuning; None where it was not fine-tuned here.
         weight: of its divergence.
@@ -191,6 +194,11 @@ def prepare_teacher(
         return _as_it_is(teacher, data, args, data.labels)
     if not _needs_fine_tuning(teacher, data):
         return _as_it_is(teacher, data, args, _labels_of(teacher, data))
+    if data.target in data.unlabelled:
+        raise KddaError(
+            f'teachers.{data.target}: "{teacher.name}" is to be fine-tuned, and the rows of "{data.target}" have no '
+            "labels: name the language whose rows it is fine-tuned on (train), or say that it is fine-tuned already"
+        )
     folder = teacher_folder(teacher, data, args, store)
     record = folder / RECORD
     if distributed.broadcast(record.is_file()):
@@ -206,6 +214,45 @@ def prepare_teacher(
     return PreparedTeacher(
         data.target, teacher.name, facts["dev"], open_stored, facts.get("seconds"), teacher.weight, teacher.align
     )
+
+
+def prepare_teacher_of(
+    language: str, teacher: Teacher, data: TrainingData, args: DistillationConfig, store: Path, say: Say = print
+) -> PreparedTeacher:
+    """The teacher of a language, fine-tuned on the language that its `train` names, or else on its own.
+
+    Args:
+        data: of all languages that are needed; the rest as for `prepare_teacher`.
+
+    Raises:
+        KddaError: as `prepare_teacher`, or no rows of the language that it is to be fine-tuned on.
+    """
+    source = teacher.train or language
+    if source not in data.train:
+        raise KddaError(f"teachers.{language}.{unknown_choice('train', source, data.train)}")
+    prepared = prepare_teacher(teacher, data.of_language(source), args, store, say)
+    if source == language:
+        return prepared
+    dev: Mapping[str, Any] = {}
+    if language in data.dev:
+        checkpoint = prepared.open()
+        labels = _label_names(checkpoint.model.config) if data.task.labelled else []
+        dev = _dev_scores(checkpoint, labels, data, language, args)
+    return replace(prepared, language=language, dev=dev)
+
+
+def _dev_scores(
+    checkpoint: Checkpoint, labels: Sequence[str], data: TrainingData, language: str, args: DistillationConfig
+) -> dict[str, Any]:
+    """A model's scores on the development rows of a language.
+
+    Args:
+        labels: in the order of the model's outputs.
+    """
+    encoder = checkpoint.encoder(args.max_length, args.stride)
+    features = data.task.encode(data.dev[language], encoder)
+    predictions = predict(checkpoint.model.to(args.device), data.task, features, encoder, labels, language)
+    return data.task.score(predictions, labels)
 
 
 def _fine_tune(teacher: Teacher, data: TrainingData, args: DistillationConfig, folder: Path, say: Say) -> None:
@@ -257,10 +304,7 @@ def _as_it_is(teacher: Teacher, data: TrainingData, args: DistillationConfig, la
         )
     dev: Mapping[str, Any] = {}
     if data.target in data.dev:
-        encoder = checkpoint.encoder(args.max_length, args.stride)
-        features = data.task.encode(data.dev[data.target], encoder)
-        predictions = predict(checkpoint.model.to(args.device), data.task, features, encoder, labels, data.target)
-        dev = data.task.score(predictions, labels)
+        dev = _dev_scores(checkpoint, labels, data, data.target, args)
     return PreparedTeacher(data.target, teacher.name, dev, open_teacher, weight=teacher.weight, align=teacher.align)
 
 

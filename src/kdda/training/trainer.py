@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerContro
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from kdda.data.examples import Example
-from kdda.errors import DivergedError, Interrupted, KddaError, NotFiniteError, did_you_mean
+from kdda.errors import DivergedError, Interrupted, KddaError, NotFiniteError, did_you_mean, unknown_choice
 from kdda.losses.representations import Representations
 from kdda.models.hidden_states import attention_masses, hidden_at
 from kdda.models.load import quietly
@@ -34,6 +34,7 @@ from kdda.tasks.base import Features, Prediction, Task, predict
 from kdda.tasks.registry import task_named
 from kdda.teachers.align import LearnedMaps
 from kdda.teachers.cache import TeacherCache
+from kdda.text.encode import Window
 from kdda.training.callbacks import MetricsLog, ProgressBar, StopOnInterrupt
 from kdda.training.checkpoints import last_whole_checkpoint
 from kdda.training.compatibility import check_architecture, check_task, check_task_of_teacher, check_teacher
@@ -47,12 +48,13 @@ from kdda.training.fine_tune import (
     describe,
     encode,
     initialize_head,
+    lacking,
     learned_maps,
     load_student,
     restore_vocabulary,
     student_from,
 )
-from kdda.training.prepare import PreparedTeacher, Teacher, TeacherLike, as_teachers, prepare_teacher
+from kdda.training.prepare import PreparedTeacher, Teacher, TeacherLike, as_teachers, prepare_teacher_of
 from kdda.training.read_ahead import ReadAhead
 from kdda.training.sampler import ConcatDataset, EpochDataLoader, LanguageBatchSampler, collate
 from kdda.transport.checks import NotFiniteValueError
@@ -88,7 +90,10 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         args: a `DistillationConfig`; ``DistillationConfig("trainer_output")`` by default.
         labels: label names in the order of the head's outputs; by default the task's, or those of the training rows,
             sorted.
-        target: the language whose development rows select the model; by default the first of `eval_dataset`.
+        target: the language whose development rows select the model, or a list of several, whose mean score selects it;
+            by default the first of `eval_dataset`.
+        unlabelled: languages of `train_dataset` whose rows have no gold labels: they are distilled from their teachers
+            alone, and the task's loss is 0 for their batches.
         callbacks: transformers' `TrainerCallback` objects, added to those of kdda.
         compute_metrics: takes an `EvalPrediction`, as transformers' examples do, and returns further scores of an
             evaluation.
@@ -114,7 +119,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         eval_dataset: Any = None,
         args: DistillationConfig | None = None,
         labels: Sequence[str] | None = None,
-        target: str | None = None,
+        target: str | Sequence[str] | None = None,
+        unlabelled: Collection[str] = (),
         callbacks: Sequence[Any] | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
         config: Mapping[str, Any] | None = None,
@@ -126,7 +132,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         if isinstance(train_dataset, TrainingData):
             self.data = train_dataset
         else:
-            self.data = TrainingData.from_datasets(task, train_dataset, eval_dataset, labels, target)
+            self.data = TrainingData.from_datasets(task, train_dataset, eval_dataset, labels, target, unlabelled)
         args = _complete(args or DistillationConfig("trainer_output"), self.data)
         self.say, self.loss = say, args.distillation_loss()
         self.teachers: dict[str, list[Teacher | PreparedTeacher]] = {}
@@ -146,7 +152,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             args=args,
             data_collator=collate,
             train_dataset=ConcatDataset(self.encoded.train),
-            eval_dataset=self.encoded.dev.windows if self.encoded.dev else None,
+            eval_dataset=_windows_of_first(self.encoded.dev),
             compute_metrics=compute_metrics,
             callbacks=[*bars, self.interrupt, *(callbacks or ())],
         )
@@ -202,6 +208,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             options: further arguments of `Trainer.train`.
         """
         self.say(describe(self.args.run_name, self.encoded, vocabulary, self.args))
+        for line in lacking(self.data, self.prepared):
+            self.say(f"  {self.args.run_name}: {line}")
         self._move_model_to_device(self.model, self.args.device)
         if not self.caches:  # a second call of `train` goes on with the caches and learned maps of the first
             self.caches = build_teacher_caches(
@@ -249,8 +257,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             if isinstance(source, ModelSpec) and student.layers is not None:
                 source = source.model_copy(update={"layers": student.layers})
             self._check_teachers(source, args)  # before anything is fine-tuned
-            data = self.data.of_language(student.language)
-            teacher = prepare_teacher(teacher, data, args, Path(args.output_dir) / "teachers", self.say)
+            store = Path(args.output_dir) / "teachers"
+            teacher = prepare_teacher_of(student.language, teacher, self.data, args, store, self.say)
             if student.teacher is None:  # the student is distilled from it, too
                 self.teachers[student.language][0] = teacher
         return student_from(teacher, student.layers)
@@ -262,8 +270,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             prepared = []
             for teacher in self.teachers.get(language, ()):
                 if isinstance(teacher, Teacher):
-                    data = self.data.of_language(language)
-                    teacher = prepare_teacher(teacher, data, self.args, store, self.say)
+                    teacher = prepare_teacher_of(language, teacher, self.data, self.args, store, self.say)
                 prepared.append(teacher)
             if prepared:
                 self.prepared[language] = prepared
@@ -283,7 +290,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self._metrics_log = MetricsLog(path, resume_step)
         if not resume_step:
             facts = self.data.task.report_facts()
-            self.metrics_log.write("task", **facts, data=data_facts(self.encoded))
+            self.metrics_log.write("task", **facts, data=data_facts(self.encoded, self.data.unlabelled))
 
     @property
     def metrics_log(self) -> MetricsLog:
@@ -303,7 +310,9 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         """Language → what the task's loss takes as gold (such as `labels`) → an array with a value a window."""
         targets: dict[str, Mapping[str, Any]] = {}
         for language, features in self.encoded.train.items():
-            targets[language] = self.data.task.targets(features, self.data.labels)
+            targets[language] = {}
+            if language not in self.data.unlabelled:
+                targets[language] = self.data.task.targets(features, self.data.labels)
         return targets
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -389,6 +398,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         1 where each item has one gold. A loss over tokens times this is the mean over the batch's, however it is cut.
         """
         task, targets = self.data.task, self.targets[language]
+        if language in self.data.unlabelled:
+            return 1.0
         golds = task.count_targets(targets, part) / task.count_targets(targets, items)
         return golds / (len(part) / len(items))
 
@@ -433,7 +444,9 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             counted = self.encoded.encoder.text_mask(windows)
         else:
             counted = inputs["attention_mask"].bool()
-        targets = self.data.task.batch_targets(self.targets[language], rows, inputs["input_ids"].shape[1])
+        targets = {}
+        if language not in self.data.unlabelled:
+            targets = self.data.task.batch_targets(self.targets[language], rows, inputs["input_ids"].shape[1])
         batch: dict[str, Any] = {**inputs, "counted": counted}
         if pins_memory(self.args.device):
             for values in (batch, targets):
@@ -452,7 +465,10 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         targets, task_share = inputs.pop("targets"), inputs.pop("task_share")
         is_distilled = language in self.caches
         inputs["output_hidden_states"] = is_distilled
-        outputs = self.data.task.outputs_with_loss(model, inputs, targets)
+        if language in self.data.unlabelled:
+            outputs = self.data.task.outputs_without_labels(model, inputs)
+        else:
+            outputs = self.data.task.outputs_with_loss(model, inputs, targets)
         self._check_loss("the task's loss", outputs.loss)
         task_loss = outputs.loss if task_share == 1.0 else task_share * outputs.loss
         terms, total = {"task": task_loss.detach()}, task_loss
@@ -557,29 +573,58 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         """Scores on development rows.
 
         Args:
-            eval_dataset: rows of the target language, or language → rows; the target's development rows by default.
+            eval_dataset: rows of the (first) target language, or language → rows; by default the development rows of
+                all targets.
 
         Returns:
-            ``{"eval_accuracy": 61.3, …}`` in per cent; ``eval_vi_accuracy`` where languages are named.
+            ``{"eval_accuracy": 61.3, …}`` in per cent; ``eval_vi_accuracy`` where languages are named. Of several
+            targets both: each one's, and their mean as ``eval_accuracy``.
         """
+        metrics: dict[str, float] = {}
         if isinstance(eval_dataset, Mapping):
-            metrics: dict[str, float] = {}
             for language, dataset in eval_dataset.items():
-                metrics |= self._evaluate_rows(dataset, language, f"{metric_key_prefix}_{language}")
+                metrics |= self._evaluate_rows(self.predict(dataset, language), f"{metric_key_prefix}_{language}")
+        elif eval_dataset is None or eval_dataset is self.eval_dataset:
+            metrics = self._evaluate_targets(metric_key_prefix)
         else:
-            metrics = self._evaluate_rows(eval_dataset, self.data.target, metric_key_prefix)
+            metrics = self._evaluate_rows(self.predict(eval_dataset), metric_key_prefix)
         self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _evaluate_rows(self, dataset: Any, language: str, prefix: str) -> dict[str, float]:
+    def _evaluate_targets(self, prefix: str) -> dict[str, float]:
+        """Scores on the targets' development rows: of the only target, or each one's and the means, which select."""
+        if not self.encoded.dev:
+            raise KddaError("evaluate: no eval_dataset was given, here or to the trainer")
+        predictions = {}
+        for language, features in self.encoded.dev.items():
+            predictions[language] = self._predict_features(features, language)
+        if len(predictions) == 1:
+            return self._evaluate_rows(predictions[self.data.target], prefix)
+        metrics: dict[str, float] = {}
+        scores: dict[str, dict[str, Any]] = {}
+        by_language = []
+        for language, rows in predictions.items():
+            scores[language] = self.data.task.score(rows, self.data.labels)
+            by_language.append(self._metrics_of(rows, scores[language], prefix))
+            for name, value in by_language[-1].items():
+                metrics[name.replace(prefix, f"{prefix}_{language}", 1)] = value
+        means = mean_scores(by_language)
+        if self.is_in_train:
+            self._write_evaluation({**mean_scores(list(scores.values())), "languages": scores}, means)
+        return {**means, **metrics}
+
+    def _evaluate_rows(self, predictions: Sequence[Prediction], prefix: str) -> dict[str, float]:
         """Scores of one dataset, with `prefix_` before their names; during training they are logged as well."""
-        if dataset is None or dataset is self.eval_dataset:
-            if self.encoded.dev is None:
-                raise KddaError("evaluate: no eval_dataset was given, here or to the trainer")
-            predictions = self._predict_features(self.encoded.dev, language)
-        else:
-            predictions = self.predict(dataset, language)
         scores = self.data.task.score(predictions, self.data.labels)
+        metrics = self._metrics_of(predictions, scores, prefix)
+        if self.is_in_train:
+            self._write_evaluation(scores, metrics)
+        return metrics
+
+    def _metrics_of(
+        self, predictions: Sequence[Prediction], scores: Mapping[str, Any], prefix: str
+    ) -> dict[str, float]:
+        """A dataset's scores that are numbers, and those of a user's `compute_metrics`, with `prefix_` before them."""
         metrics = {}
         for name, value in scores.items():
             if isinstance(value, int | float):
@@ -588,10 +633,12 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             arrays = EvalPrediction(*self.data.task.eval_prediction(predictions, self.data.labels))
             for name, value in self.compute_metrics(arrays).items():
                 metrics[name if name.startswith(f"{prefix}_") else f"{prefix}_{name}"] = value
-        if self.is_in_train:
-            self.metrics_log.write("dev", step=self.state.global_step, epoch=self.state.epoch, **scores)
-            self._log_to_trackers(metrics)
         return metrics
+
+    def _write_evaluation(self, scores: Mapping[str, Any], metrics: dict[str, float]) -> None:
+        """Log an evaluation of the training as an event, and to the trackers."""
+        self.metrics_log.write("dev", step=self.state.global_step, epoch=self.state.epoch, **scores)
+        self._log_to_trackers(metrics)
 
     def predict(self, test_dataset: Any, language: str | None = None, **_: Any) -> Sequence[Prediction]:  # type: ignore[override]
         """The task's predictions, a row each, in order.
@@ -713,17 +760,32 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         """
         languages = list(self.data.train)
         check_architecture("student", student)
+        for language in self.data.unlabelled:
+            if language not in self.teachers:
+                raise KddaError(
+                    f'unlabelled: "{language}" has neither labels nor a teacher: there is nothing to learn from'
+                )
         for language, teachers in self.teachers.items():
             if language not in languages:
                 hint = did_you_mean(language, languages)
                 raise KddaError(f'teachers: "{language}" has no train_dataset{hint}; there are {", ".join(languages)}')
             for teacher in teachers:
                 if isinstance(teacher, Teacher):
+                    _check_source(language, teacher, self.data)
                     check_architecture(f"teachers.{language}", teacher.source)
                     check_task_of_teacher(language, teacher, self.data.task, self.data.labels)
                     check_teacher(language, teacher, student, self.loss, args.tokens, args.align)
         if self.teachers:
             check_task(self.loss, self.data.task)
+
+
+def _check_source(language: str, teacher: Teacher, data: TrainingData) -> None:
+    """Refuse a teacher that is to be fine-tuned on the rows of a language that has none, or none with labels."""
+    if teacher.train is None:
+        return
+    labelled = [name for name in data.train if name not in data.unlabelled]
+    if teacher.train not in labelled:
+        raise KddaError(unknown_choice(f"teachers.{language}: train", teacher.train, labelled))
 
 
 def fine_tune(
@@ -760,9 +822,32 @@ def _parts(rows: Sequence[int], size: int) -> list[Sequence[int]]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
+def mean_scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The means over several languages of their scores that are numbers.
+
+    Args:
+        scores: a language's by name; all languages have the same names.
+
+    >>> mean_scores([{"accuracy": 50.0, "per_label": {}}, {"accuracy": 60.0, "per_label": {}}])
+    {'accuracy': 55.0}
+    """
+    means = {}
+    for name, value in scores[0].items():
+        if isinstance(value, int | float):
+            means[name] = fmean(of_language[name] for of_language in scores)
+    return means
+
+
+def _windows_of_first(dev: Mapping[str, Features]) -> Sequence[Window] | None:
+    """The development windows of the first target: Trainer wants some to be given; None without any."""
+    for features in dev.values():
+        return features.windows
+    return None
+
+
 def _complete(args: DistillationConfig, data: TrainingData) -> DistillationConfig:
     """The arguments with what the data decides: the metric that selects the model, or that nothing selects it."""
-    if data.target not in data.dev:
+    if not data.targets_with_dev:
         args = replace(args, eval_strategy="no", load_best_model_at_end=False, metric_for_best_model=None)
     metric = args.metric_for_best_model
     if metric == TASK_METRIC:

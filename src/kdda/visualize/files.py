@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdda.errors import KddaError, unknown_choice
+from kdda.recipe.schema import target_list
 from kdda.report.collect import check_folders
 from kdda.report.comparison import compare, task_scores
 from kdda.report.differences import differences
@@ -89,15 +90,16 @@ def _figures_of_runs(folder: Path) -> Iterator[Figure]:
 
 def _figures_of_task(runs: Sequence[Run]) -> Iterator[Figure]:
     """Curves of all runs of a task and, where runs are scored on its target language, figures of the comparison."""
-    scores, target = task_scores(runs), str(runs[0].recipe.get("target"))
-    scored = [run for run in runs if target in run.test]
+    scores, targets = task_scores(runs), target_list(runs[0].recipe.get("target") or [])
+    scored = [run for run in runs if set(targets) <= set(run.test)]
     if scores is None or not scored:
         yield from loss_curves(runs)
         return
-    comparison = compare(scored, target, scores)
+    comparison = compare(scored, targets, scores)
     yield from loss_curves(comparison.runs)
     yield from scores_by_weight(comparison)
-    yield from gains_by_lead(comparison, differences(comparison))
+    if not comparison.by_target:  # a teacher's lead is that in one language
+        yield from gains_by_lead(comparison, differences(comparison))
     yield from teachers_and_students(teacher_scores(comparison), comparison.metric)
 
 
