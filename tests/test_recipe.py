@@ -146,8 +146,8 @@ def test_one_target_in_a_list_is_that_target_and_several_are_a_list(tmp_path: Pa
         (
             ["data.vi.labels=none"],
             'teachers.vi: "mini/vietnamese" is to be fine-tuned, and "vi" has no labelled training rows; say '
-            "finetuned: true of a teacher that is fine-tuned already, or train: LANGUAGE, whose rows it is fine-tuned on "
-            "(en)",
+            "finetuned: true of a teacher that is fine-tuned already, or train: LANGUAGE, whose rows it is fine-tuned "
+            "on (en)",
         ),
         (["data.vi.labels=none", "teachers.vi.train=ne"], 'teachers.vi.train: language: got "ne"'),
         (["teachers.vi.train=en", "teachers.vi.finetuned=true"], "this teacher is not fine-tuned here"),
