@@ -22,6 +22,7 @@ import yaml
 import kdda
 import kdda.models.load
 from kdda.cli.shared import app
+from kdda.experiment.context import task_of
 from kdda.losses.registry import OBJECTIVES
 from kdda.recipe.load import built_in, load_recipe
 from kdda.serve.limits import Limits
@@ -173,7 +174,7 @@ def test_recipes_are_recipes(page: Path, place: Path) -> None:
             write_plugin(place, plugin, code)
         path = place / "my-recipe.yaml"
         path.write_text(block.code, encoding="utf-8")
-        load_recipe(str(path))
+        task_of(load_recipe(str(path)))  # which checks the task's options
 
 
 def write_plugin(folder: Path, name: str, code: str) -> None:

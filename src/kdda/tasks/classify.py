@@ -182,6 +182,17 @@ class TextClassification(Classification):
 
     # -- from rows to predictions
 
+    def convert(self, schema: Schema) -> RowConverter:
+        """The function that makes an example of a row: its texts by field, and its label."""
+        convert_texts = super().convert(schema)
+
+        def convert(row: Row, repaired: Counter[str]) -> Example:
+            """The row as an example, which is of one group with those that share its longest text."""
+            example = convert_texts(row, repaired)
+            return replace(example, group=_group(example.texts))
+
+        return convert
+
     def encode(self, examples: Sequence[Example], encoder: Encoder) -> Features:
         """One window an example, or the last text of each in windows, which stay together in a batch."""
         if self.long_texts == "cut":
@@ -262,29 +273,26 @@ class TextClassification(Classification):
             candidates: the logits of each window, in the order of `labels`.
         """
         logits = self._pooled(torch.tensor(candidates), torch.tensor(features.owners))
-        shared = _shared_text(features.examples)
         predictions = []
         for example, row in zip(features.examples, self._probabilities(logits).tolist(), strict=True):
             probabilities = {}
             for label, probability in zip(labels, row, strict=True):
                 probabilities[label] = round(probability, DIGITS)
-            predictions.append(self._prediction(example, example.texts[shared], row, probabilities))
+            predictions.append(self._prediction(example, row, probabilities))
         return predictions
 
     def _probabilities(self, logits: Float[Tensor, "rows labels"]) -> Float[Tensor, "rows labels"]:
         """Each label's share among all labels of a row."""
         return logits.softmax(dim=-1)
 
-    def _prediction(
-        self, example: Example, group: str, row: Sequence[float], probabilities: dict[str, float]
-    ) -> Prediction:
+    def _prediction(self, example: Example, row: Sequence[float], probabilities: dict[str, float]) -> Prediction:
         """The likeliest label, beside the gold one.
 
         Args:
             row: the labels' probabilities before they are rounded.
         """
         best = max(range(len(row)), key=row.__getitem__)
-        return LabelPrediction(example.id, group, gold_of(example), list(probabilities)[best], probabilities)
+        return LabelPrediction(example.id, example.group, gold_of(example), list(probabilities)[best], probabilities)
 
 
 @dataclass(frozen=True)
@@ -326,7 +334,7 @@ class LabelSetClassification(TextClassification):
             labels = self._checked_labels(value_of(row, column), column, schema)
             texts = tuple(text_of(row, schema.column(name)) for name in self.fields)
             in_order = tuple(label for label in schema.labels if label in labels)
-            return LabelSetExample(row_id(row, schema), texts, texts[0], in_order)
+            return LabelSetExample(row_id(row, schema), texts, _group(texts), in_order)
 
         return convert
 
@@ -368,16 +376,14 @@ class LabelSetClassification(TextClassification):
         """Each label's probability, whatever the others'."""
         return logits.sigmoid()
 
-    def _prediction(
-        self, example: Example, group: str, row: Sequence[float], probabilities: dict[str, float]
-    ) -> Prediction:
+    def _prediction(self, example: Example, row: Sequence[float], probabilities: dict[str, float]) -> Prediction:
         """The labels of at least `THRESHOLD`, beside the gold ones."""
         predicted = []
         for label, probability in zip(probabilities, row, strict=True):
             if probability >= THRESHOLD:
                 predicted.append(label)
         gold = _golds_of(example)
-        return LabelSetPrediction(example.id, group, gold, predicted, probabilities, set_f1(gold, predicted))
+        return LabelSetPrediction(example.id, example.group, gold, predicted, probabilities, set_f1(gold, predicted))
 
     def score(self, predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, Any]:
         """F1 in per cent: its mean over rows, over all labels of all rows (micro), of each label, and its mean (macro).
@@ -465,16 +471,9 @@ def _label_values(value: Any, separator: str) -> list[Any]:
     return labels
 
 
-def _shared_text(examples: Sequence[Example]) -> int:
-    """Which text most examples share with others, such as the context of many claims: rows with it are one group."""
-    distinct: list[set[int]] = []
-    for example in examples:
-        for place, text in enumerate(example.texts):
-            if place == len(distinct):
-                distinct.append(set())
-            distinct[place].add(hash(text))
-    sizes = list(map(len, distinct))
-    return sizes.index(min(sizes)) if sizes else 0
+def _group(texts: Sequence[str]) -> str:
+    """What ties a row to others: its longest text, such as the context of many claims."""
+    return max(texts, key=len)
 
 
 def _golds_of(example: Example) -> list[str]:
