@@ -17,7 +17,7 @@ from kdda.data.sources import EMBEDDED_CORPORA
 LEAST = {
     "vi": {"train": 600, "dev": 150, "test": 300},
     "en": {"train": 600, "dev": 150},
-    "id": {"train": 240, "dev": 100, "test": 200},
+    "id": {"train": 400, "dev": 100, "test": 200},
 }
 LABELS = ("entailment", "neutral", "contradiction")
 
