@@ -23,11 +23,12 @@ from kdda.experiment.specs import RunSpec, StudentRun, TeacherRun
 from kdda.experiment.splits import Split, SplitReader, Splits
 from kdda.hub.card import AND, ModelCardFacts, write_card
 from kdda.hub.licences import licence, warning_of
+from kdda.metrics.correlation import RankedRows, spearman_interval
 from kdda.metrics.significance import Interval, bootstrap_interval
 from kdda.models.trim import trim
 from kdda.recipe.schema import Recipe, TeacherSpec
 from kdda.runs.folder import ENVIRONMENT, FAILURE, METRICS, MODEL_FOLDER, PREDICTIONS, RECIPE, is_complete
-from kdda.runs.predictions import prediction_line, row_score
+from kdda.runs.predictions import CORRELATION, prediction_line, row_score
 from kdda.runtime import distributed
 from kdda.runtime.device import compute_device, device_name
 from kdda.runtime.files import write_atomically
@@ -219,7 +220,7 @@ class RunContext:
             predictions = self._predictions(trainer, run.arm, language, "test")
             scores[language] = self.task.score(predictions, self.labels)
             trainer.metrics_log.write("final-test", language=language, **scores[language])
-            intervals[language] = interval_of(predictions)
+            intervals[language] = interval_of(predictions, self.task)
             for prediction in predictions:
                 lines.append(prediction_line(language, asdict(prediction)))
         trainer.metrics_log.write("final-cost", peak_mb=round(peak_megabytes()))
@@ -292,15 +293,14 @@ def _log_teachers(trainer: DistillationTrainer, teachers: Mapping[str, Sequence[
             trainer.metrics_log.write("final-teacher", **facts, **teacher.dev)
 
 
-def interval_of(predictions: Sequence[Prediction]) -> Interval:
-    """The mean score of some test rows, in per cent, with its 95 % interval by a bootstrap over whole groups."""
-    scores = []
-    groups = []  # the premise or passage of each row
-    for prediction in predictions:
-        row = asdict(prediction)
-        scores.append(row_score(row))
-        groups.append(row["group"])
-    return bootstrap_interval(scores, groups)
+def interval_of(predictions: Sequence[Prediction], task: Task) -> Interval:
+    """The metric of some test rows, in per cent, with its 95 % interval by a bootstrap over whole groups."""
+    rows = list(map(asdict, predictions))
+    groups = [row["group"] for row in rows]  # the premise or passage of each row
+    if task.row_score == CORRELATION:
+        golds = [row["gold"] for row in rows]
+        return spearman_interval([RankedRows(golds, [[row["similarity"] for row in rows]], [], groups)])
+    return bootstrap_interval([row_score(row, task.row_score) for row in rows], groups)
 
 
 def task_of(recipe: Recipe) -> Task:

@@ -7,6 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
+
 from kdda.data.examples import Example
 from kdda.errors import KddaError
 from kdda.inference.checkpoint import choose_task, counted, encoder_of_config, label_names, no_head
@@ -18,8 +22,10 @@ from kdda.tasks.base import Features, Prediction, Result, Task, check_finite
 from kdda.tasks.choose import ChoiceResult
 from kdda.tasks.classification import LabelResult
 from kdda.tasks.qa import AnswerResult, AnswerSpan
+from kdda.tasks.similarity import SimilarityResult
 from kdda.tasks.tag import TagResult
 from kdda.text.batching import BATCH_TOKENS, buckets
+from kdda.text.check import check_text
 from kdda.text.encode import Encoder, Window
 
 BEST = 5  # candidates of an answer
@@ -141,6 +147,35 @@ class Predictor:
         self.require("tag")
         results: TagResult | list[TagResult] = self._results((text,))
         return results
+
+    @overload
+    def similarity(self, sentence1: str, sentence2: str) -> SimilarityResult: ...
+    @overload
+    def similarity(self, sentence1: Texts, sentence2: Texts) -> SimilarityResult | list[SimilarityResult]: ...
+    def similarity(self, sentence1: Texts, sentence2: Texts) -> SimilarityResult | list[SimilarityResult]:
+        """How alike two texts are. Lists give a list, pair by pair; one text goes with all of a list.
+
+        Raises:
+            KddaError: a model that does not compare texts, an empty text, or lists of two lengths.
+        """
+        self.require("similarity")
+        results: SimilarityResult | list[SimilarityResult] = self._results((sentence1, sentence2))
+        return results
+
+    def encode(self, texts: Sequence[str]) -> Float32[ndarray, "texts width"]:
+        """One vector of length 1 for each text, so that the product of two is their cosine.
+
+        Raises:
+            KddaError: a model that does not compare texts, no text, or an empty one.
+        """
+        self.require("encode")
+        if isinstance(texts, str) or not texts:
+            raise KddaError("encode: expected a list of one text or more")
+        for number, text in enumerate(texts):
+            check_text(text, f"text {number}")
+        with self._lock:
+            features = self._features(_examples([(text,) for text in texts]))
+            return np.stack(self._candidates(features))
 
     def read(self, rows: Sequence[tuple[str, ...]]) -> Sequence[Prediction]:
         """The task's predictions for rows of texts, in their order."""

@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from numpy import ndarray
 from scipy.special import stdtr, stdtrit
 
@@ -128,26 +128,38 @@ def mean_bootstrap_interval(
     for differences, groups in strata:
         drawn.append(_bootstrap_means(differences, groups, samples, generator))
         observed.append(float(np.mean(differences)))
-    means = np.mean(drawn, axis=0)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    # One is added to both counts, so that no p-value is 0 for want of samples.
-    tail = (1 + min((means <= 0).sum(), (means >= 0).sum())) / (1 + samples)
-    return Interval(fmean(observed), float(low), float(high), float(min(1.0, 2 * tail)))
+    return interval_of_samples(fmean(observed), np.mean(drawn, axis=0))
 
 
 def _bootstrap_means(
     differences: Sequence[float], groups: Sequence[str], samples: int, generator: np.random.Generator
 ) -> Float64[ndarray, " samples"]:
     """The mean over the rows of the drawn groups, one number a draw; arguments as in `bootstrap_interval`."""
-    numbers: dict[str, int] = {}  # of each group, in the order of first occurrence
-    group_of_row = np.array([numbers.setdefault(group, len(numbers)) for group in groups])
-    count = len(numbers)
+    group_of_row, draws = draw_groups(groups, samples, generator)
+    count = draws.shape[1]
     group_sums = np.bincount(group_of_row, weights=np.asarray(differences, float), minlength=count)
     group_sizes = np.bincount(group_of_row, minlength=count)
-    draws = generator.multinomial(count, np.full(count, 1 / count), size=samples)
     # A row of `draws` says how often each group is drawn, so this is the mean over the rows of the drawn groups.
     means: Float64[ndarray, " samples"] = (draws @ group_sums) / (draws @ group_sizes)
     return means
+
+
+def draw_groups(
+    groups: Sequence[str], samples: int, generator: np.random.Generator
+) -> tuple[Int64[ndarray, " rows"], Int64[ndarray, "samples groups"]]:
+    """The number of each row's group, and how often each sample of a bootstrap draws each group."""
+    numbers: dict[str, int] = {}  # of each group, in the order of first occurrence
+    group_of_row = np.array([numbers.setdefault(group, len(numbers)) for group in groups])
+    count = len(numbers)
+    return group_of_row, generator.multinomial(count, np.full(count, 1 / count), size=samples)
+
+
+def interval_of_samples(mean: float, values: Float64[ndarray, " samples"]) -> Interval:
+    """The interval that holds 95 % of a bootstrap's values around `mean`, and the two-sided p-value of 0."""
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    # One is added to both counts, so that no p-value is 0 for want of samples.
+    tail = (1 + min((values <= 0).sum(), (values >= 0).sum())) / (1 + len(values))
+    return Interval(mean, float(low), float(high), float(min(1.0, 2 * tail)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

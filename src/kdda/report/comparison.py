@@ -22,12 +22,14 @@ class TaskScores:
     Attributes:
         metric: the score by which arms are compared.
         scores: the scores of a table, by the names they have in an event.
+        row_score: how a row is scored, or `CORRELATION`; None where the run does not say.
         breakdown: what scores are broken down by: "label" or "answer length"; None where the run does not say.
     """
 
     metric: str
     scores: tuple[str, ...]
     breakdown: str | None = None
+    row_score: str | None = None
 
 
 def task_scores(runs: Sequence[Run]) -> TaskScores | None:
@@ -35,7 +37,7 @@ def task_scores(runs: Sequence[Run]) -> TaskScores | None:
     for run in runs:
         event = run.task_event
         if event:
-            return TaskScores(event["metric"], tuple(event["scores"]), event.get("breakdown"))
+            return TaskScores(event["metric"], tuple(event["scores"]), event.get("breakdown"), event.get("row_score"))
     return None
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple
 
+from kdda.metrics.correlation import RankedRows, spearman, spearman_interval
 from kdda.metrics.significance import Interval, holm, mean_bootstrap_interval, seed_interval
 from kdda.report.comparison import Comparison, score_name
 from kdda.report.render import Table
 from kdda.report.tables import seed_list
 from kdda.runs.folder import Run
-from kdda.runs.predictions import RowScore, row_scores
+from kdda.runs.predictions import CORRELATION, RowScore, row_scores
 
 EXPLANATION = (
     "Each line is the first arm minus the second. By row: 95 % interval of a paired bootstrap over test rows, which "
@@ -81,11 +82,15 @@ def _difference(comparison: Comparison, arm: str, baseline: str) -> Difference:
     baseline_runs = comparison.by_arm[baseline]
     gains: list[list[float]] = [[] for _ in seeds]  # of each seed, the mean over rows of the difference, one a target
     samples = []
+    ranked: list[RankedRows] = []  # of tasks whose arms are compared by a correlation over rows
     for target in comparison.targets:
         pairs_by_seed = []
         for seed in seeds:
             pairs_by_seed.append(_row_pairs(runs[seed], baseline_runs[seed], target))
         ids = _common_ids(pairs_by_seed)
+        if comparison.task.row_score == CORRELATION:
+            ranked.append(_ranked_rows(pairs_by_seed, ids))
+            continue
         for seed_gains, pairs in zip(gains, pairs_by_seed, strict=True):
             seed_gains.append(fmean(pairs[row_id].gain for row_id in ids))
         per_row = []  # mean over seeds of the difference, one number a row
@@ -94,7 +99,34 @@ def _difference(comparison: Comparison, arm: str, baseline: str) -> Difference:
             per_row.append(fmean(pairs[row_id].gain for pairs in pairs_by_seed))
             groups.append(pairs_by_seed[0][row_id].group)
         samples.append((per_row, groups))
+    if ranked:
+        return Difference(arm, baseline, seeds, spearman_interval(ranked), seed_interval(_correlation_gains(ranked)))
     return Difference(arm, baseline, seeds, mean_bootstrap_interval(samples), seed_interval(list(map(fmean, gains))))
+
+
+def _ranked_rows(pairs_by_seed: Sequence[Mapping[str, RowPair]], ids: Sequence[str]) -> RankedRows:
+    """The golds and similarities of the rows of one language, by which two arms' correlations are compared.
+
+    Args:
+        pairs_by_seed: row id → both runs' predictions of it, one mapping a seed.
+        ids: of the rows that all runs have.
+    """
+    first = pairs_by_seed[0]
+    golds = [float(first[row_id].arm.row["gold"]) for row_id in ids]
+    ours, theirs = [], []
+    for pairs in pairs_by_seed:
+        ours.append([float(pairs[row_id].arm.row["similarity"]) for row_id in ids])
+        theirs.append([float(pairs[row_id].baseline.row["similarity"]) for row_id in ids])
+    return RankedRows(golds, ours, theirs, [first[row_id].group for row_id in ids])
+
+
+def _correlation_gains(ranked: Sequence[RankedRows]) -> list[float]:
+    """Spearman's ρ of an arm minus that of its baseline, the mean over languages, one number a seed."""
+    gains: list[list[float]] = [[] for _ in ranked[0].predictions]
+    for rows in ranked:
+        for seed_gains, ours, theirs in zip(gains, rows.predictions, rows.baselines, strict=True):
+            seed_gains.append(spearman(ours, rows.golds) - spearman(theirs, rows.golds))
+    return list(map(fmean, gains))
 
 
 class RowPair(NamedTuple):

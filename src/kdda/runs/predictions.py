@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from kdda.runs.events import BrokenRunError, parse_object, read_run_file
 from kdda.runs.folder import PREDICTIONS, Run
 
+CORRELATION = "spearman"  # the row score of tasks whose arms are compared by a correlation over rows
+
 
 class RowScore(NamedTuple):
     """A test row's score in per cent, the group it belongs to (its premise or passage), and the row as written."""
@@ -48,13 +50,16 @@ def row_score(row: Mapping[str, Any], kind: str | None = None) -> float:
 
     Args:
         row: a line of predictions.jsonl, or a prediction as a dict.
-        kind: "accuracy" compares the label with the gold one; any other names the row's field that holds the score,
+        kind: "accuracy" compares the label with the gold one; "spearman", of tasks whose arms are compared by a
+            correlation over rows, gives minus the squared error; any other names the row's field that holds the score,
             from 0 to 1. By default "f1" where the row has it, which run folders of before `row_score` need.
     """
     if kind is None:
         kind = "f1" if "f1" in row else "accuracy"
     if kind == "accuracy":
         return 100.0 * float(row["gold"] == row["predicted"])
+    if kind == CORRELATION:
+        return -100.0 * (float(row["similarity"]) - float(row["gold"])) ** 2
     return 100.0 * float(row[kind])
 
 

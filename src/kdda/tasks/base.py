@@ -202,12 +202,14 @@ class Task(ABC):
     response_type: ClassVar[type]  # a dataclass that describes `Result.as_response`
     result_key: ClassVar[str]  # a field that every line of `Result.as_row` has, and no other task's lines
     pipeline_tag: ClassVar[str]  # the Hub's name of such tasks
-    row_score: ClassVar[Literal["f1", "accuracy"]] = "accuracy"  # the score of one row of predictions.jsonl
     row_weight: ClassVar[str] = ""  # the field of such a row with its weight in the mean; "" where all have the same
+    # the score of one row of predictions.jsonl, or the correlation over rows by which reports compare arms
+    row_score: ClassVar[Literal["f1", "accuracy", "spearman"]] = "accuracy"
     breakdown: ClassVar[Literal["label", "answer length", "none"]] = "label"  # parts of the test rows in a report
     # how the page shows a result
     page_view: ClassVar[Literal["bars", "passage", "spans", "text", "options", "number"]] = "text"
     purpose: ClassVar[str] = "predicts"  # in messages: '"my-model" labels texts: classify(text)'
+    embeds: ClassVar[bool] = False  # its candidates are vectors of texts, which translations are retrieved by
     option_names: ClassVar[tuple[str, ...]] = ()  # fields that a recipe's `task_options` may set
 
     def __post_init__(self) -> None:
@@ -508,6 +510,15 @@ class Task(ABC):
         """Predictions and golds in the shape of transformers' `EvalPrediction`, for a user's `compute_metrics`."""
 
     # -- results
+
+    def files_beside_model(self, config: Any, encoder: Encoder) -> dict[str, Any]:
+        """JSON files that other programs read beside a saved model: path in its folder → content; none by default.
+
+        Args:
+            config: the model's.
+            encoder: that the model was trained with.
+        """
+        return {}
 
     @abstractmethod
     def result(self, prediction: Prediction, best: int = 5) -> Result:

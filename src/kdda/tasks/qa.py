@@ -163,7 +163,7 @@ class QuestionAnswering(Task):
     response_type: ClassVar[type] = AnswerResponse
     result_key: ClassVar[str] = "answer"
     pipeline_tag: ClassVar[str] = "question-answering"
-    row_score: ClassVar[Literal["f1", "accuracy"]] = "f1"
+    row_score: ClassVar[Literal["f1", "accuracy", "spearman"]] = "f1"
     breakdown: ClassVar[Literal["label", "answer length", "none"]] = "answer length"
     page_view: ClassVar[Literal["bars", "passage", "text", "options", "number"]] = "passage"
     purpose: ClassVar[str] = "answers questions"

@@ -8,6 +8,7 @@ from kdda.tasks.choose import CHOOSE
 from kdda.tasks.classify import CLASSIFY
 from kdda.tasks.nli import NLI
 from kdda.tasks.qa import QA
+from kdda.tasks.similarity import SIMILARITY
 from kdda.tasks.tag import TAG
 
 # The first task of a head is what a checkpoint without `kdda_task` in its config is taken for.
@@ -17,6 +18,7 @@ TASKS: dict[str, Task] = {
     "classify": CLASSIFY,
     "choose": CHOOSE,
     "tag": TAG,
+    "similarity": SIMILARITY,
 }
 
 

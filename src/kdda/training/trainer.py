@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections import defaultdict
@@ -717,6 +718,10 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         with quietly():
             self.model.save_pretrained(written)
             self.student.tokenizer.save_pretrained(written)
+        for name, content in self.data.task.files_beside_model(self.model.config, self.encoded.encoder).items():
+            path = written / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         shutil.rmtree(final, ignore_errors=True)
         written.rename(final)  # a folder of this name is a whole model
 

@@ -13,6 +13,7 @@ from kdda.tasks.choose import ChoiceResult
 from kdda.tasks.classification import LabelResult
 from kdda.tasks.classify import LabelSetResult
 from kdda.tasks.qa import AnswerResult
+from kdda.tasks.similarity import SimilarityResult
 
 # The page's component reads its content as a template, too: the characters of its syntax are escaped.
 TEMPLATE = str.maketrans({"$": "&#36;", "{": "&#123;", "}": "&#125;", "`": "&#96;", "\\": "&#92;"})
@@ -46,6 +47,8 @@ def result_html(view: str, result: Any, texts: Sequence[str], words: Words, glos
         return label_html(result, glosses)
     if view == "options":
         return options_html(result)
+    if view == "number":
+        return number_html(result)
     return f'<pre class="prediction" role="status">{plain(str(result))}</pre>'
 
 
@@ -131,6 +134,14 @@ def options_html(result: ChoiceResult) -> str:
     for number, (option, share) in enumerate(zip(result.options, result.probabilities, strict=True)):
         rows += _bar(option, "", share, number == result.choice)
     return f'<div class="bars" role="status">{rows}</div>'
+
+
+def number_html(result: SimilarityResult) -> str:
+    """A similarity as a number, and as a bar from 0 to 1."""
+    return (
+        f'<div class="bars" role="status"><p class="answer"><strong>{result.similarity:.2f}</strong></p>'
+        f"{_bar('', '', max(0.0, result.similarity), True)}</div>"
+    )
 
 
 def _bar(name: str, gloss: str, share: float, best: bool) -> str:
