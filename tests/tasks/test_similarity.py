@@ -173,7 +173,7 @@ def test_commands_predict_and_evaluate_it(model: Path, tmp_path: Path, command: 
     assert code == 0 and {"pearson", "spearman", "squared_error"} <= set(json.loads(out)), err
 
 
-def test_sentence_transformers_opens_its_folder_and_gives_the_same_vectors(model: Path) -> None:
+def test_sentence_transformers_opens_its_folder_and_gives_the_same_vectors(model: Path, command: Any) -> None:
     modules = json.loads((model / "modules.json").read_text())
     assert [module["path"] for module in modules] == ["", "1_Pooling", "2_Normalize"]
     pooling = json.loads((model / "1_Pooling" / "config.json").read_text())
@@ -181,6 +181,8 @@ def test_sentence_transformers_opens_its_folder_and_gives_the_same_vectors(model
     assert pooling["word_embedding_dimension"] == 16
     limits = json.loads((model / "sentence_bert_config.json").read_text())
     assert limits == {"max_seq_length": 64, "do_lower_case": False}
+    code, out, err = command("push", model, "somebody/similarity")
+    assert code == 0 and "modules.json" in out and "1_Pooling/config.json" in out, err
     sentence_transformers = pytest.importorskip("sentence_transformers")
     texts = ["mèo ngủ", "gà chạy rất", "cá " * 100]
     theirs = sentence_transformers.SentenceTransformer(str(model), device="cpu").encode(texts)

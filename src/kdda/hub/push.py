@@ -20,7 +20,8 @@ from kdda.runtime.network import hub_is_reachable
 
 REQUIRED = ("config.json", CARD, "*.safetensors")  # what every saved model has
 
-UPLOADED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.codes", CARD)  # a checkpoint, and no code or pickles
+# a checkpoint, also what sentence-transformers reads of it, and no code or pickles
+UPLOADED = ("*.safetensors", "*.json", "1_Pooling/config.json", "*.txt", "*.model", "*.codes", CARD)
 
 
 def push(folder: Path, repository: str, *, confirmed: bool, public: bool = False) -> list[str]:
@@ -41,7 +42,7 @@ def push(folder: Path, repository: str, *, confirmed: bool, public: bool = False
     model = _model_folder(folder)
     files = _files_to_upload(model)
     _check_repository_name(repository)
-    details = [*map(_name_and_size, files), *_licence_warnings(model)]
+    details = [_name_and_size(path, model) for path in files] + _licence_warnings(model)
     if not confirmed:
         visibility = "public" if public else "private"
         header = f"to {repository} ({visibility}) would go:"
@@ -73,9 +74,9 @@ def _files_to_upload(model: Path) -> list[Path]:
     return sorted(files)
 
 
-def _name_and_size(path: Path) -> str:
-    """A file's line: its name and its size in MiB."""
-    return f"{path.name}  {path.stat().st_size / 2**20:.1f} MB"
+def _name_and_size(path: Path, model: Path) -> str:
+    """A file's line: its name in the model's folder, and its size in MiB."""
+    return f"{path.relative_to(model)}  {path.stat().st_size / 2**20:.1f} MB"
 
 
 def _licence_warnings(model: Path) -> list[str]:
@@ -107,7 +108,7 @@ def _upload(model: Path, repository: str, files: list[Path], private: bool) -> N
     if not hub_is_reachable():
         raise KddaError("the Hub cannot be reached, so nothing was sent: check the network, then run the command again")
     api = HfApi()
-    names = [path.name for path in files]
+    names = [str(path.relative_to(model)) for path in files]
     try:
         api.create_repo(repository, private=private, exist_ok=True)
         api.upload_folder(repo_id=repository, folder_path=model, allow_patterns=names, commit_message="A kdda student")

@@ -31,7 +31,17 @@ CHECKED_STATES = 32  # texts whose hidden states are compared with the whole mod
 
 LONGEST_CHECKED = 128  # tokens of each of them
 
-DOCUMENTS = ("README.md", "LICENSE", "LICENSE.txt", "NOTICE")  # files that stay beside the weights
+# Files that stay beside the weights: documents, and what sentence-transformers reads.
+DOCUMENTS = (
+    "README.md",
+    "LICENSE",
+    "LICENSE.txt",
+    "NOTICE",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "1_Pooling/config.json",
+)
 
 
 @dataclass(frozen=True)
@@ -170,6 +180,7 @@ def _write(whole: Checkpoint, cut: VocabularyCut, new_ids: NewIds, folder: Path,
     cut.write(folder, new_ids)
     for document in DOCUMENTS:
         if (Path(name) / document).is_file():
+            (folder / document).parent.mkdir(exist_ok=True)
             shutil.copy(Path(name) / document, folder / document)
     return dropped
 
