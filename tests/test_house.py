@@ -24,7 +24,8 @@ FLOORS = {
     5: ["teachers", "inference", "embeddings", "visualize"],
     6: ["training", "retrieval", "baselines"],
     7: ["experiment", "serve"],
-    8: ["cli", "__main__"],
+    8: ["draft"],
+    9: ["cli", "__main__"],
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 

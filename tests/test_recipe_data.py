@@ -41,7 +41,7 @@ def test_held_out_rows_are_the_share_that_is_asked_for_and_premises_stay_togethe
 def test_one_group_cannot_be_divided(tmp_path: Path) -> None:
     rows = [{**row, "premise": "mèo"} for row in make_rows("aa", 9, 0)]
     with pytest.raises(KddaError, match=r"data.aa.train: holdout: 9 rows in 1 groups"):
-        splits_of(tmp_path, train=write_rows(tmp_path / "rows.jsonl", rows), holdout={"dev": 0.1})
+        splits_of(tmp_path, train=write_rows(tmp_path / "rows.jsonl", rows), holdout={"dev": 0.1, "test": 0.1})
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,9 @@ def test_a_split_may_have_several_sources_and_rows_of_one_language(tmp_path: Pat
         rows = [{**row, "language": language} for row in make_rows(language, 9, number)]
         write_rows(tmp_path / f"{language}.jsonl", rows)
     both = ["aa.jsonl", "bb.jsonl"]
-    assert len(splits_of(tmp_path, train=both, dev="bb.jsonl")["train"]) == 18
+    assert len(splits_of(tmp_path, train=both, dev="bb.jsonl", test="aa.jsonl")["train"]) == 18
     with pytest.raises(KddaError, match=r"data.aa.dev: .*bb.jsonl: no row has \"language\" aa"):
-        splits_of(tmp_path, train="aa.jsonl", dev="bb.jsonl", select={"language": "aa"})
+        splits_of(tmp_path, train="aa.jsonl", dev="bb.jsonl", test="aa.jsonl", select={"language": "aa"})
 
 
 def test_a_folder_stands_for_its_splits(tmp_path: Path) -> None:

@@ -361,7 +361,9 @@ def _parquet(path: Path, source: Source) -> Iterator[Row]:
         for batch in file.iter_batches(PARQUET_BATCH_ROWS):
             for values in _batch_values(path, batch, number):
                 number += 1
-                yield Row(f"{name}, row {number}", with_names(values, labels) if labels else values)
+                if labels:
+                    values = with_names(values, labels)
+                yield Row(f"{name}, row {number}", values)
 
 
 def _check_columns(path: Path, names: Sequence[str]) -> None:

@@ -241,7 +241,7 @@ def _check_data(recipe: Recipe, language: str, path: Path) -> None:
     data = recipe.data[language]
     if data.train is None and data.dev is None and data.test is None:
         raise KddaError(f"{path}: data.{language}: no rows; name train, to train on, or test, to score")
-    if data.has_labels and data.dev is None:
+    if data.has_labels and not data.has("dev"):
         raise KddaError(
             f'{path}: "data.{language}.dev" is missing: development rows select models, teachers among them'
         )

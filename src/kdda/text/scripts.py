@@ -66,6 +66,19 @@ def scripts_of(languages: Iterable[str]) -> set[str]:
     return scripts
 
 
+def languages_of_script(script: str = "") -> list[str]:
+    """The ISO 639-1 codes of the languages that are written in a writing system; of all known ones without a name.
+
+    >>> languages_of_script("HANGUL"), len(languages_of_script()) > 80
+    (['ko'], True)
+    """
+    codes: list[str] = []
+    for name, languages in _LANGUAGES.items():
+        if not script or name == script:
+            codes += languages.split()
+    return codes
+
+
 def is_written_in(text: str, scripts: set[str]) -> bool:
     """Whether every letter of a text belongs to one of some writing systems; digits, marks and signs belong to all.
 

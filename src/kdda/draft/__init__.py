@@ -1,0 +1,1 @@
+"""Drafts of recipes: files are looked at, task, languages, splits and labels are guessed, and a recipe is written."""

@@ -1,0 +1,328 @@
+"""A recipe's draft: sources by language and split, labels, models, training; what a user does not say is guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kdda.data.folders import is_format
+from kdda.draft.languages import UNKNOWN
+from kdda.draft.models import (
+    MINI_LIMITS,
+    MINI_READING_LIMITS,
+    Models,
+    choose_models,
+    longest_window,
+    token_counts,
+    training_settings,
+    window_for,
+)
+from kdda.draft.recognise import Recognised
+from kdda.draft.sources import RowSource, SeenFiles, find_sources
+from kdda.errors import KddaError
+from kdda.runtime.text_files import printable
+from kdda.tasks.registry import TASKS, task_named
+
+HOLDOUT = {"dev": 0.1, "test": 0.1}  # shares of the training rows, where a split has no file
+
+AUXILIARY = "en"  # of several languages, the one that is hardly ever the target
+
+PREFERRED_TARGETS = ("vi",)  # of several others, the first with a teacher of its language here
+
+TOKENS_LOOKED_AT = 200  # rows of a source
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for; everything that is empty is guessed.
+
+    Attributes:
+        data: files and folders.
+        languages: codes, the target first.
+        teachers: language → a model's name.
+        labels: the data's label → the task's, or None to leave such rows out.
+    """
+
+    data: Sequence[str]
+    task: str = ""
+    languages: Sequence[str] = ()
+    student: str = ""
+    teachers: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str | None] = field(default_factory=dict)
+
+
+class UnknownLabelsError(KddaError):
+    """Labels that are numbers, of which the files do not say what they mean.
+
+    Attributes:
+        values: the numbers, as text.
+        names: the task's labels.
+    """
+
+    def __init__(self, values: Sequence[str], names: Sequence[str]):
+        first = ",".join(f"{value}={name}" for value, name in zip(values, names, strict=False))
+        super().__init__(
+            f"labels: the rows have {', '.join(values)}, and data sets number their labels differently: say which is "
+            f'which, such as --labels "{first}"'
+        )
+        self.values = values
+        self.names = names
+
+
+@dataclass
+class LanguageData:
+    """A language's part of a draft.
+
+    Attributes:
+        splits: train, dev, test → the sources.
+        columns: field of the task → the column or columns of it in all files.
+        header: names for files without a line of names.
+        holdout: splits that are shares of the training rows.
+        remarks: what a reader of the recipe should know.
+        on_bad_row: what is done with rows that cannot be used.
+    """
+
+    splits: dict[str, list[RowSource]]
+    columns: dict[str, Any]
+    header: list[str] | None = None
+    holdout: dict[str, float] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    on_bad_row: str = "raise"
+
+    @property
+    def first(self) -> RowSource:
+        """The first training source, whose columns are the others', too."""
+        return self.splits["train"][0]
+
+    def rows(self, split: str) -> int:
+        """Rows of a split's sources."""
+        return sum(source.table.count for source in self.splits.get(split, ()))
+
+
+@dataclass
+class Draft:
+    """What a recipe will say, and why.
+
+    Attributes:
+        languages: code → its data, the target first.
+        labels: the data's label → the task's, of all languages.
+        length_reason: how `training`'s `max_length` came about.
+        seen: the files, and those that are left out.
+    """
+
+    task: str
+    task_options: dict[str, Any]
+    languages: dict[str, LanguageData]
+    labels: dict[str, str | None]
+    models: Models
+    training: dict[str, Any]
+    length_reason: str
+    seen: SeenFiles
+
+    @property
+    def target(self) -> str:
+        """The language whose test rows make the table."""
+        return next(iter(self.languages))
+
+    @property
+    def recognised(self) -> Recognised:
+        """How the target's files are read."""
+        return self.languages[self.target].first.recognised
+
+    def limits(self, language: str) -> dict[str, int]:
+        """Numbers of rows that mini models draw of a language's splits with more."""
+        if not self.models.is_mini:
+            return {}
+        limits = {}
+        largest = MINI_LIMITS
+        if _is_reading(self.task):
+            largest = MINI_READING_LIMITS
+        for split, limit in largest.items():
+            if self.languages[language].rows(split) > limit:
+                limits[split] = limit
+        return limits
+
+
+def draft(request: Request) -> Draft:
+    """What a recipe for some files says.
+
+    Raises:
+        KddaError: files that cannot be read, that no task fits, or whose languages cannot be told apart.
+        UnknownLabelsError: labels that are numbers without a meaning.
+    """
+    if request.task:
+        task_named(request.task, "--task")
+    seen = find_sources(request.data, request.task, request.languages)
+    task = seen.sources[0].recognised.task
+    if task not in TASKS:
+        raise KddaError(f"the files are for the task {task}, which this installation lacks")
+    by_language: dict[str, list[RowSource]] = {}
+    for source in seen.sources:
+        by_language.setdefault(source.language, []).append(source)
+    languages: dict[str, LanguageData] = {}
+    for language in _target_first(by_language, request.languages):
+        languages[language] = _divided(by_language[language], seen, is_target=not languages)
+    _remark_on_translations(languages)
+    models = choose_models(list(languages), request.student, dict(request.teachers))
+    training = training_settings(models, _is_reading(task))
+    window, reason = _window(languages, models, task)
+    training["max_length"] = window
+    if _is_reading(task):
+        training["stride"] = window // 4
+    options = languages[next(iter(languages))].first.recognised.task_options
+    return Draft(task, dict(options), languages, _labels(languages, task, request), models, training, reason, seen)
+
+
+def _is_reading(task: str) -> bool:
+    """Whether a task reads passages in windows, which takes longer a row."""
+    return bool(getattr(TASKS.get(task), "methods", ())) and "answer" in TASKS[task].methods
+
+
+def _target_first(by_language: Mapping[str, Any], named: Sequence[str]) -> list[str]:
+    """The languages in the order of a recipe: the user's, or with the target first.
+
+    Raises:
+        KddaError: a language that the user names has no rows.
+    """
+    for language in named:
+        if language not in by_language:
+            raise KddaError(f'--languages: no rows in "{language}"; there are rows in {", ".join(by_language)}')
+    if named:
+        return list(named)
+    others = [language for language in by_language if language != AUXILIARY]
+    for language in (*PREFERRED_TARGETS, UNKNOWN):
+        if language in others:
+            others.remove(language)
+            others.insert(0, language)
+    return [*others, *(language for language in by_language if language == AUXILIARY)]
+
+
+def _divided(sources: Sequence[RowSource], seen: SeenFiles, is_target: bool) -> LanguageData:
+    """A language's sources by split; what has no file is held out of the training rows.
+
+    Args:
+        seen: gets the files that are not used.
+        is_target: whether the language's test rows make the table.
+    """
+    splits: dict[str, list[RowSource]] = {}
+    for source in sources:
+        splits.setdefault(source.split or "train", []).append(source)
+    remarks = []
+    if "train" not in splits:  # development or test rows alone, such as XNLI's
+        stand_in = "test"
+        if "dev" in splits:
+            stand_in = "dev"
+        splits["train"] = splits.pop(stand_in)
+        remarks.append(f"no file is called train: the {stand_in} rows are trained on")
+    first = max(splits["train"], key=lambda source: source.table.count)
+    fitting: dict[str, list[RowSource]] = {}
+    for split in ("train", "dev", "test"):
+        members = _readable_together(splits.get(split, ()), first, seen)
+        if members:
+            fitting[split] = members
+    every = [source for members in fitting.values() for source in members]
+    columns, header = _columns_and_header(every)
+    data = LanguageData(fitting, columns, header, remarks=remarks)
+    for split, share in HOLDOUT.items():
+        if split not in fitting and (split == "dev" or is_target):
+            data.holdout[split] = share
+    return data
+
+
+def _remark_on_translations(languages: Mapping[str, LanguageData]) -> None:
+    """Warn of languages with equally many training rows, which may be translations of rows that are held out."""
+    target, *others = languages
+    for language in others:
+        data = languages[language]
+        if languages[target].holdout and data.rows("train") == languages[target].rows("train"):
+            data.remarks.append(
+                f"as many rows as {target}: if they are translations, held out rows of {target} are known from here"
+            )
+
+
+def _readable_together(members: Sequence[RowSource], first: RowSource, seen: SeenFiles) -> list[RowSource]:
+    """The sources of a split that one entry of a recipe can read with the first; the others are left out.
+
+    They have the same columns. A file without a line of names can get any, but not beside a table that has its own.
+    """
+    fitting = []
+    for source in members:
+        table = source.table
+        if bool(table.header) != bool(first.table.header):
+            fits = _names_its_fields(first) != _names_its_fields(source)
+        else:
+            fits = source.recognised.columns == first.recognised.columns
+        if fits and dict(table.select) == dict(first.table.select):
+            fitting.append(source)
+        else:
+            seen.left_out.append(f"{printable(table.name)}: other columns than {printable(first.table.name)}")
+    return fitting
+
+
+def _names_its_fields(source: RowSource) -> bool:
+    """Whether every row of a source's format names its fields, so that no line of names is missing."""
+    return not is_format(Path(source.table.name), (".csv", ".tsv", ".txt", ".xlsx"))
+
+
+def _columns_and_header(sources: Sequence[RowSource]) -> tuple[dict[str, Any], list[str] | None]:
+    """Which columns the fields of the task are in, and the names for files without a line of names."""
+    unnamed = None
+    columns: dict[str, Any] = {}
+    for source in sources:
+        if source.table.header:
+            unnamed = source
+        else:
+            columns = columns or source.recognised.columns
+    if unnamed is None:
+        return columns, None
+    fields = unnamed.recognised.columns
+    columns = columns or {name: name for name in fields}
+    header = list(unnamed.table.header or ())
+    for name, column in fields.items():
+        header[header.index(column)] = str(columns[name])
+    return columns, header
+
+
+def _labels(languages: Mapping[str, LanguageData], task: str, request: Request) -> dict[str, str | None]:
+    """What each label of the data is for the task, in all languages and splits.
+
+    Raises:
+        UnknownLabelsError: some are numbers.
+    """
+    labels: dict[str, str | None] = {}
+    numbers: dict[str, None] = {}
+    for data in languages.values():
+        for sources in data.splits.values():
+            for source in sources:
+                labels.update(source.recognised.label_map)
+                numbers.update(dict.fromkeys(source.recognised.numbers))
+    labels.update(request.labels)
+    unknown = [number for number in numbers if number not in labels]
+    if unknown:
+        raise UnknownLabelsError(sorted(unknown), TASKS[task].labels)
+    return labels
+
+
+def _window(languages: Mapping[str, LanguageData], models: Models, task: str) -> tuple[int, str]:
+    """`max_length` for the training rows, and how it came about."""
+    rows = []
+    for data in languages.values():
+        columns = data.first.recognised.text_columns
+        for values in data.first.table.sample[:TOKENS_LOOKED_AT]:
+            rows.append([_as_text(values.get(column)) for column in columns])
+    counts, how = token_counts(models.student, rows)
+    longest = longest_window(models.student)
+    if _is_reading(task) and models.is_mini:
+        longest = min(longest, 256)
+    window = window_for(counts, longest)
+    median = sorted(counts)[len(counts) // 2]
+    return window, f"half of the rows have {median} tokens or fewer, the longest {max(counts)}; {how}"
+
+
+def _as_text(value: Any) -> str:
+    """A cell as the text that its tokens are counted of."""
+    if isinstance(value, list):
+        return " ".join(map(_as_text, value))
+    return str(value or "")

@@ -1,0 +1,237 @@
+"""Files and folders that a user names, as sources with a language and a split each; which file is train, dev or test.
+
+Files that are left out are named with the reason. `PREFERRED`: of one table in several formats, which is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kdda.data.folders import SAVED, SHARD, is_format, is_saved_dataset, split_of
+from kdda.data.sources import READERS
+from kdda.draft.languages import UNKNOWN, language_of_name, language_of_texts
+from kdda.draft.models import TEACHERS
+from kdda.draft.recognise import Recognised, recognise
+from kdda.draft.tables import FileTable, look_at
+from kdda.errors import KddaError
+from kdda.runtime.text_files import printable
+
+PREFERRED = (".jsonl", ".json", ".parquet", ".csv", ".tsv", ".txt", ".xlsx")
+
+LANGUAGE_COLUMNS = ("language", "lang", "locale", "lang_id")
+
+MOST_LANGUAGES = 200  # different values of a column, above which it does not name languages
+
+SOURCES_SHOWN = 5  # of a message
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """A file's rows of one language, as a recipe reads them.
+
+    Attributes:
+        split: that the file's name tells; empty where it tells none.
+        evidence: what the language is told by.
+    """
+
+    table: FileTable
+    recognised: Recognised
+    language: str
+    split: str
+    evidence: str
+
+
+@dataclass
+class SeenFiles:
+    """What was seen in the files.
+
+    Attributes:
+        sources: what a recipe can read.
+        left_out: a sentence for each file that is not used.
+    """
+
+    sources: list[RowSource] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+def find_sources(names: Sequence[str], task: str, languages: Sequence[str]) -> SeenFiles:
+    """The sources of rows in files and folders.
+
+    Args:
+        names: files, folders, or ``folder:split``.
+        task: what rows are looked for; any by default.
+        languages: their codes, which a user names; guessed by default.
+
+    Raises:
+        KddaError: a file that is named and cannot be read, or no file with rows of a task.
+    """
+    seen = SeenFiles()
+    tables: list[tuple[FileTable, Recognised]] = []
+    for name in names:
+        is_folder = Path(name).is_dir() and not is_saved_dataset(Path(name))
+        paths = [name]
+        if is_folder:
+            paths = _paths_in(Path(name))
+        for path in paths:
+            try:
+                table = look_at(path)
+            except KddaError as error:
+                if not is_folder:
+                    raise
+                seen.left_out.append(f"{printable(path)}: {error}")
+                continue
+            recognised = recognise(table, task)
+            if recognised is None:
+                seen.left_out.append(f"{printable(path)}: {_unlike(table, task)}")
+            else:
+                tables.append((table, recognised))
+    tables = _of_one_task(tables, seen)
+    if not tables:
+        raise KddaError("nothing that a recipe could train on:\n  " + "\n  ".join(seen.left_out or ["no files"]))
+    for table, recognised in _without_copies(tables, seen):
+        seen.sources += _by_language(table, recognised, languages, seen)
+    return seen
+
+
+def _paths_in(folder: Path) -> list[str]:
+    """The files of a folder and the folders in it that rows are read from; each split of a saved data set."""
+    if (folder / SAVED).is_file():
+        return [str(path) for path in sorted(folder.iterdir()) if is_saved_dataset(path)]
+    paths = []
+    shards: dict[str, None] = {}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or not is_format(path, READERS) or path.name.startswith("."):
+            continue
+        shard = SHARD.match(path.name.partition(".")[0])
+        if shard:  # all shards of a split are one source
+            shards[f"{path.parent}:{shard['split']}"] = None
+        else:
+            paths.append(str(path))
+    return [*paths, *shards]
+
+
+def _unlike(table: FileTable, task: str) -> str:
+    """Why a file's columns fit no task."""
+    wanted = f"task {task or 'of any kind'}"
+    columns = []
+    for column in table.columns[:12]:
+        kind = "other values"
+        if table.is_text(column):
+            kind = "texts"
+        if column in table.values:
+            kind = f"{len(table.values[column])} different values"
+        columns.append(f"{column} ({kind})")
+    return f"{table.count:,} rows, and no columns of {wanted}; it has {', '.join(columns) or 'none'}"
+
+
+def _of_one_task(tables: list[tuple[FileTable, Recognised]], seen: SeenFiles) -> list[tuple[FileTable, Recognised]]:
+    """The files of the task that most rows are for; the others are left out."""
+    rows: dict[str, int] = {}
+    for table, recognised in tables:
+        rows[recognised.task] = rows.get(recognised.task, 0) + table.count
+    if len(rows) < 2:
+        return tables
+    best = max(rows, key=rows.__getitem__)
+    same = []
+    for table, recognised in tables:
+        again = recognise(table, best)
+        if again is None:
+            seen.left_out.append(f"{printable(table.name)}: rows of the task {recognised.task}, not of {best}")
+        else:
+            same.append((table, again))
+    return same
+
+
+def _without_copies(
+    tables: Iterable[tuple[FileTable, Recognised]], seen: SeenFiles
+) -> list[tuple[FileTable, Recognised]]:
+    """The files without those that are another one in a second format: the same name with another extension."""
+    best: dict[str, tuple[FileTable, Recognised]] = {}
+    for table, recognised in tables:
+        path = Path(table.name)
+        stem = str(path.parent / path.name.partition(path.suffix)[0]) if path.suffix in PREFERRED else table.name
+        other = best.get(stem)
+        if other is None:
+            best[stem] = table, recognised
+            continue
+        pair = sorted([other, (table, recognised)], key=lambda item: PREFERRED.index(Path(item[0].name).suffix))
+        best[stem] = pair[0]
+        kept, copy = printable(pair[0][0].name), printable(pair[1][0].name)
+        seen.left_out.append(f"{copy}: the same as {kept} in another format, by its name")
+    return list(best.values())
+
+
+def _by_language(
+    table: FileTable, recognised: Recognised, languages: Sequence[str], seen: SeenFiles
+) -> list[RowSource]:
+    """A file as one source, or as one a language where a column names the languages of its rows."""
+    split = _split_of(table.name)
+    column = table.first_of(LANGUAGE_COLUMNS)
+    if column and 1 < len(table.values.get(column, ())) <= MOST_LANGUAGES:
+        sources = []
+        for language in _wanted(sorted(table.values[column]), languages, table, seen):
+            selected = look_at(table.name, {column: language}, table.header)
+            again = recognise(selected, recognised.task)
+            if again is not None:
+                sources.append(RowSource(selected, again, language, split, f"column {column}"))
+        return sources
+    language, evidence = _language(table, recognised, languages)
+    return [RowSource(table, recognised, language, split, evidence)]
+
+
+def _wanted(values: Sequence[str], languages: Sequence[str], table: FileTable, seen: SeenFiles) -> list[str]:
+    """Of the languages of a file those that the user names, or those that have a teacher here; all where none has."""
+    wanted = [value for value in values if value and value in (languages or TEACHERS)]
+    if not wanted and not languages:
+        return [value for value in values if value]
+    others = [value for value in values if value and value not in wanted]
+    if others:
+        names = ", ".join(others)
+        seen.left_out.append(f"{printable(table.name)}: rows in {names}; --languages names those that are taken")
+    return wanted
+
+
+def _language(table: FileTable, recognised: Recognised, languages: Sequence[str]) -> tuple[str, str]:
+    """A file's language, and what tells it: the user, the texts, or the file's name.
+
+    A language that neither tells is the only one of the user's that nothing here knows.
+    """
+    if len(languages) == 1:
+        return languages[0], "--languages"
+    longest = max(recognised.text_columns, key=table.words)  # a question may be in another language than its passage
+    texts = []
+    for cell in table.cells(longest):
+        if isinstance(cell, list):
+            cell = " ".join(map(str, cell))
+        texts.append(str(cell))
+    by_texts = language_of_texts(texts)
+    by_name = language_of_name(Path(table.name).name)
+    if by_name in languages:
+        return by_name, "the file's name and --languages"
+    if by_texts != UNKNOWN and (not languages or by_texts in languages):
+        return by_texts, "letters and words of the texts"
+    if not languages:
+        if by_name == UNKNOWN:
+            return UNKNOWN, "nothing; --languages CODE names it"
+        return by_name, "the file's name"
+    others = [language for language in languages if language not in (by_texts, "en", "vi")]
+    if len(others) == 1:
+        return others[0], "--languages, of which no other fits"
+    raise KddaError(
+        f"{printable(table.name)}: which of the languages {', '.join(languages)} is it in? By its texts it is "
+        f'"{by_texts}"; name the file with the code, such as {languages[0]}.train.csv'
+    )
+
+
+def _split_of(name: str) -> str:
+    """The split that a source's name tells, or the name of the folder that it is in.
+
+    MultiNLI's development rows of other genres (``mismatched``) are test rows.
+    """
+    path = Path(name)
+    split = split_of(path.name) or split_of(path.parent.name)
+    if split == "dev" and "mismatched" in path.name.lower():
+        return "test"
+    return split

@@ -1,0 +1,166 @@
+"""What a file of rows looks like: columns, 400 rows spread over it, and the values of columns that have few.
+
+`LOOKED_AT`: rows of the sample; `MOST_VALUES`: different values, above which a column's are not counted.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from kdda.data.compressed import DECOMPRESSORS
+from kdda.data.delimited import Quoting, delimiter_of
+from kdda.data.fields import is_missing
+from kdda.data.sources import Row, Source, read_rows
+from kdda.data.text_lines import text_lines
+
+LOOKED_AT = 400
+
+MOST_VALUES = 200
+
+LONGEST_LABEL = 60  # characters; a longer value is a text
+
+HEADER_WORDS = 5  # a cell with more words is no name of a column
+
+UNNAMED = "column"  # columns of a file without a line of names are called column1, column2, …
+
+
+@dataclass(frozen=True)
+class FileTable:
+    """A file, as far as a recipe's draft needs to know it.
+
+    Attributes:
+        name: the source's, as a user would write it.
+        columns: of all rows that were looked at.
+        count: of the rows.
+        sample: rows spread evenly over the file.
+        values: column → its values as text, and how often each is there; without columns that have many, or long ones.
+        header: names for a file without a line of names; else None.
+    """
+
+    name: str
+    columns: list[str]
+    count: int
+    sample: list[dict[str, Any]]
+    values: Mapping[str, Counter[str]]
+    header: list[str] | None = None
+    select: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def by_lower_name(self) -> dict[str, str]:
+        """Column names in lower case → as they are."""
+        return {column.lower(): column for column in self.columns}
+
+    def first_of(self, names: Sequence[str]) -> str:
+        """The first of some names that is a column's, whatever its case; empty where none is."""
+        for name in names:
+            if name in self.by_lower_name:
+                return self.by_lower_name[name]
+        return ""
+
+    def cells(self, column: str) -> list[Any]:
+        """The values of a column in the sample, without those that say nothing."""
+        cells = []
+        for values in self.sample:
+            value = values.get(column)
+            if not is_missing(value):
+                cells.append(value)
+        return cells
+
+    def is_text(self, column: str) -> bool:
+        """Whether a column holds texts in most rows of the sample."""
+        texts = [cell for cell in self.cells(column) if isinstance(cell, str)]
+        return len(texts) > len(self.sample) / 2
+
+    def words(self, column: str) -> float:
+        """The mean number of words in a column's texts; 0 without texts."""
+        texts = [cell for cell in self.cells(column) if isinstance(cell, str)]
+        return sum(len(text.split()) for text in texts) / max(len(texts), 1)
+
+    def numbers(self, column: str) -> list[float]:
+        """The values of a column as numbers; none where one of them is not."""
+        numbers = []
+        for cell in self.cells(column):
+            try:
+                numbers.append(float(cell))
+            except (TypeError, ValueError):
+                return []
+        return [number for number in numbers if math.isfinite(number)]
+
+
+def look_at(name: str, select: Mapping[str, str] | None = None, header: Sequence[str] | None = None) -> FileTable:
+    """What a source of rows looks like.
+
+    Args:
+        name: a file, or ``folder:split``.
+        select: rows of a file of several languages.
+        header: names of the columns of a file without a line of names; guessed by default.
+
+    Raises:
+        KddaError: a file that cannot be read.
+    """
+    if header is None:
+        header = _names_of_unnamed(Path(name))
+    rows = read_rows(Source(name, header, select or {}))
+    sample: list[Row] = []
+    step = max(len(rows) // LOOKED_AT, 1)
+    columns: dict[str, None] = {}
+    values: dict[str, Counter[str]] = {}
+    for number, row in enumerate(rows):
+        for column, value in row.values.items():
+            if column not in columns:
+                columns[column] = None
+                values[column] = Counter()
+            _count(values, column, value)
+        if number % step == 0 and len(sample) < LOOKED_AT:
+            sample.append(row)
+    named = [column for column in columns if column]
+    cells = [row.values for row in sample]
+    return FileTable(name, named, len(rows), cells, values, list(header) if header else None, select or {})
+
+
+def _count(values: dict[str, Counter[str]], column: str, value: Any) -> None:
+    """Count a value of a column; the column is taken out once it has too many values, or one that is no label."""
+    counts = values.get(column)
+    if counts is None:
+        return
+    is_label = value is None or isinstance(value, str | int | float)
+    text = ""
+    if not is_missing(value):
+        text = str(value).strip()
+    if not is_label or len(text) > LONGEST_LABEL:
+        del values[column]
+        return
+    counts[text] += 1
+    if len(counts) > MOST_VALUES:
+        del values[column]
+
+
+def _names_of_unnamed(path: Path) -> list[str] | None:
+    """Names for the columns of a table whose first line is a row and no line of names; None of other files."""
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    if suffixes and suffixes[-1] in DECOMPRESSORS:
+        suffixes.pop()
+    if not path.is_file() or not suffixes or suffixes[-1] not in (".csv", ".tsv", ".txt"):
+        return None
+    is_csv = suffixes[-1] == ".csv"
+    delimiter = delimiter_of(path, None) if is_csv else "\t"
+    for line in text_lines(path):
+        if line.strip():
+            quoting: Quoting = csv.QUOTE_MINIMAL if is_csv else csv.QUOTE_NONE
+            cells = next(csv.reader([line], delimiter=delimiter, quoting=quoting), [])
+            if len(cells) > 1 and any(_is_a_text(cell) for cell in cells):
+                return [f"{UNNAMED}{number}" for number in range(1, len(cells) + 1)]
+            return None
+    return None
+
+
+def _is_a_text(cell: str) -> bool:
+    """Whether a cell of a file's first line is a text and hardly a column's name."""
+    return len(cell.split()) > HEADER_WORDS or cell.rstrip().endswith((".", "?", "!"))

@@ -1,0 +1,263 @@
+"""A draft as the YAML of a recipe with a comment a guess, written where no file is, and checked on all of its rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kdda.draft.draft import Draft, LanguageData
+from kdda.draft.models import HUB_STUDENT, HUB_TEACHERS
+from kdda.draft.recognise import as_words
+from kdda.draft.sources import RowSource
+from kdda.errors import KddaError
+from kdda.experiment.context import task_of, with_labels
+from kdda.experiment.splits import SplitReader
+from kdda.hub.licences import licence, warning_of
+from kdda.recipe.load import load_recipe
+from kdda.recipe.schema import Recipe
+from kdda.runtime.folders import check_output_file
+from kdda.runtime.text_files import printable
+
+MOST_BAD = 0.05  # of a language's rows: more bad ones mean that the files are read wrongly
+
+TEACHER_EPOCHS = 3  # of mini teachers, as in the built-in recipes
+
+
+def write_recipe(drafted: Draft, out: Path) -> Recipe:
+    """Write a draft as a recipe, and read all rows of it; rows that cannot be used are skipped where they are few.
+
+    Returns:
+        The recipe as `kdda run` loads it.
+
+    Raises:
+        KddaError: there is a file already, or the recipe cannot run; no file is left then.
+    """
+    check_new(out)
+    try:
+        _write(drafted, out)
+        recipe = load_recipe(str(out))
+        if _skip_bad_rows(drafted, recipe):
+            _write(drafted, out)
+            recipe = load_recipe(str(out))
+    except BaseException:
+        out.unlink(missing_ok=True)
+        raise
+    return recipe
+
+
+def check_new(out: Path) -> None:
+    """Refuse a place for a recipe where something is, or where nothing can be written."""
+    if out.exists():
+        raise KddaError(f"{printable(out)} is there already: name another file with --out, or delete it")
+    check_output_file("--out", out)
+
+
+def _write(drafted: Draft, out: Path) -> None:
+    """Write the recipe's text."""
+    out.write_text(recipe_text(drafted, out.parent), encoding="utf-8")
+
+
+def _skip_bad_rows(drafted: Draft, recipe: Recipe) -> bool:
+    """Read all rows of a recipe; whether some are bad, so few that the draft's languages now skip them.
+
+    Raises:
+        KddaError: many bad rows, or none that are good.
+    """
+    recipe = with_labels(recipe)
+    task = task_of(recipe)
+    is_changed = False
+    for language, data in drafted.languages.items():
+        try:
+            SplitReader(recipe, task).read_language(language, limited=False)
+            continue
+        except KddaError as error:
+            refusal = error
+        lenient = recipe.data[language].model_copy(update={"on_bad_row": "skip"})
+        reader = SplitReader(recipe.model_copy(update={"data": {**recipe.data, language: lenient}}), task)
+        splits, skipped = reader.read_language(language, limited=False)
+        good = sum(map(len, splits.values()))
+        bad = sum(map(data.rows, data.splits)) - good
+        if bad > MOST_BAD * (good + bad):
+            raise refusal
+        data.on_bad_row = "skip"
+        data.remarks.append(f"rows that cannot be used are skipped{skipped}")
+        is_changed = True
+    return is_changed
+
+
+def recipe_text(drafted: Draft, folder: Path) -> str:
+    """The YAML of a draft, with a comment a guess.
+
+    Args:
+        folder: where the recipe will be; files below it are named from there.
+    """
+    lines = [
+        "# Drafted by kdda new. Every line may be changed: docs/recipes.md has all fields.",
+        "#   kdda plan THIS-FILE     what it needs and will cost here",
+        "#   kdda run THIS-FILE      trains all arms, and prints the table",
+        f"task: {drafted.task}  # {'; '.join(drafted.recognised.reasons)}",
+    ]
+    if drafted.task_options:
+        lines.append(f"task_options: {_flow(drafted.task_options)}")
+    lines += [f"target: {_flow(drafted.target)}  # the language whose test rows make the table", ""]
+    lines += _model_lines(drafted)
+    lines += ["", "data:"]
+    for language in drafted.languages:
+        lines += _data_lines(drafted, language, folder)
+    training = _flow(drafted.training)
+    lines += ["", f"# max_length: {drafted.length_reason}", f"training: {training}"]
+    lines += ["distill: {objective: sinkhorn, lambda: 0.3, epsilon: 0.005, scale: teacher}", "", *_arm_lines(drafted)]
+    lines.append("seeds: [1]  # [1, 2, 3] also shows the spread between seeds, and takes three times as long")
+    if drafted.models.is_mini:
+        lines.append("note: Mini models; this says nothing of PhoBERT and XLM-R.")
+    return "\n".join(lines) + "\n"
+
+
+def _flow(value: Any) -> str:
+    """A value as YAML in one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=2**20)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _model_lines(drafted: Draft) -> list[str]:
+    """The student and the teachers, each with its licence."""
+    models = drafted.models
+    lines = [f"student: {_flow(models.student)}  # {models.reason}; {_licence_note(models.student)}"]
+    if models.teachers:
+        lines.append("teachers:")
+    for language, name in models.teachers.items():
+        settings: Any = name
+        if name.startswith("mini/"):
+            settings = {"model": name, "training": {"epochs": TEACHER_EPOCHS}}
+        lines.append(f"  {_flow(language)}: {_flow(settings)}  # {_licence_note(name)}")
+    for language in drafted.languages:
+        if language not in models.teachers:
+            lines.append(f"# no teacher of {language} is known here: a folder or a Hub id under teachers.{language}")
+    if models.is_mini:
+        lines.append(f"# with a GPU: student {HUB_STUDENT}; teachers {_flow(HUB_TEACHERS)}")
+    return lines
+
+
+def _licence_note(name: str) -> str:
+    """A model's licence, with what it asks of those who pass a model on."""
+    model_licence = licence(name)
+    return warning_of(model_licence) or f"licence {model_licence}"
+
+
+def _data_lines(drafted: Draft, language: str, folder: Path) -> list[str]:
+    """The entry of a language under `data`."""
+    data = drafted.languages[language]
+    table = data.first.table
+    lines = [f"  {_flow(language)}:  # told by {data.first.evidence}"]
+    for remark in data.remarks:
+        lines.append(f"    # {remark}")
+    for split, sources in data.splits.items():
+        names = [_path(source.table.name, folder) for source in sources]
+        lines.append(f"    {split}: {_flow(names[0] if len(names) == 1 else names)}  # {data.rows(split):,} rows")
+    if data.holdout:
+        lines.append(f"    holdout: {_flow(data.holdout)}  # shares of the training rows, since no file is called so")
+    if table.select:
+        lines.append(f"    select: {_flow(dict(table.select))}")
+    if data.header:
+        lines.append(f"    header: {_flow(data.header)}  # of files without a line of names")
+    columns = {name: column for name, column in data.columns.items() if name != column}
+    if columns:
+        lines.append(f"    columns: {_flow(columns)}")
+    labels = _label_map(drafted)
+    if labels:
+        lines.append(f"    labels: {_flow(labels)}{_dropped_note(labels, data)}")
+    limits = drafted.limits(language)
+    if limits:
+        lines.append(f"    limit: {_flow(limits)}  # for minutes on a CPU; without it all rows are used")
+    if data.on_bad_row == "skip":
+        lines.append("    on_bad_row: skip")
+    return lines
+
+
+def _label_map(drafted: Draft) -> dict[str, str | None]:
+    """The labels that a recipe has to map: those with another name, and those that are left out."""
+    labels = {}
+    for value, name in drafted.labels.items():
+        if value != name:
+            labels[value] = name
+    return labels
+
+
+def _dropped_note(labels: dict[str, str | None], data: LanguageData) -> str:
+    """A comment on how many rows of a language have a label that is left out; empty where none has."""
+    counts = []
+    for value, name in labels.items():
+        rows = sum(_rows_with(value, source) for sources in data.splits.values() for source in sources)
+        if name is None and rows:
+            counts.append(f'{rows:,} rows with "{value}"')
+    if not counts:
+        return ""
+    return f"  # left out: {', '.join(counts)}"
+
+
+def _rows_with(value: str, source: RowSource) -> int:
+    """How many rows of a source have a label."""
+    column = source.recognised.columns.get("label", "label")
+    return source.table.values.get(column, Counter[str]())[value]
+
+
+def _path(name: str, folder: Path) -> str:
+    """A source's name in a recipe: from the recipe's folder where it is below it, else absolute.
+
+    A path from the working folder would be meant first, where both lead to a file.
+    """
+    absolute = Path(name).resolve()  # also of ``folder:split``, which is no file
+    base = folder.resolve()
+    if not absolute.is_relative_to(base):
+        return str(absolute)
+    relative = absolute.relative_to(base)
+    if base != Path.cwd() and relative.exists():
+        return str(absolute)
+    return str(relative)
+
+
+def _arm_lines(drafted: Draft) -> list[str]:
+    """The arms that the languages and teachers allow."""
+    lines = ["arms:", "  student: {train: target}"]
+    if len(drafted.languages) > 1:
+        lines.append("  student-da: {}  # all languages")
+    teachers = drafted.models.teachers
+    if not teachers:
+        return lines
+    missing = {language: None for language in drafted.languages if language not in teachers}
+    settings: dict[str, Any] = {"distill": True}
+    if missing:
+        settings["teachers"] = missing
+    lines.append(f"  student-kdda: {_flow(settings)}  # and distilled from the teachers")
+    return lines
+
+
+def summary(drafted: Draft) -> list[str]:
+    """What was guessed and from what, a line each."""
+    lines = [f"task      {drafted.task}: {'; '.join(drafted.recognised.reasons)}"]
+    for language, data in drafted.languages.items():
+        role = "language"
+        if language == drafted.target:
+            role = "target"
+        lines.append(f"{role:10}{language}: told by {data.first.evidence}")
+        for split, sources in data.splits.items():
+            names = ", ".join(printable(source.table.name) for source in sources)
+            lines.append(f"  {split:8}{data.rows(split):,} rows of {names}")
+        for split, share in data.holdout.items():
+            lines.append(f"  {split:8}{share:.0%} of the training rows, which no other split has")
+        for remark in data.remarks:
+            lines.append(f"  note    {remark}")
+        columns = ", ".join(f"{name} = {as_words(column)}" for name, column in data.columns.items())
+        lines.append(f"  columns {columns}")
+    for value, meaning in _label_map(drafted).items():
+        lines.append(f'label     "{value}" is {meaning or "left out"}')
+    lines.append(f"student   {drafted.models.student}: {drafted.models.reason}")
+    for language in drafted.languages:
+        lines.append(f"teacher   {language}: {drafted.models.teachers.get(language, 'none is known here')}")
+    lines.append(f"window    {drafted.training['max_length']} tokens: {drafted.length_reason}")
+    for reason in drafted.seen.left_out:
+        lines.append(f"left out  {reason}")
+    return lines

@@ -1,0 +1,299 @@
+"""`kdda new` on files as their authors give them out: columns and keys are theirs, the rows are invented."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdda.experiment.context import task_of, with_labels
+from kdda.experiment.splits import SplitReader
+from kdda.recipe.load import load_recipe
+from kdda.recipe.schema import Recipe
+from kdda.report.render import Table
+from tests.conftest import make_model
+
+LABELS = ("entailment", "neutral", "contradiction")
+VI = [
+    ("Cô giáo đang dạy học sinh hát trong lớp.", "Có người đang ở trong lớp học.", "Lớp học không có ai."),
+    ("Hai người đàn ông đang sửa mái nhà dưới mưa.", "Trời đang mưa.", "Những người đàn ông đang ngủ."),
+    ("Bà cụ bán rau ở chợ từ sáng sớm.", "Bà cụ có mặt ở chợ.", "Không ai bán rau ở chợ."),
+]
+EN = [
+    ("The teacher is singing with the children.", "Someone is singing.", "Nobody is singing in the room."),
+    ("Two men repair the roof of a house in the rain.", "It is raining.", "The men are asleep at home."),
+    ("An old woman sells vegetables at the market.", "There is a market.", "The woman sells nothing but cars."),
+]
+
+
+class NoEstimate:
+    """The cost of a recipe without a measurement: the rest of its plan is as ever."""
+
+    def __init__(self, *_: Any): ...
+
+    def models_table(self) -> Table:
+        return Table("Cost", ["model"], [])
+
+    work_table = models_table
+
+    def lines(self) -> list[str]:
+        return []
+
+    warnings = lines
+
+
+@pytest.fixture(autouse=True)
+def estimates(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One test measures the cost; the plans of the others leave it out."""
+    if request.node.name != "test_vinli":
+        monkeypatch.setattr("kdda.experiment.plan.Estimate", NoEstimate)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options that name a tiny student and teacher."""
+    student = make_model(tmp_path_factory.mktemp("student"))
+    return ["--student", student, "--teachers", f"vi={student},en={student}"]
+
+
+def lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def table(path: Path, rows: Sequence[dict[str, Any]], delimiter: str = "\t", encoding: str = "utf-8") -> None:
+    text = io.StringIO()
+    if delimiter == "\t":  # as authors write them: without quoting
+        for row in [list(rows[0]), *(row.values() for row in rows)]:
+            text.write("\t".join(map(str, row)) + "\n")
+    else:
+        writer = csv.DictWriter(text, list(rows[0]), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(rows)
+    path.write_bytes(text.getvalue().encode(encoding))
+
+
+def pairs(texts: Sequence[tuple[str, str, str]], count: int = 6) -> list[tuple[str, str, str]]:
+    """Premise, hypothesis and label of invented rows, a premise thrice."""
+    rows = []
+    for number in range(count):
+        premise, true, false = texts[number // 3 % 3]
+        label = LABELS[number % 3]
+        rows.append((f"{premise} ({number // 3})", false if label == "contradiction" else true, label))
+    return rows
+
+
+def new(command: Any, models: list[str], folder: Path, *arguments: str) -> tuple[Recipe, str]:
+    """The recipe that `kdda new` writes for a folder, and what the command says; all rows of it can be read."""
+    code, out, errors = command("new", folder, "--out", folder / "recipe.yaml", *models, *arguments)
+    assert (code, errors) == (0, ""), errors + out
+    assert f"written: {folder / 'recipe.yaml'}" in out and "runs in runs, 0 of them finished." in out
+    recipe = with_labels(load_recipe(str(folder / "recipe.yaml")))
+    SplitReader(recipe, task_of(recipe)).read_all()
+    return recipe, out
+
+
+def counts(recipe: Recipe, language: str) -> dict[str, int]:
+    splits, _ = SplitReader(recipe, task_of(recipe)).read_language(language, limited=False)
+    return {split: len(examples) for split, examples in splits.items()}
+
+
+def test_vinli(tmp_path: Path, command: Any, models: list[str]) -> None:
+    for split in ("train", "dev", "test"):
+        rows = []
+        for number, (premise, hypothesis, label) in enumerate(pairs(VI)):
+            pair = {"pairID": f"{split}{number}", "gold_label": label, "link": "", "context": "Một đoạn báo dài."}
+            rows.append({**pair, "sentence1": premise, "sentenceID": "1", "topic": "xã hội", "sentence2": hypothesis})
+        rows += [{**rows[0], "gold_label": "-"}, {**rows[1], "gold_label": "other"}]
+        lines(tmp_path / f"UIT_ViNLI_1.0_{split}.jsonl", rows)
+    recipe, out = new(command, models, tmp_path)
+    assert (recipe.task, recipe.target) == ("nli", "vi") and list(recipe.arms) == ["student", "student-kdda"]
+    assert recipe.data["vi"].columns == {"premise": "sentence1", "hypothesis": "sentence2", "label": "gold_label"}
+    assert recipe.data["vi"].labels == {"-": None, "other": None}
+    assert counts(recipe, "vi") == {"train": 6, "dev": 6, "test": 6}
+    assert 'label     "-" is left out' in out and "Time left: about" in out
+    assert '3 rows with "-", 3 rows with "other"' in (tmp_path / "recipe.yaml").read_text(encoding="utf-8")
+
+
+def squad(path: Path, texts: Sequence[tuple[str, str, str]], version: str, answer: str) -> None:
+    paragraphs = []
+    for number in range(12):
+        context = f"{texts[number % 3][0]} ({number}) {answer} x."
+        answers = [{"answer_start": context.index(answer), "text": answer}]
+        question = {"question": f"{texts[0][1]}?", "id": f"{path.stem}-{number}", "answers": answers}
+        paragraphs.append({"qas": [question], "context": context})
+    content = {"version": version, "data": [{"title": "T", "paragraphs": paragraphs}]}
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+def test_viquad(tmp_path: Path, command: Any, models: list[str]) -> None:
+    for split in ("train", "dev", "test"):
+        squad(tmp_path / f"{split}_ViQuAD.json", VI, "1.0", "Hà Nội")
+    recipe, _ = new(command, models, tmp_path)
+    assert (recipe.task, recipe.target, recipe.data["vi"].columns) == ("qa", "vi", {})
+    assert counts(recipe, "vi") == {"train": 12, "dev": 12, "test": 12}
+    assert recipe.training.stride < recipe.training.max_length
+
+
+def test_squad(tmp_path: Path, command: Any, models: list[str]) -> None:
+    squad(tmp_path / "train-v1.1.json", EN, "1.1", "Hanoi")
+    squad(tmp_path / "dev-v1.1.json", EN, "1.1", "Hanoi")
+    recipe, out = new(command, models, tmp_path)
+    assert (recipe.task, recipe.target, recipe.data["en"].holdout) == ("qa", "en", {"test": 0.1})
+    assert counts(recipe, "en") == {"train": 10, "dev": 12, "test": 2}
+    assert "10% of the training rows" in out
+
+
+def multinli(premise: str, hypothesis: str, label: str) -> dict[str, Any]:
+    parses = dict.fromkeys(
+        ("sentence1_binary_parse", "sentence2_binary_parse", "sentence1_parse", "sentence2_parse"), "( x )"
+    )
+    ids = {"promptID": "1", "pairID": "1n", "genre": "fiction"}
+    return {
+        "gold_label": label,
+        **parses,
+        "sentence1": premise,
+        "sentence2": hypothesis,
+        **ids,
+        "label1": label,
+        "label2": "",
+    }
+
+
+def test_multinli_in_two_formats_with_its_readme(tmp_path: Path, command: Any, models: list[str]) -> None:
+    for name in ("train", "dev_matched", "dev_mismatched"):
+        rows = [multinli(*pair) for pair in pairs(EN)] + [multinli('A "stray quote', "B", "-")]
+        table(tmp_path / f"multinli_1.0_{name}.txt", rows)
+        lines(tmp_path / f"multinli_1.0_{name}.jsonl", rows)
+    (tmp_path / "README.txt").write_text("This is the 1.0 distribution.\n\nPlease cite it.\n")
+    recipe, out = new(command, models, tmp_path)
+    data = recipe.data["en"]
+    assert recipe.task == "nli" and data.labels == {"-": None}
+    assert data.train == str(tmp_path / "multinli_1.0_train.jsonl")
+    assert data.test == str(tmp_path / "multinli_1.0_dev_mismatched.jsonl") and counts(recipe, "en")["test"] == 6
+    assert "left out" in out and "README.txt" in out and "in another format, by its name" in out
+
+
+def test_snli_as_text_with_tabs(tmp_path: Path, command: Any, models: list[str]) -> None:
+    for split in ("train", "dev", "test"):
+        rows = []
+        for row in map(multinli, *zip(*pairs(EN), strict=True)):
+            rows.append({name: value for name, value in row.items() if name not in ("promptID", "genre")})
+        table(tmp_path / f"snli_1.0_{split}.txt", [*rows, {**rows[0], "gold_label": "-"}])
+    recipe, _ = new(command, models, tmp_path)
+    assert (recipe.task, recipe.data["en"].labels) == ("nli", {"-": None})
+    assert counts(recipe, "en") == {"train": 6, "dev": 6, "test": 6}
+
+
+def test_xnli_has_several_languages_in_a_file_and_no_training_rows(
+    tmp_path: Path, command: Any, models: list[str]
+) -> None:
+    thai = [("ครูกำลังร้องเพลง", "มีคนร้องเพลง", "ไม่มีใครร้องเพลง")] * 3
+    for split in ("dev", "test"):
+        rows = []
+        for language, texts in (("en", EN), ("th", thai), ("vi", VI)):
+            for premise, hypothesis, label in pairs(texts, 30):
+                row = {"language": language, **multinli(premise, hypothesis, label)}
+                rows.append({**row, "sentence1_tokenized": premise, "sentence2_tokenized": hypothesis, "match": "True"})
+        table(tmp_path / f"xnli.{split}.tsv", rows)
+    recipe, out = new(command, models, tmp_path)
+    assert (recipe.task, recipe.target, list(recipe.data)) == ("nli", "vi", ["vi", "en"])
+    assert recipe.data["vi"].select == {"language": "vi"}
+    assert counts(recipe, "vi") == {"train": 27, "dev": 3, "test": 30}
+    assert "rows in th; --languages names those that are taken" in out and "the dev rows are trained on" in out
+
+
+def test_anli_has_letters_for_labels_and_three_rounds(tmp_path: Path, command: Any, models: list[str]) -> None:
+    for round_ in ("R1", "R2", "R3"):
+        for split in ("train", "dev", "test"):
+            rows = []
+            for number, (premise, hypothesis, label) in enumerate(pairs(EN)):
+                row = {
+                    "uid": f"{round_}{split}{number}",
+                    "model_label": "n",
+                    "context": premise,
+                    "hypothesis": hypothesis,
+                }
+                rows.append({**row, "label": label[0], "emturk": False, "genre": "wikipedia", "reason": "", "tag": ""})
+            lines(tmp_path / "anli_v1.0" / round_ / f"{split}.jsonl", rows)
+    recipe, _ = new(command, models, tmp_path)
+    assert recipe.data["en"].columns == {"premise": "context"}
+    assert recipe.data["en"].labels == {"c": "contradiction", "e": "entailment", "n": "neutral"}
+    assert counts(recipe, "en") == {"train": 18, "dev": 18, "test": 18}
+
+
+def test_conll(tmp_path: Path, command: Any, models: list[str]) -> None:
+    for split in ("train", "dev", "test"):
+        sentences = ["Ông O\nNam B-PER\nsống O\nở O\nHà B-LOC\nNội I-LOC\n. O\n", "Trời O\nđang O\nmưa O\n. O\n"] * 4
+        (tmp_path / f"{split}_word.conll").write_text("\n".join(sentences), encoding="utf-8")
+    recipe, _ = new(command, models, tmp_path)
+    assert (recipe.task, recipe.target, recipe.data["vi"].columns) == ("tag", "vi", {})
+    assert counts(recipe, "vi") == {"train": 8, "dev": 8, "test": 8}
+
+
+def refused(command: Any, *arguments: object) -> str:
+    code, _, errors = command("new", *arguments)
+    assert code == 2 and "Traceback" not in errors
+    return str(errors)
+
+
+def test_a_recipe_is_never_overwritten(tmp_path: Path, command: Any, models: list[str]) -> None:
+    lines(tmp_path / "train.jsonl", [{"premise": "a", "hypothesis": "b", "label": "neutral"}])
+    (tmp_path / "mine.yaml").write_text("mine")
+    message = refused(command, tmp_path, "--out", tmp_path / "mine.yaml", *models)
+    assert "mine.yaml is there already" in message and (tmp_path / "mine.yaml").read_text() == "mine"
+    assert "--out" in refused(command, tmp_path, "--out", tmp_path / "none" / "mine.yaml")
+
+
+def test_files_without_sense_are_refused_with_what_they_have(tmp_path: Path, command: Any) -> None:
+    out = tmp_path / "recipe.yaml"
+    (tmp_path / "a.csv").write_text("id,weight\n1,2\n2,3\n")
+    message = refused(command, tmp_path / "a.csv", "--out", out)
+    assert "nothing that a recipe could train on" in message and "a.csv: 2 rows" in message
+    assert "id (2 different values), weight (2 different values)" in message and not out.exists()
+    assert 'no file "' in refused(command, tmp_path / "none.csv", "--out", out)
+    assert "which files?" in refused(command, "--out", out)
+    (tmp_path / "empty").mkdir()
+    assert "nothing that a recipe could train on" in refused(command, tmp_path / "empty", "--out", out)
+    assert 'got "nlu"' in refused(command, tmp_path, "--task", "nlu", "--out", out)
+
+
+def test_numbers_as_labels_are_never_guessed(tmp_path: Path, command: Any, models: list[str]) -> None:
+    rows = []
+    for premise, hypothesis, label in pairs(VI, 30):
+        rows.append({"ID": "x", "Premise": premise, "Hypothesis": hypothesis, "Label": LABELS.index(label)})
+    table(tmp_path / "train.csv", rows, ";", "utf-16")
+    message = refused(command, tmp_path, "--out", tmp_path / "recipe.yaml", *models)
+    assert "the rows have 0, 1, 2" in message and '--labels "0=entailment,1=neutral,2=contradiction"' in message
+    recipe, _ = new(command, models, tmp_path, "--labels", "0=entailment,1=contradiction,2=neutral")
+    assert recipe.data["vi"].labels == {"0": "entailment", "1": "contradiction", "2": "neutral"}
+    assert recipe.data["vi"].holdout == {"dev": 0.1, "test": 0.1}
+
+
+def test_a_few_bad_rows_are_skipped_and_many_are_refused(tmp_path: Path, command: Any, models: list[str]) -> None:
+    rows = []
+    for premise, hypothesis, label in pairs(EN, 60):
+        rows.append({"premise": premise, "hypothesis": hypothesis, "label": label})
+    lines(tmp_path / "train.jsonl", [*rows, {"premise": " ", "hypothesis": "b", "label": "neutral"}])
+    recipe, _ = new(command, models, tmp_path)
+    assert recipe.data["en"].on_bad_row == "skip"
+    assert "skipped: 1 × bad row" in (tmp_path / "recipe.yaml").read_text(encoding="utf-8")
+    (tmp_path / "recipe.yaml").unlink()
+    lines(tmp_path / "train.jsonl", rows[:9] + [{"premise": " ", "hypothesis": "b", "label": "neutral"}] * 3)
+    assert "rows are bad" in refused(command, tmp_path, "--out", tmp_path / "recipe.yaml", *models)
+    assert not (tmp_path / "recipe.yaml").exists()
+
+
+def test_a_table_without_a_line_of_names_gets_those_of_the_task(
+    tmp_path: Path, command: Any, models: list[str]
+) -> None:
+    for split in ("train", "dev"):
+        rows = ["\t".join(pair) + "\n" for pair in pairs(VI, 30)]
+        (tmp_path / f"{split}.tsv").write_text("".join(rows), encoding="utf-8")
+    recipe, _ = new(command, models, tmp_path)
+    assert recipe.data["vi"].header == ["premise", "hypothesis", "label"] and recipe.data["vi"].columns == {}
