@@ -13,8 +13,8 @@ from kdda.models.depth import evenly_spaced
 from kdda.models.heads import standardize_dense, standardize_outputs
 from kdda.models.load import Checkpoint, load_checkpoint
 from kdda.models.mini.multilingual import SHA256
-from kdda.models.mini.vietnamese import words
 from kdda.models.mini.weights import check_sha256, package_file
+from kdda.models.mini.word_level import INDONESIAN, VIETNAMESE
 from tests.conftest import LABELS, make_model, make_tokenizer
 from tests.text.phobert import make_phobert
 
@@ -56,9 +56,23 @@ def test_the_vietnamese_mini_model_reads_words_and_stays_close_to_its_source() -
     assert x[0] @ x[1] > x[0] @ x[2]
 
 
-def test_the_vietnamese_word_list_has_no_word_twice() -> None:
-    assert len(words()) == len(set(words())) > 1000
-    assert all("_" in word for word in words())
+def test_the_indonesian_mini_model_reads_words_and_stays_close_to_its_source() -> None:
+    checkpoint = load_checkpoint("mini/indonesian", layers=1)
+    assert checkpoint.segmenter == "none"
+    window = checkpoint.encoder(64).encode(["Museum itu dibuka pukul sembilan di Universitas Gadjah Mada."])[0]
+    tokens = checkpoint.tokenizer.convert_ids_to_tokens(window.ids)
+    assert {"Museum", "itu", "pukul", "sembilan"} <= set(tokens) and "[UNK]" not in tokens
+    x = embeddings(
+        "mini/indonesian",
+        ["Museum itu dibuka pukul sembilan.", "Pukul sembilan museum mulai buka.", "Kucing itu tidur."],
+    )
+    assert x[0] @ x[1] > x[0] @ x[2]
+
+
+def test_the_word_lists_have_no_word_twice() -> None:
+    vietnamese, indonesian = VIETNAMESE.words(), INDONESIAN.words()
+    assert len(vietnamese) == len(set(vietnamese)) > 1000 and all("_" in word for word in vietnamese)
+    assert len(indonesian) == len(set(indonesian)) > 1000 and all(map(str.islower, indonesian))
 
 
 def test_the_english_mini_model_has_the_students_width() -> None:

@@ -12,6 +12,7 @@ LICENCES = {
     "mini/multilingual": "mit",
     "mini/english": "apache-2.0",
     "mini/vietnamese": "mit",
+    "mini/indonesian": "mit",
     "FacebookAI/xlm-roberta-base": "mit",
     "FacebookAI/xlm-roberta-large": "mit",
     "FacebookAI/roberta-base": "mit",

