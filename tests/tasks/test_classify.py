@@ -110,7 +110,9 @@ def test_a_model_remembers_its_fields_labels_and_windows(facts: Path) -> None:
         "long_texts": "mean",
     }
     assert list(config["label2id"]) == ["NEI", "REFUTED", "SUPPORTED"]
-    assert "text-classification" in (facts / "README.md").read_text(encoding="utf-8")
+    card = (facts / "README.md").read_text(encoding="utf-8")
+    assert "pipeline_tag: text-classification" in card and "Labels: NEI, REFUTED, SUPPORTED." in card
+    assert "it labels texts, `kdda.load(…).classify(claim, evidence, context)`" in card
     lines = (facts.parent / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     groups = {json.loads(line)["group"] for line in lines if json.loads(line)["language"] == "aa"}
     assert len(lines) == 12 and len(groups) == 2  # the contexts, which claims share
@@ -129,6 +131,19 @@ def test_three_texts_are_labelled_from_python_and_commands(facts: Path, command:
     options = [part for name in FIELDS for part in ("--text", f"{name}={row[name]}")]
     code, out, err = command("predict", facts, *options, "--json")
     assert code == 0 and json.loads(out)["label"] == result.label, err
+
+
+def test_options_of_a_command_take_the_place_of_stored_ones(facts: Path, command: Any) -> None:
+    texts = [make_claims("aa", 1, 5)[0][name] for name in FIELDS]
+    options = ("--task-options", "{fields: [a, b, c], long_texts: cut}")
+    code, _, err = command("predict", facts, "--text", f"a={texts[0]}", "--text", f"b={texts[1]}", *options)
+    assert code == 2 and "expected one text for each of: a, b, c" in err
+    predictor = kdda.load(facts, task_options={"fields": ["a", "b", "c"], "long_texts": "cut"})
+    predictor(a=texts[0], b=texts[1], c=texts[2])
+    assert predictor.warnings == ["1 × texts truncated at 16 tokens"]
+    for text, message in (("[a]", "expected a mapping"), ("{lang: 1}", 'got "lang", expected one of: fields')):
+        code, _, err = command("predict", facts, "--text", "a=b", "--task-options", text)
+        assert code == 2 and message in err
 
 
 def test_a_row_that_lacks_a_text_is_refused_by_its_place(facts: Path, command: Any, tmp_path: Path) -> None:

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdda.cli.shared import PLUGIN, Device, app, check_model_folder, parse_label_map, parse_names, parse_pairs
+from kdda.cli.shared import (
+    PLUGIN,
+    Device,
+    app,
+    check_model_folder,
+    parse_label_map,
+    parse_mapping,
+    parse_names,
+    parse_pairs,
+)
 from kdda.errors import KddaError
 from kdda.runtime.folders import check_folder, check_output_file
 from kdda.runtime.plugins import import_plugins
@@ -21,12 +30,15 @@ if TYPE_CHECKING:
 
 TASK = "A task's name; the model's by default."
 
+TASK_OPTIONS = "Options of the task instead of those that the model stores, as YAML: {fields: [claim, context]}."
+
 
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="A checkpoint: a folder, such as runs/qa/student-kdda/seed-1/model.")],
     data: Annotated[str, typer.Option(help="A file (SQuAD JSON, JSONL, JSON, CSV, TSV, Parquet), or a Hub split.")],
     task: Annotated[str, typer.Option(help=TASK)] = "",
+    task_options: Annotated[str, typer.Option(help=TASK_OPTIONS)] = "",
     language: Annotated[str, typer.Option(help="Whose scoring rules hold; the model's by default.")] = "",
     columns: Annotated[str, typer.Option(help="The file's names: premise=sentence1,label=gold.")] = "",
     labels: Annotated[
@@ -47,7 +59,9 @@ def evaluate(
 
     source = Source(data, parse_names(header) or None)
     schema = Schema((), parse_pairs("--columns", columns), parse_label_map("--labels", labels), OPTION_ADVICE)
-    evaluation = evaluate_rows(model, source, schema, task or None, language or None)
+    evaluation = evaluate_rows(
+        model, source, schema, task or None, language or None, parse_mapping("--task-options", task_options)
+    )
     write_predictions(out, evaluation.predictions)
     for warning in evaluation.warnings:
         print(warning, file=sys.stderr)
@@ -66,7 +80,7 @@ PRECISION = "auto: bfloat16 where the processor has it, faster, with other third
 @app.command()
 def predict(
     model: Annotated[
-        str, typer.Argument(help="A folder (a student, an export, any QA or NLI checkpoint) or a Hub id.")
+        str, typer.Argument(help="A folder (a student, an export, any fine-tuned checkpoint) or a Hub id.")
     ],
     question: Annotated[str, typer.Option(help="One question, with --context.")] = "",
     context: Annotated[str, typer.Option(help="The passage that holds the answer.")] = "",
@@ -86,6 +100,7 @@ def predict(
     precision: Annotated[str, typer.Option(help=PRECISION)] = "auto",
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object, for one row.")] = False,
     task: Annotated[str, typer.Option(help=TASK)] = "",
+    task_options: Annotated[str, typer.Option(help=TASK_OPTIONS)] = "",
     plugin: Annotated[list[str] | None, typer.Option(help=PLUGIN)] = None,
     device: Device = "",
 ) -> None:
@@ -103,13 +118,14 @@ def predict(
     from kdda.inference.files import FileJob, predict_file
     from kdda.inference.predictor import load, task_of_model
 
+    options = parse_mapping("--task-options", task_options)
     job = None
     if input_ is not None and output is not None:
         job = FileJob(input_, output, "skip" if skip_bad_rows else "raise")
         job.check_places()
     if texts:
-        values = _checked_fields(model, task_of_model(model, task or None), texts)
-    predictor = load(model, task=task or None, no_answer=no_answer, precision=precision)
+        values = _checked_fields(model, task_of_model(model, task or None, options), texts)
+    predictor = load(model, task=task or None, no_answer=no_answer, precision=precision, task_options=options)
     if job is not None:
         print(predict_file(predictor, job))
     else:
@@ -205,6 +221,7 @@ def export(
     int8: Annotated[bool, typer.Option("--int8", help="8-bit weights in the matrix products.")] = False,
     data: Annotated[str, typer.Option(help="Rows to check the export on; the embedded corpora by default.")] = "",
     task: Annotated[str, typer.Option(help=TASK)] = "",
+    task_options: Annotated[str, typer.Option(help=TASK_OPTIONS)] = "",
     plugin: Annotated[list[str] | None, typer.Option(help=PLUGIN)] = None,
 ) -> None:
     """Write a checkpoint as an ONNX graph, and check it against the checkpoint on real rows."""
@@ -213,5 +230,5 @@ def export(
     import_plugins(plugin or [])
     from kdda.inference.onnx import export as run_export
 
-    exported = run_export(model, out, format_, int8, data, task or None)
+    exported = run_export(model, out, format_, int8, data, task or None, parse_mapping("--task-options", task_options))
     print(f"{exported}\n{out}: {exported.megabytes:,.1f} MB")

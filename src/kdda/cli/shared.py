@@ -7,7 +7,7 @@ import sys
 from io import TextIOWrapper
 from math import isfinite
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -77,6 +77,22 @@ def parse_pairs(option: str, text: str) -> dict[str, str]:
             raise KddaError(f'{option}: "{name.strip()}" is given twice')
         pairs[name.strip()] = value.strip()
     return pairs
+
+
+def parse_mapping(option: str, text: str) -> dict[str, Any]:
+    """The mapping that an option holds as YAML; empty without a text.
+
+    >>> parse_mapping("--task-options", "{fields: [claim, context]}")
+    {'fields': ['claim', 'context']}
+    """
+    from kdda.recipe.yaml_text import parse_yaml
+
+    if not text.strip():
+        return {}
+    value, _ = parse_yaml(text, option, has_lines=False)
+    if not isinstance(value, dict):
+        raise KddaError(f"{option}: got {text!r:.80}, expected a mapping such as {{name: value}}")
+    return value
 
 
 def parse_label_map(option: str, text: str) -> dict[str, str | None]:

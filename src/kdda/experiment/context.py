@@ -276,6 +276,8 @@ class RunContext:
             unlabelled=[language for language in rows if language in recipe.unlabelled],
             licence_warnings=warnings,
             note=recipe.note,
+            use=self.task.describe(),
+            labels=self.labels,
         )
 
 

@@ -20,6 +20,8 @@ seed would give another score."""
 
 MINI_PREFIX = "mini/"  # names of the mini models, which come with kdda
 
+MOST_LABELS = 30  # that a card names
+
 AND = " and "  # between several teachers of a language
 
 
@@ -39,6 +41,8 @@ class ModelCardFacts:
         unlabelled: the languages whose training rows have no labels.
         licence_warnings: what the licences of these models require of whoever redistributes the model.
         note: a paragraph at the end of the card.
+        use: what the model does and how it is called, such as ``labels texts: classify(text)``; empty without a task.
+        labels: names of its outputs, of tasks with labels.
     """
 
     title: str
@@ -52,6 +56,8 @@ class ModelCardFacts:
     unlabelled: Collection[str] = ()
     licence_warnings: Sequence[str] = ()
     note: str = ""
+    use: str = ""
+    labels: Sequence[str] = ()
 
 
 def write_card(folder: Path, facts: ModelCardFacts, metric: str, scores: Mapping[str, Interval]) -> None:
@@ -71,6 +77,8 @@ def write_card(folder: Path, facts: ModelCardFacts, metric: str, scores: Mapping
 def _body(facts: ModelCardFacts, metric: str, scores: Mapping[str, Interval]) -> list[str]:
     """The card's lines of Markdown: heading, table of languages, remarks on scores and licences, note."""
     lines = [f"# {facts.title}", "", f"Fine-tuned from `{facts.base}` (licence: {facts.licence}) with kdda.", ""]
+    if facts.use:
+        lines += [_about_use(facts), ""]
     lines += [f"| language | teacher | training rows | test {metric.replace('_', ' ')} | 95 % interval |"]
     lines += ["|---|---|---:|---:|---|"]
     for language in dict.fromkeys([*facts.languages, *scores]):  # each once: trained on, scored, or both
@@ -82,6 +90,16 @@ def _body(facts: ModelCardFacts, metric: str, scores: Mapping[str, Interval]) ->
     for warning in facts.licence_warnings:
         lines += [f"**Licence:** {warning}.", ""]
     return [*lines, facts.note]
+
+
+def _about_use(facts: ModelCardFacts) -> str:
+    """What the model does, its call in Python, and its labels: some of them, where they are many."""
+    sentence = f"Task `{facts.task}`: it {facts.use.replace(': ', ', `kdda.load(…).', 1)}`."
+    if not facts.labels:
+        return sentence
+    names = ", ".join(facts.labels[:MOST_LABELS])
+    more = len(facts.labels) - MOST_LABELS
+    return f"{sentence} Labels: {names}{f' and {more} more' if more > 0 else ''}."
 
 
 def _table_row(language: str, facts: ModelCardFacts, score: Interval | None) -> list[str]:

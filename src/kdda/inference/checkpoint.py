@@ -17,16 +17,17 @@ MAX_LENGTH = 384  # tokens, for checkpoints whose config does not store how they
 STRIDE = 128  # tokens that two windows share, for the same checkpoints
 
 
-def choose_task(task: str | Task | None, config: Any, name: str) -> Task:
+def choose_task(task: str | Task | None, config: Any, name: str, task_options: Mapping[str, Any] | None = None) -> Task:
     """The task of a checkpoint, with the settings that the checkpoint's config stores.
 
     Args:
         task: a task, or the name of a registered one; by default what the config says: `kdda_task`, which kdda writes
             into it, or else the class of the architecture.
         name: the checkpoint, for messages.
+        task_options: options of the task, instead of those that the config stores.
 
     Raises:
-        KddaError: no such task, or a checkpoint whose config tells of none.
+        KddaError: no such task or option, or a checkpoint whose config tells of no task.
     """
     if isinstance(task, Task):
         chosen = task
@@ -34,7 +35,7 @@ def choose_task(task: str | Task | None, config: Any, name: str) -> Task:
         chosen = task_named(task)
     else:
         chosen = _task_of_config(config, name)
-    return chosen.with_settings(config.to_dict())
+    return chosen.with_settings(config.to_dict()).with_options(task_options or {})
 
 
 def _task_of_config(config: Any, name: str) -> Task:

@@ -41,6 +41,7 @@ def evaluate(
     language: str | None = None,
     columns: Mapping[str, str | Sequence[str]] | None = None,
     labels: Mapping[str, str | None] | None = None,
+    task_options: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Score a checkpoint on a dataset.
 
@@ -51,6 +52,7 @@ def evaluate(
         language: whose scoring rules hold (``vi``, ``en``, …); what the checkpoint stores, or ``vi``, by default.
         columns: task field → the dataset's column, where they differ; several of a field that holds a list.
         labels: the dataset's label value, as text → the checkpoint's label name, or None to skip such rows.
+        task_options: options of the task, instead of those that the checkpoint stores.
 
     Raises:
         KddaError: no such task, a checkpoint without the task's head or label names, or bad rows.
@@ -58,7 +60,7 @@ def evaluate(
     >>> evaluate("out/final", [{"premise": "…", "hypothesis": "…", "label": "neutral"}])  # doctest: +SKIP
     """
     schema = Schema((), columns or {}, labels or {}, ARGUMENT_ADVICE)
-    return evaluate_rows(model, dataset, schema, task, language)
+    return evaluate_rows(model, dataset, schema, task, language, task_options)
 
 
 def evaluate_rows(
@@ -67,6 +69,7 @@ def evaluate_rows(
     schema: Schema,
     task: str | Task | None = None,
     language: str | None = None,
+    task_options: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Score a checkpoint on a dataset, as `evaluate` does.
 
@@ -75,7 +78,7 @@ def evaluate_rows(
             the checkpoint's.
     """
     name = str(model)
-    chosen = choose_task(task, load_config(name), name)
+    chosen = choose_task(task, load_config(name), name, task_options)
     checkpoint = load_checkpoint(name, head=chosen.head)
     if checkpoint.new_head:
         raise KddaError(f'"{name}" has no {chosen.head} head: fine-tune it first, for example with kdda run')

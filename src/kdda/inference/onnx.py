@@ -6,11 +6,12 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +77,7 @@ def export(
     int8: bool = False,
     data: str = "",
     task: str | Task | None = None,
+    task_options: Mapping[str, Any] | None = None,
 ) -> Exported:
     """Write a checkpoint as a folder that `load` runs in onnxruntime, and check how well both agree.
 
@@ -86,6 +88,7 @@ def export(
         int8: weights of the matrix products in 8 bits, activations quantized at run time.
         data: a file with rows to check on; embedded corpora of the task by default.
         task: a task or its name; the model's by default.
+        task_options: options of the task, instead of those that the checkpoint stores; the export stores them.
 
     Raises:
         KddaError: a folder that is not empty, a model without a head, onnxruntime missing, no rows to check on, or, in
@@ -98,7 +101,9 @@ def export(
         raise KddaError(f"{out} exists and is not empty; choose another folder, or delete it")
     if is_exported(name):
         raise KddaError(f'"{name}" is an export already; give its checkpoint')
-    predictor = load(name, task=task, precision="fp32")
+    predictor = load(name, task=task, precision="fp32", task_options=task_options)
+    if task_options:
+        predictor.engine.config.update({"kdda_task": predictor.task.name, **predictor.task.settings()})
     rows = _real_rows(predictor.task, data)
     part = out.with_name(f"{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)

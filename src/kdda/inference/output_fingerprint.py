@@ -43,6 +43,7 @@ class OutputFingerprint:
             "max_length": encoder.max_length,
             "overlap": encoder.overlap,
             "segmenter": encoder.segmenter,
+            **predictor.task.settings(),
         }
         return cls(size, _sha256(source, size), predictor.engine.fingerprint(), settings)
 

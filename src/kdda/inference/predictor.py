@@ -264,7 +264,12 @@ class Predictor:
 
 
 def load(
-    name: str | Path, *, task: str | Task | None = None, no_answer: bool | None = None, precision: str = "auto"
+    name: str | Path,
+    *,
+    task: str | Task | None = None,
+    no_answer: bool | None = None,
+    precision: str = "auto",
+    task_options: Mapping[str, Any] | None = None,
 ) -> Predictor:
     """Load a student, a folder that `kdda export` wrote, or any checkpoint of transformers with a task's head.
 
@@ -277,13 +282,14 @@ def load(
         precision: ``auto``, bfloat16 where the device has the instructions, as in training: faster, with
             probabilities that differ in the third digit; ``fp32`` for the same digits everywhere; ``bf16``. Exports
             have the precision that they were exported in.
+        task_options: options of the task, instead of those that the checkpoint stores, which only kdda's do.
 
     Raises:
-        KddaError: no such model or task, or a model without a task's head.
+        KddaError: no such model, task or option, or a model without a task's head.
     """
     name = str(name)
     config = load_config(name)
-    chosen = choose_task(task, config, name)
+    chosen = choose_task(task, config, name, task_options)
     chosen.check_outputs(outputs_config(config, chosen.head), name)
     engine, tokenizer, segmenter = _open(name, chosen.head, in_bfloat16(precision))
     encoder = encoder_of_config(engine.config, tokenizer, segmenter)
@@ -291,9 +297,9 @@ def load(
     return Predictor(name, engine, encoder, chosen.for_inference(no_answer), labels)
 
 
-def task_of_model(name: str, task: str | Task | None = None) -> Task:
+def task_of_model(name: str, task: str | Task | None = None, task_options: Mapping[str, Any] | None = None) -> Task:
     """The task that `load` would choose, read from a model's config alone."""
-    return choose_task(task, load_config(name), name)
+    return choose_task(task, load_config(name), name, task_options)
 
 
 def _open(name: str, head: str, bf16: bool) -> tuple[Engine, Any, str]:
