@@ -297,3 +297,131 @@ def test_a_table_without_a_line_of_names_gets_those_of_the_task(
         (tmp_path / f"{split}.tsv").write_text("".join(rows), encoding="utf-8")
     recipe, _ = new(command, models, tmp_path)
     assert recipe.data["vi"].header == ["premise", "hypothesis", "label"] and recipe.data["vi"].columns == {}
+
+
+def sentiment(count: int, words: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of an invented task: the last word tells the label."""
+    rows = []
+    for number in range(count):
+        label = ("good", "bad", "mixed")[number % 3]
+        text = f"{words[number % len(words)]} {words[(number * 7 + 3) % len(words)]} {label} {number}"
+        rows.append({"nr": str(number), "review": text, "rating": label})
+    return rows
+
+
+def test_tables_of_texts_with_labels(tmp_path: Path, command: Any, models: list[str]) -> None:
+    words = ["the food was cold", "we waited for a table", "it is a good place", "the staff are kind"]
+    for split, count in (("train", 40), ("validation", 12), ("test", 12)):
+        rows = sentiment(count, words)
+        rows[0]["rating"] = "-"
+        table(tmp_path / f"reviews_{split}.csv", rows, ";", "utf-8-sig")
+    recipe, out = new(command, models, tmp_path)
+    assert (recipe.task, recipe.target, recipe.task_options) == ("classify", "en", {})
+    assert recipe.data["en"].columns == {"text": "review", "label": "rating"}
+    assert counts(recipe, "en") == {"train": 39, "dev": 11, "test": 11}
+    assert "text in review" in out and with_labels(recipe).labels == ["bad", "good", "mixed"]
+
+
+def test_claims_with_evidence_by_their_ids(tmp_path: Path, command: Any, models: list[str]) -> None:
+    for split in ("train", "dev", "test"):
+        rows = {}
+        for number, (premise, hypothesis, label) in enumerate(pairs(VI, 12)):
+            verdict = {"entailment": "SUPPORTED", "neutral": "NEI", "contradiction": "REFUTED"}[label]
+            row = {"context": premise, "claim": hypothesis, "verdict": verdict, "evidence": None, "domain": "xã hội"}
+            rows[f"uit_{number}"] = row
+        path = tmp_path / f"ise-dsc01-{split}.json"
+        path.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+    recipe, _ = new(command, models, tmp_path)
+    assert (recipe.task, recipe.task_options) == ("classify", {"fields": ["claim", "context"]})
+    assert recipe.data["vi"].columns == {"label": "verdict"}
+
+
+def test_options_in_columns(tmp_path: Path, command: Any, models: list[str]) -> None:
+    for split in ("val", "test"):
+        rows = []
+        for number, (premise, true, false) in enumerate(VI * 8):
+            options = {"premise": f"{premise} {number}", "choice1": true, "choice2": false, "question": "effect"}
+            rows.append({**options, "label": 0, "idx": number, "changed": False})
+        lines(tmp_path / f"{split}.vi.jsonl", rows)
+    recipe, _ = new(command, models, tmp_path)
+    assert recipe.task == "choose"
+    assert recipe.data["vi"].columns == {"context": "premise", "options": ["choice1", "choice2"]}
+
+
+def test_a_stranger_gets_a_report_from_three_files_in_a_language_that_nothing_here_knows(
+    tmp_path: Path, command: Any
+) -> None:
+    words = ["zubor kal", "mor tavien", "sharlu ne", "vextil ubo", "kaltor mi"]
+    for split, count in (("train", 60), ("dev", 15), ("test", 18)):
+        table(tmp_path / f"{split}.csv", sentiment(count, words), ";", "utf-16")
+    student = make_model(tmp_path / "student")
+    recipe, out = new(command, ["--student", student], tmp_path, "--languages", "qzu")
+    assert recipe.target == "qzu" and recipe.teachers == {} and list(recipe.arms) == ["student"]
+    assert "teacher   qzu: none is known here" in out
+    runs = tmp_path / "runs"
+    code, text, _ = command("run", tmp_path / "recipe.yaml", "--out", runs)
+    assert code == 0 and "| student" in text
+    code, _, _ = command("report", runs, "--out", tmp_path / "report.html")
+    assert code == 0 and "accuracy" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_language_that_nobody_names_is_called_undetermined(tmp_path: Path, command: Any) -> None:
+    table(tmp_path / "rows.csv", sentiment(60, ["zubor kal", "mor tavien", "sharlu ne", "vextil ubo"]), ",")
+    recipe, out = new(command, ["--student", make_model(tmp_path / "student")], tmp_path)
+    assert recipe.target == "und" and "told by nothing; --languages CODE names it" in out
+
+
+def test_two_texts_with_a_number_are_for_similarity(tmp_path: Path, command: Any, models: list[str]) -> None:
+    for split in ("train", "dev", "test"):
+        rows = []
+        for number, (first, second, _) in enumerate(pairs(EN, 12)):
+            rows.append({"sentence1": first, "sentence2": second, "score": number / 3})
+        table(tmp_path / f"sts-{split}.tsv", rows)
+    recipe, _ = new(command, models, tmp_path)
+    assert (recipe.task, recipe.task_options) == ("similarity", {"range": [0, 5]})
+
+
+def test_texts_with_lists_of_labels(tmp_path: Path, command: Any, models: list[str]) -> None:
+    rows = []
+    for number in range(40):
+        rows.append({"text": f"the food was {number} and it is good for you", "label": ["food", "price"][: number % 3]})
+    lines(tmp_path / "train.jsonl", rows)
+    recipe, _ = new(command, models, tmp_path)
+    assert (recipe.task, recipe.task_options) == ("classify", {"multi_label": True})
+
+
+def test_a_user_at_a_terminal_is_asked_and_may_correct(
+    tmp_path: Path, command: Any, models: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split in ("train", "dev", "test"):
+        rows = []
+        for premise, hypothesis, label in pairs(EN, 12):
+            rows.append({"premise": premise, "hypothesis": hypothesis, "label": LABELS.index(label)})
+        lines(tmp_path / f"{split}.jsonl", rows)
+    questions: list[str] = []
+    answers = {"Files": str(tmp_path), '"0"': "entailment", '"1"': "neutral", '"2"': "-", "Languages": "xx"}
+
+    def prompt(question: str, default: str = "") -> str:
+        questions.append(question)
+        return next((answer for word, answer in answers.items() if word in question), default)
+
+    confirmations = iter([False, True])
+    monkeypatch.setattr("typer.prompt", prompt)
+    monkeypatch.setattr("typer.confirm", lambda question, default: next(confirmations))
+    monkeypatch.setattr("kdda.cli.new.is_a_dialogue", lambda: True)
+    code, _, _ = command("new", "--out", tmp_path / "recipe.yaml", *models)
+    assert code == 0 and "What does the label" in questions[1]
+    recipe = load_recipe(str(tmp_path / "recipe.yaml"))
+    assert recipe.target == "xx" and recipe.data["xx"].labels == {"0": "entailment", "1": "neutral", "2": None}
+
+
+def test_conll_files_that_are_called_txt(tmp_path: Path, command: Any, models: list[str]) -> None:
+    for split in ("train", "valid", "test"):
+        sentences = [
+            "-DOCSTART- -X- -X- O\n",
+            "The DT B-NP O\ncity NN I-NP O\nof IN B-PP O\nHue NNP B-NP B-LOC\nis VB O O\n",
+        ] * 4
+        (tmp_path / f"{split}.txt").write_text("\n".join(sentences))
+    recipe, _ = new(command, models, tmp_path)
+    assert (recipe.task, recipe.target) == ("tag", "en")
+    assert counts(recipe, "en") == {"train": 4, "dev": 4, "test": 4}

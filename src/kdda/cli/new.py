@@ -39,7 +39,7 @@ def new(
 
     check_new(out)
     names = [*(files or []), *(data or [])]
-    asks = sys.stdin.isatty() and sys.stdout.isatty()
+    asks = is_a_dialogue()
     if not names and asks:
         names = typer.prompt("Files or folders of rows, with spaces between").split()
     if not names:
@@ -50,6 +50,11 @@ def new(
     recipe = write_recipe(drafted, out)
     print(f"\nwritten: {out}\n")
     _show_plan(recipe, out)
+
+
+def is_a_dialogue() -> bool:
+    """Whether somebody at a terminal can be asked."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _shown(drafted: Draft) -> Draft:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from kdda.data.text_lines import text_lines
@@ -14,12 +15,30 @@ DOCUMENT_START = "-DOCSTART-"  # the word of lines that begin a document in the 
 
 COMMENT = "#"  # begins lines about a sentence, which have other columns than its words
 
+LINES_LOOKED_AT = 200  # of a file whose name does not say what it is
+
+TAG = re.compile(r"O|[BIESLUM]-\S+")  # in the schemes of these files
+
 _GAP = re.compile(r"[ \t]+")
 
 Columns = list[str]
 
 Sentence = tuple[int, dict[str, list[str]]]
 """The number of a sentence's first line, and its columns: `tokens`, `tags`, and those that a header names."""
+
+
+def looks_like_conll(path: Path) -> bool:
+    """Whether a file has a word and its tag a line, by its first lines: a tag last, and a word without spaces first."""
+    count = 0
+    for line in islice(text_lines(path), LINES_LOOKED_AT):
+        text = line.strip(" \t\r\n")
+        if not text or text.startswith((DOCUMENT_START, COMMENT)):
+            continue
+        columns = re.split(r"\t| +", text)
+        if len(columns) < 2 or not TAG.fullmatch(columns[-1]):
+            return False
+        count += 1
+    return count > 0
 
 
 def read_sentences(path: Path, header: Sequence[str] | None = None) -> Iterator[Sentence]:

@@ -15,7 +15,7 @@ from zlib import crc32
 
 from kdda.data.class_labels import names_of_features, names_of_parquet, with_names
 from kdda.data.compressed import DECOMPRESSORS
-from kdda.data.conll import read_sentences
+from kdda.data.conll import looks_like_conll, read_sentences
 from kdda.data.delimited import delimiter_of, read_records
 from kdda.data.fields import canonical, is_missing
 from kdda.data.folders import files_of_split, is_saved_dataset, split_folder
@@ -440,13 +440,21 @@ def _conll(path: Path, source: Source) -> Iterator[Row]:
         yield Row(f"{name}:{line}", columns)
 
 
+def _txt(path: Path, source: Source) -> Iterator[Row]:
+    """The rows of a text file: sentences with a word and its tag a line, or a table with tabs."""
+    if looks_like_conll(path):
+        yield from _conll(path, source)
+    else:
+        yield from _tsv(path, source)
+
+
 # How a file is read, by its extension.
 READERS: dict[str, Reader] = {
     ".jsonl": _jsonl,
     ".json": _json,
     ".csv": _csv,
     ".tsv": _tsv,
-    ".txt": _tsv,
+    ".txt": _txt,
     ".xlsx": _xlsx,
     ".parquet": _parquet,
     ".conll": _conll,

@@ -15,6 +15,8 @@ UNKNOWN = "und"  # ISO 639's code of an undetermined language
 
 LEAST_SHARE = 0.06  # of a text's words, that are among the commonest of its language
 
+LEAST_WORDS = 3  # different ones of them
+
 LEAD = 1.25  # how many times more of them than any other language has
 
 LETTER_SHARE = 0.004  # of a text's letters, that only one language of its script writes
@@ -123,7 +125,7 @@ def _by_words(text: str, script: str) -> str:
     for language, common in WORDS.items():
         scores[language] = sum(words[word] for word in common.split()) / max(words.total(), 1)
     best = max(scores, key=scores.__getitem__)
-    if scores[best] <= LEAST_SHARE:
+    if scores[best] <= LEAST_SHARE or len(set(WORDS[best].split()) & set(words)) < LEAST_WORDS:
         return UNKNOWN
     for language, score in scores.items():
         is_rival = language != best and {language, best} != SIBLINGS

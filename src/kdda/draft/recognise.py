@@ -319,7 +319,7 @@ def _similarity(table: FileTable) -> Recognised | None:
     top = max(numbers)
     highest = next((limit for limit in (1, 5, 10, 100) if top <= limit), top)
     lowest = min(0, *numbers)
-    columns = {"text1": pair[0], "text2": pair[1], "score": score}
+    columns = {"sentence1": pair[0], "sentence2": pair[1], "score": score}
     options = {"range": [lowest, highest]}
     reasons = (f"{pair[0]} and {pair[1]} are two texts", f"{score} has numbers up to {top:g}")
     return Recognised("similarity", columns, task_options=options, reasons=reasons)
@@ -329,7 +329,7 @@ def _classes(table: FileTable) -> Recognised | None:
     """One text, two or three with a label: a claim with its evidence, a pair of sentences, or one text."""
     label = _label_column(table)
     if not label:
-        return None
+        return _label_sets(table)
     counts = Counter(table.values[label])
     label_map: dict[str, str | None] = {}
     for value in ("-", ""):
@@ -348,14 +348,32 @@ def _classes(table: FileTable) -> Recognised | None:
     return Recognised("classify", {**columns, "label": label}, label_map, options, tuple(sorted(counts)), (), reasons)
 
 
+def _label_sets(table: FileTable) -> Recognised | None:
+    """Texts with any number of labels each, in lists."""
+    label = table.first_of(LABEL_COLUMNS)
+    cells = table.cells(label)
+    if not cells or not all(isinstance(cell, list) for cell in cells):
+        return None
+    columns = _class_fields(table, label)
+    if not columns:
+        return None
+    options: dict[str, Any] = {"multi_label": True}
+    if list(columns) != ["text"]:
+        options["fields"] = list(columns)
+    reasons = (f"text in {', '.join(columns.values())}", f"{label} has lists of labels")
+    return Recognised("classify", {**columns, "label": label}, task_options=options, reasons=reasons)
+
+
 def _class_fields(table: FileTable, label: str) -> dict[str, str]:
     """Field → column of the texts that a label is of."""
     claim, pair = table.first_of(("claim", "statement")), _pair(table)
     evidence = table.first_of(EVIDENCE)
     if claim and evidence and evidence != label:
         return {"claim": claim, evidence.lower(): evidence}
+    if pair is not None and not table.header:
+        return {pair[0].lower(): pair[0], pair[1].lower(): pair[1]}
     if pair is not None:
-        return {"text": pair[0], "second": pair[1]}
+        return {"first": pair[0], "second": pair[1]}
     text = _text_column(table)
     if not text or text == label:
         return {}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kdda.data.compressed import DECOMPRESSORS
+from kdda.data.conll import looks_like_conll
 from kdda.data.delimited import Quoting, delimiter_of
 from kdda.data.fields import is_missing
 from kdda.data.sources import Row, Source, read_rows
@@ -150,6 +151,8 @@ def _names_of_unnamed(path: Path) -> list[str] | None:
     if not path.is_file() or not suffixes or suffixes[-1] not in (".csv", ".tsv", ".txt"):
         return None
     is_csv = suffixes[-1] == ".csv"
+    if suffixes[-1] == ".txt" and looks_like_conll(path):
+        return None
     delimiter = delimiter_of(path, None) if is_csv else "\t"
     for line in text_lines(path):
         if line.strip():
