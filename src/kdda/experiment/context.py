@@ -24,11 +24,11 @@ from kdda.experiment.splits import Split, SplitReader, Splits
 from kdda.hub.card import AND, ModelCardFacts, write_card
 from kdda.hub.licences import licence, warning_of
 from kdda.metrics.correlation import RankedRows, spearman_interval
-from kdda.metrics.significance import Interval, bootstrap_interval
+from kdda.metrics.significance import Interval, WeightedMean, bootstrap_interval, mean_bootstrap_interval
 from kdda.models.trim import trim
 from kdda.recipe.schema import Recipe, TeacherSpec
 from kdda.runs.folder import ENVIRONMENT, FAILURE, METRICS, MODEL_FOLDER, PREDICTIONS, RECIPE, is_complete
-from kdda.runs.predictions import CORRELATION, prediction_line, row_score
+from kdda.runs.predictions import CORRELATION, prediction_line, row_score, row_weight
 from kdda.runtime import distributed
 from kdda.runtime.device import compute_device, device_name
 from kdda.runtime.files import write_atomically
@@ -302,7 +302,11 @@ def interval_of(predictions: Sequence[Prediction], task: Task) -> Interval:
     if task.row_score == CORRELATION:
         golds = [row["gold"] for row in rows]
         return spearman_interval([RankedRows(golds, [[row["similarity"] for row in rows]], [], groups)])
-    return bootstrap_interval([row_score(row, task.row_score) for row in rows], groups)
+    scores = [row_score(row, task.row_score) for row in rows]
+    if not task.row_weight:
+        return bootstrap_interval(scores, groups)
+    weights = [row_weight(row, task.row_weight) for row in rows]
+    return mean_bootstrap_interval([([WeightedMean(scores, weights)], groups)])
 
 
 def task_of(recipe: Recipe) -> Task:

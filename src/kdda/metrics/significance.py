@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean, stdev
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -107,15 +107,41 @@ def bootstrap_interval(
     return mean_bootstrap_interval([(differences, groups)], samples)
 
 
+class WeightedMean(NamedTuple):
+    """A mean of rows that have weights, such as the F1 of all spans, which is that of rows weighted by their spans.
+
+    Attributes:
+        scores, weights: of each row.
+        factor: of the mean, in a sum of several.
+    """
+
+    scores: Sequence[float]
+    weights: Sequence[float]
+    factor: float = 1.0
+
+    @property
+    def value(self) -> float:
+        """The mean, without the factor; 0 where no row has weight."""
+        weights = np.asarray(self.weights, float)
+        whole = float(weights.sum())
+        return float(weights @ np.asarray(self.scores, float)) / whole if whole else 0.0
+
+
+RowStatistic = Sequence[float] | Sequence[WeightedMean]
+"""What is computed of a set of rows: the mean of differences, or a sum of weighted means over the same rows."""
+
+
 def mean_bootstrap_interval(
-    strata: Sequence[tuple[Sequence[float], Sequence[str]]], samples: int = BOOTSTRAP_SAMPLES
+    strata: Sequence[tuple[RowStatistic, Sequence[str]]], samples: int = BOOTSTRAP_SAMPLES
 ) -> Interval:
     """The interval of the mean over several sets of rows, such as languages, each of which counts alike.
 
-    Rows are drawn within each set (stratified bootstrap: Efron & Tibshirani 1993, §8).
+    Rows are drawn within each set (stratified bootstrap: Efron & Tibshirani 1993, §8). The weights of the drawn rows
+    are summed in every draw, so that a ratio such as micro-F1 is that of these rows.
 
     Args:
-        strata: of each set, the differences of its rows and their groups, as `bootstrap_interval` takes them.
+        strata: of each set, the differences of its rows, or the weighted means whose sum is a difference (one with the
+            factor 1, one with -1); and the rows' groups, as `bootstrap_interval` takes them.
         samples: how many times the groups are drawn.
 
     >>> interval = mean_bootstrap_interval([([1.0] * 9, list("abcdefghi")), ([2.0], ["a"])])
@@ -125,23 +151,44 @@ def mean_bootstrap_interval(
     generator = np.random.default_rng(0)
     drawn = []
     observed = []
-    for differences, groups in strata:
-        drawn.append(_bootstrap_means(differences, groups, samples, generator))
-        observed.append(float(np.mean(differences)))
+    for statistic, groups in strata:
+        drawn.append(_bootstrap_values(statistic, groups, samples, generator))
+        observed.append(_observed(statistic))
     return interval_of_samples(fmean(observed), np.mean(drawn, axis=0))
 
 
-def _bootstrap_means(
-    differences: Sequence[float], groups: Sequence[str], samples: int, generator: np.random.Generator
+def _observed(statistic: RowStatistic) -> float:
+    """The statistic of the rows as they are."""
+    value = 0.0
+    for part in statistic:
+        if not isinstance(part, WeightedMean):
+            return float(np.mean(statistic))
+        value += part.factor * part.value
+    return value
+
+
+def _bootstrap_values(
+    statistic: RowStatistic, groups: Sequence[str], samples: int, generator: np.random.Generator
 ) -> Float64[ndarray, " samples"]:
-    """The mean over the rows of the drawn groups, one number a draw; arguments as in `bootstrap_interval`."""
+    """The statistic of the rows of the drawn groups, one number a draw; arguments as in `mean_bootstrap_interval`."""
+    # A row of `draws` says how often each group is drawn.
     group_of_row, draws = draw_groups(groups, samples, generator)
-    count = draws.shape[1]
-    group_sums = np.bincount(group_of_row, weights=np.asarray(differences, float), minlength=count)
-    group_sizes = np.bincount(group_of_row, minlength=count)
-    # A row of `draws` says how often each group is drawn, so this is the mean over the rows of the drawn groups.
-    means: Float64[ndarray, " samples"] = (draws @ group_sums) / (draws @ group_sizes)
-    return means
+    values = np.zeros(samples)
+    for part in statistic:
+        if not isinstance(part, WeightedMean):
+            group_sizes = np.bincount(group_of_row)
+            means: Float64[ndarray, " samples"] = (draws @ _sums(statistic, group_of_row)) / (draws @ group_sizes)
+            return means
+        weights = np.asarray(part.weights, float)
+        sums = draws @ _sums(weights * np.asarray(part.scores, float), group_of_row)
+        whole = draws @ _sums(weights, group_of_row)
+        values += part.factor * np.divide(sums, whole, out=np.zeros(samples), where=whole > 0)
+    return values
+
+
+def _sums(values: Any, group_of_row: Int64[ndarray, " rows"]) -> Float64[ndarray, " groups"]:
+    """The sum of the rows' values in each group."""
+    return np.bincount(group_of_row, weights=np.asarray(values, float))
 
 
 def draw_groups(

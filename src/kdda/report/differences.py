@@ -8,7 +8,14 @@ from statistics import fmean
 from typing import NamedTuple
 
 from kdda.metrics.correlation import RankedRows, spearman, spearman_interval
-from kdda.metrics.significance import Interval, holm, mean_bootstrap_interval, seed_interval
+from kdda.metrics.significance import (
+    Interval,
+    RowStatistic,
+    WeightedMean,
+    holm,
+    mean_bootstrap_interval,
+    seed_interval,
+)
 from kdda.report.comparison import Comparison, score_name
 from kdda.report.render import Table
 from kdda.report.tables import seed_list
@@ -91,17 +98,45 @@ def _difference(comparison: Comparison, arm: str, baseline: str) -> Difference:
         if comparison.task.row_score == CORRELATION:
             ranked.append(_ranked_rows(pairs_by_seed, ids))
             continue
-        for seed_gains, pairs in zip(gains, pairs_by_seed, strict=True):
-            seed_gains.append(fmean(pairs[row_id].gain for row_id in ids))
-        per_row = []  # mean over seeds of the difference, one number a row
+        statistic, target_gains = _compared(pairs_by_seed, ids)
+        for seed_gains, gain in zip(gains, target_gains, strict=True):
+            seed_gains.append(gain)
         groups = []  # the premise or passage of each row
         for row_id in ids:
-            per_row.append(fmean(pairs[row_id].gain for pairs in pairs_by_seed))
             groups.append(pairs_by_seed[0][row_id].group)
-        samples.append((per_row, groups))
+        samples.append((statistic, groups))
     if ranked:
         return Difference(arm, baseline, seeds, spearman_interval(ranked), seed_interval(_correlation_gains(ranked)))
     return Difference(arm, baseline, seeds, mean_bootstrap_interval(samples), seed_interval(list(map(fmean, gains))))
+
+
+def _compared(
+    pairs_by_seed: Sequence[Mapping[str, RowPair]], ids: Sequence[str]
+) -> tuple[RowStatistic, Sequence[float]]:
+    """What a bootstrap draws of the rows of a language, averaged over seeds; and the difference of each seed.
+
+    Args:
+        pairs_by_seed: row id → both runs' scores of the row, one mapping a seed.
+        ids: of the rows that all these runs have.
+    """
+    weighted = []  # two a seed: the arm's mean, and the baseline's
+    gains = []
+    for pairs in pairs_by_seed:
+        ours = _weighted_mean([pairs[row_id].arm for row_id in ids], 1 / len(pairs_by_seed))
+        theirs = _weighted_mean([pairs[row_id].baseline for row_id in ids], -1 / len(pairs_by_seed))
+        weighted += [ours, theirs]
+        gains.append(ours.value - theirs.value)
+    if any(weight != 1 for mean in weighted for weight in mean.weights):
+        return weighted, gains
+    per_row = []  # mean over seeds of the difference, one number a row
+    for row_id in ids:
+        per_row.append(fmean(pairs[row_id].gain for pairs in pairs_by_seed))
+    return per_row, [fmean(pairs[row_id].gain for row_id in ids) for pairs in pairs_by_seed]
+
+
+def _weighted_mean(rows: Sequence[RowScore], factor: float) -> WeightedMean:
+    """The mean of some rows' scores by their weights, with its factor in a sum of such means."""
+    return WeightedMean([row.score for row in rows], [row.weight for row in rows], factor)
 
 
 def _ranked_rows(pairs_by_seed: Sequence[Mapping[str, RowPair]], ids: Sequence[str]) -> RankedRows:

@@ -3,7 +3,8 @@
 Every event has `event`, its kind, and `seconds`, the training time so far over all sittings. Kinds:
 
 - ``task``: the task's name, its main `metric`, the `scores` of a table, and per language the sizes of the training
-  data; from it a report knows how to score a row (`row_score`) and what to break scores down by (`breakdown`);
+  data; from it a report knows how to score a row (`row_score`, `row_weight`) and what to break scores down by
+  (`breakdown`);
 - ``train``, ``step``, ``dev``: terms of the loss by language, the optimizer's state, scores of an evaluation;
 - ``final-teacher``: a teacher's scores on the development rows of its language, and its `training_seconds`;
 - ``final-dev``, ``final-test``: the selected model's scores by language;

@@ -14,11 +14,15 @@ CORRELATION = "spearman"  # the row score of tasks whose arms are compared by a 
 
 
 class RowScore(NamedTuple):
-    """A test row's score in per cent, the group it belongs to (its premise or passage), and the row as written."""
+    """A test row's score in per cent, the group it belongs to (its premise or passage), and the row as written.
+
+    `weight` is the row's in the mean over rows: all rows have 1, but where a score counts spans.
+    """
 
     score: float
     group: str
     row: dict[str, Any]
+    weight: float = 1.0
 
 
 def prediction_line(language: str, prediction: Mapping[str, Any]) -> str:
@@ -63,17 +67,22 @@ def row_score(row: Mapping[str, Any], kind: str | None = None) -> float:
     return 100.0 * float(row[kind])
 
 
+def row_weight(row: Mapping[str, Any], field: str | None) -> float:
+    """A prediction's weight in the mean over rows: the value of the field that the task names, else 1."""
+    return float(row[field]) if field else 1.0
+
+
 def row_scores(run: Run, language: str) -> dict[str, RowScore]:
     """Every test row's score by the row's id, as the run's task scores a row.
 
     Raises:
         BrokenRunError: a row without a field that it needs.
     """
-    kind = run.task_event.get("row_score")
+    kind, weight = run.task_event.get("row_score"), run.task_event.get("row_weight")
     scores = {}
     for row in read_predictions(run.folder, language):
         try:
-            scores[row["id"]] = RowScore(row_score(row, kind), row["group"], row)
+            scores[row["id"]] = RowScore(row_score(row, kind), row["group"], row, row_weight(row, weight))
         except (KeyError, TypeError, ValueError) as error:
             path = run.folder / PREDICTIONS
             raise BrokenRunError(f"{path}: a row of {language} is no prediction: {error!r:.80}") from None
