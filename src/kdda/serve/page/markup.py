@@ -14,6 +14,7 @@ from kdda.tasks.classification import LabelResult
 from kdda.tasks.classify import LabelSetResult
 from kdda.tasks.qa import AnswerResult
 from kdda.tasks.similarity import SimilarityResult
+from kdda.tasks.tag import TagResult
 
 # The page's component reads its content as a template, too: the characters of its syntax are escaped.
 TEMPLATE = str.maketrans({"$": "&#36;", "{": "&#123;", "}": "&#125;", "`": "&#96;", "\\": "&#92;"})
@@ -43,6 +44,8 @@ def result_html(view: str, result: Any, texts: Sequence[str], words: Words, glos
     """
     if view == "passage":
         return answer_html(result, texts[-1], words)
+    if view == "spans":
+        return spans_html(result, texts[-1], words, glosses)
     if view == "bars":
         return label_html(result, glosses)
     if view == "options":
@@ -116,6 +119,30 @@ def _part(text: str, covering: Sequence[int], hints: Sequence[str]) -> str:
     return html_text
 
 
+def spans_html(result: TagResult, text: str, words: Words, glosses: Mapping[str, str]) -> str:
+    """The text with its spans marked, each with its label in words behind it, and a table of the spans.
+
+    The label stands beside every span, in brackets, so that nothing depends on colour.
+    """
+    if not result.spans:
+        return (
+            f'<div class="prediction"><p class="passage" role="status">{plain(text)}</p>{message(words.no_spans)}</div>'
+        )
+    marked = ""
+    rows = ""
+    end = 0
+    for span in result.spans:
+        label = plain(span.label)
+        gloss = plain(glosses.get(span.label.lower(), ""))
+        named = f"{label}, {gloss}" if gloss else label
+        marked += plain(text[end : span.start])
+        marked += f'<mark>{plain(span.text)} <small class="tag">[{label}]</small></mark>'
+        rows += f'<li>{plain(span.text)} <span class="share">{named}, {span.probability:.1%}</span></li>'
+        end = span.end
+    marked += plain(text[end:])
+    return f'<div class="prediction"><p class="passage" role="status">{marked}</p><ul class="spans">{rows}</ul></div>'
+
+
 def label_html(result: LabelResult | LabelSetResult, glosses: Mapping[str, str]) -> str:
     """A bar for each label; those of predicted labels are dark.
 
@@ -167,6 +194,7 @@ STYLE = """
 .prediction .passage { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.8 }
 .prediction .answer { font-size: 1.15rem; overflow-wrap: anywhere }
 .prediction mark { background: #ffe08a; color: #1a1a1a; border-radius: 3px; padding: .1em 0 }
+.prediction mark .tag { font-weight: 600 } .prediction ul.spans { padding-left: 1.2rem }
 .prediction ol.others { margin: 0; padding: 0; list-style: none }
 .prediction ol.others li { padding: .35rem .5rem; border-radius: 4px; cursor: default; overflow-wrap: anywhere }
 .prediction ol.others li:hover, .prediction ol.others li:focus { background: #8882; outline: 2px solid #1f6feb }

@@ -17,6 +17,7 @@ class Words:
     predict: str
     question: str
     nothing: str
+    no_spans: str
     others: str
     corpus: str
     find: str
@@ -51,6 +52,7 @@ WORDS = {
         predict="Dự đoán",
         question="Câu hỏi",
         nothing="Đoạn văn không có câu trả lời.",
+        no_spans="Không có đoạn nào được gắn nhãn.",
         others="Các câu trả lời khác: rê chuột hoặc bấm Tab để thấy chúng trong đoạn văn",
         corpus="Hỏi kho văn bản",
         find="Tìm câu trả lời",
@@ -83,6 +85,7 @@ WORDS = {
         predict="Predict",
         question="Question",
         nothing="The passage does not answer this.",
+        no_spans="No part of the text has a label.",
         others="Other answers: point at one, or press Tab, to see it in the passage",
         corpus="Ask the corpus",
         find="Find answers",
