@@ -96,6 +96,30 @@ def make_questions(language: str, count: int, seed: int) -> list[dict[str, Any]]
     return rows
 
 
+def make_sentences(language: str, count: int, seed: int) -> list[dict[str, Any]]:
+    """Animals are labelled, and what they do: a tiny model can find both. Half the rows are words with tags."""
+    chance, rows = random.Random(seed), []
+    for i in range(count):
+        nouns = chance.sample(NOUNS[language], chance.choice((1, 2, 3)))
+        words, tags = [], []
+        for noun in nouns:
+            words += [noun, chance.choice(("rất", "very")), chance.choice(VERBS[language])]
+            tags += ["B-ANIMAL", "B-ACT", "I-ACT"]
+        if i % 2:
+            rows.append({"id": f"s{i}", "tokens": words, "tags": tags})
+            continue
+        spans, text = [], ""
+        for word, tag in zip(words, tags, strict=True):
+            start = len(text) + bool(text)
+            text = f"{text} {word}".strip()
+            if tag[0] == "B":
+                spans.append([start, len(text), tag[2:]])
+            else:
+                spans[-1][1] = len(text)
+        rows.append({"id": f"s{i}", "text": text, "spans": spans})
+    return rows
+
+
 class Bench:
     """A folder with two tiny teachers, a student, data in two languages, and the recipe that joins them."""
 

@@ -21,14 +21,22 @@ from kdda.models.vocabulary import TrimmedVocabulary
 from tests.conftest import LABELS, make_tokenizer
 from tests.models.kinds import KINDS, config_of, make_kind
 
-HEADS = {"classification": "nli", "question-answering": "qa"}
+HEADS = {"classification": "nli", "question-answering": "qa", "token-classification": "tag"}
+
+TAGS = ["O", "B-PET", "I-PET"]
+
+# Of the head that labels tokens, those that transformers has none for, a decoder, and some of other layouts.
+OF_TOKENS = ("bert", "distilbert", "modernbert", "mt5", "qwen3", "t5", "umt5", "xlm")
+
+KINDS_AND_HEADS = [(kind, head) for kind in sorted(set(KINDS) - {"bart"}) for head in list(HEADS)[:2]]
+KINDS_AND_HEADS += [(kind, "token-classification") for kind in OF_TOKENS]
 
 LONG = "cat sleeps dog runs not " * 30  # more than any of these models reads
 
 
 def made(folder: Path, kind: str, head: str) -> tuple[Checkpoint, dict[str, torch.Tensor]]:
     """A checkpoint with a new head, and a batch whose first window is as long as the model can read."""
-    labels = LABELS if head == "classification" else None
+    labels = {"classification": LABELS, "token-classification": TAGS}.get(head)
     checkpoint = load_checkpoint(make_kind(folder, kind), head=head, labels=labels)
     encoder = checkpoint.encoder(10_000)
     return checkpoint, encoder.pad(encoder.encode([LONG, "dog", "hen"], [LONG, "cat runs", "not"]))
@@ -37,14 +45,15 @@ def made(folder: Path, kind: str, head: str) -> tuple[Checkpoint, dict[str, torc
 def loss_of(model: Any, head: str, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     ones = torch.ones(len(batch["input_ids"]), dtype=torch.long)
     golds = {"labels": ones} if head == "classification" else {"start_positions": ones, "end_positions": ones}
+    if head == "token-classification":
+        golds = {"labels": torch.where(batch["attention_mask"].bool(), 1, -100)}
     outputs = model(**batch, **golds, output_hidden_states=True)
     assert len(outputs.hidden_states) == 3  # the embeddings' and both layers', which teachers and students compare
     loss: torch.Tensor = outputs.loss
     return loss
 
 
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"bart"}))
+@pytest.mark.parametrize(("kind", "head"), KINDS_AND_HEADS)
 def test_it_trains_and_what_was_saved_opens_the_same(kind: str, head: str, tmp_path: Path) -> None:
     checkpoint, batch = made(tmp_path / "model", kind, head)
     model = checkpoint.model
@@ -74,12 +83,11 @@ def record(seen: list[torch.Tensor], in_a_layer: bool, module: Any, inputs: Any,
         seen.append(output)
 
 
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"bart"}))
+@pytest.mark.parametrize(("kind", "head"), KINDS_AND_HEADS)
 def test_a_standardized_head_gives_outputs_of_mean_0_and_one_spread(kind: str, head: str, tmp_path: Path) -> None:
     checkpoint, batch = made(tmp_path / "model", kind, head)
     seen: list[torch.Tensor] = []
-    every_token = head == "question-answering"
+    every_token = head != "classification"
     standardize_head(checkpoint.model, [batch], every_token)
     for name, module in checkpoint.model.named_modules():
         if isinstance(module, torch.nn.Linear):

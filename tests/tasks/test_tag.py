@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +27,7 @@ from kdda.tasks.registry import task_named
 from kdda.tasks.tag import TAG, TagPrediction, TagResult
 from kdda.text.encode import Encoder
 from kdda.training.data import TrainingData
-from tests.conftest import NOUNS, VERBS, Bench, make_model, make_tokenizer, write_rows
+from tests.conftest import Bench, make_model, make_sentences, make_tokenizer, write_rows
 from tests.text.phobert import make_phobert_tokenizer
 
 LABELS = output_names(["LOC", "PER"])
@@ -176,30 +175,6 @@ def test_scripts_without_spaces_have_a_word_a_token(tokenizers: dict[str, tuple[
 
 
 # -- a trained model
-
-
-def make_sentences(language: str, count: int, seed: int) -> list[dict[str, Any]]:
-    """Animals are labelled, and what they do: a tiny model can find both. Half the rows are words with tags."""
-    chance, rows = random.Random(seed), []
-    for i in range(count):
-        nouns = chance.sample(NOUNS[language], chance.choice((1, 2, 3)))
-        words, tags = [], []
-        for noun in nouns:
-            words += [noun, chance.choice(("rất", "very")), chance.choice(VERBS[language])]
-            tags += ["B-ANIMAL", "B-ACT", "I-ACT"]
-        if i % 2:
-            rows.append({"id": f"s{i}", "tokens": words, "tags": tags})
-            continue
-        spans, text = [], ""
-        for word, tag in zip(words, tags, strict=True):
-            start = len(text) + bool(text)
-            text = f"{text} {word}".strip()
-            if tag[0] == "B":
-                spans.append([start, len(text), tag[2:]])
-            else:
-                spans[-1][1] = len(text)
-        rows.append({"id": f"s{i}", "text": text, "spans": spans})
-    return rows
 
 
 @pytest.fixture(scope="module")
