@@ -155,8 +155,8 @@ def test_special_tokens_continuations_and_padding_have_no_target(tokenizers: dic
     targets = TAG.targets(features, LABELS)
     rows = TAG.batch_targets(targets, [1, 0], 8)["labels"].tolist()
     ignored = -100
-    assert rows == [[ignored, 0] + [ignored] * 6, [ignored, 0, ignored, 0, LABELS.index("B-PER")] + [ignored] * 3]
-    assert TAG.count_targets(targets, [0, 1]) == 4
+    assert rows == [[ignored, 0] + [ignored] * 6, [ignored, 0, ignored, ignored, LABELS.index("B-PER")] + [ignored] * 3]
+    assert TAG.count_targets(targets, [0, 1]) == 3
 
 
 def test_a_window_without_a_word_has_a_target_all_the_same(tokenizers: dict[str, tuple[Any, str]]) -> None:
@@ -182,10 +182,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run folders of a recipe that names no labels; one language has a teacher."""
     folder = tmp_path_factory.mktemp("tag")
     bench = Bench(folder)
-    arms = {"student-da": {}, "student-kdda": {"distill": True}}
+    arms = {"student-da": {}, "student-kdda": {"distill": True, "teachers": {"bb": None}}}
     bench.values |= {"task": "tag", "arms": arms}
     bench.values["training"] |= {"max_length": 8, "stride": 2, "head": "standardized", "epochs": 3}
-    del bench.values["teachers"]["bb"]
     for language, data in bench.values["data"].items():
         for seed, split in enumerate(("train", "dev", "test")):
             rows = make_sentences(language, 40 if split == "train" else 12, seed)
@@ -214,9 +213,8 @@ def test_a_recipe_trains_it_and_a_report_compares_it(runs: Path, command: Any) -
     ours = [line for line in lines if line["language"] == "aa"]
     weighted = sum(line["f1"] * line["spans"] for line in ours) / sum(line["spans"] for line in ours)
     assert test["f1"] == pytest.approx(100 * weighted)
-    code, out, err = command("report", runs, "--out", runs / "report")
-    report = (runs / "report" / "report.md").read_text(encoding="utf-8") if code == 0 else err
-    assert code == 0 and "student-kdda − student-da" in report and "ANIMAL" in report, out + err
+    code, report, err = command("report", runs)
+    assert code == 0 and "student-kdda − student-da" in report and "ANIMAL" in report, err
     card = (folder / "model" / "README.md").read_text(encoding="utf-8")
     assert "pipeline_tag: token-classification" in card and "test f1" in card
 
@@ -232,7 +230,9 @@ def test_its_model_labels_spans_of_texts(model: Path) -> None:
     ]
     for span in result.spans:
         assert TEXT[span.start : span.end] == span.text and 0 < span.probability <= 1
-    assert predictor.tag([TEXT, "😀"]) == [result, TagResult([])] and str(TagResult([])) == "(no spans)"
+    again, emoji = predictor.tag([TEXT, "😀"])
+    assert again == result and {span.text for span in emoji.spans} <= {"😀"}
+    assert str(TagResult([])) == "(no spans)"
     assert "ANIMAL  mèo  (0 to 3)" in str(result)
     with pytest.raises(KddaError, match=r"labels spans of texts: tag\(text\)"):
         predictor.classify(TEXT)
@@ -306,13 +306,13 @@ def trainer(folder: Path, distilled: bool = True, **arguments: Any) -> Distillat
 def test_micro_batches_give_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
     weights = []
     for size in (None, 2):
-        training = trainer(tmp_path / str(size), distilled=False, micro_batch_size=size, optim="sgd")
+        training = trainer(tmp_path / str(size), distilled=False, micro_batch_size=size, adam_epsilon=1.0)
         for module in training.model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
         training.train()
         weights.append(torch.cat([weight.detach().flatten() for weight in training.model.parameters()]))
-    assert torch.allclose(*weights, atol=1e-7)
+    assert torch.allclose(*weights, atol=1e-7)  # Adam's steps are then in proportion to its gradients
 
 
 @pytest.mark.parametrize(
