@@ -59,12 +59,24 @@ WIKI_ROWS = [
     for i, label in enumerate(("SUPPORTS", "REFUTES", "NEI"))
 ]
 
+
+def phoner(path: Path) -> None:
+    rows = [{"words": ["Bệnh", "nhân", "ở", "Huế"], "tags": ["O", "O", "O", "B-LOCATION"]}] * 3
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+
+
+VIHOS = [("", "content", "index_spans"), (0, "Dừa lắm :))", "[]"), (1, '"Bấp,\nvl"', '"[5, 6]"')]
+
+PAGES = ("classify.md", "tag.md")
+
 # the first word of a block's comment → how its files are written
 FILES: dict[str, Write] = {
     "emotions.yaml": delimited(",", ("text", "emotions"), ("a", "joy;love"), ("b", ""), ("c", "fear")),
     "vsfc.yaml": delimited("\t", ("slide giáo trình đầy đủ .", 2), ('nhiệt tình "lắm"', 2), ("chưa tốt", 0), ("ổn", 1)),
     "sib.yaml": sib,
     "dsc01.yaml": dsc01,
+    "phoner.yaml": phoner,
+    "vihos.yaml": delimited(",", *VIHOS),
     "viwikifc.yaml": delimited(",", WIKI, *WIKI_ROWS),
     "vifactcheck.yaml": vifactcheck,
 }
@@ -72,8 +84,9 @@ FILES: dict[str, Write] = {
 
 def recipes() -> dict[str, str]:
     listed = {}
-    for block in blocks(DOCS / "tasks" / "classify.md", "yaml"):
-        listed[block.code.removeprefix("# ").split()[0].rstrip(":")] = block.code
+    for page in PAGES:
+        for block in blocks(DOCS / "tasks" / page, "yaml"):
+            listed[block.code.removeprefix("# ").split()[0].rstrip(":")] = block.code
     return listed
 
 
@@ -99,5 +112,5 @@ def test_a_recipe_opens_its_authors_files(name: str, tmp_path: Path, monkeypatch
         assert set(splits) == {"train", "dev", "test"} and all(map(len, splits.values()))
 
 
-def test_every_recipe_of_the_page_is_opened() -> None:
+def test_every_recipe_of_the_pages_is_opened() -> None:
     assert set(recipes()) == set(FILES)
