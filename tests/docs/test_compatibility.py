@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.models.kinds import KINDS
-from tools.compatibility import PAGE, ROWS, row
+from tools.compatibility import PAGE, row
 
 
 def rows_of_page() -> dict[tuple[str, str], list[str]]:
@@ -20,12 +20,10 @@ def rows_of_page() -> dict[tuple[str, str], list[str]]:
     return rows
 
 
-def test_the_page_has_every_type_for_each_task() -> None:
-    assert set(rows_of_page()) == {(kind, task) for kind in KINDS for task in ROWS}
+def test_the_page_has_every_type_for_both_tasks() -> None:
+    assert set(rows_of_page()) == {(kind, task) for kind in KINDS for task in ("nli", "qa")}
 
 
-@pytest.mark.parametrize(
-    ("kind", "task"), [("albert", "nli"), ("bart", "qa"), ("eurobert", "qa"), ("t5", "nli"), ("umt5", "tag")]
-)
+@pytest.mark.parametrize(("kind", "task"), [("albert", "nli"), ("bart", "qa"), ("eurobert", "qa"), ("t5", "nli")])
 def test_a_row_of_the_page_is_what_kdda_does(kind: str, task: str) -> None:
     assert rows_of_page()[kind, task] == row(kind, task)
