@@ -193,6 +193,17 @@ def test_an_export_reads_the_same_windows(facts: Path, command: Any, tmp_path: P
     assert kdda.load(tmp_path / "onnx").classify(*texts).probabilities == pytest.approx(ours, abs=1e-4)
 
 
+def test_the_built_in_recipe_reads_its_rows() -> None:
+    from kdda.experiment.context import task_of, with_labels
+    from kdda.experiment.splits import SplitReader
+    from kdda.recipe.load import load_recipe
+
+    recipe = load_recipe("mini-sentiment")
+    data, warnings = SplitReader(recipe, task_of(recipe)).read_all()
+    assert {split: len(rows) for split, rows in data["vi"].items()} == {"train": 660, "dev": 150, "test": 300}
+    assert with_labels(recipe.model_copy(update={"labels": []})).labels == recipe.labels and not any(warnings.values())
+
+
 # -- any number of labels
 
 
