@@ -12,10 +12,11 @@ import yaml
 
 from kdda.errors import KddaError
 from kdda.metrics.significance import bootstrap_interval, holm, seed_interval
+from kdda.recipe.load import load_recipe
 from kdda.report.build import report, write_report
 from kdda.report.comparison import Comparison, compare, task_scores
 from kdda.report.differences import Difference, differences
-from kdda.report.render import Table
+from kdda.report.render import Table, to_markdown
 from kdda.runs.folder import find_runs
 from kdda.runs.predictions import row_scores
 from kdda.serve.page.pictures import training_html
@@ -153,6 +154,19 @@ def test_runs_of_two_recipes_are_not_mixed(runs: Path) -> None:
     write_run(runs / "other", "student", 1, 0.5, target="en")
     with pytest.raises(KddaError, match="runs of two recipes: target is 'vi'"):
         report([runs])
+
+
+def test_a_run_made_before_a_field_was_known_stands_beside_newer_ones(tmp_path: Path) -> None:
+    recipe = load_recipe("mini-nli").of_run("student-kdda", 1)
+    for seed in (1, 2):
+        folder = write_run(tmp_path, "student-kdda", seed, 0.5)
+        values = yaml.safe_load(recipe.to_yaml())
+        if seed == 1:
+            del values["data"]["vi"]["on_bad_row"], values["teachers"]["vi"]["train"], values["training"]["compile"]
+            del values["arms"]["student-kdda"]["training"]["sampling"]
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(values))
+    assert [run.seed for run in find_runs(tmp_path)] == [1, 2]
+    assert "Mean ± sample standard deviation over seeds 1, 2." in to_markdown(report([tmp_path]).parts[0])
 
 
 def test_one_arm_under_two_settings_is_not_mixed(runs: Path) -> None:

@@ -85,10 +85,10 @@ def three_languages(bench: Bench) -> None:
     texts = [{"premise": row["premise"], "hypothesis": row["hypothesis"]} for row in rows]
     data["bb"] |= {"train": write_rows(bench.folder / "texts.jsonl", texts), "labels": "none"}
     data["cc"] = {"test": data["bb"]["test"]}
-    data["aa"]["limit"] = data["bb"]["limit"] = {"train": 24}
     bench.values["teachers"]["bb"] = {"model": bench.values["teachers"]["bb"], "train": "aa"}
     bench.values["target"] = ["aa", "bb"]
-    bench.values["training"]["epochs"] = 1
+    bench.values["training"] |= {"epochs": 1, "sampling": "temperature", "sampling_temperature": 4}
+    data["aa"]["limit"] = {"train": 8}
     bench.values["arms"] = {"student": {"train": "target"}, "student-kdda": {"distill": True}}
 
 
@@ -101,6 +101,7 @@ def test_targets_unlabelled_rows_and_zero_shot_scores_go_through_plan_run_and_re
     assert code == 0, error
     assert "target aa, bb" in plan and "| bb | 24 | 15 | 18 |" in " ".join(plan.split())
     assert "WARNING: bb has no labels: student-kdda trains in it" in plan
+    assert "Sampling temperature 4: student-kdda has aa 2, bb 2 batches an epoch." in plan
     assert "WARNING: cc has no training rows: its scores are zero-shot" in plan
     code, said, error = command("run", recipe, "--out", out)
     assert code == 0, error

@@ -173,7 +173,21 @@ class Estimate:
             f"Memory: about {memory:.1f} GB, by the peak of the measurement.",
             f"Disk: about {self._disk() / GB:.1f} GB, {states:.2f} of them teacher states; {free:.1f} GB free.",
         ]
-        return lines + self._device_lines()
+        return lines + self._device_lines() + self._sampling_lines()
+
+    def _sampling_lines(self) -> list[str]:
+        """A sentence on the shares of languages for each arm that temperature sampling changes."""
+        lines = []
+        for arm in self.arms:
+            training = self.recipe.training_of(arm)
+            student, rows = self.recipe.student_of(arm), self._rows(arm)
+            sampled = self._batches(student, rows, training)
+            if sampled == self._batches(student, rows, training.model_copy(update={"sampling": "proportional"})):
+                continue
+            parts = [f"{language} {count:,}" for language, count in sampled.items()]
+            temperature = training.language_temperature
+            lines.append(f"Sampling temperature {temperature:g}: {arm} has {', '.join(parts)} batches an epoch.")
+        return lines
 
     def _device_lines(self) -> list[str]:
         """A sentence about an accelerator's memory; none on the CPU."""
@@ -232,7 +246,7 @@ class Estimate:
             rows = {data.target: len(data.train[data.target])}
             training = self.recipe.teacher_training(run.spec)
             steps = sum(self._batches(run.spec, rows, training).values()) * training.epochs
-            work.append(TeacherWork(run, steps, self._fine_tuning(run.spec, rows, steps)))
+            work.append(TeacherWork(run, steps, self._fine_tuning(run.spec, rows, steps, [data.target])))
         return work
 
     def _rows(self, arm: str) -> dict[str, int]:
@@ -252,7 +266,7 @@ class Estimate:
         student, rows = self.recipe.student_of(arm), self._rows(arm)
         training = self.recipe.training_of(arm)
         batches = self._batches(student, rows, training)
-        seconds = self._fine_tuning(student, rows, self._steps(arm))
+        seconds = self._fine_tuning(student, rows, self._steps(arm), self.recipe.targets)
         for language, teacher in self.recipe.teachers_of(arm):
             cost = self._teacher_cost(arm, language, teacher)
             seconds += cost.solve * batches[language] * training.epochs + self.model_costs[teacher].load
@@ -261,19 +275,22 @@ class Estimate:
             tests += len(splits.get("test", ()))
         return seconds + tests * self._seconds_a_row(student, self.recipe.targets[0])
 
-    def _fine_tuning(self, spec: ModelSpec, rows: Mapping[str, int], steps: int) -> float:
+    def _fine_tuning(self, spec: ModelSpec, rows: Mapping[str, int], steps: int, targets: Sequence[str]) -> float:
         """Seconds to load a model, encode its rows, train, read the development rows, and write checkpoints.
 
-        Development rows of one language are read after every epoch, those of all languages at the end.
+        Development rows of the targets are read after every epoch, those of all languages at the end.
 
         Args:
             rows: language → number of training rows.
             steps: over all epochs.
+            targets: the languages that select the model.
         """
         cost = self.model_costs[spec]
         epochs = self.recipe.training.epochs
         first_language = next(iter(rows))
-        dev_rows = epochs * len(self.data[first_language].get("dev", ()))
+        dev_rows = 0
+        for language in targets:
+            dev_rows += epochs * len(self.data[language].get("dev", ()))
         for splits in self.data.values():
             dev_rows += len(splits.get("dev", ()))
         evaluation = dev_rows * self._seconds_a_row(spec, first_language)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from kdda.errors import KddaError, unknown_choice
+from kdda.recipe.schema import Recipe
 from kdda.report.comparison import runs_by_arm, unique_arms
 from kdda.runs.folder import METRICS, RECIPE, Run, find_runs, is_complete, is_system
 
@@ -106,13 +111,27 @@ def check_one_experiment(runs: Sequence[Run]) -> None:
         KddaError: a folder without recipe or metrics, two recipes, an arm with two meanings, or two runs of one arm at
             one seed and learning rate.
     """
-    first = runs[0]
     for run in runs:
         _check_has_recipe_and_metrics(run)
+    runs = [replace(run, recipe=_with_defaults(run.recipe)) for run in runs]
+    first = runs[0]
+    for run in runs:
         for key in SAME_EXPERIMENT:
             _check_same(key, first, run, f"runs of two recipes: {key}")
     for arm, arm_runs in runs_by_arm(runs).items():
         _check_one_arm(arm, arm_runs)
+
+
+def _with_defaults(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A run's recipe with all fields: those that an older kdda did not know have their defaults.
+
+    One that is no whole recipe stays as it is.
+    """
+    try:
+        whole: dict[str, Any] = Recipe.model_validate(recipe).model_dump(by_alias=True)
+    except ValidationError:
+        return recipe
+    return whole
 
 
 def _check_has_recipe_and_metrics(run: Run) -> None:

@@ -77,7 +77,11 @@ class Run:
     def configuration(self) -> tuple[Any, Any, Any]:
         """The student, training and rows of its arm, where they are not the recipe's."""
         settings = self.arm_settings
-        return settings.get("student"), settings.get("training"), settings.get("rows") or None
+        training = dict(settings.get("training") or {})
+        for name in list(training):
+            if training[name] is None:  # the recipe's; runs of an older kdda lack fields that it did not know
+                del training[name]
+        return settings.get("student"), training, settings.get("rows") or None
 
     @property
     def task_event(self) -> dict[str, Any]:
