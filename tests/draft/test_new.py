@@ -425,3 +425,16 @@ def test_conll_files_that_are_called_txt(tmp_path: Path, command: Any, models: l
     recipe, _ = new(command, models, tmp_path)
     assert (recipe.task, recipe.target) == ("tag", "en")
     assert counts(recipe, "en") == {"train": 4, "dev": 4, "test": 4}
+
+
+def test_only_the_languages_that_a_user_names_are_taken(tmp_path: Path, command: Any, models: list[str]) -> None:
+    for name, texts in (("a", EN), ("b", VI), ("zz", [("zubor kal mor", "tavien sharlu", "vextil ubo ne")] * 3)):
+        rows = []
+        for premise, hypothesis, label in pairs(texts, 30):
+            rows.append({"premise": premise, "hypothesis": hypothesis, "label": label})
+        lines(tmp_path / f"{name}.jsonl", rows)
+    recipe, out = new(command, models, tmp_path, "--languages", "vi")
+    assert list(recipe.data) == ["vi"] and "a.jsonl: rows in en, which --languages leaves out" in out
+    (tmp_path / "recipe.yaml").unlink()
+    recipe, _ = new(command, models, tmp_path, "--languages", "qzu,en")
+    assert recipe.target == "qzu" and Path(str(recipe.data["qzu"].train)).name == "zz.jsonl"

@@ -164,6 +164,12 @@ def draft(request: Request) -> Draft:
     languages: dict[str, LanguageData] = {}
     for language in _target_first(by_language, request.languages):
         languages[language] = _divided(by_language[language], seen, is_target=not languages)
+    for language, sources in by_language.items():
+        if language not in languages:
+            for source in sources:
+                seen.left_out.append(
+                    f"{printable(source.table.name)}: rows in {language}, which --languages leaves out"
+                )
     _remark_on_translations(languages)
     models = choose_models(list(languages), request.student, dict(request.teachers))
     training = training_settings(models, _is_reading(task))

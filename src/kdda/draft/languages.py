@@ -134,6 +134,14 @@ def _by_words(text: str, script: str) -> str:
     return best
 
 
+def can_be_told(language: str) -> bool:
+    """Whether `language_of_texts` tells texts of a language."""
+    told = {*WORDS, "zh", "ja", "ko"}
+    for languages in LETTERS.values():
+        told.update(code for code, _ in languages)
+    return language in told
+
+
 def language_of_name(name: str) -> str:
     """The language that a file's name tells by a code or a language's name; `UNKNOWN` where it tells none, or several.
 

@@ -21,7 +21,7 @@ from kdda.runtime.network import hub_is_reachable
 from kdda.runtime.numbers import ceil_div
 
 # Language → its teacher that comes with kdda's packages.
-TEACHERS = {"vi": "mini/vietnamese", "en": "mini/english"}
+TEACHERS = {"vi": "mini/vietnamese", "en": "mini/english", "id": "mini/indonesian"}
 
 STUDENT = "mini/multilingual"
 

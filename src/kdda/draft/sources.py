@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kdda.data.folders import SAVED, SHARD, is_format, is_saved_dataset, split_of
 from kdda.data.sources import READERS
-from kdda.draft.languages import UNKNOWN, language_of_name, language_of_texts
+from kdda.draft.languages import UNKNOWN, can_be_told, language_of_name, language_of_texts
 from kdda.draft.models import TEACHERS
 from kdda.draft.recognise import Recognised, recognise
 from kdda.draft.tables import FileTable, look_at
@@ -21,6 +21,8 @@ from kdda.runtime.text_files import printable
 PREFERRED = (".jsonl", ".json", ".parquet", ".csv", ".tsv", ".txt", ".xlsx")
 
 LANGUAGE_COLUMNS = ("language", "lang", "locale", "lang_id")
+
+CERTAIN = ("en", "vi")  # texts that are told to be in one of these are in no language that could not be told
 
 MOST_LANGUAGES = 200  # different values of a column, above which it does not name languages
 
@@ -196,10 +198,8 @@ def _wanted(values: Sequence[str], languages: Sequence[str], table: FileTable, s
 def _language(table: FileTable, recognised: Recognised, languages: Sequence[str]) -> tuple[str, str]:
     """A file's language, and what tells it: the user, the texts, or the file's name.
 
-    A language that neither tells is the only one of the user's that nothing here knows.
+    Texts that nothing tells are in the only one of the user's languages that could not be told.
     """
-    if len(languages) == 1:
-        return languages[0], "--languages"
     longest = max(recognised.text_columns, key=table.words)  # a question may be in another language than its passage
     texts = []
     for cell in table.cells(longest):
@@ -216,9 +216,13 @@ def _language(table: FileTable, recognised: Recognised, languages: Sequence[str]
         if by_name == UNKNOWN:
             return UNKNOWN, "nothing; --languages CODE names it"
         return by_name, "the file's name"
-    others = [language for language in languages if language not in (by_texts, "en", "vi")]
-    if len(others) == 1:
-        return others[0], "--languages, of which no other fits"
+    untold = [language for language in languages if not can_be_told(language)]
+    if len(untold) == 1 and (by_texts not in CERTAIN or len(languages) == 1):
+        return untold[0], "--languages, of which no other fits"
+    if len(languages) == 1 and by_texts == UNKNOWN:
+        return languages[0], "--languages"
+    if by_texts != UNKNOWN:  # none of the user's
+        return by_texts, "letters and words of the texts"
     raise KddaError(
         f"{printable(table.name)}: which of the languages {', '.join(languages)} is it in? By its texts it is "
         f'"{by_texts}"; name the file with the code, such as {languages[0]}.train.csv'
