@@ -17,6 +17,7 @@ from kdda.data.scored_pairs import ScoredPair
 from kdda.data.sources import Row
 from kdda.errors import KddaError
 from kdda.metrics.correlation import RankedRows, spearman, spearman_interval
+from kdda.runs.events import read_metrics
 from kdda.tasks.similarity import SIMILARITY, Similarity
 from kdda.text.encode import Encoder
 from tests.conftest import NOUNS, VERBS, Bench, make_tokenizer, write_rows
@@ -143,6 +144,10 @@ def test_a_recipe_trains_it_and_its_report_compares_correlations(model: Path, co
     assert "sentence-similarity" in card and "test spearman" in card
     code, out, err = command("report", model.parents[3])
     assert code == 0 and "student-kdda − student" in out and "Δ spearman" in out, err
+    assert "Translation retrieval, development rows" in out and "aa → bb" in out
+    (event,) = [event for event in read_metrics(model.parent / "metrics.jsonl") if event["event"] == "final-retrieval"]
+    assert (event["language"], event["other"]) == ("aa", "bb") and 2 <= event["pairs"] <= 10
+    assert 0 <= event["src_to_tgt"] <= 100
 
 
 def test_its_model_compares_texts_in_python(model: Path) -> None:

@@ -25,7 +25,16 @@ UNUSED_WEIGHTS = ("pooler",)  # not read here, and drawn at random where a check
 
 
 @runtime_checkable
-class EmbeddingModel(Protocol):
+class TextEncoder(Protocol):
+    """Turns texts into vectors."""
+
+    def encode(self, texts: Sequence[str]) -> Float32[ndarray, "texts width"]:
+        """One vector of length 1 for each text, so that the product of two is their cosine."""
+        ...
+
+
+@runtime_checkable
+class EmbeddingModel(TextEncoder, Protocol):
     """A model that turns texts into vectors; an index stores its name and fingerprint."""
 
     @property
@@ -36,10 +45,6 @@ class EmbeddingModel(Protocol):
     @property
     def fingerprint(self) -> str:
         """A digest of the weights: vectors of two models compare if it is the same."""
-        ...
-
-    def encode(self, texts: Sequence[str]) -> Float32[ndarray, "texts width"]:
-        """One vector of length 1 for each text, so that the product of two is their cosine."""
         ...
 
 

@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from kdda.data.examples import BadRowError, raw_text
 from kdda.data.sources import Row
-from kdda.embeddings.encoder import EmbeddingModel
+from kdda.embeddings.encoder import TextEncoder
 from kdda.errors import KddaError
 
 BATCH_SIZE = 1024  # source texts that are compared with all target texts together
@@ -43,7 +43,7 @@ class TranslationRetrieval:
 
 
 def evaluate_translation_retrieval(
-    embedding_model: EmbeddingModel, source: Sequence[str], target: Sequence[str]
+    embedding_model: TextEncoder, source: Sequence[str], target: Sequence[str]
 ) -> TranslationRetrieval:
     """Score an embedding model on translation pairs, by cosine and nearest neighbour in both directions.
 

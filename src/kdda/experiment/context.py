@@ -21,6 +21,7 @@ from kdda.data.examples import Example
 from kdda.errors import KddaError
 from kdda.experiment.specs import RunSpec, StudentRun, TeacherRun
 from kdda.experiment.splits import Split, SplitReader, Splits
+from kdda.experiment.translations import translation_scores
 from kdda.hub.card import AND, ModelCardFacts, write_card
 from kdda.hub.licences import licence, warning_of
 from kdda.metrics.correlation import RankedRows, spearman_interval
@@ -211,6 +212,10 @@ class RunContext:
                 continue
             predictions = self._predictions(trainer, run.arm, language, "dev")
             trainer.metrics_log.write("final-dev", language=language, **self.task.score(predictions, self.labels))
+        if self.task.embeds:
+            dev = {language: splits["dev"] for language, splits in self.data.items() if "dev" in splits}
+            for pair, scores_of_pair in translation_scores(trainer, dev):
+                trainer.metrics_log.write("final-retrieval", language=pair[0], other=pair[1], **asdict(scores_of_pair))
         lines: list[str] = []  # of predictions.jsonl
         scores: dict[str, Mapping[str, Any]] = {}  # language → scores on its test rows
         intervals: dict[str, Interval] = {}  # language → the mean score of a row, for the model card

@@ -24,6 +24,7 @@ from kdda.report.open_domain import find_systems, systems_tables
 from kdda.report.render import FORMS, Figure, Report, Table, to_markdown
 from kdda.report.tables import comparison_table, data_table, other_languages_table
 from kdda.report.teacher_check import teacher_check, teacher_scores
+from kdda.report.translations import translation_table
 from kdda.runs.folder import METRICS, Run
 from kdda.runtime.files import write_output
 from kdda.runtime.folders import check_output_file
@@ -150,9 +151,9 @@ def _environment(runs: Sequence[Run]) -> list[str]:
 def _development_parts(comparison: Comparison, note: str) -> list[Part]:
     """The tables that a choice between arms is made on (--dev): nothing of the test rows, and no figures."""
     parts: list[Part] = [*_score_tables(comparison.on_development_rows(), note)]
-    check = teacher_check(comparison)
-    if check:
-        parts.append(check)
+    for table in (teacher_check(comparison), translation_table(comparison)):
+        if table:
+            parts.append(table)
     no_differences: list[Difference] = []  # they are of test rows
     return [*parts, data_table(comparison.runs), cost_table(comparison, no_differences)]
 
@@ -169,9 +170,9 @@ def _test_parts(comparison: Comparison, note: str, folders: Sequence[Path]) -> l
     if measured:
         parts.append(difference_table(measured, comparison.metric))
     parts += _differences_by_target(comparison)
-    check = teacher_check(comparison)
-    if check:
-        parts.append(check)
+    for table in (teacher_check(comparison), translation_table(comparison)):
+        if table:
+            parts.append(table)
     parts += _systems(folders)
     for of_target in comparison.by_target or [comparison]:
         breakdown = breakdown_table(of_target)

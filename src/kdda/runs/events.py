@@ -8,6 +8,8 @@ Every event has `event`, its kind, and `seconds`, the training time so far over 
 - ``train``, ``step``, ``dev``: terms of the loss by language, the optimizer's state, scores of an evaluation;
 - ``final-teacher``: a teacher's scores on the development rows of its language, and its `training_seconds`;
 - ``final-dev``, ``final-test``: the selected model's scores by language;
+- ``final-retrieval``: how often translations among the development rows of `language` and `other` are each other's
+  nearest texts, of tasks that turn texts into vectors;
 - ``final-cost``: the peak memory of the process;
 - ``system``: how an open-domain system answers (`kdda.report.open_domain`).
 """
@@ -30,6 +32,7 @@ REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "final-teacher": {"language": str},
     "final-dev": {"language": str},
     "final-test": {"language": str},
+    "final-retrieval": {"language": str, "other": str},
 }
 
 

@@ -553,7 +553,6 @@ def check_finite(outputs: Any, task: Task) -> None:
             )
 
 
-@torch.no_grad()
 def predict(
     model: Any,
     task: Task,
@@ -573,6 +572,13 @@ def predict(
     Raises:
         NotFiniteError: the model's outputs are not finite.
     """
+    candidates = window_candidates(model, task, features, encoder, batch_size)
+    return task.decode(features, candidates, labels, language)
+
+
+@torch.no_grad()
+def window_candidates(model: Any, task: Task, features: Features, encoder: Encoder, batch_size: int = 64) -> list[Any]:
+    """What `Task.candidates` makes of each window, in their order; arguments and errors as for `predict`."""
     windows = features.windows
     order: list[int] = np.argsort(features.lengths, kind="stable").tolist()
     candidates: list[Any] = [None] * len(windows)
@@ -587,4 +593,4 @@ def predict(
         for i, candidate in zip(chosen, task.candidates(outputs, batch), strict=True):
             candidates[i] = candidate
     model.train(training)
-    return task.decode(features, candidates, labels, language)
+    return candidates

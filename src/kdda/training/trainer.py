@@ -13,7 +13,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from jaxtyping import Float32
+from numpy import ndarray
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerControl, set_seed
@@ -31,7 +34,7 @@ from kdda.runtime.device import is_out_of_memory, pins_memory
 from kdda.runtime.memory import keep_freed_memory
 from kdda.runtime.numbers import ceil_div
 from kdda.runtime.progress import Say
-from kdda.tasks.base import Features, Prediction, Task, predict
+from kdda.tasks.base import Features, Prediction, Task, predict, window_candidates
 from kdda.tasks.registry import task_named
 from kdda.teachers.align import LearnedMaps
 from kdda.teachers.cache import TeacherCache
@@ -655,6 +658,15 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     def scores(self, examples: Sequence[Example], language: str) -> dict[str, Any]:
         """The task's scores of some examples, in per cent."""
         return self.data.task.score(self.predict(examples, language), self.data.labels)
+
+    def encode(self, texts: Sequence[str]) -> Float32[ndarray, "texts width"]:
+        """The vector of each text, of length 1, by the model of a task that embeds (`Task.embeds`)."""
+        examples = []
+        for number, text in enumerate(texts):
+            examples.append(Example(str(number), (text,), group=""))
+        features = self.data.task.encode(examples, self.encoded.encoder)
+        self._move_model_to_device(self.model, self.args.device)
+        return np.stack(window_candidates(self.model, self.data.task, features, self.encoded.encoder))
 
     def _predict_features(self, features: Features, language: str) -> Sequence[Prediction]:
         """Predictions of encoded rows, a row each."""
