@@ -53,6 +53,30 @@ def vifactcheck(path: Path) -> None:
     pq.write_table(pa.table({**columns, "Evidence": ["g", "h", "i"], "annotation_id": [7, 8, 9]}), path)
 
 
+def xcopa(path: Path) -> None:
+    rows = []
+    for i in range(10):
+        row = {"premise": f"Trời mưa {i}.", "choice1": "Đường ngập.", "choice2": "Đường khô.", "question": "effect"}
+        rows.append({**row, "label": i % 2, "idx": i, "changed": False})
+    if path.suffix != ".parquet":
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        return
+    import datasets  # which stores the names of labels beside their numbers, as the Hub's files have them
+
+    table = datasets.Dataset.from_list(rows)
+    table.cast_column("label", datasets.ClassLabel(names=["choice1", "choice2"])).to_parquet(str(path))
+
+
+def vists(path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    score = "label" if path.name.startswith("en") else "score"
+    texts = [f"Trời mưa {i}." for i in range(20)]
+    scores = [i / 4 for i in range(20)]
+    pq.write_table(pa.table({"sentence1": texts, "sentence2": texts, score: scores, "idx": list(range(20))}), path)
+
+
 WIKI = ("pairID", "evidence", "gold_label", "link", "context", "sentenceID", "claim", "annotator_labels", "title")
 WIKI_ROWS = [
     (f"p{i}", "bằng chứng", label, "", "ngữ cảnh", "s", "khẳng định", f"['{label}']", "Huế")
@@ -67,7 +91,6 @@ def phoner(path: Path) -> None:
 
 VIHOS = [("", "content", "index_spans"), (0, "Dừa lắm :))", "[]"), (1, '"Bấp,\nvl"', '"[5, 6]"')]
 
-PAGES = ("classify.md", "tag.md")
 
 # the first word of a block's comment → how its files are written
 FILES: dict[str, Write] = {
@@ -79,13 +102,15 @@ FILES: dict[str, Write] = {
     "vihos.yaml": delimited(",", *VIHOS),
     "viwikifc.yaml": delimited(",", WIKI, *WIKI_ROWS),
     "vifactcheck.yaml": vifactcheck,
+    "xcopa.yaml": xcopa,
+    "vists.yaml": vists,
 }
 
 
 def recipes() -> dict[str, str]:
     listed = {}
-    for page in PAGES:
-        for block in blocks(DOCS / "tasks" / page, "yaml"):
+    for page in sorted((DOCS / "tasks").glob("*.md")):
+        for block in blocks(page, "yaml"):
             listed[block.code.removeprefix("# ").split()[0].rstrip(":")] = block.code
     return listed
 
@@ -107,9 +132,10 @@ def test_a_recipe_opens_its_authors_files(name: str, tmp_path: Path, monkeypatch
     path.write_text(yaml.safe_dump(values, allow_unicode=True), encoding="utf-8")
     recipe = with_labels(load_recipe(str(path)))
     data, warnings = SplitReader(recipe, task_of(recipe)).read_all()
-    assert len(recipe.labels) >= 2 and not any(warnings.values())
+    assert len(recipe.labels) >= 2 or not task_of(recipe).labelled
+    assert not any(warnings.values()) and "test" in data[recipe.target]
     for splits in data.values():
-        assert set(splits) == {"train", "dev", "test"} and all(map(len, splits.values()))
+        assert {"train", "dev"} <= set(splits) and all(map(len, splits.values()))
 
 
 def test_every_recipe_of_the_pages_is_opened() -> None:
