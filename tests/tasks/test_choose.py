@@ -107,6 +107,12 @@ def test_a_bad_row_is_refused_with_its_place(changes: dict[str, Any], message: s
         example_of({**BARE, "label": 0, **changes})
 
 
+def test_a_row_without_labels_has_its_options_alone() -> None:
+    row = {"context": "mèo", "choice1": "chó", "choice2": "gà"}
+    (example,) = check_rows([Row("", row)], CHOOSE.convert_unlabelled(Schema())).examples
+    assert isinstance(example, Choice) and (example.texts, example.gold) == (("mèo", "", "chó", "gà"), -1)
+
+
 def test_a_map_of_labels_numbers_options_from_one_or_drops_rows() -> None:
     assert example_of({**BARE, "label": 1}, label_map={"1": "0", "2": "1"}).gold == 0
     with pytest.raises(KddaError, match='1 × label "-" dropped'):

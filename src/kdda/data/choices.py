@@ -49,7 +49,7 @@ class Options(NamedTuple):
     names: list[str]
 
 
-def choice_converter(schema: Schema) -> RowConverter:
+def choice_converter(schema: Schema, is_labelled: bool = True) -> RowConverter:
     """A converter of rows with `context`, perhaps a `question`, `options`, and a `label`.
 
     `options` is a list, a list as the text of a cell, ``{"text": […], "label": ["A", …]}`` (ARC on the Hub), or several
@@ -59,6 +59,7 @@ def choice_converter(schema: Schema) -> RowConverter:
 
     Args:
         schema: names of columns; its label map is for values of `label`.
+        is_labelled: whether rows say which option is right.
     """
 
     def convert(row: Row, repaired: Counter[str]) -> Choice:
@@ -69,7 +70,7 @@ def choice_converter(schema: Schema) -> RowConverter:
         problem = problem_of(options.texts)
         if problem:
             raise BadRowError(f'"{_name(schema)}": {problem}')
-        gold = _gold(row, schema, options)
+        gold = _gold(row, schema, options) if is_labelled else NO_GOLD
         return Choice(row_id(row, schema), (context, question, *options.texts), context, gold)
 
     return convert

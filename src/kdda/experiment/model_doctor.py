@@ -10,10 +10,11 @@ from typing import Any
 from kdda.errors import KddaError
 from kdda.experiment.context import task_of
 from kdda.hub.licences import licence, warning_of
-from kdda.models.classes import has_head
+from kdda.models.classes import NO_HEAD, has_head, outputs_config
 from kdda.models.load import Checkpoint, load_checkpoint
 from kdda.models.resolve import resolve
 from kdda.recipe.schema import Recipe
+from kdda.tasks.base import Task
 from kdda.tasks.registry import TASKS
 from kdda.text.tokenize import TokenizedText, TokenizerAdapter
 
@@ -148,16 +149,24 @@ def _check_tasks(checkpoint: Checkpoint) -> Iterator[Finding]:
     config = checkpoint.model.config
     saved = getattr(config, "kdda_task", None)
     architectures = ", ".join(getattr(config, "architectures", None) or ("no head",))
-    names = []
-    for task in TASKS.values():
-        if has_head(config, task.head):
-            names.append(task.name)
+    names = [task.name for task in TASKS.values() if _fits(config, task, checkpoint.name)]
     if saved:
         yield Finding("task", OK, f"{saved} ({architectures})")
     elif names:
         yield Finding("task", OK, f"{' or '.join(names)}, by its head ({architectures})")
     else:
         yield Finding("task", OK, f"none yet ({architectures}): it is fine-tuned first, as student or teacher")
+
+
+def _fits(config: Any, task: Task, name: str) -> bool:
+    """Whether a checkpoint's head is one of a task, with as many outputs; a task without a head shows in none."""
+    if task.head == NO_HEAD or not has_head(config, task.head):
+        return False
+    try:
+        task.check_outputs(outputs_config(config, task.head), name)
+    except KddaError:
+        return False
+    return True
 
 
 def _check_licence(checkpoint: Checkpoint) -> Iterator[Finding]:

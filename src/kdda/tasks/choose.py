@@ -171,6 +171,10 @@ class MultipleChoice(Task):
         """The function that makes a `Choice` of a row."""
         return choice_converter(schema)
 
+    def convert_unlabelled(self, schema: Schema) -> RowConverter:
+        """The same of a row without a label, of which no option is known to be right."""
+        return choice_converter(schema, is_labelled=False)
+
     def encode(self, examples: Sequence[Example], encoder: Encoder) -> Features:
         """The windows of each example's options, option after option; contexts that are cut are counted."""
 
