@@ -109,6 +109,7 @@ def main() -> None:
         roberta(folder / "roberta", texts)
         command = [sys.executable, "-m", "kdda", "run", f"paper/{options.task}-base", "--seeds", "1"]
         command += ["--out", str(folder / "runs"), "--set", f"training.epochs={options.epochs}"]
+        command += ["--set", "training.log_every=1"]  # the seconds of every step
         for name, value in settings(options.task, folder).items():
             command += ["--set", f"{name}={value}"]
         started = time.perf_counter()
