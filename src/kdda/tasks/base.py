@@ -475,7 +475,7 @@ class Task(ABC):
         return model(**inputs, **targets)
 
     def outputs_without_labels(self, model: Any, inputs: Mapping[str, Any]) -> Any:
-        """A model's outputs for a part of a batch whose rows have no gold labels, with a `loss` of 0.
+        """A model's outputs for a part of a batch without gold labels, with a `loss` of 0.
 
         The loss depends on the logits, so that every weight has a gradient, also where processes wait for all of them.
 

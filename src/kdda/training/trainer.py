@@ -400,12 +400,15 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         """The share that a part has in the golds of a batch, over the share that it has in the batch's items.
 
         1 where each item has one gold. A loss over tokens times this is the mean over the batch's, however it is cut.
+        0 where the part has no gold: rows without labels, and texts without a word to be tagged.
         """
         task, targets = self.data.task, self.targets[language]
         if language in self.data.unlabelled:
-            return 1.0
-        golds = task.count_targets(targets, part) / task.count_targets(targets, items)
-        return golds / (len(part) / len(items))
+            return 0.0
+        golds = task.count_targets(targets, part)
+        if not golds:
+            return 0.0
+        return golds / task.count_targets(targets, items) / (len(part) / len(items))
 
     def _step(self, model: Any, prepared: Sequence[Mapping[str, Any]]) -> Any:
         """Forward and backward of the batch's rows that fall to this process, part by part; returns their loss."""
@@ -469,10 +472,10 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         targets, task_share = inputs.pop("targets"), inputs.pop("task_share")
         is_distilled = language in self.caches
         inputs["output_hidden_states"] = is_distilled
-        if language in self.data.unlabelled:
-            outputs = self.data.task.outputs_without_labels(model, inputs)
-        else:
+        if task_share:
             outputs = self.data.task.outputs_with_loss(model, inputs, targets)
+        else:
+            outputs = self.data.task.outputs_without_labels(model, inputs)
         self._check_loss("the task's loss", outputs.loss)
         task_loss = outputs.loss if task_share == 1.0 else task_share * outputs.loss
         terms, total = {"task": task_loss.detach()}, task_loss
