@@ -149,6 +149,13 @@ def test_a_word_that_a_span_cuts_is_of_the_span_with_most_of_it(tmp_path: Path) 
     assert prediction.f1 == prediction.oracle_f1 == pytest.approx(2 / 5) and prediction.oracle_spans == 5
 
 
+def test_a_mark_that_a_token_has_behind_a_number_is_no_part_of_the_word(tokenizers: dict[str, tuple[Any, str]]) -> None:
+    encoder = Encoder(tokenizers["words"][0], "none", 64)  # tokens are what stands between spaces
+    features = TAG.encode([tagged("ở Huế năm 2015. Từ 3, 5%", [("2015", "LOC"), ("3", "LOC"), ("5%", "PER")])], encoder)
+    (prediction,) = decoded(features, encoder)
+    assert places(prediction) == [("2015", "LOC"), ("3", "LOC"), ("5%", "PER")] and prediction.oracle_f1 == 1
+
+
 def test_special_tokens_continuations_and_padding_have_no_target(tokenizers: dict[str, tuple[Any, str]]) -> None:
     encoder = Encoder(tokenizers["bytes"][0], "none", 64)
     features = TAG.encode([tagged("ab c", [("c", "PER")]), tagged("a", [])], encoder)

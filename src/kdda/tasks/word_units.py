@@ -1,7 +1,8 @@
 """`WordUnits`: the words of a tokenized text that get one label each, a token or several; spans to them and back.
 
 A word is a run of letters, marks and digits; any other character is one by itself, and so is each token of a script
-without spaces. It gets the label of its first token, as BERT's authors have it (Devlin et al. 2019, §5.3).
+without spaces. It gets the label of its first token, as BERT's authors have it (Devlin et al. 2019, §5.3). A mark that
+a vocabulary joins to a number, as XLM-R's does in ``2015.``, is no part of the word.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from kdda.text.tokenize import TokenizedText
 UNSPACED = frozenset({"CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "MYANMAR", "KHMER", "TIBETAN"})
 
 
+# Marks that end a sentence or a part of it.
+STOPS = ".,;:!?"
+
+
 class WordUnits:
     """The words of a text as a model's tokens make them.
 
@@ -30,7 +35,7 @@ class WordUnits:
 
     Attributes:
         tokens: the number of each word's first token.
-        starts, ends: its characters, those of all its tokens.
+        starts, ends: its characters, those of all its tokens, but for marks behind a number.
     """
 
     def __init__(self, part: TokenizedText):
@@ -49,6 +54,8 @@ class WordUnits:
             reach = max(reach, end)
         self.tokens: Int64[ndarray, " words"] = np.array(first_tokens, np.int64)
         self.starts: Int64[ndarray, " words"] = part.starts[self.tokens].astype(np.int64)
+        for word, (start, end) in enumerate(zip(self.starts.tolist(), ends, strict=True)):
+            ends[word] = _without_stop(part.text, start, end)
         self.ends: Int64[ndarray, " words"] = np.array(ends, np.int64)
 
     def __len__(self) -> int:
@@ -105,6 +112,14 @@ def _goes_on(text: str, reach: int, start: int) -> bool:
     if start < reach:  # it shares a character, such as an emoji, of which each has some bytes
         return True
     return start == reach and _is_of_word(text[start - 1]) and _is_of_word(text[start])
+
+
+def _without_stop(text: str, start: int, end: int) -> int:
+    """The end of a word, before the marks that its last token has behind a number."""
+    word = text[start:end].rstrip(STOPS)
+    if word and word[-1].isdigit():
+        return start + len(word)
+    return end
 
 
 def _is_of_word(character: str) -> bool:
