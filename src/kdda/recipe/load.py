@@ -327,7 +327,9 @@ def _check_teachers(recipe: Recipe, arm: str, path: Path) -> None:
                 "teacher of it: there is nothing to learn from"
             )
     if recipe.distillation(arm) is not None and not teachers:
-        raise KddaError(f'{path}: arm "{arm}" distils, but its languages have no teacher, or theirs are disabled')
+        raise KddaError(
+            f'{path}: arm "{arm}" distils, but its languages have no teacher, or all its teachers are disabled'
+        )
     for language, teacher in [*teachers, *recipe.source_of(arm).items()]:
         _check_rows_of_teacher(recipe, language, teacher, path)
 
