@@ -139,3 +139,79 @@ def test_an_objective_whose_value_overflows_is_refused_by_name():
     states = Representations(torch.full((1, 2, 2), 1e30))
     with pytest.raises(ValueError, match="objective 'mse-pooled' is inf in row 0"):
         OBJECTIVES["mse-pooled"](states, Representations(torch.zeros(1, 2, 2)), ObjectiveSettings(scale="none"))
+
+
+@pytest.mark.parametrize("scale", ["cosine", "layernorm"])
+@pytest.mark.parametrize("padded", [False, True])
+def test_clouds_far_from_the_origin_are_measured_by_their_directions_to_four_digits(scale, padded):
+    generator = torch.Generator().manual_seed(0)
+    offset = 1e6 * torch.randn(2, 1, 6, generator=generator)
+    x = (offset + torch.randn(2, 5, 6, generator=generator)).requires_grad_(True)
+    y = offset + torch.randn(2, 4, 6, generator=generator)
+    masks = {}
+    if padded:
+        x.data[:, 3:] = 0
+        masks["x_mask"] = torch.tensor([[True, True, True, False, False]] * 2)
+    exact = x.detach().double().requires_grad_(True)
+    expected = sinkhorn_divergence(exact, y.double(), scale=scale, **masks).value
+    out = sinkhorn_divergence(x, y, scale=scale, **masks)
+    assert bool(out.converged.all())
+    torch.testing.assert_close(out.value.double(), expected, rtol=1e-4, atol=0)
+    expected.sum().backward()
+    out.value.sum().backward()
+    torch.testing.assert_close(x.grad.double(), exact.grad, rtol=1e-3, atol=1e-3 * float(exact.grad.abs().max()))
+    assert torch.allclose(self_term(y, scale=scale).double(), self_term(y.double(), scale=scale), rtol=1e-4, atol=0)
+    weights = {}
+    if padded:
+        weights["mask"] = masks["x_mask"]
+    settings = ObjectiveSettings(scale=scale)
+    for name in ("emd", "energy"):
+        value = OBJECTIVES[name](Representations(x, **weights), Representations(y), settings).value
+        right = OBJECTIVES[name](Representations(exact, **weights), Representations(y.double()), settings).value
+        torch.testing.assert_close(value.double(), right, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("objective", [None, "sinkhorn", "mse-pooled"])
+def test_a_gradient_that_float16_cannot_hold_is_refused(objective):
+    x = torch.full((1, 2, 2), 400.0, dtype=torch.float16, requires_grad=True)
+    y = torch.zeros(1, 2, 2, dtype=torch.float16)
+    if objective is None:
+        value = sinkhorn_divergence(x, y, scale=1e-3).value
+    else:
+        settings = ObjectiveSettings(scale=1e-3)
+        value = OBJECTIVES[objective](Representations(x), Representations(y), settings).value
+    with pytest.raises(ValueError, match=r"gradient .* does not fit float16, which ends at 65504"):
+        value.sum().backward()
+
+
+def test_a_gradient_that_a_loss_scaler_has_made_too_large_for_float16_is_left_to_the_scaler():
+    x = torch.full((1, 2, 2), 4.0, dtype=torch.float16, requires_grad=True)
+    value = sinkhorn_divergence(x, torch.zeros(1, 2, 2, dtype=torch.float16)).value
+    (value.sum() * 2**16).backward()
+    assert bool(x.grad.isinf().all())
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e4, 1e9, 1e12, 1e18])
+def test_a_plan_is_that_of_the_clouds_whatever_their_size(size):
+    x, y = clouds()
+    epsilon = 0.01
+    expected = sinkhorn_divergence(x.double(), y.double(), epsilon=epsilon).plan()
+    out = sinkhorn_divergence(x * size, y * size, epsilon=epsilon * size**2)
+    torch.testing.assert_close(out.plan().double(), expected, rtol=1e-3, atol=1e-4)
+    if size > 1:  # then the usual ε is as good as none: each point goes to one
+        few = torch.tensor([[True, False, True]])
+        sharp = sinkhorn_divergence(x * size, y * size, x_mask=few)
+        pairs = torch.tensor([[[0.0, 0.5], [0.0, 0.0], [0.5, 0.0]]])
+        assert bool(sharp.converged.all())
+        torch.testing.assert_close(sharp.plan(), pairs, rtol=0, atol=1e-3)
+
+
+def test_a_plan_in_a_batch_with_huge_states_is_that_of_each_text_alone():
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(2, 6, 64, generator=generator), torch.randn(2, 5, 64, generator=generator)
+    x[1] *= 1e18
+    y[1] *= 1e18
+    plan = sinkhorn_divergence(x, y).plan()
+    for row in range(2):
+        alone = sinkhorn_divergence(x[row : row + 1].double(), y[row : row + 1].double()).plan()
+        torch.testing.assert_close(plan[row : row + 1].double(), alone, rtol=1e-3, atol=1e-4)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kdda.transport.checks import NotFiniteValueError, check_clouds, check_mask
 from kdda.transport.cost import apply_scale
-from kdda.transport.numerics import at_least_float32, full_precision
+from kdda.transport.numerics import HalfGradients, at_least_float32, full_precision
 from kdda.transport.problem import weights, without_padding
 
 
@@ -110,7 +110,8 @@ class Objective:
             ValueError: a value that is not finite.
         """
         complete = replace(settings, options={**self.options, **settings.options})
-        output = self.function(student, teacher, complete)
+        half = HalfGradients()
+        output = self.function(replace(student, states=half.widened(student.states)), teacher, complete)
         if not isinstance(output, ObjectiveOutput):
             output = closed_form(output)
         value = output.value.to(at_least_float32(student.states).dtype)
@@ -120,6 +121,7 @@ class Objective:
                 f"objective '{self.name}' is {float(value[bad[0]].detach())} in row {bad[0]}: states of this size, or "
                 f"these settings, overflow {str(value.dtype).removeprefix('torch.')}."
             )
+        half.watch(value)
         return output._replace(value=value)
 
 
@@ -169,8 +171,8 @@ def clouds(
     x_mask, y_mask = check_mask(student.mask, x, "student"), check_mask(teacher.mask, y, "teacher")
     dtype = torch.promote_types(at_least_float32(x).dtype, at_least_float32(y).dtype)
     (x, x_mask), (y, y_mask) = without_padding(x, x_mask, "student"), without_padding(y, y_mask, "teacher")
-    a, b = weights(x_mask, dtype), weights(y_mask, dtype)
-    x, y, divisor = apply_scale(x.to(dtype), y.to(dtype), y_mask > 0, scale)
+    x, y, divisor = apply_scale(x.to(dtype), x_mask > 0, y.to(dtype), y_mask > 0, scale)
+    a, b = weights(x_mask, x.dtype), weights(y_mask, y.dtype)
     measured = _weighted(x, y, a, b, divisor**-0.5, around_teacher_mean)
     if x.dtype == torch.float64 or x.device.type == "mps" or not _needs_float64(measured):
         return measured

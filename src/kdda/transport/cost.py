@@ -147,6 +147,21 @@ def _layernorm(x: Tensor, y: Tensor, y_mask: Tensor) -> Scaled:
     return Scaled(_standard(x), _standard(y), float(width))
 
 
+def _is_far(x: Tensor, x_mask: Tensor, y: Tensor, y_mask: Tensor) -> bool:
+    """Whether some text lies more than a thousand times as far from the origin as its points from each other."""
+    if x.dtype == torch.float64 and y.dtype == torch.float64:
+        return False
+    with torch.no_grad():
+        points = torch.cat([at_least_float32(x), at_least_float32(y)], dim=1)
+        real = torch.cat([x_mask, y_mask], dim=1)[..., None]
+        size = torch.linalg.vector_norm(torch.where(real, points, 0), ord=torch.inf).clamp(min=1e-30)
+        points = torch.where(real, points / size, 0)
+        centre = points.sum(dim=1, keepdim=True) / real.sum(dim=1, keepdim=True)
+        spread = torch.where(real, points - centre, 0).square().sum(dim=(1, 2))
+        away = points.square().sum(dim=(1, 2))
+        return bool(((away > FAR * spread) & (spread > 0)).any())
+
+
 def _unit(x: Tensor) -> Tensor:
     """Each vector divided by its length; 0 stays 0."""
     x = at_least_float32(x)
@@ -187,11 +202,24 @@ SCALES: dict[str, ScaleFn] = {
 cos. `layernorm`: vectors standardised, cost a coordinate."""
 
 
-def apply_scale(x: Tensor, y: Tensor, y_mask: Tensor, scale: float | str) -> Scaled:
-    """The clouds and the divisor of their costs under a named scale, or under a number (a calibrated teacher scale)."""
+DIRECTIONS = ("cosine", "layernorm")  # scales that change each vector, so that no move of both clouds comes first
+
+
+def apply_scale(x: Tensor, x_mask: Tensor, y: Tensor, y_mask: Tensor, scale: float | str) -> Scaled:
+    """The clouds and the divisor of their costs under a named scale, or under a number (a calibrated teacher scale).
+
+    Clouds that lie so far from the origin that float32 would round away how their directions differ become float64.
+
+    Args:
+        x_mask, y_mask: true at real tokens.
+    """
     if isinstance(scale, str):
         if scale not in SCALES:
             raise unknown_name("scale", scale, SCALES)
+        if scale in DIRECTIONS and _is_far(x, x_mask, y, y_mask):
+            if x.device.type == "mps":
+                raise ValueError(f"clouds so far from the origin need float64 for scale '{scale}', which mps lacks.")
+            x, y = x.double(), y.double()
         return SCALES[scale](x, y, y_mask)
     if not 0 < scale < float("inf"):
         raise ValueError(f"scale must be a positive number or one of {', '.join(SCALES)}; got {scale}.")

@@ -1,4 +1,4 @@
-"""Arithmetic that mixed precision must not touch, and when rounding lets a solver stop."""
+"""Arithmetic that mixed precision must not touch, float16 gradients above 65504, when rounding lets a solver stop."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +49,43 @@ def at_least_float32(x: Tensor) -> Tensor:
     if x.dtype == torch.float64:
         return x
     return x.float()
+
+
+class HalfGradients:
+    """Refusal of gradients that float16 cannot hold, which a backward pass would turn into inf without a word.
+
+    A factor above 1 that comes from the loss, such as that of a loss scaler, does not count: a scaler waits for inf.
+    """
+
+    def __init__(self) -> None:
+        self._upstream = 1.0  # the largest gradient of the value, 1 at least
+        self._is_needed = False
+
+    def widened(self, states: Tensor) -> Tensor:
+        """States of float16 in float32, with a check of their gradient; any others as they are."""
+        if states.dtype != torch.float16 or not states.requires_grad:
+            return states
+        self._is_needed = True
+        states = states.float()
+        states.register_hook(self._check)  # type: ignore[no-untyped-call]
+        return states
+
+    def watch(self, value: Tensor) -> None:
+        """Take the gradient of this value, which is computed of the states, as what comes from the loss."""
+        if self._is_needed and value.requires_grad:
+            value.register_hook(self._remember)  # type: ignore[no-untyped-call]
+
+    def _remember(self, upstream: Tensor) -> None:
+        self._upstream = max(1.0, float(upstream.abs().amax()))
+
+    def _check(self, gradient: Tensor) -> None:
+        largest = float(gradient.abs().amax())
+        limit = torch.finfo(torch.float16).max
+        if limit * self._upstream < largest < float("inf"):
+            raise ValueError(
+                f"a gradient of {largest:.4g} does not fit float16, which ends at {limit:.0f}: pass states in float32, "
+                "or a larger scale."
+            )
 
 
 def stopping_error(tolerance: float, dtype: torch.dtype) -> float:

@@ -9,12 +9,14 @@ from torch import Tensor
 from kdda.transport.checks import NotFiniteValueError
 from kdda.transport.flat import FLAT
 from kdda.transport.problem import Problem, SolverSettings
-from kdda.transport.terms import Clouds, Gradients, Outcome, clouds_of, solve_self_term, solve_terms
+from kdda.transport.terms import Clouds, Gradients, Outcome, clouds_of, solve_cross_term, solve_self_term, solve_terms
 
 CANCELLED = 2e-3  # of the mean ½-squared radius, or of ε: below, float32 has lost too many digits
 
 # Largest squared norm of a text, within which a precision squares costs without overflow or underflow.
 USUAL = {torch.float32: (1e-15, 1e15), torch.float64: (1e-70, 1e70)}
+
+ROUNDED = 1e-2  # of ε: rounding of a cost above which a plan that is rebuilt from potentials is off by a per cent
 
 LARGEST_EXPONENT = 500  # of 2 in the coordinates of a text: squares of larger ones do not fit float64
 
@@ -65,6 +67,24 @@ def self_terms(problem: Problem, settings: SolverSettings) -> Tensor:
         value = solve_self_term(clouds.y, clouds.b, rescaled, None, flat=clouds.flat)[0]
         values[row] = _fitting(value * unit * unit, values)
     return values
+
+
+def rows_rounded(x: Tensor, y: Tensor, epsilon: float) -> list[int]:
+    """Texts whose potentials, as rounded as their costs, say too little of their plan.
+
+    Args:
+        x, y: the clouds of a problem, as `Problem.clouds` gives them.
+    """
+    largest = torch.maximum(x.square().sum(dim=2).amax(dim=1), y.square().sum(dim=2).amax(dim=1))
+    rounding = largest * torch.finfo(largest.dtype).eps
+    rows: list[int] = (~(rounding <= ROUNDED * epsilon)).nonzero().flatten().tolist()  # NaN and inf are among them
+    return rows
+
+
+def exact_plan(problem: Problem, row: int, settings: SolverSettings) -> Tensor:
+    """The plan `[n, m]` of one text, solved in float64 and in units near 1."""
+    clouds, _, rescaled = _in_near_units(problem, row, settings)
+    return solve_cross_term(clouds, rescaled).plan[0].to(problem.a)
 
 
 def _unusual(largest_norms: Tensor, epsilon: float) -> Tensor:

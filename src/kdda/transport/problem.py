@@ -59,8 +59,8 @@ class Problem(NamedTuple):
 
     def clouds(self) -> tuple[Tensor, Tensor]:
         """Copies of both, in units of the cost, around the mean of `y`, 0 at padding."""
-        y = self.y.to(self.b.dtype)
-        centre = torch.bmm(self.b[:, None, :], y)
+        y = self.y.to(torch.promote_types(self.y.dtype, self.b.dtype))  # float64 where float32 would round the centre
+        centre = torch.bmm(self.b[:, None, :].to(y), y)
         return _centred(self.x, centre, self.unit, self.a), _centred(y, centre, self.unit, self.b)
 
 
@@ -79,7 +79,7 @@ def make_problem(
     x, x_mask = without_padding(x, x_mask, "x")
     y, y_mask = without_padding(y, y_mask, "y")
     with full_precision(x.device):
-        x, y, divisor = apply_scale(x, y, y_mask > 0, scale)
+        x, y, divisor = apply_scale(x, x_mask > 0, y, y_mask > 0, scale)
         problem = Problem(x.detach(), y.detach(), weights(x_mask, dtype), weights(y_mask, dtype), divisor**-0.5)
     return problem, x, y
 
@@ -109,7 +109,7 @@ def weights(mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _centred(cloud: Tensor, centre: Tensor, unit: float, weight: Tensor) -> Tensor:
     """`unit`·(cloud − centre), 0 where `weight` is."""
-    centred = (cloud - centre).mul_(unit)
+    centred = (cloud - centre).mul_(unit).to(weight)
     real = weight > 0
     if not bool(real.all()):
         centred.mul_(real[..., None])

@@ -15,8 +15,9 @@ from torch.nn.functional import pad
 
 from kdda.transport.cost import cost_of_centred
 from kdda.transport.danskin import self_transport, transport
-from kdda.transport.numerics import full_precision
+from kdda.transport.numerics import HalfGradients, full_precision
 from kdda.transport.path import relative_log
+from kdda.transport.precision import exact_plan, rows_rounded
 from kdda.transport.problem import Problem, SolverSettings, make_problem
 
 EPSILON = 0.005
@@ -48,20 +49,25 @@ class SinkhornOutput:
     g: Float[Tensor, "batch m"]
     y_term: Float[Tensor, " batch"]
     _problem: Problem
-    _epsilon: float
+    _settings: SolverSettings
 
     def plan(self) -> Float[Tensor, "batch n m"]:
-        """The plan of the cross term, rebuilt from the potentials: rows and columns sum to their masses."""
+        """The plan of the cross term, rebuilt from the potentials: rows and columns sum to their masses.
+
+        Texts whose costs are so far above ε that float32 rounds the potentials too much are solved again.
+        """
         a = self._problem.a
         b = self._problem.b
         n, m = a.shape[1], b.shape[1]
         with torch.no_grad(), full_precision(a.device):
             x, y = self._problem.clouds()
-            exponent = cost_of_centred(x, y).neg_().add_(self.g[:, None, :m]).div_(self._epsilon)
+            exponent = cost_of_centred(x, y).neg_().add_(self.g[:, None, :m]).div_(self._settings.epsilon)
             exponent += relative_log(b)[:, None, :]
             plan = exponent.masked_fill_((b == 0)[:, None, :], -torch.inf).softmax(dim=2).mul_(a[:, :, None])
             for _ in range(3):  # float32 rounds the exponents: restore the marginals that the solver certified
                 plan.mul_(_ratio(b, plan.sum(dim=1))[:, None, :]).mul_(_ratio(a, plan.sum(dim=2))[:, :, None])
+            for row in rows_rounded(x, y, self._settings.epsilon):
+                plan[row] = exact_plan(self._problem, row, self._settings)
         return pad(plan, (0, self.g.shape[1] - m, 0, self.f.shape[1] - n))
 
 
@@ -82,13 +88,16 @@ class _Call(NamedTuple):
 
     def solve(self, *, debiased: bool, y_term: Tensor | None = None) -> SinkhornOutput:
         """S_ε of each text, or OT_ε where it is not `debiased`; the caller's padding is given back with potential 0."""
-        problem, x, y = make_problem(self.x, self.y, self.x_mask, self.y_mask, self.scale)
+        half = HalfGradients()
+        widened = half.widened(self.x), half.widened(self.y)
+        problem, x, y = make_problem(*widened, self.x_mask, self.y_mask, self.scale)
         out = transport(problem, x, y, self.settings, debiased=debiased, y_term=y_term)
+        half.watch(out.value)
         f = pad(out.f, (0, self.x.shape[1] - out.f.shape[1]))
         g = pad(out.g, (0, self.y.shape[1] - out.g.shape[1]))
         return SinkhornOutput(
             out.value, out.error, int(out.iterations.amax()), out.error <= self.settings.tolerance, f, g, out.y_term,
-            _problem=problem, _epsilon=self.settings.epsilon,
+            _problem=problem, _settings=self.settings,
         )  # fmt: skip
 
 

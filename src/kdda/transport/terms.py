@@ -89,7 +89,7 @@ def solve_terms(
     Args:
         y_term: OT_ε(β, β) of each text, if known.
     """
-    cross = _solve_cross_term(clouds, settings)
+    cross = solve_cross_term(clouds, settings)
     value = (clouds.a * cross.f).sum(dim=1) + (clouds.b * cross.g).sum(dim=1)
     _write_gradient(clouds.x, clouds.y, cross.plan, grads.x)
     _write_gradient(clouds.y, clouds.x, cross.plan.transpose(1, 2), grads.y)
@@ -108,7 +108,7 @@ def solve_terms(
     return outcome._replace(value=value - 0.5 * (x_term + y_term), error=error, y_term=y_term)
 
 
-def _solve_cross_term(clouds: Clouds, settings: SolverSettings) -> Solution:
+def solve_cross_term(clouds: Clouds, settings: SolverSettings) -> Solution:
     """OT_ε(α, β). The solver eliminates the potential of the larger cloud."""
     x, y, a, b, flat = clouds
     if flat:
