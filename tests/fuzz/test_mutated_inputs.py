@@ -79,6 +79,7 @@ def check_end(code: int, messages: str, out: Path | None = None) -> None:
     """Exit code 0, 1 or 2; a failure has a message, and leaves no output."""
     assert code in (0, 1, 2), messages
     assert "Traceback" not in messages
+    assert "Usage:" not in messages, "the test calls the command wrongly"
     if code:
         assert messages.strip(), "a failure without a message"
         assert out is None or not out.exists(), "an output of an input that was refused"
@@ -235,7 +236,7 @@ def test_corpora(tmp_path: Path) -> None:
     def check(content: bytes) -> None:
         path.write_bytes(content)
         shutil.rmtree(out, ignore_errors=True)
-        code, messages = run("index", path, out, "--segmenter", "none")
+        code, messages = run("index", path, out, "--no-segment")
         check_end(code, messages, out / "index.json")
 
     check()
