@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from kdda.errors import KddaError, unknown_choice
 from kdda.losses.registry import objective_named
 from kdda.losses.representations import Objective, ObjectiveFunction, ObjectiveSettings, Representations
+from kdda.transport.cost import SCALES
 
 COMBINATIONS = ("sum", "interpolate")
 SCHEDULES = ("constant", "linear_decay", "linear_warmup")
@@ -101,7 +102,9 @@ class DistillationLoss(nn.Module):
         self.objective = as_objective(objective)
         self.weight: float = _check_number("weight", weight)
         self.scale = scale
-        if not isinstance(scale, str):
+        if isinstance(scale, str):
+            _check_choice("scale", scale, list(SCALES))
+        else:
             _check_number("scale", scale, above=0.0)
         self.combine = _check_choice("combine", combine, COMBINATIONS)
         self.schedule = _check_choice("schedule", schedule, SCHEDULES)
@@ -111,7 +114,7 @@ class DistillationLoss(nn.Module):
             epsilon=_check_number("epsilon", epsilon, above=0.0),
             scale=scale,
             tolerance=_check_number("tolerance", tolerance, above=0.0),
-            max_iterations=_check_number("max_iterations", max_iterations, lowest=1.0),
+            max_iterations=_check_number("max_iterations", max_iterations, lowest=1.0, whole=True),
             temperature=_check_number("temperature", temperature, above=0.0),
             options=_check_options(self.objective, options or {}),
         )
@@ -270,19 +273,23 @@ def _check_option(objective: Objective, name: str, value: Any) -> None:
         raise KddaError(f"options.{name}: got {value!r}, expected {expected or 'a finite number'}")
 
 
-def _check_number(name: str, value: Any, *, above: float | None = None, lowest: float = 0.0) -> Any:
+def _check_number(
+    name: str, value: Any, *, above: float | None = None, lowest: float = 0.0, whole: bool = False
+) -> Any:
     """A finite number as it is.
 
     Args:
         above: what it must be greater than; else `lowest` is the least it may be.
+        whole: it must be a whole number.
 
     Raises:
         KddaError: another value.
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if is_number and (value > above if above is not None else value >= lowest):
+    if is_number and (value > above if above is not None else value >= lowest) and (not whole or value == int(value)):
         return value
     bound = f"from {lowest:g} on"
     if above is not None:
         bound = f"above {above:g}"
-    raise KddaError(f"{name}: got {value!r}, expected a finite number {bound}")
+    kind = "whole" if whole else "finite"
+    raise KddaError(f"{name}: got {value!r}, expected a {kind} number {bound}")

@@ -304,6 +304,14 @@ LEAST = {
     "learning_rate": 0,
     "weight_decay": 0,
     "max_grad_norm": 0,
+    "adam_beta1": 0,
+    "adam_beta2": 0,
+    "adam_epsilon": 0,
+    "num_train_epochs": 1e-6,
+    "max_steps": -1,
+    "logging_steps": 0,
+    "eval_steps": 0,
+    "save_steps": 0,
     "warmup_steps": 0,
     "seed": 0,
     "per_device_train_batch_size": 1,
@@ -316,8 +324,8 @@ LEAST = {
     "teacher_cache_gb": 0,
 }
 
-# Greatest values; `seed` is one of NumPy's.
-MOST = {"seed": 2**32 - 1, "attention_dropout": 1}
+# Greatest values; `seed` is one of NumPy's, and AdamW's averages must forget.
+MOST = {"seed": 2**32 - 1, "attention_dropout": 1, "adam_beta1": 0.999999, "adam_beta2": 0.999999}
 
 
 def _check_numbers(config: DistillationConfig) -> None:
