@@ -14,6 +14,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 ROOT = Path(__file__).parents[1]
 FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.preloaded"])
@@ -60,6 +62,12 @@ class Fork:
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
             os.kill(self.pid, number)
+
+
+def forks() -> list[psutil.Process]:
+    """All forks of this process' server that are alive, those of forks among them."""
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    return psutil.Process(server).children()
 
 
 def _ensure_server() -> None:

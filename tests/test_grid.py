@@ -7,9 +7,12 @@ import resource
 import shutil
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -18,7 +21,7 @@ from safetensors.torch import load_file
 from kdda.recipe.load import load_recipe
 from kdda.runs.events import read_metrics
 from tests.conftest import Bench, make_model, start, start_python
-from tests.forks import Command, run_kdda
+from tests.forks import Command, forks, run_kdda
 
 
 def weights(out: Path, arm: str, seed: int = 1) -> dict[str, torch.Tensor]:
@@ -246,22 +249,66 @@ def _is_worker_at(cmdline: Path, folder: Path) -> bool:
     return b"kdda.experiment" in cmdline.read_bytes() and str(folder.with_name(".seed-1.lock")) in files
 
 
-@pytest.mark.slow
-def test_a_ray_cluster_of_two_workers_runs_the_grid(bench: Bench, command: Any) -> None:
+def test_workers_end_with_a_command_that_is_killed(bench: Bench) -> None:
+    out = bench.folder / "runs"
+    bench.values["training"] |= {"epochs": 1000, "log_every": 1}
+    process = start("run", bench.write(), "--workers", "2", "--out", out, "--seeds", "1,2", "--arms", "student")
+    logs = [out / "nli/student" / f"seed-{seed}" / "metrics.jsonl" for seed in (1, 2)]
+    while process.poll() is None and not all(read_metrics(log) for log in logs):
+        time.sleep(0.02)
+    workers = [worker for worker in forks() if worker.pid != process.pid]
+    assert len(workers) == 2
+    process.send_signal(signal.SIGKILL)
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert not alive and not list(out.rglob("predictions.jsonl"))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a Ray cluster of two workers."""
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    both = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
         for _ in range(2):
-            cluster.add_node(num_cpus=1)
-        cluster.wait_for_nodes()
-        code, text, error = command("run", bench.write(), "--out", bench.folder / "ray", "--ray", cluster.address)
-        assert code == 0, error
-        assert "| student-kdda" in text and len(list((bench.folder / "ray").rglob("predictions.jsonl"))) == 3
+            both.add_node(num_cpus=1)
+        both.wait_for_nodes()
+        yield str(both.address)
     finally:
         ray.shutdown()
-        cluster.shutdown()
+        both.shutdown()
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_of_two_workers_runs_the_grid(bench: Bench, command: Any, cluster: str) -> None:
+    code, text, error = command("run", bench.write(), "--out", bench.folder / "ray", "--ray", cluster)
+    assert code == 0, error
+    assert "| student-kdda" in text and len(list((bench.folder / "ray").rglob("predictions.jsonl"))) == 3
+
+
+def ray_tasks() -> list[psutil.Process]:
+    """Processes of Ray that execute a run; Ray writes what a worker does into its command line."""
+    tasks = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if "".join(process.cmdline()[:1]).startswith("ray::_run_task"):
+                tasks.append(process)
+    return tasks
+
+
+@pytest.mark.slow
+def test_tasks_of_a_ray_cluster_end_with_a_command_that_is_killed(bench: Bench, cluster: str) -> None:
+    out = bench.folder / "killed"
+    bench.values["training"] |= {"epochs": 1000, "log_every": 1}
+    process = start("run", bench.write(), "--ray", cluster, "--out", out, "--arms", "student")
+    while process.poll() is None and not read_metrics(out / "nli/student/seed-1/metrics.jsonl"):
+        time.sleep(0.02)
+    tasks = ray_tasks()
+    assert len(tasks) == 1
+    process.send_signal(signal.SIGKILL)
+    _, alive = psutil.wait_procs(tasks, timeout=60)
+    assert not alive and not list(out.rglob("predictions.jsonl"))
 
 
 def test_no_cluster_is_one_line_and_no_traceback(bench: Bench, command: Any) -> None:

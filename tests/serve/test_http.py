@@ -1,7 +1,9 @@
 """The HTTP interface keeps its own description, and says what is wrong with a request without repeating it."""
 
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +11,14 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 
+import kdda
 from kdda.errors import KddaError
 from kdda.inference.predictor import Predictor
 from kdda.serve.limits import Limits
 from kdda.serve.site import Site, make_application
-from tests.serve.live import CLAIM, PAIR, Live, serving
+from kdda.text.segmenters import SEGMENTERS
+from tests.heads import make_judge, make_phobert_head, make_reader
+from tests.serve.live import CLAIM, PAIR, Live, serving, until
 
 
 @pytest.mark.slow
@@ -122,3 +127,45 @@ def test_the_docs_need_nothing_from_elsewhere(live: Live) -> None:
     assert "POST /answer" in page and "2,000 characters" in page and "429" in page
     assert "http" not in page.replace(live.url, "") and "<script" not in page
     assert json.loads(live.ask("GET", "/openapi.json").body)["openapi"].startswith("3.")
+
+
+@pytest.mark.parametrize(("make", "path", "body"), [(make_reader, "/answer", PAIR), (make_judge, "/entails", CLAIM)])
+def test_logits_that_are_not_finite_are_told_as_an_error_of_the_model(
+    make: Any, path: str, body: Any, tmp_path: Path
+) -> None:
+    broken: Any = kdda.load(make(tmp_path))
+    for weight in broken.engine.model.parameters():
+        weight.data.fill_(float("nan"))
+    with serving([broken], Limits()) as own:
+        reply = own.ask("POST", path, body)
+        assert reply.status == 500 and reply.headers["content-type"] == "application/json"
+        assert "logits are not finite (nan or inf): its weights are broken" in reply.json["detail"]
+        health = own.ask("GET", "/health")
+        assert health.status == 503 and "not finite" in health.json["status"]
+
+
+def test_a_text_without_spaces_is_segmented_in_parts_while_others_are_answered(
+    judge: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = kdda.load(make_phobert_head(tmp_path, "qa"))
+    segmenter, lengths = SEGMENTERS["vi"], []
+    began, go_on = threading.Event(), threading.Event()
+
+    def held(text: str) -> Any:
+        lengths.append(len(text))
+        began.set()
+        go_on.wait(60)
+        return segmenter(text)
+
+    with serving([reader, judge], Limits()) as own, ThreadPoolExecutor(2) as pool:
+        monkeypatch.setitem(SEGMENTERS, "vi", held)
+        long = pool.submit(own.ask, "POST", "/answer", {"question": "Ở đâu?", "context": "ngủ" * 8_333 + "x"})
+        until(began.is_set)
+        neighbour = pool.submit(own.ask, "POST", "/answer", PAIR)
+        until(lambda: own.metric("kdda_waiting") == 1)
+        assert own.ask("GET", "/health").status == 200
+        assert own.ask("POST", "/entails", CLAIM).status == 200
+        assert not long.done() and not neighbour.done()
+        go_on.set()
+        assert (long.result().status, neighbour.result().status) == (200, 200)
+    assert max(lengths) <= 400 and sum(lengths) >= 25_000

@@ -214,6 +214,8 @@ def _as_http(error: BaseException) -> Exception:
     if isinstance(error, KddaError | HTTPError) and not isinstance(error, NotFiniteError):
         return error
     log.error("the model failed: %s: %s", type(error).__name__, error)
+    if isinstance(error, NotFiniteError):  # its text holds nothing of a row
+        return HTTPError(500, f"the model failed: {error}")
     return HTTPError(500, f"the model failed ({type(error).__name__})")
 
 
