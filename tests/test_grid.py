@@ -7,8 +7,6 @@ import resource
 import shutil
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -263,52 +261,22 @@ def test_workers_end_with_a_command_that_is_killed(bench: Bench) -> None:
     assert not alive and not list(out.rglob("predictions.jsonl"))
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """The address of a Ray cluster of two workers."""
+@pytest.mark.slow
+def test_a_ray_cluster_of_two_workers_runs_the_grid(bench: Bench, command: Any) -> None:
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    both = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
         for _ in range(2):
-            both.add_node(num_cpus=1)
-        both.wait_for_nodes()
-        yield str(both.address)
+            cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        code, text, error = command("run", bench.write(), "--out", bench.folder / "ray", "--ray", cluster.address)
+        assert code == 0, error
+        assert "| student-kdda" in text and len(list((bench.folder / "ray").rglob("predictions.jsonl"))) == 3
     finally:
         ray.shutdown()
-        both.shutdown()
-
-
-@pytest.mark.slow
-def test_a_ray_cluster_of_two_workers_runs_the_grid(bench: Bench, command: Any, cluster: str) -> None:
-    code, text, error = command("run", bench.write(), "--out", bench.folder / "ray", "--ray", cluster)
-    assert code == 0, error
-    assert "| student-kdda" in text and len(list((bench.folder / "ray").rglob("predictions.jsonl"))) == 3
-
-
-def ray_tasks() -> list[psutil.Process]:
-    """Processes of Ray that execute a run; Ray writes what a worker does into its command line."""
-    tasks = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if "".join(process.cmdline()[:1]).startswith("ray::_run_task"):
-                tasks.append(process)
-    return tasks
-
-
-@pytest.mark.slow
-def test_tasks_of_a_ray_cluster_end_with_a_command_that_is_killed(bench: Bench, cluster: str) -> None:
-    out = bench.folder / "killed"
-    bench.values["training"] |= {"epochs": 1000, "log_every": 1}
-    process = start("run", bench.write(), "--ray", cluster, "--out", out, "--arms", "student")
-    while process.poll() is None and not read_metrics(out / "nli/student/seed-1/metrics.jsonl"):
-        time.sleep(0.02)
-    tasks = ray_tasks()
-    assert len(tasks) == 1
-    process.send_signal(signal.SIGKILL)
-    _, alive = psutil.wait_procs(tasks, timeout=60)
-    assert not alive and not list(out.rglob("predictions.jsonl"))
+        cluster.shutdown()
 
 
 def test_no_cluster_is_one_line_and_no_traceback(bench: Bench, command: Any) -> None:

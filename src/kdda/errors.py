@@ -21,6 +21,10 @@ class NotFiniteError(KddaError):
     """A model whose outputs are not finite, so that nothing can be read from them."""
 
 
+class DiskFullError(KddaError):
+    """A disk that filled during the work. The message says what was kept and how to go on; the exit code is 1."""
+
+
 class Interrupted(KddaError):
     """Ctrl-C during training, after a checkpoint was written. The command line exits with code 130."""
 

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from kdda.errors import Interrupted, KddaError
-from kdda.runtime.folders import DISK_FULL
+from kdda.errors import DiskFullError, Interrupted, KddaError
+from kdda.runtime.folders import is_disk_full
 from kdda.runtime.memory import tune_garbage_collection
 from kdda.runtime.text_files import printable
 
@@ -125,6 +125,9 @@ def check_model_folder(option: str, folder: Path) -> None:
         raise KddaError(f"{option} {printable(folder)}: the name is not UTF-8, and no model can be written there")
 
 
+_FULL = "the disk is full: no output was written in part; make room, and give the same command again"
+
+
 def main() -> None:
     """The console script: a user's mistake is one message and exit code 2, Ctrl-C is 130."""
     tune_garbage_collection()
@@ -135,14 +138,16 @@ def main() -> None:
         app()
     except Interrupted as interrupt:
         sys.exit(say(f"kdda: {interrupt}", INTERRUPTED))  # after a checkpoint was written
+    except DiskFullError as error:
+        sys.exit(say(f"kdda: {error}", FAILED))
     except KddaError as mistake:
         sys.exit(say(f"kdda: {mistake}", MISTAKE))
     except KeyboardInterrupt:
         sys.exit(say("kdda: interrupted; the same command continues from the last checkpoint", INTERRUPTED))
-    except OSError as error:
-        if error.errno in DISK_FULL:
-            sys.exit(say(f"kdda: the disk is full: {error}", FAILED))
-        if error.filename is None:  # no file that the user could look at: an error of kdda's
+    except Exception as error:
+        if is_disk_full(error):
+            sys.exit(say(f"kdda: {_FULL} ({error})", FAILED))
+        if not isinstance(error, OSError) or error.filename is None:  # no file to look at: an error of kdda's
             raise
         sys.exit(say(f"kdda: {error.filename}: {error.strerror}", MISTAKE))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import threading
 import traceback
@@ -20,7 +19,7 @@ from kdda.experiment.specs import RunSpec, StudentRun, TeacherRun
 from kdda.recipe.schema import Recipe, TeacherSpec
 from kdda.runs.folder import FAILURE
 from kdda.runtime import distributed
-from kdda.runtime.folders import DISK_FULL
+from kdda.runtime.folders import is_disk_full
 from kdda.runtime.memory import free_bytes
 from kdda.runtime.plugins import import_plugins
 
@@ -97,13 +96,10 @@ def _is_disk_full(error: Exception, text: str, out: Path) -> bool:
     Args:
         text: the error in one line.
     """
-    number = error.errno if isinstance(error, OSError) else None
-    in_text = re.search(r"os error (\d+)", text)  # safetensors writes the errno into its message
-    if number is None and in_text:
-        number = int(in_text[1])
-    if number is None:  # torch fails to write without any errno
-        return free_bytes(out) < FULL_DISK_BYTES
-    return number in DISK_FULL
+    if is_disk_full(error):
+        return True
+    has_number = isinstance(error, OSError) or "os error" in text
+    return not has_number and free_bytes(out) < FULL_DISK_BYTES  # torch fails to write without any errno
 
 
 def to_json(context: RunContext, run: RunSpec) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from filelock import FileLock, Timeout
 from kdda.data.examples import NAMED_ROWS
 from kdda.data.fields import is_missing, is_storable_id, shown
 from kdda.data.json_text import BadJsonError, parse_json
-from kdda.errors import Interrupted, KddaError, did_you_mean
+from kdda.errors import DiskFullError, Interrupted, KddaError, did_you_mean
 from kdda.inference.output_fingerprint import OutputFingerprint, check_same
 from kdda.inference.predictor import Predictor
-from kdda.runtime.folders import check_folder, check_output_file
+from kdda.runtime.folders import check_folder, check_output_file, is_disk_full
 from kdda.runtime.progress import Progress
 from kdda.runtime.text_files import NotUtf8Error, check_first_bytes, decode, printable
 from kdda.tasks.base import Result, Task
@@ -135,6 +135,11 @@ def predict_file(predictor: Predictor, job: FileJob) -> str:
     except Timeout:
         raise KddaError(f"another process is writing {job.out}; wait for it, or choose another --output") from None
     except OSError as error:
+        if is_disk_full(error):
+            raise DiskFullError(
+                f"the disk is full ({error}): the rows that were predicted are in {job.out}; make room, and the same "
+                "command continues after them"
+            ) from error
         raise KddaError(f"{job.out} cannot be written: {error.strerror or error}") from error
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; {job.out} holds whole rows, and the same command continues after them") from None

@@ -23,6 +23,7 @@ from kdda.inference.engines import RECORD, TorchEngine, runtime
 from kdda.inference.predictor import Predictor, load
 from kdda.models.load import GRAPH, is_exported, quietly
 from kdda.models.smoothing import smooth_linears
+from kdda.runtime.folders import is_disk_full
 from kdda.tasks.base import Task
 
 FORMATS = ("onnx",)
@@ -234,6 +235,8 @@ def _trace(model: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], 
         assert program is not None
         program.save(path, external_data=_bytes_of(model) > EXTERNAL)
     except Exception as error:  # torch.export has exceptions of many kinds for a forward that it cannot trace
+        if is_disk_full(error):
+            raise
         kind = type(model).__name__
         raise KddaError(f"torch.onnx cannot export a {kind}: {_first_cause(error)}") from error
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from kdda.embeddings.encoder import EmbeddingModel, MeanPoolingModel
-from kdda.errors import KddaError
+from kdda.errors import DiskFullError, KddaError
 from kdda.retrieval.index import MANIFEST, IndexSettings, Manifest, check_bm25s, check_dense_model, read_manifest
 from kdda.retrieval.passages import Document, Passage, lock_of, split
 from kdda.retrieval.pool import TermExtractor, cores, term_extractor
 from kdda.retrieval.segments import SegmentContents, SegmentEntry, check_files, read_document_ids, write_segment
 from kdda.runtime.files import write_atomically
-from kdda.runtime.folders import check_folder
+from kdda.runtime.folders import check_folder, is_disk_full
 
 SEGMENT_PASSAGES = 50_000  # passages of a segment at most, so that memory does not grow with the corpus
 
@@ -96,6 +96,11 @@ class IndexWriter:
             with _only_writer(self.folder, wait):
                 return self._build(documents, add)
         except OSError as error:
+            if is_disk_full(error):
+                raise DiskFullError(
+                    f"the disk is full ({error}): an index that was in {self.folder} is as it was; make room, and give "
+                    "the same command again"
+                ) from error
             raise KddaError(f"{error.filename or self.folder}: {error.strerror or error}") from error
 
     def _build(self, documents: Iterable[Document], add: bool) -> IndexSummary:

@@ -10,7 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar, overload
 
-from kdda.errors import KddaError
+from kdda.errors import DiskFullError, KddaError
+from kdda.runtime.folders import is_disk_full
 
 T = TypeVar("T")
 
@@ -198,7 +199,8 @@ def _write_batch(writer: Any, packed: list[bytes]) -> None:
     try:
         writer.write_batch(pyarrow.record_batch(batch, schema=_schema()))
     except OSError as error:
-        raise KddaError(
+        kind = DiskFullError if is_disk_full(error) else KddaError
+        raise kind(
             f"rows could not be written to {tempfile.gettempdir()} ({error}); free some space there, or set the "
             "environment variable TMPDIR to a folder on a larger disk"
         ) from None

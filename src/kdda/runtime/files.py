@@ -8,12 +8,15 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from kdda.errors import KddaError
+from kdda.errors import DiskFullError, KddaError
+from kdda.runtime.folders import is_disk_full
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file; if the process is killed, the file has its old content or all of the new one."""
-    _write_whole(path, [text])
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file; if the process is killed, the file has its old content or all of the new one."""
+    if isinstance(content, str):
+        content = content.encode()
+    _write_whole(path, [content])
 
 
 def write_output(path: Path, parts: Iterable[str]) -> None:
@@ -26,14 +29,14 @@ def write_output(path: Path, parts: Iterable[str]) -> None:
         with path.open("w", encoding="utf-8") as device:
             device.writelines(parts)
     else:
-        _write_whole(path.resolve(), parts)  # of a link, the file that it points to
+        _write_whole(path.resolve(), (part.encode() for part in parts))  # of a link, the file that it points to
 
 
-def _write_whole(path: Path, parts: Iterable[str]) -> None:
+def _write_whole(path: Path, parts: Iterable[bytes]) -> None:
     """Write beside the file, and give it the file's name at the end; after an error, such as a full disk, nothing."""
     temporary = path.with_name(f"{path.name}.part")
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        with temporary.open("wb") as file:
             file.writelines(parts)
         temporary.replace(path)
     finally:
@@ -53,7 +56,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
         part.replace(path)
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
-        raise KddaError(
+        kind = DiskFullError if is_disk_full(error) else KddaError
+        raise kind(
             f"{path} could not be written ({error}); free some space, or set teacher_cache_gb=0 to run teachers in "
             "each step"
         ) from None

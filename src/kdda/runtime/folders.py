@@ -1,9 +1,10 @@
-"""Output folders and files (--out): checked before any work, made, or built aside; error numbers of a full disk."""
+"""Output folders and files (--out): checked before any work, made, or built aside; what a full disk raises."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -17,6 +18,17 @@ from kdda.runtime.text_files import printable
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, over a quota, over the largest size of a file
 
 TRIED = b"\0" * 4096  # a block, which is written to a folder and removed again to see whether files can be written
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error of the system, or of a library that wraps it, means that a disk is full."""
+    number = error.errno if isinstance(error, OSError) else None
+    in_text = re.search(r"os error (\d+)", str(error))  # safetensors writes the errno into its message
+    if number is None and in_text:
+        number = int(in_text[1])
+    if number is None and error.__cause__ is not None:
+        return is_disk_full(error.__cause__)
+    return number in DISK_FULL
 
 
 def make_folder(folder: Path) -> None:

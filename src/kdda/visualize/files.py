@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 from kdda.errors import KddaError, unknown_choice
@@ -16,6 +17,7 @@ from kdda.report.figures import gains_by_lead, loss_curves, scores_by_weight, te
 from kdda.report.render import Figure
 from kdda.report.teacher_check import teacher_scores
 from kdda.runs.folder import MODEL_FOLDER, Run, find_runs
+from kdda.runtime.files import write_atomically
 from kdda.runtime.folders import check_folder
 from kdda.visualize.plan_figures import plan_figures
 from kdda.visualize.transport_plan import StateReader, plan_between
@@ -108,7 +110,9 @@ def _write(figure: Figure, out: Path, form: str, number: int) -> Path:
     name = re.sub(r"\W+", "-", figure.title.lower()).strip("-")
     path = out / f"{number:02d}-{name[:60]}.{form}"
     if form == "svg":
-        path.write_text(figure.svg + "\n", encoding="utf-8")
+        write_atomically(path, figure.svg + "\n")
     else:
-        figure.drawing.savefig(path, dpi=DPI)
+        picture = BytesIO()
+        figure.drawing.savefig(picture, dpi=DPI, format=form)
+        write_atomically(path, picture.getvalue())
     return path
