@@ -104,9 +104,9 @@ def summary(comparison: Comparison, note: str = "") -> str:
     check = teacher_check(comparison)
     if check:
         lines += [f"{check.title}\n", to_markdown(check), ""]
-    tables = _score_tables(comparison, note)
-    lines.append(to_markdown(tables[0]))
-    for table in tables[1:]:
+    lines.append(to_markdown(comparison_table(comparison, note)))
+    for of_target in comparison.by_target:
+        table = comparison_table(of_target)
         lines += [f"{table.title}\n", to_markdown(table)]
     return "\n".join([*lines, *comparison.rate_notes])
 
