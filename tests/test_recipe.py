@@ -107,6 +107,11 @@ def test_a_language_without_a_teacher_trains_on_the_task_alone_and_is_warned_of(
     assert not language_warnings(disabled, list(disabled.arms))
 
 
+def test_numbers_are_names_of_labels(tmp_path: Path) -> None:
+    numbered = load_recipe(written(tmp_path, LANGUAGES), ["labels=[1, 2]", "data.vi.labels={neg: 1, pos: 2}"])
+    assert (numbered.labels, numbered.data["vi"].labels) == (["1", "2"], {"neg": "1", "pos": "2"})
+
+
 def test_an_arm_trains_on_the_languages_that_teach_it_something(tmp_path: Path) -> None:
     unlabelled = load_recipe(written(tmp_path, LANGUAGES), ["data.vi.labels=none", "teachers.vi.train=en"])
     assert list(unlabelled.arms) == ["student-da", "student-kdda"]  # `student` has no labels of the target

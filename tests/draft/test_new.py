@@ -435,6 +435,7 @@ def test_only_the_languages_that_a_user_names_are_taken(tmp_path: Path, command:
         lines(tmp_path / f"{name}.jsonl", rows)
     recipe, out = new(command, models, tmp_path, "--languages", "vi")
     assert list(recipe.data) == ["vi"] and "a.jsonl: rows in en, which --languages leaves out" in out
+    assert "--teachers en: no rows are in this language" in out
     (tmp_path / "recipe.yaml").unlink()
     recipe, _ = new(command, models, tmp_path, "--languages", "qzu,en")
     assert recipe.target == "qzu" and Path(str(recipe.data["qzu"].train)).name == "zz.jsonl"

@@ -93,7 +93,7 @@ def test_a_recipe_names_the_columns_of_options() -> None:
         ({"options": ["chó", "gà", " chó"]}, "options 1 and 3 are equal: 'chó'"),
         ({"options": ["chó", " "]}, "option 2 is empty"),
         ({"options": ["chó", 5]}, "option 2: got 5, expected text"),
-        ({"options": "chó"}, "'chó': "),
+        ({"options": "chó"}, "got 'chó', expected a list of texts, or a column for each option"),
         ({"options": None}, "got None, expected a list of texts"),
         ({"label": 3}, r'"label": got \'3\', expected the number of an option, 0 to 2; a letter, A to C'),
         ({"label": -1}, "got '-1', expected the number"),
@@ -284,6 +284,10 @@ def test_commands_predict_and_evaluate_it(model: Path, tmp_path: Path, command: 
     code, out, err = command("evaluate", model, "--data", source, "--out", tmp_path / "p.jsonl", "--json")
     scores = json.loads(out)
     assert code == 0 and scores["task"] == "choose" and scores["chance"] > 0, err
+    code, _, err = command("predict", model, "--text", "question=gì", *options)
+    assert code == 2 and "got options, question, expected one text for each of: context, options; and perhaps" in err
+    code, _, err = command("predict", model, "--text", "txt=gì")
+    assert code == 2 and "kdda: got txt: " in err
     bad = write_rows(tmp_path / "bad.jsonl", [{"context": "a", "options": ["b"]}])
     code, _, err = command("predict", model, "--input", bad, "--output", tmp_path / "none.jsonl")
     assert code == 2 and 'bad.jsonl:1: "options": got 1 option' in err

@@ -155,13 +155,17 @@ def _by_field(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 def _checked_fields(model: str, task: Task, texts: Mapping[str, list[str]]) -> dict[str, Any]:
     """One row's values by field, a list where the field holds a list; other fields than the task's are refused."""
     if not set(texts) & set(task.fields):
-        raise KddaError(f'"{model}" {task.describe()}')
+        raise KddaError(f'got {", ".join(sorted(texts))}: "{model}" {task.describe()}')
     values: dict[str, Any] = {}
     for field, several in texts.items():
         values[field] = several if field in task.list_fields else several[-1]
     if not set(task.fields) - set(task.optional_fields) <= set(values) <= set(task.fields):
         got = ", ".join(sorted(values))
-        raise KddaError(f"task {task.name}: got {got}, expected one text for each of: {', '.join(task.fields)}")
+        expected = [name for name in task.fields if name not in task.optional_fields]
+        message = f"task {task.name}: got {got}, expected one text for each of: {', '.join(expected)}"
+        if task.optional_fields:
+            message += f"; and perhaps {', '.join(task.optional_fields)}"
+        raise KddaError(message)
     return values
 
 

@@ -137,6 +137,8 @@ def _options(row: Row, schema: Schema) -> Options:
             texts.pop()
         return Options(texts, columns)
     value = plain(value_of(row, columns[0]))
+    if isinstance(value, str) and value.strip() and value.lstrip()[0] not in "[{":
+        raise BadRowError(f'"{columns[0]}": got {shown(value)}, expected a list of texts, or a column for each option')
     try:
         return _listed(structure(value) if isinstance(value, str) and value.strip() else value)
     except BadFieldError as error:

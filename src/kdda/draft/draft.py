@@ -171,6 +171,9 @@ def draft(request: Request) -> Draft:
                     f"{printable(source.table.name)}: rows in {language}, which --languages leaves out"
                 )
     _remark_on_translations(languages)
+    for language in request.teachers:
+        if language not in languages:
+            seen.left_out.append(f"--teachers {language}: no rows are in this language")
     models = choose_models(list(languages), request.student, dict(request.teachers))
     training = training_settings(models, _is_reading(task))
     window, reason = _window(languages, models, task)

@@ -42,6 +42,16 @@ def _without_repetition(values: list[Any]) -> list[Any]:
     return values
 
 
+def _label_name(value: Any) -> Any:
+    """The name of a label, as text where YAML reads a whole number: ``labels: [1, 2, 3]`` of ordinal classes."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value
+
+
+LabelName = Annotated[str, BeforeValidator(_label_name)]
+
+
 def _labels(names: list[str]) -> list[str]:
     """Names of labels: none (the task's), or two at least."""
     if len(names) == 1 or not all(name.strip() for name in names):
@@ -354,7 +364,7 @@ class Data(Strict):
     select: Annotated[dict[str, str], BeforeValidator(_text_values)] = {}
     access: str = ""
     columns: dict[str, str | Annotated[list[str], Field(min_length=1)]] = {}
-    labels: Annotated[dict[str, str | None] | Literal["none"], BeforeValidator(_label_map)] = {}
+    labels: Annotated[dict[str, LabelName | None] | Literal["none"], BeforeValidator(_label_map)] = {}
     header: list[str] | None = None
     limit: dict[Literal["train", "dev", "test"], Rows] = {}
     on_bad_row: Literal["raise", "skip"] = "raise"
@@ -490,7 +500,7 @@ class Recipe(Strict):
     task: str
     task_options: FreeSettings = {}
     target: Annotated[str | list[str], BeforeValidator(_targets)]
-    labels: Annotated[list[str], AfterValidator(_labels)] = []
+    labels: Annotated[list[LabelName], AfterValidator(_labels)] = []
     student: Student
     teachers: dict[str, Teachers] = {}
     data: dict[str, Data]

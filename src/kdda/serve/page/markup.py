@@ -166,8 +166,9 @@ def options_html(result: ChoiceResult) -> str:
 def number_html(result: SimilarityResult) -> str:
     """A similarity as a number, and as a bar from 0 to 1."""
     return (
-        f'<div class="bars" role="status"><p class="answer"><strong>{result.similarity:.2f}</strong></p>'
-        f"{_bar('', '', max(0.0, result.similarity), True)}</div>"
+        '<div class="bars" role="status"><div class="bar best">'
+        f'<span class="name"><strong>{result.similarity:.2f}</strong></span><span class="track">'
+        f'<span class="fill" style="width:{100 * max(0.0, result.similarity):.1f}%"></span></span></div></div>'
     )
 
 
