@@ -262,7 +262,7 @@ def test_a_bad_row_is_refused_before_training(bench: Bench, command: Any) -> Non
 def test_a_file_that_is_not_utf8_is_refused_before_training(bench: Bench, command: Any) -> None:
     path = Path(bench.values["data"]["aa"]["train"])
     path.write_bytes(path.read_bytes() + '{"premise": "không"}'.encode("utf-16"))
-    assert "aa.train.jsonl:46: not UTF-8" in refused(command, bench)
+    assert "aa.train.jsonl:46: this line is UTF-16" in refused(command, bench)
 
 
 def test_a_misspelt_key_is_refused_before_training(bench: Bench, command: Any) -> None:
