@@ -1,4 +1,4 @@
-"""Write docs/compatibility.md: every type of encoder × {student, teacher} × {nli, qa} × what kdda can do with it.
+"""Write docs/compatibility.md: every type of encoder × {student, teacher} × {nli, qa, tag} × what kdda can do with it.
 
 python tools/compatibility.py
 
@@ -29,12 +29,20 @@ from kdda.models.trim import trim  # noqa: E402
 from kdda.tasks.registry import TASKS  # noqa: E402
 from kdda.training.config import DistillationConfig  # noqa: E402
 from kdda.training.trainer import DistillationTrainer  # noqa: E402
-from tests.conftest import LABELS, make_model, make_questions, make_rows  # noqa: E402
+from tests.conftest import LABELS, make_model, make_questions, make_rows, make_sentences  # noqa: E402
 from tests.models.kinds import KINDS, config_of, make_kind  # noqa: E402
 
 PAGE = ROOT / "docs" / "compatibility.md"
 
 WORKS = "works"
+
+# Task → the rows it is tried on, and the labels of its head.
+ROWS: dict[str, Callable[[str, int, int], list[dict[str, Any]]]] = {
+    "nli": make_rows,
+    "qa": make_questions,
+    "tag": make_sentences,
+}
+HEAD_LABELS = {"nli": LABELS, "qa": None, "tag": ["O", "B-ACT", "I-ACT", "B-ANIMAL", "I-ANIMAL"]}
 
 COLUMNS = ("type", "task", "class", "student", "teacher", "layers", "standardized", "trim", "export")
 
@@ -72,8 +80,7 @@ def opened_class(kind: str, folder: Path, task: str) -> str:
 
 def standardize(folder: Path, task: str) -> None:
     """Give a model's new head of a task its data-dependent initialization."""
-    labels = LABELS if TASKS[task].labelled else None
-    checkpoint = load_checkpoint(str(folder), head=TASKS[task].head, labels=labels)
+    checkpoint = load_checkpoint(str(folder), head=TASKS[task].head, labels=HEAD_LABELS[task])
     encoder = checkpoint.encoder(60)
     batch = encoder.pad(encoder.encode(["cat sleeps", "dog", "hen runs"], ["cat runs", "not", "very"]))
     standardize_head(checkpoint.model, [batch], TASKS[task].states_read == "all tokens")
@@ -81,11 +88,9 @@ def standardize(folder: Path, task: str) -> None:
 
 def train(folder: Path, task: str, student: str, teacher: str) -> None:
     """One step of a student with an aligned teacher, which is fine-tuned for one step itself, and the student saved."""
-    make = make_rows if TASKS[task].labelled else make_questions
-    labels = LABELS if TASKS[task].labelled else None
     args = DistillationConfig(str(folder), max_steps=1, align="procrustes", precision="fp32", max_length=48, stride=8)
     trainer = DistillationTrainer(
-        student, {"bb": teacher}, task=task, train_dataset={"bb": make("bb", 8, 0)}, labels=labels, args=args, say=quiet
+        student, {"bb": teacher}, task=task, train_dataset={"bb": ROWS[task]("bb", 8, 0)}, args=args, say=quiet
     )
     trainer.train()
     trainer.save_model(str(folder / "saved"))
@@ -95,9 +100,10 @@ def export_student(student: Path, out: Path, task: str) -> None:
     """Export the trained student; one that could not be trained is refused as it was."""
     if not student.exists():
         raise KddaError("there is no student to export")
-    make = make_rows if TASKS[task].labelled else make_questions
     rows = out.with_suffix(".jsonl")
-    rows.write_text("".join(json.dumps(row) + "\n" for row in make("bb", 4, 1)), encoding="utf-8")
+    rows.write_text(
+        "".join(json.dumps(row) + "\n" for row in ROWS[task]("bb", 8, 1) if "tokens" not in row), encoding="utf-8"
+    )
     export(str(student), out, data=str(rows))
 
 
@@ -141,7 +147,7 @@ def page() -> str:
     transformers_logging.disable_progress_bar()
     sentences: list[str] = []
     lines = [INTRODUCTION, f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    for kind, task in product(sorted(KINDS), ("nli", "qa")):
+    for kind, task in product(sorted(KINDS), ROWS):
         cells = []
         for cell in row(kind, task):
             if " " in cell:  # a sentence, which stands below the table

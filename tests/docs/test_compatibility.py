@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.models.kinds import KINDS
-from tools.compatibility import PAGE, row
+from tools.compatibility import PAGE, ROWS, row
 
 
 def rows_of_page() -> dict[tuple[str, str], list[str]]:
@@ -20,10 +20,12 @@ def rows_of_page() -> dict[tuple[str, str], list[str]]:
     return rows
 
 
-def test_the_page_has_every_type_for_both_tasks() -> None:
-    assert set(rows_of_page()) == {(kind, task) for kind in KINDS for task in ("nli", "qa")}
+def test_the_page_has_every_type_for_each_task() -> None:
+    assert set(rows_of_page()) == {(kind, task) for kind in KINDS for task in ROWS}
 
 
-@pytest.mark.parametrize(("kind", "task"), [("albert", "nli"), ("bart", "qa"), ("eurobert", "qa"), ("t5", "nli")])
+@pytest.mark.parametrize(
+    ("kind", "task"), [("albert", "nli"), ("bart", "qa"), ("eurobert", "qa"), ("t5", "nli"), ("distilbert", "tag")]
+)
 def test_a_row_of_the_page_is_what_kdda_does(kind: str, task: str) -> None:
     assert rows_of_page()[kind, task] == row(kind, task)
