@@ -117,6 +117,7 @@ def test_empty_words_are_no_part_of_the_text() -> None:
         ({"tokens": WORDS, "tags": ["O", "Q-PER", "I-PER", "O", "O"]}, '"Q-PER" is no tag of a scheme'),
         ({"tokens": WORDS, "tags": ["O", "B-ORG", "I-ORG", "O", "O"]}, 'label: got "ORG", expected one of: PER, LOC'),
         ({"tokens": WORDS, "tags": ["O", "B-ORG", "I-ORG", "O", "O"]}, r'labels=\{"ORG": None\} leaves'),
+        ({"tokens": WORDS, "tags": [0, 1, 2, 0, 3]}, '"tags": got the number 0; say what numbers mean: labels: {0: O'),
         ({"tokens": WORDS}, 'no field "spans"|no field "text"'),
         ({"tokens": [""], "tags": ["O"]}, '"tokens" is empty'),
         ({"tokens": [["a"]], "tags": ["O"]}, r"got \['a'\] in the list"),

@@ -112,7 +112,12 @@ def _from_words(row: Row, schema: Schema, form: TagFormat, repaired: Counter[str
         raise BadRowError(f'"{tags_column}": got {len(names)} tags for {len(words)} words ("{words_column}")')
     mapped = []
     for name in names:
-        mapped.append(schema.label_map.get(name, name) or "O")
+        tag = schema.label_map.get(name, name) or "O"
+        if tag.isdecimal():  # which may as well mean "no entity"
+            raise BadRowError(
+                f'"{tags_column}": got the number {tag}; say what numbers mean: labels: {{0: O, 1: B-PER}}'
+            )
+        mapped.append(tag)
     tags = parse_tags(mapped, form.scheme, form.label)
     if form.scheme != "io":
         repaired["tags I- or E- without a begin, read as one"] += count_repaired(tags)
