@@ -434,6 +434,8 @@ def test_only_the_languages_that_a_user_names_are_taken(tmp_path: Path, command:
             rows.append({"premise": premise, "hypothesis": hypothesis, "label": label})
         lines(tmp_path / f"{name}.jsonl", rows)
     recipe, out = new(command, models, tmp_path, "--languages", "vi")
+    message = refused(command, tmp_path, "--out", tmp_path / "b.yaml", "--student", "x", "--teachers", "fr=x")
+    assert '--teachers: no rows in "fr"; the languages are ' in message
     assert list(recipe.data) == ["vi"] and "a.jsonl: rows in en, which --languages leaves out" in out
     assert "--teachers en: no rows are in this language" in out
     (tmp_path / "recipe.yaml").unlink()

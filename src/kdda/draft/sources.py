@@ -16,6 +16,7 @@ from kdda.draft.models import TEACHERS
 from kdda.draft.recognise import Recognised, recognise
 from kdda.draft.tables import FileTable, look_at
 from kdda.errors import KddaError
+from kdda.runs.folder import ENVIRONMENT
 from kdda.runtime.text_files import printable
 
 PREFERRED = (".jsonl", ".json", ".parquet", ".csv", ".tsv", ".txt", ".xlsx")
@@ -104,7 +105,9 @@ def _paths_in(folder: Path) -> list[str]:
     paths = []
     shards: dict[str, None] = {}
     for path in sorted(folder.rglob("*")):
-        if not path.is_file() or not is_format(path, READERS) or path.name.startswith("."):
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        is_of_a_run = (path.parent / ENVIRONMENT).is_file()
+        if not path.is_file() or not is_format(path, READERS) or is_hidden or is_of_a_run:
             continue
         shard = SHARD.match(path.name.partition(".")[0])
         if shard:  # all shards of a split are one source

@@ -29,6 +29,9 @@ LONGEST_LABEL = 60  # characters; a longer value is a text
 
 HEADER_WORDS = 5  # a cell with more words is no name of a column
 
+# Names of which one is in nearly every line of names, in whatever company.
+USUAL_NAMES = frozenset(["id", "label", "text", "gold_label", "premise", "sentence1", "question", "context", "answer"])
+
 UNNAMED = "column"  # columns of a file without a line of names are called column1, column2, …
 
 
@@ -158,7 +161,8 @@ def _names_of_unnamed(path: Path) -> list[str] | None:
         if line.strip():
             quoting: Quoting = csv.QUOTE_MINIMAL if is_csv else csv.QUOTE_NONE
             cells = next(csv.reader([line], delimiter=delimiter, quoting=quoting), [])
-            if len(cells) > 1 and any(_is_a_text(cell) for cell in cells):
+            has_names = any(cell.strip().lower() in USUAL_NAMES for cell in cells)
+            if len(cells) > 1 and not has_names and any(_is_a_text(cell) for cell in cells):
                 return [f"{UNNAMED}{number}" for number in range(1, len(cells) + 1)]
             return None
     return None
