@@ -263,6 +263,17 @@ def test_files_without_sense_are_refused_with_what_they_have(tmp_path: Path, com
     assert 'got "nlu"' in refused(command, tmp_path, "--task", "nlu", "--out", out)
 
 
+def test_a_label_that_no_file_can_hold_is_a_message(tmp_path: Path, command: Any, models: list[str]) -> None:
+    rows = []
+    for number in range(12):
+        rows.append({"text": "the food was cold and we left", "label": ["a", "\ud83d"][number % 2]})
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "unpaired surrogate" in refused(command, tmp_path, "--out", tmp_path / "recipe.yaml", *models)
+    (tmp_path / "train.jsonl").unlink()
+    (tmp_path / "train.tsv").write_bytes(b"text\tlabel\rx\ta\n")
+    assert "carriage return" in refused(command, tmp_path / "train.tsv", "--out", tmp_path / "recipe.yaml", *models)
+
+
 def test_numbers_as_labels_are_never_guessed(tmp_path: Path, command: Any, models: list[str]) -> None:
     rows = []
     for premise, hypothesis, label in pairs(VI, 30):
@@ -434,8 +445,6 @@ def test_only_the_languages_that_a_user_names_are_taken(tmp_path: Path, command:
             rows.append({"premise": premise, "hypothesis": hypothesis, "label": label})
         lines(tmp_path / f"{name}.jsonl", rows)
     recipe, out = new(command, models, tmp_path, "--languages", "vi")
-    message = refused(command, tmp_path, "--out", tmp_path / "b.yaml", "--student", "x", "--teachers", "fr=x")
-    assert '--teachers: no rows in "fr"; the languages are ' in message
     assert list(recipe.data) == ["vi"] and "a.jsonl: rows in en, which --languages leaves out" in out
     assert "--teachers en: no rows are in this language" in out
     (tmp_path / "recipe.yaml").unlink()

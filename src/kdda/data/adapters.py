@@ -15,8 +15,8 @@ def to_rows(dataset: Any, name: str = "dataset") -> Sequence[Row]:
 
     Args:
         dataset: a `datasets.Dataset`, a sequence of dicts, a `Source`, or a file as `Source` names it: a path,
-            ``folder:split``, ``hub:owner/dataset:split`` or ``embedded:nli/vi/train``. Integer labels of a `datasets.Dataset` that has
-            names for them (`ClassLabel`) become these names.
+            ``folder:split``, ``hub:owner/dataset:split`` or ``embedded:nli/vi/train``. Integer labels of a
+            `datasets.Dataset` that has names for them (`ClassLabel`) become these names.
         name: what messages call it.
 
     Raises:

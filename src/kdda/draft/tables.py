@@ -160,7 +160,10 @@ def _names_of_unnamed(path: Path) -> list[str] | None:
     for line in text_lines(path):
         if line.strip():
             quoting: Quoting = csv.QUOTE_MINIMAL if is_csv else csv.QUOTE_NONE
-            cells = next(csv.reader([line], delimiter=delimiter, quoting=quoting), [])
+            try:
+                cells = next(csv.reader([line], delimiter=delimiter, quoting=quoting), [])
+            except csv.Error:  # which reading the rows names with its line
+                return None
             has_names = any(cell.strip().lower() in USUAL_NAMES for cell in cells)
             if len(cells) > 1 and not has_names and any(_is_a_text(cell) for cell in cells):
                 return [f"{UNNAMED}{number}" for number in range(1, len(cells) + 1)]

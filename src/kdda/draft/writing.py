@@ -57,7 +57,12 @@ def check_new(out: Path) -> None:
 
 def _write(drafted: Draft, out: Path) -> None:
     """Write the recipe's text."""
-    out.write_text(recipe_text(drafted, out.parent), encoding="utf-8")
+    try:
+        content = recipe_text(drafted, out.parent).encode()
+    except UnicodeEncodeError as error:
+        character = repr(error.object[error.start])
+        raise KddaError(f"a column or label of the files has an unpaired surrogate, {character}: mend it") from None
+    out.write_bytes(content)
 
 
 def _skip_bad_rows(drafted: Draft, recipe: Recipe) -> bool:
