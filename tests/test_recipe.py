@@ -9,6 +9,7 @@ import yaml
 from kdda.errors import KddaError
 from kdda.experiment.languages import language_warnings
 from kdda.recipe.load import built_in, load_recipe
+from tests.conftest import Bench
 
 TEXT = """\
 task: nli
@@ -373,3 +374,10 @@ def test_a_line_of_the_file_is_named_for_a_number_that_is_not_finite(tmp_path: P
 def test_a_recipe_that_was_written_is_read_again(tmp_path: Path) -> None:
     recipe = load_recipe(written(tmp_path, TEXT.replace("  lerning_rate: 1.0e-4\n", "")))
     assert load_recipe(written(tmp_path, recipe.to_yaml())) == recipe
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "data/" + "x" * 300 + ".jsonl"])
+def test_a_name_that_is_too_long_for_a_file_is_no_file(bench: Bench, name: str) -> None:
+    bench.values["student"] = name
+    bench.values["data"]["aa"]["train"] = name
+    assert load_recipe(str(bench.write())).data["aa"].train

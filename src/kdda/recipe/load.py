@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -392,19 +393,33 @@ def _source_path(name: str, split: str, folder: Path) -> str:
         return name
     path, colon, named_split = name.rpartition(":")
     for place in (Path(), folder):
-        if (place / name).is_dir():
+        if _is_folder(place / name):
             return f"{(place / name).resolve()}:{split}"
-        if colon and (place / path).is_dir():
+        if colon and _is_folder(place / path):
             return f"{(place / path).resolve()}:{named_split}"
-        if (place / name).exists():
+        if _is_file(place / name):
             return str((place / name).resolve())
     return str((folder / name).resolve())
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a folder is there; a name that the system refuses, such as one of 300 letters, is none."""
+    with suppress(OSError, ValueError):
+        return path.is_dir()
+    return False
+
+
+def _is_file(path: Path) -> bool:
+    """Whether something is there, whatever it is; see `_is_folder`."""
+    with suppress(OSError, ValueError):
+        return path.exists()
+    return False
 
 
 def _with_path(spec: SpecT, folder: Path) -> SpecT:
     """A model with its absolute path if it is a folder, below the working folder or the recipe's; else unchanged."""
     for place in (Path(spec.model), folder / spec.model):
-        if spec.model and place.is_dir():
+        if spec.model and _is_folder(place):
             return spec.model_copy(update={"model": str(place.resolve())})
     return spec
 

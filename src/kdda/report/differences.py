@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple
 
+from kdda.errors import KddaError
 from kdda.metrics.correlation import RankedRows, spearman, spearman_interval
 from kdda.metrics.significance import (
     Interval,
@@ -95,6 +96,11 @@ def _difference(comparison: Comparison, arm: str, baseline: str) -> Difference:
         for seed in seeds:
             pairs_by_seed.append(_row_pairs(runs[seed], baseline_runs[seed], target))
         ids = _common_ids(pairs_by_seed)
+        if not ids:
+            raise KddaError(
+                f"{runs[seeds[0]].folder} and {baseline_runs[seeds[0]].folder} share no {comparison.split} row of "
+                f'language "{target}": their predictions are of other rows, or broken; report them one by one'
+            )
         if comparison.task.row_score == CORRELATION:
             ranked.append(_ranked_rows(pairs_by_seed, ids))
             continue

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from kdda.errors import KddaError
 from kdda.metrics.significance import mean_sd
 from kdda.report.canvas import as_figure, empty_canvas
 from kdda.report.comparison import Comparison, score_name
@@ -258,7 +259,11 @@ def _settings_without_weight(run: Run) -> tuple[str, float]:
     settings = dict(run.arm_settings)
     distill = settings.pop("distill")
     changes = dict(distill) if isinstance(distill, dict) else {}
-    weight = float(changes.pop("lambda", run.recipe["distill"]["lambda"]))
+    written = changes.pop("lambda", run.recipe["distill"]["lambda"])
+    try:
+        weight = float(written)
+    except (TypeError, ValueError):
+        raise KddaError(f"{run.folder}: its recipe.yaml has {written!r} as distill.lambda, expected a number") from None
     settings["distill"] = changes or True  # an arm that changes λ alone is like one that changes nothing
     return repr(sorted(settings.items())), weight
 

@@ -185,7 +185,7 @@ def data_table(runs: Sequence[Run]) -> Table:
     for arm, arm_runs in runs_by_arm(runs).items():
         run = arm_runs[0]
         for language, sizes in run.task_event.get("data", {}).items():
-            counts = [sizes["rows"], sizes["windows"], sizes["tokens"]]
+            counts = [sizes.get("rows", 0), sizes.get("windows", 0), sizes.get("tokens", 0)]
             for scores_by_language in (run.dev, run.test):
                 counts.append(scores_by_language.get(language, {}).get("rows", 0))
             rows.append([f"{arm}, {language}", *map(_count, counts)])

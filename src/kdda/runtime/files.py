@@ -29,7 +29,13 @@ def write_output(path: Path, parts: Iterable[str]) -> None:
         with path.open("w", encoding="utf-8") as device:
             device.writelines(parts)
     else:
-        _write_whole(path.resolve(), (part.encode() for part in parts))  # of a link, the file that it points to
+        _write_whole(path.resolve(), _encoded(parts))  # of a link, the file that it points to
+
+
+def _encoded(parts: Iterable[str]) -> Iterator[bytes]:
+    """Texts in UTF-8; what it lacks, such as an unpaired surrogate of a broken file, escaped."""
+    for part in parts:
+        yield part.encode(errors="backslashreplace")
 
 
 def _write_whole(path: Path, parts: Iterable[bytes]) -> None:
