@@ -37,25 +37,47 @@ def pairs(count: int) -> Iterable[dict[str, Any]]:
         yield {"id": f"row {i}", "premise": premise, "hypothesis": hypothesis, "label": LABELS[i % 3]}
 
 
+def rows_of(task: str, count: int) -> Iterable[dict[str, Any]]:
+    """Rows of a task, whose texts are those of `pairs`."""
+    if task == "qa":
+        yield from make_questions("bb", count, seed=0)
+        return
+    for i, row in enumerate(pairs(count)):
+        first, second = row["premise"], row["hypothesis"]
+        forms = {
+            "nli": {},
+            "classify": {"text": f"{first} {second}"},
+            "tag": {"tokens": f"{first} {second}".split(), "tags": ["B-PER", "O"] * 8},
+            "choose": {"context": first, "options": [second, f"{second} {i}"], "label": i % 2},
+            "similarity": {"sentence1": first, "sentence2": second, "score": i % 3 / 2},
+        }
+        yield row | forms[task]
+
+
 def write(path: Path, task: str, count: int) -> Source:
-    rows = pairs(count) if task == "nli" else make_questions("bb", count, seed=0)
+    rows = rows_of(task, count)
     with path.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     return Source(str(path))
 
 
+def labels_of(task: str) -> list[str]:
+    return ["O", "B-PER", "I-PER"] if task == "tag" else LABELS
+
+
 def peak(source: Source, name: str) -> int:
-    """The most bytes held while rows go the way of a training: read, checked, encoded, ordered, and heard."""
+    """The most bytes held while rows go the way of a training: read, checked, encoded, ordered, read by a teacher."""
     task, encoder = TASKS[name], Encoder(make_tokenizer(), max_length=9, overlap=1)
     encoder.encode(["."], ["."])
     tracemalloc.start()
-    examples = check_rows(read_rows(source), task.convert(Schema(tuple(LABELS)))).examples
+    examples = check_rows(read_rows(source), task.convert(Schema(tuple(labels_of(name))))).examples
     features = task.fitted(examples).encode(examples, encoder)
-    targets = task.targets(features, LABELS)
+    targets = task.targets(features, labels_of(name))
     heard = TeacherInputs(encoder, task.text_spans(features))
-    batches = sum(1 for _ in LanguageBatchSampler({"aa": features.lengths}, 32, seed=0))
+    batches = sum(1 for _ in LanguageBatchSampler({"aa": features.item_lengths}, 32, seed=0))
     assert batches and features.windows.used
-    assert len(heard.lengths) == len(next(iter(targets.values()))) >= len(examples)
+    assert len(heard.lengths) == len(features.windows) >= len(examples)
+    assert task.count_targets(targets, range(len(examples))) >= len(examples)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return most

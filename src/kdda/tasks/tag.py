@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from itertools import islice
@@ -115,15 +116,17 @@ class TokenTargets:
 
     def __init__(self, windows: Iterator[Int16[ndarray, " tokens"]]):
         """Keep the tags of each window's tokens, special tokens included."""
-        parts = list(windows)
-        lengths = np.fromiter(map(len, parts), np.int64, len(parts))
-        self.ends = np.cumsum(lengths)
-        self.starts = self.ends - lengths
-        self.tags = np.concatenate(parts)
+        tags, ends = array("h"), array("q")  # which grow in place: a list of arrays would take many times their bytes
+        for window in windows:
+            tags.frombytes(window.tobytes())
+            ends.append(len(tags))
+        self.tags = np.frombuffer(tags, np.int16)
+        self.ends = np.frombuffer(ends, np.int64)
 
     def of(self, window: int) -> Int16[ndarray, " tokens"]:
         """The tags of one window's tokens."""
-        return self.tags[self.starts[window] : self.ends[window]]
+        start = self.ends[window - 1] if window else 0
+        return self.tags[start : self.ends[window]]
 
 
 @dataclass(frozen=True)
