@@ -10,6 +10,7 @@ from transformers import (
     BertConfig,
     BertForQuestionAnswering,
     BertForSequenceClassification,
+    BertForTokenClassification,
     RobertaConfig,
     RobertaForQuestionAnswering,
     RobertaForSequenceClassification,
@@ -44,6 +45,16 @@ def make_judge(folder: Path, sharp: float = 1.0, **config: Any) -> str:
     model = BertForSequenceClassification(BertConfig(**own))
     model.classifier.weight.data *= sharp
     model.save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+def make_tagger(folder: Path) -> str:
+    """A BERT that tags persons."""
+    torch.manual_seed(0)
+    labels = {"id2label": dict(enumerate(["O", "B-PER", "I-PER"]))}
+    config = BertConfig(vocab_size=40, max_position_embeddings=64, **SIZES, **labels)
+    BertForTokenClassification(config).save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     return str(folder)
 

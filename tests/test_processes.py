@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 POOL = """
-import os, time
+import os, signal, time
 from kdda.runtime.processes import process_pool
 
 def work(seconds):
@@ -21,6 +21,7 @@ def work(seconds):
         pass
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which `nohup` ignores, in this process too
     with process_pool(2) as pool:
         list(pool.map(work, [600, 600]))
 """

@@ -29,11 +29,12 @@ from kdda.serve.limits import Limits
 from kdda.tasks.registry import TASKS
 from tests.conftest import make_model, make_rows, write_rows
 from tests.docs.pages import DOCS, ROOT, blocks, commands, name_of, pages
-from tests.heads import make_judge, make_reader
+from tests.heads import make_judge, make_reader, make_tagger
 from tests.serve.live import serving
 
 READERS = ("runs/qa/student-da/seed-1/model", "runs/qa/student-kdda/seed-1/model")
 JUDGES = ("runs/nli/student-da/seed-1/model", "runs/nli/student-kdda/seed-1/model")
+TAGGER = "runs/tag/student-kdda/seed-1/model"
 ENCODERS = ("FacebookAI/xlm-roberta-base", "FacebookAI/roberta-base", "vinai/phobert-base")
 MINI = ("mini/multilingual", "mini/vietnamese", "mini/english")
 # What needs a server of its own is imported and not run.
@@ -49,6 +50,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         make_reader(tmp_path / name, sharp=20)
     for name in JUDGES:
         make_judge(tmp_path / name)
+    make_tagger(tmp_path / TAGGER)
     for seed, name in enumerate((*ENCODERS, *MINI)):
         make_model(tmp_path / "models" / name, seed=seed)
         if name in ENCODERS:

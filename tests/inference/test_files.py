@@ -194,7 +194,7 @@ def test_the_command_line_predicts_and_names_mistakes_without_a_traceback(
     assert "%" in run("--question", "cat", "--context", "cat sleeps")[0]
     assert run("--premise", "cat", "--hypothesis", "dog") == (
         "",
-        f'kdda: "{model}" answers questions: answer(question, context)\n',
+        f'kdda: got hypothesis, premise: "{model}" answers questions: answer(question, context)\n',
     )
     for wrong in (("--question", "cat"), (), ("--input", "x"), ("--question", "a", "--context", "b", "--premise", "c")):
         assert run(*wrong)[1].startswith("kdda: ")
