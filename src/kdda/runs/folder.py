@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from kdda.errors import KddaError
 from kdda.recipe.renamed import old_names
+from kdda.recipe.schema import Recipe
 from kdda.runs.events import BrokenRunError, check_number, parse_object, read_metrics, read_run_file
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where libyaml is there
@@ -271,6 +273,25 @@ def _check_recipe(run: Run) -> None:
             is_text = bool(value) and all(isinstance(language, str) for language in value)
         if run.recipe and not is_text:
             raise BrokenRunError(f"{run.folder / RECIPE}: a recipe with {name} {value!r:.40}")
+    problem = _wrong_field(run.recipe)
+    if not problem and run.is_distilled and "lambda" not in run.recipe.get("distill", ()):
+        problem = "an arm is distilled, and distill.lambda is missing"
+    if problem:
+        raise BrokenRunError(f"{run.folder / RECIPE}: {problem}")
+
+
+def _wrong_field(recipe: Mapping[str, Any]) -> str:
+    """What is wrong with the first field that no recipe can have; empty where all that are there could be.
+
+    Fields may be missing, and others may be there: a run of another version of kdda is a run, too.
+    """
+    try:
+        Recipe.model_validate(recipe)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_context=False):
+            if detail["type"] not in ("missing", "extra_forbidden"):
+                return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+    return ""
 
 
 def _check_predictions(path: Path) -> None:
