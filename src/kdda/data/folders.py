@@ -104,7 +104,7 @@ def is_format(path: Path, formats: Collection[str]) -> bool:
 
 
 def is_of_split(name: str, split: str) -> bool:
-    """Whether a file's name tells a split, by the split's own word or by another one for it."""
+    """Whether a file's name tells a split, by the split's name or by another word for it."""
     return split_of(name) == split or split in SPLIT_NAMES.get(split_of(name), ())
 
 

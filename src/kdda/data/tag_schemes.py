@@ -117,15 +117,15 @@ def runs(tags: Sequence[Tag]) -> list[Run]:
     >>> runs(parse_tags(["I-PER", "I-PER", "B-PER", "O", "I-LOC"]))
     [Run(first=0, stop=2, label='PER'), Run(first=2, stop=3, label='PER'), Run(first=4, stop=5, label='LOC')]
     """
-    found: list[Run] = []
+    runs_so_far: list[Run] = []
     before = Tag(OUTSIDE, "")
     for word, tag in enumerate(tags):
         if _goes_on(before, tag):
-            found[-1] = found[-1]._replace(stop=word + 1)
+            runs_so_far[-1] = runs_so_far[-1]._replace(stop=word + 1)
         elif tag.prefix != OUTSIDE:
-            found.append(Run(word, word + 1, tag.label))
+            runs_so_far.append(Run(word, word + 1, tag.label))
         before = tag
-    return found
+    return runs_so_far
 
 
 def count_repaired(tags: Sequence[Tag]) -> int:

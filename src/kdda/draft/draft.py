@@ -254,7 +254,7 @@ def _remark_on_translations(languages: Mapping[str, LanguageData]) -> None:
 def _readable_together(members: Sequence[RowSource], first: RowSource, seen: SeenFiles) -> list[RowSource]:
     """The sources of a split that one entry of a recipe can read with the first; the others are left out.
 
-    They have the same columns. A file without a line of names can get any, but not beside a table that has its own.
+    They have the same columns. A file without a line of names can get any, but not beside a table that has one.
     """
     fitting = []
     for source in members:

@@ -256,7 +256,7 @@ class TeacherSpec(ModelSpec):
 
     `random`: a control that knows nothing: weights drawn by `seed`, and not fine-tuned either.
     `weight`: of its divergence, beside the distillation weight λ.
-    `train`: the language whose labelled rows it is fine-tuned on; its own by default, and another one where its
+    `train`: the language whose labelled rows it is fine-tuned on; the teacher's by default, and another one where its
     language has no labels.
     `rows`: of that language, that it is fine-tuned on; as many as the student has by default.
     `align`: instead of the recipe's `distill.align`.

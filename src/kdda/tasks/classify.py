@@ -153,7 +153,7 @@ class TextClassification(Classification):
             return self
         values = {}
         for known in fields(self):
-            if known.name not in ("metric", "scores", "summary"):  # which the other class has its own of
+            if known.name not in ("metric", "scores", "summary"):  # which differ between both classes
                 values[known.name] = getattr(self, known.name)
         return kind(**values)
 

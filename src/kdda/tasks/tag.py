@@ -423,10 +423,10 @@ def _prediction(example: Example, window: Window, tokens: TokenTags, labels: Seq
     units = WordUnits(window.parts[0])
     numbers = tokens.tags[units.tokens].tolist()
     shares = tokens.probabilities[units.tokens]
-    found = runs(parse_tags([labels[number] for number in numbers], guess_scheme(labels)))
-    spans = units.spans(found)
+    tagged_runs = runs(parse_tags([labels[number] for number in numbers], guess_scheme(labels)))
+    spans = units.spans(tagged_runs)
     predicted = []
-    for run, span in zip(found, spans, strict=True):
+    for run, span in zip(tagged_runs, spans, strict=True):
         probability = round(float(shares[run.first : run.stop].mean()), DIGITS)
         predicted.append({**_as_dict(span, units.text), "probability": probability})
     golds = _golds(example)
@@ -454,7 +454,7 @@ def _as_run(span: Mapping[str, Any]) -> Run:
 
 
 def _row_f1(counts: SpanCounts) -> float:
-    """A row's F1, from 0 to 1; 1 where nothing was to be found and nothing was."""
+    """A row's F1, from 0 to 1; 1 where neither gold nor predicted spans are."""
     return counts.f1 / 100 if counts.weight else 1.0
 
 

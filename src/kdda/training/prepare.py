@@ -60,7 +60,7 @@ class Teacher:
         model: a name, a folder, or a pair of a model and its tokenizer.
         fine_tune: True fine-tunes it on its language's training rows first; False takes it as it is; None fine-tunes it
             unless its config says that it was fine-tuned for labels of the task's names.
-        train: the language whose labelled rows it is fine-tuned on; its own by default, which may have no labels.
+        train: the language whose labelled rows it is fine-tuned on; the teacher's by default, which may have no labels.
         segmenter: how its tokenizer expects words to be segmented; by default what the checkpoint says.
         layers: keep so many layers, evenly spaced; ``first 6``; or a list of layers from 0; all by default.
         weight: of its divergence, beside the distillation weight λ.
@@ -219,7 +219,7 @@ def prepare_teacher(
 def prepare_teacher_of(
     language: str, teacher: Teacher, data: TrainingData, args: DistillationConfig, store: Path, say: Say = print
 ) -> PreparedTeacher:
-    """The teacher of a language, fine-tuned on the language that its `train` names, or else on its own.
+    """The teacher of a language, fine-tuned on the language that its `train` names, or else on the teacher's.
 
     Args:
         data: of all languages that are needed; the rest as for `prepare_teacher`.
