@@ -26,6 +26,7 @@ from kdda.errors import KddaError
 
 # Fields that every event of a kind has, with their types.
 REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "task": {"metric": str, "scores": list},
     "train": {"language": str, "step": int},
     "step": {"step": int},
     "dev": {"step": int},
@@ -121,6 +122,21 @@ def _check_event(event: Mapping[str, Any], where: str) -> None:
     if kind == "train":
         for term in ("task", "transport", "marginal_error"):
             check_number(event, term, where, 0.0)
+    if kind == "task":
+        _check_task(event, where)
+
+
+def _check_task(event: Mapping[str, Any], where: str) -> None:
+    """Refuse a task's event whose scores have no names, or whose sizes of the training data are no numbers of rows."""
+    for name in event["scores"]:
+        if not isinstance(name, str):
+            raise BrokenRunError(f"{where}: a task event with a score {name!r:.40}")
+    sizes_by_language = event.get("data", {})
+    if not isinstance(sizes_by_language, dict):
+        raise BrokenRunError(f"{where}: a task event with data {sizes_by_language!r:.40}")
+    for language, sizes in sizes_by_language.items():
+        if not isinstance(sizes, dict) or not isinstance(sizes.get("rows"), int):
+            raise BrokenRunError(f"{where}: a task event with data.{language} {sizes!r:.40}")
 
 
 def check_number(event: Mapping[str, Any], name: str, where: str, default: Any = None) -> None:

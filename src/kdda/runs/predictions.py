@@ -82,6 +82,9 @@ def row_scores(run: Run, language: str) -> dict[str, RowScore]:
     scores = {}
     for row in read_predictions(run.folder, language):
         try:
+            for name in ("id", "group"):
+                if not isinstance(row[name], str):
+                    raise TypeError(f"{name} {row[name]!r:.40}")
             scores[row["id"]] = RowScore(row_score(row, kind), row["group"], row, row_weight(row, weight))
         except (KeyError, TypeError, ValueError) as error:
             path = run.folder / PREDICTIONS
