@@ -30,10 +30,17 @@ REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "train": {"language": str, "step": int},
     "step": {"step": int},
     "dev": {"step": int},
-    "final-teacher": {"language": str},
+    "final-cost": {"peak_mb": (int, float)},
+    "final-teacher": {"language": str, "model": str},
     "final-dev": {"language": str},
     "final-test": {"language": str},
-    "final-retrieval": {"language": str, "other": str},
+    "final-retrieval": {
+        "language": str,
+        "other": str,
+        "src_to_tgt": (int, float),
+        "tgt_to_src": (int, float),
+        "pairs": int,
+    },
 }
 
 

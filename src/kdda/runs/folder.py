@@ -191,13 +191,15 @@ def _read_run(folder: Path) -> Run:
 
 
 def _check_scores(events: Sequence[dict[str, Any]], where: str) -> None:
-    """Refuse scores of test or development rows that lack one of those that the task's event announces."""
+    """Refuse scores that lack one of those that the task's event announces, and events of training without a time."""
     names: dict[str, list[str]] = {}
     for event in events:
         if event["event"] == "task":
             names = {"final-dev": [event["metric"]], "final-test": [event["metric"], *event["scores"]]}
         for name in names.get(event["event"], ()):
             check_number(event, name, where)
+        if not event["event"].startswith("final"):
+            check_number(event, "seconds", where)
 
 
 def _by_language(events: Iterable[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
