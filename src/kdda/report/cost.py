@@ -94,7 +94,7 @@ def _peak_megabytes(runs: Sequence[Run]) -> list[float]:
     peaks = []
     for run in runs:
         for event in run.events:
-            if event["event"] == "final-cost":
+            if event["event"] == "final-cost" and "peak_mb" in event:
                 peaks.append(float(event["peak_mb"]))
     return peaks
 
