@@ -23,11 +23,30 @@ BROKEN = [
     ("metrics.jsonl", b'{"event": x}\n', "metrics.jsonl:1: not JSON"),
     ("metrics.jsonl", b'{"step": 1}\n', 'metrics.jsonl:1: no "event"'),
     ("metrics.jsonl", b"\xff\n", "metrics.jsonl: not UTF-8"),
+    ("metrics.jsonl", b'{"event": "task", "metric": "f1"}\n', "metrics.jsonl:1: a task event with scores None"),
+    (
+        "metrics.jsonl",
+        b'{"event": "task", "metric": "f1", "scores": [], "data": {"vi": {}}}\n',
+        "metrics.jsonl:1: a task event with data.vi {}",
+    ),
+    (
+        "metrics.jsonl",
+        b'{"event": "final-cost", "peak_mb": "much"}\n',
+        "metrics.jsonl:1: a final-cost event with peak_mb 'much'",
+    ),
+    ("metrics.jsonl", b'{"event": "final-teacher", "language": "vi"}\n', "a final-teacher event with model None"),
+    ("metrics.jsonl", b'{"event": "step", "step": 1}\n', "a step event with seconds None"),
     ("environment.json", b'{"torch":', "environment.json: not JSON"),
     ("environment.json", b"[1]", "environment.json: got list"),
     ("recipe.yaml", b"a: [", "recipe.yaml: not YAML"),
     ("recipe.yaml", b"a: \x07", "recipe.yaml: not YAML"),
     ("recipe.yaml", b"- a", "recipe.yaml: got list"),
+    ("recipe.yaml", b"name: a\ntask: nli\ntarget: vi\nseeds: many", "recipe.yaml: seeds: "),
+    (
+        "recipe.yaml",
+        b"name: a\ntask: nli\ntarget: vi\narms: {one: {distill: true}}",
+        "an arm is distilled, and distill.lambda is missing",
+    ),
     ("recipe.yaml", b"arms: 3", "its files are not those of a run"),
     ("predictions.jsonl", b"", "predictions.jsonl holds no prediction"),
     ("predictions.jsonl", b'{"id": 1', "predictions.jsonl: its last line is cut"),
@@ -60,6 +79,7 @@ def test_what_is_no_run_is_left_out_and_named(root: Path, command: Any, caplog: 
         ("[1]", "predictions.jsonl:1: got list"),
         ("{x}", "predictions.jsonl:1: not JSON"),
         (json.dumps({"language": "vi"}), "a row of vi is no prediction"),
+        (json.dumps({"language": "vi", "id": "1", "group": None}), "a row of vi is no prediction"),
     ],
 )
 def test_a_line_that_is_no_prediction_is_named(root: Path, command: Any, line: str, reason: str) -> None:

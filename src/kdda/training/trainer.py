@@ -400,7 +400,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         """The share that a part has in the golds of a batch, over the share that it has in the batch's items.
 
         1 where each item has one gold. A loss over tokens times this is the mean over the batch's, however it is cut.
-        0 where the part has no gold: rows without labels, and texts without a word to be tagged.
+        0 where the part has no gold, such as rows without labels.
         """
         task, targets = self.data.task, self.targets[language]
         if language in self.data.unlabelled:
