@@ -30,6 +30,10 @@ from kdda.text.check import check_text
 from kdda.text.encode import Encoder, Window
 from kdda.text.segment import Span
 
+DIGITS = 6  # decimals of a probability or a cosine in results
+
+SMALLEST = 0.5 * 10**-DIGITS  # the probability whose logarithm stands for one that was rounded to 0
+
 NUMBER = re.compile(r"-?\d+(\.\d+)?")  # a label of an ordinal scale
 
 OPTIONS = "kdda_task_options"  # the field of a model's config that stores the options of its task

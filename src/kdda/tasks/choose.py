@@ -21,19 +21,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 from kdda.data.choices import FIRST_OPTION, NO_GOLD, Choice, choice_converter, problem_of
 from kdda.data.examples import Example, RowConverter, Schema
-from kdda.errors import KddaError, unknown_choice
+from kdda.errors import KddaError
 from kdda.metrics.significance import standard_error
 from kdda.runtime.disk_sequence import LazySequence
-from kdda.tasks.base import Features, PageWords, Prediction, Result, Task, TextSpan
+from kdda.tasks.base import DIGITS, SMALLEST, Features, PageWords, Prediction, Result, Task, TextSpan
+from kdda.tasks.pooling import check_long_texts, pooled
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.text.check import check_text
 from kdda.text.encode import Encoder, Window
-
-DIGITS = 6  # decimals of a probability in results
-
-SMALLEST = 0.5 * 10**-DIGITS  # the probability whose logarithm stands for one that was rounded to 0
-
-LONG_TEXTS = ("cut", "mean", "max")
 
 
 @dataclass(frozen=True)
@@ -132,9 +127,7 @@ class MultipleChoice(Task):
     def check_option(self, name: str, value: Any) -> Any:
         """The value of `long_texts` or `questions`, with texts around which there is no white space."""
         if name == "long_texts":
-            if value not in LONG_TEXTS:
-                raise KddaError(unknown_choice("task_options.long_texts", str(value), LONG_TEXTS))
-            return value
+            return check_long_texts(value)
         if not isinstance(value, Mapping):
             raise KddaError(f"task_options.questions: got {value!r:.80}, expected question: what is read in its place")
         phrases = {}
@@ -236,25 +229,26 @@ class MultipleChoice(Task):
         numbers = outputs.logits.float().squeeze(-1)
         # windows stand row by row and option by option: runs of equal neighbours are the windows of each option …
         most = targets["option"].max() + 1
-        _, first_windows, windows_an_option = _runs(targets["row"] * most + targets["option"])
+        options, first_windows = _runs(targets["row"] * most + targets["option"])
+        scores = self._pooled(numbers, options)
         # … and then the options of each row
-        _, first_options, options_a_row = _runs(targets["row"][first_windows])
-        scores = self._pooled(numbers, windows_an_option)
-        table = pad_sequence(_parts(scores, options_a_row), batch_first=True, padding_value=-torch.inf)
+        rows, first_options = _runs(targets["row"][first_windows])
+        options_a_row = rows.bincount().tolist()
+        parts = list(torch.split(scores, options_a_row))  # type: ignore[no-untyped-call]
+        table = pad_sequence(parts, batch_first=True, padding_value=-torch.inf)
         golds = targets["gold"][first_windows[first_options]]
         outputs.loss = functional.cross_entropy(table, golds)
         return outputs
 
-    def _pooled(self, numbers: Float[Tensor, " windows"], counts: Int[Tensor, " options"]) -> Float[Tensor, " options"]:
+    def _pooled(
+        self, numbers: Float[Tensor, " windows"], options: Int[Tensor, " windows"]
+    ) -> Float[Tensor, " options"]:
         """One number an option, of those of its windows.
 
         Args:
-            counts: windows of each option.
+            options: the number of each window's option, from 0, none left out.
         """
-        windows = _parts(numbers, counts)
-        if self.long_texts == "max":
-            return pad_sequence(windows, batch_first=True, padding_value=-torch.inf).amax(dim=1)
-        return pad_sequence(windows, batch_first=True).sum(dim=1) / counts
+        return pooled(numbers[:, None], options, self.long_texts)[:, 0]
 
     def candidates(self, outputs: Any, windows: Sequence[Window]) -> list[float]:
         """The head's number of each window."""
@@ -274,8 +268,8 @@ class MultipleChoice(Task):
         for example, windows in zip(features.examples, features.windows.by_row, strict=True):
             numbers = torch.tensor(candidates[start : start + len(windows)])
             start += len(windows)
-            _, _, counts = _runs(torch.tensor(_option_numbers(windows)))
-            probabilities = self._pooled(numbers, counts).softmax(dim=0).tolist()
+            options_of_windows = torch.tensor(_option_numbers(windows))
+            probabilities = self._pooled(numbers, options_of_windows).softmax(dim=0).tolist()
             predicted = max(range(len(probabilities)), key=probabilities.__getitem__)
             rounded = [round(probability, DIGITS) for probability in probabilities]
             options = list(example.texts[FIRST_OPTION:])
@@ -333,15 +327,12 @@ def _option_numbers(windows: Sequence[Window]) -> list[int]:
     return numbers
 
 
-def _runs(values: Int[Tensor, " n"]) -> tuple[Int[Tensor, " runs"], Int[Tensor, " runs"], Int[Tensor, " runs"]]:
-    """Runs of equal neighbours: the value of each, the place of its first, and how many it has."""
-    runs, counts = torch.unique_consecutive(values, return_counts=True)  # type: ignore[no-untyped-call]
-    return runs, counts.cumsum(0) - counts, counts
-
-
-def _parts(values: Float[Tensor, " n"], counts: Int[Tensor, " parts"]) -> list[Tensor]:
-    """Values cut into parts of so many each."""
-    return list(torch.split(values, counts.tolist()))  # type: ignore[no-untyped-call]
+def _runs(values: Int[Tensor, " n"]) -> tuple[Int[Tensor, " n"], Int[Tensor, " runs"]]:
+    """Runs of equal neighbours: the number of each value's run, from 0, and the place of each run's first value."""
+    _, numbers, counts = torch.unique_consecutive(  # type: ignore[no-untyped-call]
+        values, return_inverse=True, return_counts=True
+    )
+    return numbers, counts.cumsum(0) - counts
 
 
 def _checked(prediction: Prediction) -> ChoicePrediction:

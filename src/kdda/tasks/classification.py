@@ -14,12 +14,8 @@ from kdda.data.examples import Example, LabelledExample, RowConverter, Schema, l
 from kdda.errors import KddaError
 from kdda.metrics.labels import accuracy, macro_f1, per_label_f1
 from kdda.metrics.significance import standard_error
-from kdda.tasks.base import Features, Prediction, Result, Task
+from kdda.tasks.base import DIGITS, SMALLEST, Features, Prediction, Result, Task
 from kdda.text.encode import Window
-
-DIGITS = 6  # decimals of a probability in results
-
-SMALLEST = 0.5 * 10**-DIGITS  # the probability whose logarithm stands for one that was rounded to 0
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int, Int32
+from jaxtyping import Float, Float32, Int32
 from numpy import ndarray
 from torch import Tensor
 
@@ -33,20 +33,19 @@ from kdda.data.examples import (
 )
 from kdda.data.fields import BadFieldError, is_missing, plain, shown, structure
 from kdda.data.sources import Row
-from kdda.errors import KddaError, unknown_choice
+from kdda.errors import KddaError
 from kdda.metrics.labels import accuracy, macro_f1_of_sets, micro_f1_of_sets, per_label_f1_of_sets, set_f1
 from kdda.metrics.significance import standard_error
 from kdda.runtime.disk_sequence import LazySequence
-from kdda.tasks.base import Features, PageWords, Prediction, Result, Task, TextSpan
-from kdda.tasks.classification import DIGITS, SMALLEST, Classification, LabelPrediction, gold_of
+from kdda.tasks.base import DIGITS, SMALLEST, Features, PageWords, Prediction, Result, Task, TextSpan
+from kdda.tasks.classification import Classification, LabelPrediction, gold_of
+from kdda.tasks.pooling import check_long_texts, pooled
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.text.encode import TEXT_COUNTS, Encoder, Window
 
 MOST_FIELDS = 3  # texts of a row: so many a template of special tokens has
 
 RESERVED = ("id", "label")  # columns of a row that are no texts
-
-LONG_TEXTS = ("cut", "mean", "max")
 
 THRESHOLD = 0.5  # the probability from which a label of several is predicted
 
@@ -163,8 +162,8 @@ class TextClassification(Classification):
             return _field_names(value)
         if name == "multi_label" and not isinstance(value, bool):
             raise KddaError(f"task_options.multi_label: got {value!r:.80}, expected true or false")
-        if name == "long_texts" and value not in LONG_TEXTS:
-            raise KddaError(unknown_choice("task_options.long_texts", value, LONG_TEXTS))
+        if name == "long_texts":
+            return check_long_texts(value)
         if name == "separator" and (not isinstance(value, str) or not value):
             raise KddaError(f'task_options.separator: got {value!r:.80}, expected a text such as ";"')
         return value
@@ -235,29 +234,13 @@ class TextClassification(Classification):
         rows = targets["rows"]
         is_first = torch.ones_like(rows, dtype=torch.bool)  # of its row's windows, which stand together
         is_first[1:] = rows[1:] != rows[:-1]
-        logits = self._pooled(outputs.logits.float(), is_first.cumsum(0) - 1)
+        logits = pooled(outputs.logits.float(), is_first.cumsum(0) - 1, self.long_texts)
         outputs.loss = self._loss(logits, targets["labels"][is_first])
         return outputs
 
     def _loss(self, logits: Float[Tensor, "rows labels"], golds: Tensor) -> Float[Tensor, ""]:
         """The mean cross-entropy of some rows."""
         return torch.nn.functional.cross_entropy(logits, golds)
-
-    def _pooled(
-        self, logits: Float[Tensor, "windows labels"], rows: Int[Tensor, " windows"]
-    ) -> Float[Tensor, "rows labels"]:
-        """The logits of each row from those of its windows.
-
-        Args:
-            rows: the number of each window's row, from 0, none left out.
-        """
-        if self.long_texts == "cut":
-            return logits  # a row has one window
-        count = int(rows[-1]) + 1
-        pooling = "mean" if self.long_texts == "mean" else "amax"
-        pooled = logits.new_zeros(count, logits.shape[1])
-        places = rows[:, None].expand_as(logits)
-        return pooled.scatter_reduce(0, places, logits, pooling, include_self=False)
 
     def candidates(self, outputs: Any, windows: Sequence[Window]) -> list[list[float]]:
         """The logits of all labels, a row a window."""
@@ -272,7 +255,7 @@ class TextClassification(Classification):
         Args:
             candidates: the logits of each window, in the order of `labels`.
         """
-        logits = self._pooled(torch.tensor(candidates), torch.tensor(features.owners))
+        logits = pooled(torch.tensor(candidates), torch.tensor(features.owners), self.long_texts)
         predictions = []
         for example, row in zip(features.examples, self._probabilities(logits).tolist(), strict=True):
             probabilities = {}

@@ -21,7 +21,7 @@ from kdda.errors import KddaError
 from kdda.metrics.answers import answer_f1, best_over_golds, exact_match
 from kdda.metrics.significance import standard_error
 from kdda.runtime.disk_sequence import LazySequence
-from kdda.tasks.base import Features, PageWords, Prediction, Result, Task, TextSpan
+from kdda.tasks.base import DIGITS, Features, PageWords, Prediction, Result, Task, TextSpan
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.text.encode import Encoder, Window
 
@@ -36,8 +36,6 @@ LONGEST = "kdda_longest_answer"
 NO_ANSWER = "kdda_no_answer"
 
 NO_ANSWER_TEXT = "(no answer)"
-
-DIGITS = 6  # decimals of a probability in results
 
 
 class AnswerSpan(NamedTuple):

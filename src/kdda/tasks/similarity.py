@@ -24,11 +24,9 @@ from kdda.data.scored_pairs import ScoredPair, pair_converter
 from kdda.errors import KddaError, unknown_choice
 from kdda.metrics.correlation import pearson, spearman, spearman_error
 from kdda.runtime.disk_sequence import LazySequence
-from kdda.tasks.base import Features, PageWords, Prediction, Result, Task, TextSpan
+from kdda.tasks.base import DIGITS, Features, PageWords, Prediction, Result, Task, TextSpan
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.text.encode import Encoder, Window
-
-DIGITS = 6  # decimals of a similarity in results
 
 POOLINGS = ("mean", "cls")  # the mean of all real tokens' states, or the first token's
 

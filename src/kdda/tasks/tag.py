@@ -34,14 +34,12 @@ from kdda.data.tagged_rows import TagFormat, row_labels, tagged_converter
 from kdda.errors import KddaError, unknown_choice
 from kdda.metrics.entities import SpanCounts, f1_standard_error, total
 from kdda.runtime.disk_sequence import LazySequence
-from kdda.tasks.base import Features, PageWords, Prediction, Result, Task, TextSpan
+from kdda.tasks.base import DIGITS, Features, PageWords, Prediction, Result, Task, TextSpan
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.tasks.word_units import WordUnits
 from kdda.text.encode import TEXT_COUNTS, Encoder, Window
 
 IGNORED = -100  # the target of a token that the loss leaves out, as torch's cross-entropy has it
-
-DIGITS = 6  # decimals of a probability in results
 
 UNDERSCORES = ("keep", "spaces")
 
