@@ -121,13 +121,14 @@ def main() -> None:
 def report(task: str, runs: Path) -> None:
     """What each student cost, as `kdda report` tells it, and the hours of its two epochs on the whole data."""
     subprocess.run([sys.executable, "-m", "kdda", "report", str(runs)], check=True)
-    print("| student | seconds a step | hours of two epochs on the whole data |\n|---|--:|--:|")
+    print("| student | seconds a step | hours of two epochs on the whole data | peak GB |\n|---|--:|--:|--:|")
     for path in sorted(runs.glob(f"{task}/*/seed-1/metrics.jsonl")):
         events = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
         ends = [event["seconds"] for event in events if event["event"] == "step"]
         step = median(end - start for start, end in pairwise(ends))
         rows = sum(FULL[task][language] for language in events[0]["data"])
-        print(f"| {path.parent.parent.name} | {step:.1f} | {2 * rows / BATCH * step / 3600:,.0f} |")
+        peak = events[-1]["peak_mb"] / 1000
+        print(f"| {path.parent.parent.name} | {step:.1f} | {2 * rows / BATCH * step / 3600:,.1f} | {peak:.1f} |")
 
 
 if __name__ == "__main__":

@@ -133,6 +133,15 @@ class Features:
         return starts
 
 
+def spans_of_windows(features: Features) -> Sequence[TextSpan]:
+    """The texts of each window's example, and the characters of the last text that the window holds."""
+
+    def text_span(k: int) -> TextSpan:
+        return TextSpan(features.examples[features.owners[k]].texts, features.windows[k].context_span)
+
+    return LazySequence(len(features.windows), text_span)
+
+
 @dataclass(frozen=True)
 class PageWords:
     """What a task's tab on the server's page says, in one language.

@@ -36,8 +36,7 @@ from kdda.data.sources import Row
 from kdda.errors import KddaError
 from kdda.metrics.labels import accuracy, macro_f1_of_sets, micro_f1_of_sets, per_label_f1_of_sets, set_f1
 from kdda.metrics.significance import standard_error
-from kdda.runtime.disk_sequence import LazySequence
-from kdda.tasks.base import DIGITS, SMALLEST, Features, PageWords, Prediction, Result, Task, TextSpan
+from kdda.tasks.base import DIGITS, SMALLEST, Features, PageWords, Prediction, Result, Task, TextSpan, spans_of_windows
 from kdda.tasks.classification import Classification, LabelPrediction, gold_of
 from kdda.tasks.pooling import check_long_texts, pooled
 from kdda.tasks.windows import Windows, in_chunks
@@ -212,11 +211,7 @@ class TextClassification(Classification):
         """The texts of each window, with the characters of the last one where it is read in windows."""
         if self.long_texts == "cut":
             return super().text_spans(features)
-
-        def text_span(k: int) -> TextSpan:
-            return TextSpan(features.examples[features.owners[k]].texts, features.windows[k].context_span)
-
-        return LazySequence(len(features.windows), text_span)
+        return spans_of_windows(features)
 
     def targets(self, features: Features, labels: Sequence[str]) -> dict[str, Any]:
         """The gold of each window's row, as `labels`, and the number of its row, as `rows`."""

@@ -20,8 +20,7 @@ from kdda.data.questions import question_converter
 from kdda.errors import KddaError
 from kdda.metrics.answers import answer_f1, best_over_golds, exact_match
 from kdda.metrics.significance import standard_error
-from kdda.runtime.disk_sequence import LazySequence
-from kdda.tasks.base import DIGITS, Features, PageWords, Prediction, Result, Task, TextSpan
+from kdda.tasks.base import DIGITS, Features, PageWords, Prediction, Result, Task, TextSpan, spans_of_windows
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.text.encode import Encoder, Window
 
@@ -236,11 +235,7 @@ class QuestionAnswering(Task):
 
     def text_spans(self, features: Features) -> Sequence[TextSpan]:
         """Question and context of each window, and the characters of the context that the window holds."""
-
-        def text_span(k: int) -> TextSpan:
-            return TextSpan(features.examples[features.owners[k]].texts, features.windows[k].context_span)
-
-        return LazySequence(len(features.windows), text_span)
+        return spans_of_windows(features)
 
     def targets(self, features: Features, labels: Sequence[str]) -> dict[str, Int32[ndarray, " windows"]]:
         """First and last token of the first gold that a window holds whole; 0 and 0 where it holds none."""

@@ -33,8 +33,7 @@ from kdda.data.tag_schemes import (
 from kdda.data.tagged_rows import TagFormat, row_labels, tagged_converter
 from kdda.errors import KddaError, unknown_choice
 from kdda.metrics.entities import SpanCounts, f1_standard_error, total
-from kdda.runtime.disk_sequence import LazySequence
-from kdda.tasks.base import DIGITS, Features, PageWords, Prediction, Result, Task, TextSpan
+from kdda.tasks.base import DIGITS, Features, PageWords, Prediction, Result, Task, TextSpan, spans_of_windows
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.tasks.word_units import WordUnits
 from kdda.text.encode import TEXT_COUNTS, Encoder, Window
@@ -242,11 +241,7 @@ class Tagging(Task):
 
     def text_spans(self, features: Features) -> Sequence[TextSpan]:
         """The text of each window, and the characters of it that the window holds."""
-
-        def text_span(k: int) -> TextSpan:
-            return TextSpan(features.examples[features.owners[k]].texts, features.windows[k].context_span)
-
-        return LazySequence(len(features.windows), text_span)
+        return spans_of_windows(features)
 
     def targets(self, features: Features, labels: Sequence[str]) -> dict[str, TokenTargets]:
         """The number of the gold tag of each word's first token; `IGNORED` for all other tokens."""
