@@ -1,12 +1,13 @@
-"""The rows of docs/results/effect.md, from public files, in splits that were fixed before the first run.
+"""The rows of docs/results/effect.md and tasks.md, from public files, in splits that were fixed before the first run.
 
-    python tools/effect_data.py FOLDER data/effect      # FOLDER holds xnli/, xquad/, mlqa/ and tydiqa/
+    python tools/effect_data.py FOLDER data/effect      # FOLDER holds xnli/, xquad/, mlqa/, tydiqa/, sib200/ and vihos/
 
 Inference: XNLI's Vietnamese and English training pairs are translations of each other, so each language gets the
 half of the pairs that the other lacks. Its development rows, which were translated by people, are split by premise into
 development (3 of 10) and test rows. Question answering: MLQA's Vietnamese questions and TyDi's English ones, split by
 passage, are for training and development, all of XQuAD's Vietnamese ones are the test. XQuAD is never trained on, in
-any language.
+any language. Topics: SIB-200's sentences are the same in all languages, so each of the two has the training rows that
+the other lacks; its development and test rows, and ViHOS' rows, are as their authors split them.
 
 A hash of a row's text decides its split, never its place in a file. The checksums of the resulting files are printed;
 docs/results/effect.md lists those of its runs.
@@ -100,6 +101,21 @@ def _once(sides: Iterable[Iterable[str]]) -> list[Row]:
     return pairs
 
 
+def topics(folder: Path, language: str, split: str) -> Iterator[Row]:
+    """SIB-200's sentences in one language; of the training rows those that the other language lacks."""
+    files = {"vi": f"vie_Latn.{split}.tsv", "en": f"eng_Latn.{split}.tsv"}
+    for row in read_rows(Source(str(folder / "sib200" / files[language]))):
+        values = row.values
+        if split != "train" or LANGUAGES[part(str(values["index_id"]), len(LANGUAGES))] == language:
+            yield {"id": f"{split}-{values['index_id']}", "text": values["text"], "label": values["category"]}
+
+
+def hateful_spans(folder: Path, split: str) -> Iterator[Row]:
+    """ViHOS' comments with the positions of their hateful characters, as the authors have them."""
+    for i, row in enumerate(read_rows(Source(str(folder / "vihos" / f"{split}.csv")))):
+        yield {"id": f"{split}-{i}", "text": row.values["content"], "spans": row.values["index_spans"]}
+
+
 def embedded(language: str) -> Iterator[Row]:
     """The training questions that ship with kdda."""
     for row in read_rows(Source(f"embedded:reading/{language}/train")):
@@ -121,6 +137,10 @@ def files(folder: Path) -> Iterator[tuple[str, Iterable[Row]]]:
     yield "qa.en.train.jsonl", questions(tydi, lambda text: part(text, 10) >= 1)
     yield "qa.en.dev.jsonl", questions(tydi, lambda text: part(text, 10) < 1)
     yield from translated(folder)
+    for split in ("train", "dev", "test"):
+        for language in LANGUAGES:
+            yield f"topics/{language}.{split}.jsonl", topics(folder, language, split)
+        yield f"spans/vi.{split}.jsonl", hateful_spans(folder, split)
 
 
 def _lines(path: Path) -> list[Row]:
@@ -135,6 +155,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     for name, rows in files(options.folder):
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (options.out / name).parent.mkdir(exist_ok=True)
         (options.out / name).write_text(text, "utf-8")
         print(f"{name}: {text.count(chr(10)):,} rows, sha256 {hashlib.sha256(text.encode()).hexdigest()[:16]}")
 
