@@ -1,7 +1,7 @@
 """Stored teacher states are what the teacher computes."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from kdda.errors import KddaError
 from kdda.losses.distillation import DistillationLoss
 from kdda.losses.representations import Representations
-from kdda.models.hidden_states import check_attention_is_readable
+from kdda.models.hidden_states import attention_masses, check_attention_is_readable
 from kdda.models.load import Checkpoint, load_checkpoint
+from kdda.recipe.schema import Masses
 from kdda.tasks.base import TextSpan
 from kdda.teachers.cache import TeacherCache
 from kdda.teachers.inputs import TeacherInputs
@@ -226,16 +227,26 @@ def test_special_tokens_can_be_skipped(teacher: Checkpoint) -> None:
     assert alone.mask is not None and torch.allclose(alone.states[alone.mask], whole.states[mask], atol=1e-6)
 
 
+@pytest.mark.parametrize("tokens", get_args(Masses))
 @pytest.mark.parametrize("layer", [0.5, 1.0])
-def test_attended_tokens_have_the_mass_that_the_first_one_gives_them(teacher: Checkpoint, layer: float) -> None:
+def test_tokens_have_their_masses_by_the_attention_of_the_layer(teacher: Checkpoint, layer: float, tokens: str) -> None:
     encoder = teacher.encoder(64)
-    weighted = batch(cache_of(teacher, None, PAIR_SPANS, tokens="attended", layers=[layer]), range(3))
+    weighted = batch(cache_of(teacher, None, PAIR_SPANS, tokens=tokens, layers=[layer]), range(3))
     plain = batch(cache_of(teacher, None, PAIR_SPANS, layers=[layer]), range(3))
     teacher.model.set_attn_implementation("eager")
     with torch.no_grad():
         inputs = encoder.pad(encoder.encode(*zip(*PAIRS, strict=True)))
         attentions = teacher.model(**inputs, output_attentions=True).attentions
-    want = attentions[int(2 * layer) - 1].mean(dim=1)[:, 0]
+    attention = attentions[int(2 * layer) - 1]  # [batch, heads, from, to]
+    real = inputs["attention_mask"].float()
+    if tokens == "attended":
+        want = attention.mean(dim=1)[:, 0]
+    elif tokens == "received":
+        want = (attention.mean(dim=1) * real[:, :, None]).sum(dim=1)
+        assert torch.allclose(want.sum(dim=1), real.sum(dim=1))  # 1 a token on average
+    else:
+        entropy = torch.special.entr(attention).sum(dim=3).mean(dim=1)
+        want = real * (real.sum(dim=1, keepdim=True).log() - entropy + 1e-6)
     assert weighted.mask is not None and weighted.mask.shape == want.shape
     assert torch.allclose(weighted.mask, want, atol=1e-6)
     assert torch.allclose(weighted.states, plain.states, atol=1e-6)
@@ -255,4 +266,18 @@ def test_masses_are_stored_beside_the_states_that_they_weigh(teacher: Checkpoint
 
 def test_an_attention_that_cannot_be_read_is_refused() -> None:
     with pytest.raises(KddaError, match=r"and there/it is of type mpnet; take tokens: all"):
-        check_attention_is_readable("there/it", "mpnet")
+        check_attention_is_readable("there/it", "mpnet", "received")
+
+
+@pytest.mark.parametrize("tokens", get_args(Masses))
+def test_a_token_that_is_alone_has_mass(teacher: Checkpoint, tokens: str) -> None:
+    inputs = {"input_ids": torch.tensor([[5, 1], [5, 6]]), "attention_mask": torch.tensor([[1, 0], [1, 1]])}
+    with torch.no_grad():
+        outputs = teacher.model(**inputs, output_hidden_states=True)
+    masses = attention_masses(teacher.model, outputs, inputs["attention_mask"].bool(), 1.0, tokens)
+    assert masses[0, 0] > 0 and masses[0, 1] == 0
+
+
+def test_masses_of_different_kinds_are_stored_apart(teacher: Checkpoint, tmp_path: Path) -> None:
+    for tokens in get_args(Masses):
+        assert cache_of(teacher, tmp_path, PAIR_SPANS, tokens=tokens).shards_written == 1

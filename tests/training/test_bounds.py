@@ -87,6 +87,11 @@ def test_a_scale_that_does_not_exist_is_refused_before_anything_is_computed(make
         make(scale="cosin")
 
 
+def test_a_choice_of_tokens_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    with pytest.raises(KddaError, match=r"tokens: got .*expected one of: all, text, attended, received, entropy"):
+        DistillationConfig("out", tokens="recieved")
+
+
 @pytest.mark.parametrize("name", sorted(name for name, objective in OBJECTIVES.items() if objective.options))
 def test_options_of_an_objective_are_finite_numbers_within_their_bounds(name: str) -> None:
     objective = OBJECTIVES[name]

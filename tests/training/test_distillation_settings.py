@@ -96,6 +96,7 @@ def test_a_recipe_sets_all_of_it_and_the_run_logs_its_terms(bench: Bench, comman
         "layers=[0.5, 1.0]",
         "tokens=text",
         "tokens=attended",
+        "tokens=received",
         "example_weighting=teacher_correct",
         "example_weighting=teacher_confidence",
         "logit_weight=1.0",

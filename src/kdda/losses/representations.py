@@ -81,7 +81,7 @@ class Objective:
         name: what recipes and `DistillationLoss` call it.
         function: computes one value a text.
         equal_widths: it subtracts student states from teacher states, so that both must have one width.
-        token_masses: it takes tokens whose masses differ (`distill.tokens: attended`).
+        token_masses: it takes tokens whose masses differ (`distill.tokens: attended`, `received`, `entropy`).
         needs_logits: it compares the logits of whole texts.
         uses_self_term: it reads `Representations.self_term` of the teacher, which is then computed once and stored.
         options: its settings beyond those of all objectives, with their defaults.

@@ -1,6 +1,6 @@
 """Facts about architectures, read from a model's modules: its layers, its longest text, decoders, heads, PhoBERT.
 
-Nothing here lists model types but `BERT_LIKE`, whose attention `distill.tokens: attended` reads. To support another
+Nothing here lists model types but `BERT_LIKE`, whose attention `distill.tokens` can read. To support another
 architecture, add what its modules do not show.
 """
 

@@ -1,7 +1,8 @@
-"""Hidden states of a model at a depth, and the attention that each token gets at that depth."""
+"""Hidden states of a model at a depth, and tokens' masses by the attention there (attended, received, entropy)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -36,9 +37,9 @@ def last_hidden(outputs: object) -> Float[Tensor, "batch tokens width"]:
 
 @torch.no_grad()
 def attention_masses(
-    model: Any, outputs: object, mask: Bool[Tensor, "batch tokens"], depth: float
+    model: Any, outputs: object, mask: Bool[Tensor, "batch tokens"], depth: float, tokens: str
 ) -> Float[Tensor, "batch tokens"]:
-    """The first token's attention to each token, in the layer whose states are at a depth.
+    """The mass of each token by the attention of the layer whose states are at a depth.
 
     It is the mean over the layer's heads, without dropout and without a gradient.
 
@@ -47,37 +48,95 @@ def attention_masses(
         outputs: the model's, with all hidden states.
         mask: true at real tokens.
         depth: from 0 to 1, as in `hidden_at`; for the embeddings, which have no attention, the first layer's is taken.
+        tokens: a name in `MASSES`, as `distill.tokens` gives it.
 
     Returns:
-        Masses that sum to 1 in each row, and are 0 at padding.
+        Masses, 0 at padding: 1 together in a row (``attended``), 1 a token on average (``received``), or nats
+        (``entropy``).
     """
     hidden_states = outputs.hidden_states  # type: ignore[attr-defined]
     layer = max(0, _index_at(len(hidden_states), depth) - 1)
     attention = self_attention(model, layer)
     inputs = hidden_states[layer]  # of the layer, whose outputs are the states at the depth
-    heads, head_width = attention.num_attention_heads, attention.attention_head_size
     with torch.autocast(inputs.device.type, enabled=False):
-        inputs = inputs.to(attention.query.weight.dtype)
-        batch, tokens = inputs.shape[:2]
-        query = attention.query(inputs[:, 0]).view(batch, 1, heads, head_width)
-        key = attention.key(inputs).view(batch, tokens, heads, head_width)
-        scores: Tensor = (query * key).sum(dim=3).float() / head_width**0.5
-        return scores.masked_fill(~mask[..., None], -torch.inf).softmax(dim=1).mean(dim=2)
+        return MASSES[tokens](attention, inputs.to(attention.query.weight.dtype), mask)
 
 
-def check_attention_is_readable(model: str, model_type: str) -> None:
+def _attended(attention: Any, inputs: Tensor, mask: Tensor) -> Tensor:
+    """The first token's attention to each token: 1 together.
+
+    Args:
+        attention: a layer's self-attention as BERT has it.
+        inputs: of the layer, ``[batch, tokens, width]``.
+        mask: true at real tokens, ``[batch, tokens]``.
+    """
+    heads, head_width = attention.num_attention_heads, attention.attention_head_size
+    batch, tokens = inputs.shape[:2]
+    query = attention.query(inputs[:, 0]).view(batch, 1, heads, head_width)
+    key = attention.key(inputs).view(batch, tokens, heads, head_width)
+    scores: Tensor = (query * key).sum(dim=3).float() / head_width**0.5
+    return scores.masked_fill(~mask[..., None], -torch.inf).softmax(dim=1).mean(dim=2)
+
+
+def _received(attention: Any, inputs: Tensor, mask: Tensor) -> Tensor:
+    """The attention of all real tokens to each token: 1 a token on average; arguments as in `_attended`."""
+    received = torch.zeros(mask.shape, device=inputs.device)
+    for weights in _attention_by_head(attention, inputs, mask):
+        received += (weights * mask[:, :, None]).sum(dim=1)  # over the tokens that attend, of which padding is none
+    return received / attention.num_attention_heads
+
+
+def _information(attention: Any, inputs: Tensor, mask: Tensor) -> Tensor:
+    """How far each token's attention is from uniform: log n − H in nats, over n real tokens.
+
+    Arguments as in `_attended`. Where attention is uniform, as in a text of one token, all tokens have the mass
+    `LEAST_INFORMATION`.
+    """
+    entropy = torch.zeros(mask.shape, device=inputs.device)
+    for weights in _attention_by_head(attention, inputs, mask):
+        entropy += torch.special.entr(weights).sum(dim=2)
+    largest = mask.sum(dim=1, keepdim=True).log()  # entropy of uniform attention
+    information = (largest - entropy / attention.num_attention_heads).clamp(min=0)
+    return mask * (information + LEAST_INFORMATION)
+
+
+def _attention_by_head(attention: Any, inputs: Tensor, mask: Tensor) -> Iterator[Tensor]:
+    """Each head's attention ``[batch, tokens, tokens]`` from every token (rows) to the real ones.
+
+    Arguments as in `_attended`. One head at a time, so that a layer's whole attention is never in memory.
+    """
+    head_width = attention.attention_head_size
+    query, key = attention.query(inputs), attention.key(inputs)
+    for start in range(0, query.shape[2], head_width):
+        columns = slice(start, start + head_width)
+        scores = (query[..., columns] @ key[..., columns].mT).float() / head_width**0.5
+        yield scores.masked_fill(~mask[:, None, :], -torch.inf).softmax(dim=2)
+
+
+LEAST_INFORMATION = 1e-6  # nats: above the rounding of log n − H in float32
+
+# The masses that `distill.tokens` can name (`kdda.recipe.schema.Masses`).
+MASSES: dict[str, Callable[[Any, Tensor, Tensor], Tensor]] = {
+    "attended": _attended,
+    "received": _received,
+    "entropy": _information,
+}
+
+
+def check_attention_is_readable(model: str, model_type: str, tokens: str) -> None:
     """Refuse a model whose attention cannot be read.
 
     Args:
         model: its name, for the message.
         model_type: the one in its config.
+        tokens: the choice of `distill.tokens` that reads it, for the message.
 
     Raises:
         KddaError: its architecture is not like BERT's.
     """
     if model_type not in BERT_LIKE:
         raise KddaError(
-            "distill.tokens: attended reads the attention of models that are built as BERT is "
+            f"distill.tokens: {tokens} reads the attention of models that are built as BERT is "
             f"({', '.join(BERT_LIKE)}), and {model} is of type {model_type}; take tokens: all, or text"
         )
 

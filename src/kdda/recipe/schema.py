@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -29,9 +29,23 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
 
 
+# Choices of `distill.tokens` that give tokens different masses, by each model's attention.
+Masses = Literal["attended", "received", "entropy"]
+
+Tokens = Literal["all", "text", Masses]
+
 MANY = 1_000_000_000  # more of anything is a slip of the keyboard
 
 SEEDS = 2**32  # NumPy takes seeds below
+
+
+def has_masses(tokens: str) -> bool:
+    """Whether a choice of `distill.tokens` gives tokens different masses.
+
+    >>> has_masses("received"), has_masses("text")
+    (True, False)
+    """
+    return tokens in get_args(Masses)
 
 
 def _without_repetition(values: list[Any]) -> list[Any]:
@@ -410,8 +424,9 @@ class Distill(Strict):
     `schedule`: λ from first to last step: ``constant``, ``linear_decay`` to 0, or ``linear_warmup`` from 0.
     `layers`: where states are taken, as parts of a model's depth: 1 is its last layer, 0.5 the one half way up. The
     term is the mean over them.
-    `tokens`: ``all`` real tokens alike; those of ``text`` alone, without special tokens; or all, each by how much the
-    first one attends to it there (``attended``).
+    `tokens`: ``all`` real tokens alike; those of ``text`` alone, without special tokens; or all, each with a mass by
+    the attention there: the first token's to it (``attended``), all tokens' to it (``received``), or by how far its
+    attention is from uniform (``entropy``).
     `example_weighting`: the weight of a row: ``none``, all alike; ``teacher_correct``, 1 where the teacher predicts the
     gold label and 0 elsewhere; ``teacher_confidence``, the probability that the teacher gives the gold label.
     `logit_weight`: how much of `kd-logits` is added to the objective, at the recipe's `temperature`.
@@ -432,7 +447,7 @@ class Distill(Strict):
     temperature: float = Field(2.0, gt=0)
     schedule: Literal["constant", "linear_decay", "linear_warmup"] = "constant"
     layers: list[Annotated[float, Field(ge=0, le=1)]] = Field([1.0], min_length=1)
-    tokens: Literal["all", "text", "attended"] = "all"
+    tokens: Tokens = "all"
     example_weighting: Literal["none", "teacher_correct", "teacher_confidence"] = "none"
     logit_weight: float = Field(0.0, ge=0)
     shuffle_teacher: bool = False

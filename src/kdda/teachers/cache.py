@@ -25,6 +25,7 @@ from kdda.losses.distillation import DistillationLoss
 from kdda.losses.representations import ObjectiveSettings, Representations
 from kdda.models.hidden_states import attention_masses, hidden_at, last_hidden
 from kdda.models.load import Checkpoint
+from kdda.recipe.schema import has_masses
 from kdda.runtime.device import compute_device, in_bfloat16, is_out_of_memory, pins_memory
 from kdda.runtime.memory import free_bytes
 from kdda.runtime.numbers import ceil_div
@@ -85,7 +86,7 @@ class TeacherCache:
             spans: what the student's windows read, `task.text_spans(features)`.
             labels: the task's label names in the student's order; none where logits are not compared.
             layers: as parts of the model's depth: 1 is the last layer, 0.5 the middle one.
-            tokens: which tokens count: ``all``, ``text`` or ``attended``.
+            tokens: which tokens count, and with which masses: a value of `distill.tokens`.
             max_length: tokens of a teacher's window at most.
             stride: tokens that neighbouring windows share, where the teacher splits a window.
             folder: under which states of all teachers are stored; `None` runs the teacher in each step.
@@ -355,8 +356,9 @@ class LayerCache:
         with in_eval_mode(self.model), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             states, outputs = self._forward(inputs)
         masses = None
-        if self.inputs.tokens == "attended":
-            masses = attention_masses(self.model, outputs, inputs["attention_mask"].bool(), self.layer)
+        if has_masses(self.inputs.tokens):
+            mask = inputs["attention_mask"].bool()
+            masses = attention_masses(self.model, outputs, mask, self.layer, self.inputs.tokens)
         results = []
         first_window = 0  # of the row, among all windows of the batch
         for windows in windows_of_rows:
@@ -381,7 +383,7 @@ class LayerCache:
 
     def _forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Any]:
         """The layer's states and the head's outputs; of the last layer without keeping the others' states meanwhile."""
-        if self.layer < 1 or self.inputs.tokens == "attended":
+        if self.layer < 1 or has_masses(self.inputs.tokens):
             outputs = self.model(**inputs, output_hidden_states=True)
             return hidden_at(outputs, self.layer).float(), outputs
         last: list[Tensor] = []

@@ -10,12 +10,14 @@ import numpy as np
 from jaxtyping import Int32
 from numpy import ndarray
 
+from kdda.recipe.schema import has_masses
 from kdda.tasks.base import TextSpan
 from kdda.tasks.windows import ByRow, RowWindows, in_chunks
 from kdda.text.encode import Encoder
 
-# How each choice of tokens is told apart in a digest; "all" came first and has no mark.
-DIGEST_MARKS = {"all": "", "text": " texts alone", "attended": " attended"}
+# How choices of tokens without masses are told apart in a digest; "all" came first and has no mark. Masses have their
+# names.
+DIGEST_MARKS = {"all": "", "text": " texts alone"}
 
 
 class TeacherInputs:
@@ -24,7 +26,7 @@ class TeacherInputs:
     Args:
         encoder: the teacher's.
         spans: what each window of the student reads.
-        tokens: which tokens count: ``all``, those of the ``text`` (no specials), or all by attention (``attended``).
+        tokens: which tokens count: those of the ``text`` (no specials), or by any other value of `distill.tokens` all.
 
     Attributes:
         rows: windows of each row, on disk where there are many.
@@ -38,7 +40,7 @@ class TeacherInputs:
         self._sha = hashlib.sha256()
         self.rows = ByRow(in_chunks(spans, self._read))
         self.lengths: Int32[ndarray, " rows"] = np.array(self._counted, np.int32)
-        self.digest = self._sha.hexdigest() + DIGEST_MARKS[tokens]
+        self.digest = self._sha.hexdigest() + DIGEST_MARKS.get(tokens, f" {tokens}")
 
     def counted_tokens(self, windows: RowWindows) -> list[list[int]]:
         """Positions of the tokens that count, a list a window.
@@ -58,7 +60,7 @@ class TeacherInputs:
     def stored_bytes(self, width: int) -> int:
         """Bytes that stored states of one layer take: bfloat16 states, and float32 masses where tokens have them."""
         bytes_a_token = 2 * width
-        if self.tokens == "attended":
+        if has_masses(self.tokens):
             bytes_a_token += 4
         return bytes_a_token * int(self.lengths.sum(dtype=np.int64))
 

@@ -14,7 +14,7 @@ from kdda.models.depth import check_layers, layer_count
 from kdda.models.families import encoder_class
 from kdda.models.hidden_states import check_attention_is_readable
 from kdda.models.load import load_config
-from kdda.recipe.schema import ModelSpec
+from kdda.recipe.schema import ModelSpec, has_masses
 from kdda.tasks.base import Task
 from kdda.tasks.registry import TASKS
 from kdda.teachers.align import check_alignment
@@ -87,13 +87,13 @@ def check_teacher(
             objective takes all alike; or an attention that cannot be read.
     """
     objective = loss.objective
-    if tokens == "attended" and not objective.token_masses:
-        raise KddaError(
-            f"distill.tokens: attended gives tokens masses, and objective {objective.name} takes them all alike"
-        )
-    if tokens == "attended":
+    if has_masses(tokens):
+        if not objective.token_masses:
+            raise KddaError(
+                f"distill.tokens: {tokens} gives tokens masses, and objective {objective.name} takes them all alike"
+            )
         for model in (student, teacher.model):
-            check_attention_is_readable(name_of(model), config_of(model).model_type)
+            check_attention_is_readable(name_of(model), config_of(model).model_type, tokens)
     ours, theirs = width_of(student), width_of(teacher.model)  # the student's and the teacher's
     check_alignment(teacher.align or align)
     if ours != theirs and objective.equal_widths and (teacher.align or align) == "none":

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, no_type_check
+from typing import Any, get_args, no_type_check
 
 import torch
 from transformers import TrainingArguments, get_scheduler
@@ -14,7 +14,7 @@ from transformers.trainer_utils import SchedulerType
 
 from kdda.errors import KddaError, did_you_mean, unknown_choice
 from kdda.losses.distillation import DistillationLoss
-from kdda.recipe.schema import Distill, Training, language_temperature
+from kdda.recipe.schema import Distill, Tokens, Training, language_temperature
 from kdda.runtime.device import compute_device, in_bfloat16, pins_memory
 from kdda.teachers.align import check_alignment
 
@@ -85,7 +85,9 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
         temperature: of ``kd-logits``.
         distill_schedule: λ over training: ``"constant"``, ``"linear_decay"``, ``"linear_warmup"``.
         layers: whose states are compared, as parts of a model's depth: 1 is the last layer.
-        tokens: which tokens count: ``"all"``, ``"text"`` (no specials), ``"attended"`` (weighted by attention).
+        tokens: which tokens count: ``"all"``, ``"text"`` (no specials), or all with masses by attention: the first
+            token's to each (``"attended"``), all tokens' to each (``"received"``), or by how far each token's attention
+            is from uniform (``"entropy"``).
         example_weighting: ``"none"``, ``"teacher_correct"``, ``"teacher_confidence"``.
         logit_weight: how much of ``kd-logits`` is added to the objective.
         shuffle_teacher: a control: each row gets the teacher states of another row.
@@ -182,6 +184,8 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
         _check_numbers(self)
         _check_sampling(self)
         check_alignment(self.align)
+        if self.tokens not in get_args(Tokens):
+            raise KddaError(unknown_choice("tokens", self.tokens, get_args(Tokens)))
         self.bf16: bool = bool(self.bf16) or in_bfloat16(self.precision)
         device = torch.device("cpu") if getattr(self, "use_cpu", False) else compute_device()
         self.use_cpu: bool = device.type == "cpu"

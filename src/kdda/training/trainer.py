@@ -28,7 +28,7 @@ from kdda.losses.representations import Representations
 from kdda.models.hidden_states import attention_masses, hidden_at
 from kdda.models.load import quietly
 from kdda.models.vocabulary import TrimmedVocabulary
-from kdda.recipe.schema import ModelSpec
+from kdda.recipe.schema import ModelSpec, has_masses
 from kdda.runtime import distributed
 from kdda.runtime.device import is_out_of_memory, pins_memory
 from kdda.runtime.memory import keep_freed_memory
@@ -567,8 +567,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     def _representations(self, outputs: Any, counted: torch.Tensor, layer: float) -> Representations:
         """The student's states at a layer, in its graph."""
         mask = counted
-        if self.args.tokens == "attended":
-            mask = attention_masses(self.model, outputs, counted, layer)
+        if has_masses(self.args.tokens):
+            mask = attention_masses(self.model, outputs, counted, layer, self.args.tokens)
         logits = outputs.logits if self.data.task.compares_logits else None
         return Representations(hidden_at(outputs, layer), mask, logits)
 
