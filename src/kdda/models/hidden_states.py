@@ -83,7 +83,7 @@ def _received(attention: Any, inputs: Tensor, mask: Tensor) -> Tensor:
     received = torch.zeros(mask.shape, device=inputs.device)
     for weights in _attention_by_head(attention, inputs, mask):
         received += (weights * mask[:, :, None]).sum(dim=1)  # over the tokens that attend, of which padding is none
-    return received / attention.num_attention_heads
+    return received / int(attention.num_attention_heads)
 
 
 def _information(attention: Any, inputs: Tensor, mask: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ def _information(attention: Any, inputs: Tensor, mask: Tensor) -> Tensor:
     for weights in _attention_by_head(attention, inputs, mask):
         entropy += torch.special.entr(weights).sum(dim=2)
     largest = mask.sum(dim=1, keepdim=True).log()  # entropy of uniform attention
-    information = (largest - entropy / attention.num_attention_heads).clamp(min=0)
+    information = (largest - entropy / int(attention.num_attention_heads)).clamp(min=0)
     return mask * (information + LEAST_INFORMATION)
 
 
