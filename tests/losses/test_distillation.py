@@ -1,5 +1,6 @@
 """The distillation loss: what it adds to a task's loss, and what it refuses."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,9 +65,16 @@ def test_the_loss_is_the_tasks_and_the_weighted_divergence() -> None:
 
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
 def test_every_objective_is_named_by_its_name(name: str) -> None:
-    student = side(6, 0, grad=True)
-    term = DistillationLoss(name, scale=8.0).divergence([student], [side(5, 1)])
+    student, teacher = side(6, 0, grad=True), side(5, 1)
+    student, teacher = replace(student, places=places(student)), replace(teacher, places=places(teacher))
+    term = DistillationLoss(name, scale=8.0).divergence([student], [teacher])
     assert torch.isfinite(term.mean)
+
+
+def places(side: Representations) -> torch.Tensor:
+    """Tokens of three characters each."""
+    starts = 3.0 * torch.arange(side.states.shape[1]).expand(side.states.shape[:2])
+    return torch.stack([starts, starts + 3], dim=2)
 
 
 def mean_gap(student: Representations, teacher: Representations, settings: ObjectiveSettings) -> torch.Tensor:

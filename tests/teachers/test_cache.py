@@ -1,5 +1,6 @@
 """Stored teacher states are what the teacher computes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -9,7 +10,8 @@ from safetensors.torch import load_file
 
 from kdda.errors import KddaError
 from kdda.losses.distillation import DistillationLoss
-from kdda.losses.representations import Representations
+from kdda.losses.registry import OBJECTIVES
+from kdda.losses.representations import ObjectiveSettings, Representations
 from kdda.models.hidden_states import attention_masses, check_attention_is_readable
 from kdda.models.load import Checkpoint, load_checkpoint
 from kdda.recipe.schema import Masses
@@ -18,6 +20,7 @@ from kdda.teachers.cache import TeacherCache
 from kdda.teachers.inputs import TeacherInputs
 from kdda.teachers.store import save_checked
 from kdda.text.encode import Encoder
+from kdda.text.places import padded_places
 from tests.conftest import LABELS, make_model
 
 TEXTS = ("cat runs", "dog", "very not hen fish sleeps", "hen", "fish not")
@@ -198,6 +201,44 @@ def test_a_shuffled_teacher_gives_each_row_the_states_of_another(teacher: Checkp
     for row in range(5):
         others = [other for other in range(5) if torch.equal(plain.logits[other], shuffled.logits[row])]
         assert others and others != [row]
+
+
+def test_tokens_have_the_places_that_the_students_have(teacher: Checkpoint, tmp_path: Path) -> None:
+    windows = teacher.encoder(64).encode(*zip(*PAIRS, strict=True))
+    expected = padded_places(windows, [(0, len(second)) for _, second in PAIRS])
+    for folder in (None, tmp_path):
+        for tokens in ("all", "text", "attended"):
+            side = batch(cache_of(teacher, folder, PAIR_SPANS, tokens=tokens, places=True), range(3))
+            mask = Encoder.text_mask(windows) if tokens == "text" else torch.ones(expected.shape[:2]) > 0
+            assert side.places is not None and side.mask is not None
+            for row in range(3):
+                of_row = expected[row, : len(windows[row])][mask[row, : len(windows[row])]]
+                assert torch.equal(side.places[row, side.mask[row] > 0], of_row)
+    assert batch(cache_of(teacher, None, PAIR_SPANS), [0]).places is None
+
+
+def test_a_span_that_is_read_in_parts_has_the_places_that_it_has_when_read_at_once(tmp_path: Path) -> None:
+    teacher = load_checkpoint(make_model(tmp_path / "teacher"), head="question-answering")
+    question, context = "not hen", "cat runs very dog sleeps not hen fish runs"
+    span = TextSpan((question, context), (4, len(context)))
+    of = {"spans": [span], "labels": (), "places": True}
+    parts, once = batch(cache_of(teacher, max_length=9, **of), [0]), batch(cache_of(teacher, **of), [0])
+    assert parts.places is not None and once.places is not None
+    assert not torch.equal(parts.places, once.places)  # the last special token stands behind the first part
+    assert sorted(parts.places[0].tolist()) == sorted(once.places[0].tolist())
+    aligned = OBJECTIVES["aligned"](once, once, ObjectiveSettings(scale=1.0))
+    assert aligned.value.item() == 0
+    student = replace(once, states=parts.states[:, parts.places[0, :, 0].argsort()])
+    assert OBJECTIVES["aligned"](student, parts, ObjectiveSettings(scale=1.0)).value.item() == 0
+
+
+def test_a_shuffled_teacher_has_the_places_of_the_rows_whose_states_it_gives(teacher: Checkpoint) -> None:
+    plain = batch(cache_of(teacher, places=True), range(5))
+    shuffled = batch(cache_of(teacher, places=True, shuffle=True), range(5))
+    assert plain.places is not None and shuffled.places is not None
+    for row in range(5):
+        (source,) = [other for other in range(5) if torch.equal(plain.logits[other], shuffled.logits[row])]
+        assert torch.equal(shuffled.places[row], plain.places[source])
 
 
 def test_layer_one_is_the_last_and_layer_zero_the_embeddings(teacher: Checkpoint) -> None:

@@ -116,11 +116,11 @@ def test_distances_that_overflow_are_refused():
 def test_every_objective_refuses_a_nan(name):
     x = batch()
     x[0, 0, 0] = torch.nan
-    logits = torch.full((2, 3), torch.nan)
+    y = batch()
+    student = Representations(x, logits=torch.full((2, 3), torch.nan), places=torch.ones(2, x.shape[1], 2))
+    teacher = Representations(y, logits=torch.zeros(2, 3), places=torch.ones(2, y.shape[1], 2))
     with pytest.raises(ValueError, match="NaN"):
-        OBJECTIVES[name](
-            Representations(x, logits=logits), Representations(batch(), logits=torch.zeros(2, 3)), ObjectiveSettings()
-        )
+        OBJECTIVES[name](student, teacher, ObjectiveSettings())
 
 
 def test_logits_that_are_missing_or_of_other_classes_are_named():

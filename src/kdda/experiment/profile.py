@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from kdda.data.examples import Example
+from kdda.losses.distillation import DistillationLoss
 from kdda.losses.representations import Representations
 from kdda.models.hidden_states import last_hidden
 from kdda.models.load import Checkpoint
@@ -23,7 +24,7 @@ from kdda.recipe.schema import Distill, ModelSpec, TeacherSpec, Training
 from kdda.runtime.device import compute_device, in_bfloat16, wait_for
 from kdda.runtime.memory import keep_freed_memory
 from kdda.runtime.numbers import ceil_div
-from kdda.tasks.base import Features, Task
+from kdda.tasks.base import Features, Task, places_of_windows
 from kdda.teachers.align import pooled_chunks
 from kdda.teachers.cache import TeacherCache, calibration_rows
 from kdda.text.encode import Encoder, Window
@@ -179,6 +180,7 @@ class Profiler:
         labels = self.labels if self.task.compares_logits else ()
         # the cache reorders a teacher's logits by its label names, which a teacher that is not fine-tuned yet lacks
         loaded_teacher.checkpoint.model.config.label2id = {label: number for number, label in enumerate(labels)}
+        loss = DistillationConfig.from_recipe(self.training, distill, output_dir="", seed=1).distillation_loss()
         with self._clock() as running:
             cache = TeacherCache.build(
                 loaded_teacher.checkpoint,
@@ -189,13 +191,17 @@ class Profiler:
                 max_length=self.training.max_length,
                 stride=self.training.stride,
                 precision=self.training.precision,
+                places=loss.needs_places,
             )
         states = self._representations(loaded_student, features)
+        if loss.needs_places:
+            places = places_of_windows(self.task, features, range(len(features.windows)))
+            states = replace(states, places=places.to(self.device))
         if (teacher.align or distill.align) != "none":
             assert states.mask is not None
             chunks = pooled_chunks(states.states.detach(), states.mask)
             cache.align([chunks[list(calibration_rows(len(chunks)))]])
-        solve = self._seconds_to_solve(states, cache, len(features.windows), distill)
+        solve = self._seconds_to_solve(states, cache, len(features.windows), loss)
         layers = len(distill.layers)  # the costs of one layer, times their number
         rows = len(examples)
         return TeacherCost(layers * solve, layers * running[0] / rows, layers * cache.stored_bytes / rows)
@@ -209,7 +215,9 @@ class Profiler:
         logits = outputs.get("logits") if self.task.compares_logits else None
         return Representations(states, inputs["attention_mask"].bool(), logits)
 
-    def _seconds_to_solve(self, student: Representations, cache: TeacherCache, windows: int, distill: Distill) -> float:
+    def _seconds_to_solve(
+        self, student: Representations, cache: TeacherCache, windows: int, loss: DistillationLoss
+    ) -> float:
         """Seconds of the objective, forward and backward, on one batch at one layer.
 
         Args:
@@ -217,8 +225,6 @@ class Profiler:
             windows: of the batch.
         """
         teacher = cache.batch(range(windows))[0]  # representations at the cache's one layer
-        config = DistillationConfig.from_recipe(self.training, distill, output_dir="", seed=1)
-        loss = config.distillation_loss()
         settings = loss.settings_at(cache.scales[0])
         for _ in range(2):  # the first warms up
             with self._clock() as solving:

@@ -124,6 +124,11 @@ class DistillationLoss(nn.Module):
         """Whether it reads the teacher's logits of whole texts."""
         return self.objective.needs_logits or self.logit_weight > 0 or self.example_weighting != "none"
 
+    @property
+    def needs_places(self) -> bool:
+        """Whether it reads where both models' tokens stand in the text (`Representations.places`)."""
+        return self.objective.uses_places
+
     def settings_at(self, scale: float | None) -> ObjectiveSettings:
         """What the objective is called with.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from kdda.errors import KddaError, unknown_choice
+from kdda.losses.aligned import ALIGNED, MONOTONE
 from kdda.losses.exact import EMD, SLICED
 from kdda.losses.gromov import GROMOV
 from kdda.losses.kernels import ENERGY, MMD_GAUSSIAN
 from kdda.losses.logits import KD_LOGITS
 from kdda.losses.pooled import CKA, COSINE_POOLED, MSE_POOLED
 from kdda.losses.representations import Objective, ObjectiveFunction
-from kdda.losses.sinkhorn import ENTROPIC, SINKHORN, SINKHORN_AAAI22
+from kdda.losses.sinkhorn import ANCHORED, ENTROPIC, SINKHORN, SINKHORN_AAAI22
 
 OBJECTIVES: dict[str, Objective] = {}
 
@@ -70,6 +71,9 @@ def _definition_site(objective: Objective) -> tuple[str, str]:
 
 for _objective in (
     SINKHORN,
+    ANCHORED,
+    ALIGNED,
+    MONOTONE,
     ENTROPIC,
     EMD,
     SLICED,

@@ -26,12 +26,15 @@ class Representations:
         mask: true at real tokens, or the mass of each; all tokens alike if `None`.
         logits: the task head's output for each text, for objectives that compare predictions.
         self_term: a teacher's OT_ε(β, β) at the settings' ε and scale, where it is known (`sinkhorn`).
+        places: the interval [start, end) of each token on a line that both models share, such as that of the text's
+            characters; 0 and 0 at padding. For objectives that match tokens by where they stand (`aligned`).
     """
 
     states: Float[Tensor, "batch tokens width"]
     mask: Shaped[Tensor, "batch tokens"] | None = None
     logits: Float[Tensor, "batch classes"] | None = None
     self_term: Float[Tensor, " batch"] | None = None
+    places: Float[Tensor, "batch tokens 2"] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class Objective:
         token_masses: it takes tokens whose masses differ (`distill.tokens: attended`, `received`, `entropy`).
         needs_logits: it compares the logits of whole texts.
         uses_self_term: it reads `Representations.self_term` of the teacher, which is then computed once and stored.
+        uses_places: it reads `Representations.places` of both models.
         options: its settings beyond those of all objectives, with their defaults.
         bounds: the lowest and the highest value of options that are numbers.
 
@@ -98,6 +102,7 @@ class Objective:
     token_masses: bool = True
     needs_logits: bool = False
     uses_self_term: bool = False
+    uses_places: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -123,6 +128,28 @@ class Objective:
             )
         half.watch(value)
         return output._replace(value=value)
+
+
+def places_of(side: Representations, name: str) -> Float[Tensor, "batch tokens 2"]:
+    """The places of one side's tokens.
+
+    Args:
+        name: of the side, for the message.
+
+    Raises:
+        ValueError: there are none, or not an interval a token.
+    """
+    if side.places is None:
+        raise ValueError(
+            f"the {name}'s tokens have no places: pass Representations(..., places=...), the first character of each "
+            "token and the one after its last."
+        )
+    expected = (*side.states.shape[:2], 2)
+    if side.places.shape != expected:
+        raise ValueError(
+            f"places of the {name} are {list(side.places.shape)}, expected {list(expected)}: an interval a token."
+        )
+    return side.places
 
 
 # Of the largest coordinate, in units of the scale: its eighth power and that of its inverse fit float32.

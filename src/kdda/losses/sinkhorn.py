@@ -1,9 +1,23 @@
-"""sinkhorn, entropic and sinkhorn-aaai22: entropic transport as objectives, KDDA's divergence and two relatives."""
+"""sinkhorn, entropic, anchored (anchor 10) and sinkhorn-aaai22: entropic transport as objectives, KDDA's divergence and
+three relatives.
+"""
 
+import math
 from dataclasses import replace
 from typing import Any
 
-from kdda.losses.representations import Objective, ObjectiveOutput, ObjectiveSettings, Representations
+import torch
+from torch import Tensor
+
+from kdda.losses.representations import (
+    Objective,
+    ObjectiveOutput,
+    ObjectiveSettings,
+    Representations,
+    clouds,
+    places_of,
+)
+from kdda.transport.numerics import full_precision
 from kdda.transport.sinkhorn import SinkhornOutput, entropic_transport, sinkhorn_divergence
 
 
@@ -25,6 +39,32 @@ def entropic(student: Representations, teacher: Representations, settings: Objec
     return _objective_output(entropic_transport(student.states, teacher.states, **arguments))
 
 
+def anchored(student: Representations, teacher: Representations, settings: ObjectiveSettings) -> ObjectiveOutput:
+    """S_ε of the cost ½‖x − y‖²/s + γ·(p − q)², where p and q are the tokens' places in the text, from 0 to 1.
+
+    Transport may move mass between any two tokens, and pays for how far apart they stand. γ is the option `anchor`: 0
+    is `sinkhorn`; a large one leaves the plan of `monotone`. A token's place is the middle of its interval in `places`,
+    divided by the length of the row's line, which is the largest end on either side. Reads `epsilon`, `scale`,
+    `tolerance`, `max_iterations`. Source: ours; Su, Hua, "Order-Preserving Wasserstein Distance for Sequence Matching",
+    CVPR 2017, penalise the plan by the places instead.
+
+    Raises:
+        ValueError: a side without places.
+    """
+    anchor = settings.options["anchor"]
+    if anchor == 0:
+        return sinkhorn(student, teacher, settings)
+    student_places, teacher_places = places_of(student, "student"), places_of(teacher, "teacher")
+    with full_precision(student.states.device):
+        x, y, a, b = clouds(student, teacher, settings.scale)
+        p, q = _shares_of_line(student_places.to(x), teacher_places.to(x), a, b)
+        factor = math.sqrt(2 * anchor)  # of one more coordinate, whose ½(√(2γ)·p − √(2γ)·q)² is γ·(p − q)²
+        x = torch.cat([x, factor * p[..., None]], dim=2)
+        y = torch.cat([y, factor * q[..., None]], dim=2)
+    arguments = {**_solver_arguments(student, teacher, settings), "x_mask": a, "y_mask": b, "scale": 1.0}
+    return _objective_output(sinkhorn_divergence(x, y, **arguments))
+
+
 def sinkhorn_aaai22(student: Representations, teacher: Representations, settings: ObjectiveSettings) -> ObjectiveOutput:
     """The divergence as the predecessor's released code set it up: raw ½‖h − k‖², ε = blur² = 0.05², padding counted.
 
@@ -34,6 +74,20 @@ def sinkhorn_aaai22(student: Representations, teacher: Representations, settings
     """
     theirs = replace(settings, epsilon=0.05**2, scale="none")
     return sinkhorn(replace(student, mask=None), replace(teacher, mask=None, self_term=None), theirs)
+
+
+def _shares_of_line(x_places: Tensor, y_places: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the tokens of both sides stand on their row's line, from 0 to 1; 0 at tokens without mass.
+
+    Args:
+        x_places, y_places: the tokens' intervals, whose middles are taken.
+        a, b: the tokens' masses; places behind their last columns are padding.
+    """
+    x_real = x_places[:, : a.shape[1]] * (a > 0)[..., None]
+    y_real = y_places[:, : b.shape[1]] * (b > 0)[..., None]
+    line = torch.maximum(x_real[..., 1].amax(dim=1), y_real[..., 1].amax(dim=1))
+    line = line.clamp(min=torch.finfo(line.dtype).tiny)[:, None]
+    return x_real.mean(dim=2) / line, y_real.mean(dim=2) / line
 
 
 def _solver_arguments(
@@ -56,5 +110,6 @@ def _objective_output(out: SinkhornOutput) -> ObjectiveOutput:
 
 
 SINKHORN = Objective("sinkhorn", sinkhorn, uses_self_term=True)
+ANCHORED = Objective("anchored", anchored, uses_places=True, options={"anchor": 10.0}, bounds={"anchor": (0.0, 1e6)})
 ENTROPIC = Objective("entropic", entropic)
 SINKHORN_AAAI22 = Objective("sinkhorn-aaai22", sinkhorn_aaai22, token_masses=False)

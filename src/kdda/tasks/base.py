@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int32, Int64, Shaped
+from jaxtyping import Float, Float32, Int32, Int64, Shaped
 from numpy import ndarray
 from torch import Tensor
 
@@ -28,6 +28,7 @@ from kdda.runtime.disk_sequence import LazySequence
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.text.check import check_text
 from kdda.text.encode import Encoder, Window
+from kdda.text.places import padded_places
 from kdda.text.segment import Span
 
 DIGITS = 6  # decimals of a probability or a cosine in results
@@ -83,6 +84,13 @@ class TextSpan(NamedTuple):
     texts: tuple[str, ...]
     span: Span | None
 
+    @property
+    def characters(self) -> Span:
+        """The characters of the last text that are on the line of places of what is read (`kdda.text.places`)."""
+        if self.span is None:
+            return 0, len(self.texts[-1])
+        return self.span
+
 
 @dataclass(frozen=True)
 class Features:
@@ -131,6 +139,17 @@ class Features:
         """The number of each row's first window, and at the end the number of all windows."""
         starts: Int64[ndarray, " rows_and_end"] = np.searchsorted(self.owners, np.arange(len(self.examples) + 1))
         return starts
+
+
+def places_of_windows(task: Task, features: Features, numbers: Sequence[int]) -> Float[Tensor, "windows tokens 2"]:
+    """The places of the tokens of some windows, on lines that teachers' tokens have places on, too; 0 at padding."""
+    spans = task.text_spans(features)
+    windows = []
+    characters = []
+    for number in numbers:
+        windows.append(features.windows[number])
+        characters.append(spans[number].characters)
+    return padded_places(windows, characters)
 
 
 def spans_of_windows(features: Features) -> Sequence[TextSpan]:

@@ -76,6 +76,7 @@ class TeacherCache:
         budget: float = float("inf"),
         precision: str = "auto",
         shuffle: bool = False,
+        places: bool = False,
         device: torch.device | None = None,
         say: Say = lambda _: None,
     ) -> TeacherCache:
@@ -93,6 +94,7 @@ class TeacherCache:
             budget: bytes that may be stored; the teacher runs in each step where its states take more.
             precision: of the teacher's forward pass; states are stored in bfloat16 whatever it is.
             shuffle: a control: each row gets the states of another row.
+            places: whether `batch` gives the tokens' places, which some objectives read (`Objective.uses_places`).
             device: where the teacher runs, self-terms are solved, and `batch` puts what it returns;
                 `compute_device()` by default. A teacher whose states are stored goes back to where it was.
             say: told when the device's memory makes batches smaller.
@@ -100,7 +102,7 @@ class TeacherCache:
         Raises:
             KddaError: a row that the device's memory does not hold.
         """
-        inputs = TeacherInputs(teacher.encoder(max_length, stride), spans, tokens)
+        inputs = TeacherInputs(teacher.encoder(max_length, stride), spans, tokens, places)
         needed = len(layers) * inputs.stored_bytes(teacher.width)
         if folder is not None and not _fits(needed, budget, folder):
             folder = None
@@ -162,14 +164,19 @@ class TeacherCache:
 
 @dataclass(frozen=True)
 class ReadStates:
-    """Outputs of some rows, padded: states (bfloat16 where stored), mask or masses, logits of tasks with labels."""
+    """Outputs of some rows, padded: states (bfloat16 where stored), mask or masses, logits of tasks with labels; and
+    the tokens' places where they are read.
+    """
 
     states: Float[Tensor, "rows tokens width"]
     mask: Shaped[Tensor, "rows tokens"]
     logits: Float[Tensor, "rows labels"] | None
+    places: Float[Tensor, "rows tokens 2"] | None = None
 
     @classmethod
-    def of_outputs(cls, outputs: Sequence[TeacherOutput]) -> ReadStates:
+    def of_outputs(
+        cls, outputs: Sequence[TeacherOutput], places: Float[Tensor, "rows tokens 2"] | None = None
+    ) -> ReadStates:
         """The outputs of some rows as one batch, on their device."""
         states, masses, logits = [], [], []
         for output in outputs:
@@ -178,12 +185,13 @@ class ReadStates:
             if output.logits is not None:
                 logits.append(output.logits)
         stacked = torch.stack(logits) if logits else None
-        return cls(pad_sequence(states, batch_first=True), pad_sequence(masses, batch_first=True), stacked)
+        return cls(pad_sequence(states, batch_first=True), pad_sequence(masses, batch_first=True), stacked, places)
 
     def pinned(self) -> ReadStates:
         """The same in pinned memory, from which a GPU copies beside its computation."""
         logits = None if self.logits is None else self.logits.pin_memory()
-        return ReadStates(self.states.pin_memory(), self.mask.pin_memory(), logits)
+        places = None if self.places is None else self.places.pin_memory()
+        return ReadStates(self.states.pin_memory(), self.mask.pin_memory(), logits, places)
 
 
 class Computation(NamedTuple):
@@ -246,7 +254,8 @@ class LayerCache:
         """What is stored of some rows, for `batch`; None where the teacher runs in each step."""
         if self.store is None:
             return None
-        states = ReadStates.of_outputs(self.store.read([self.source_rows[row] for row in rows]))
+        sources = [self.source_rows[row] for row in rows]
+        states = ReadStates.of_outputs(self.store.read(sources), self.inputs.padded_places(sources))
         return states.pinned() if pins_memory(self.device) else states
 
     def align(self, student_chunks: Float64[Tensor, "texts chunks width"]) -> None:
@@ -270,15 +279,17 @@ class LayerCache:
     def _representations(self, rows: Sequence[int], read: ReadStates | None = None) -> Representations:
         """The representations of some rows as they are numbered in the data, whatever `shuffle` says."""
         if read is None:
-            read = ReadStates.of_outputs(self.store.read(rows) if self.store is not None else self._run(rows))
+            outputs = self.store.read(rows) if self.store is not None else self._run(rows)
+            read = ReadStates.of_outputs(outputs, self.inputs.padded_places(rows))
         # moved before they become float32, so that half as many bytes are copied
         padded = read.states.to(self.device, non_blocking=True).float()
         if self.map is not None:
             padded = self.map(padded)
         mask = read.mask.to(self.device, non_blocking=True)
         logits = None if read.logits is None else read.logits.to(self.device, non_blocking=True)
+        places = None if read.places is None else read.places.to(self.device, non_blocking=True)
         self_terms = None if self._self_terms is None else self._self_terms[list(rows)].to(self.device)
-        return Representations(padded, mask, logits, self_terms)
+        return Representations(padded, mask, logits, self_terms, places)
 
     def _solve_self_terms(self, settings: ObjectiveSettings) -> Float[Tensor, " rows"]:
         """OT_ε(β, β) of every row."""

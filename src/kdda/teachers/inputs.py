@@ -7,13 +7,17 @@ from array import array
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Int32
+import torch
+from jaxtyping import Float, Int32
 from numpy import ndarray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from kdda.recipe.schema import has_masses
 from kdda.tasks.base import TextSpan
 from kdda.tasks.windows import ByRow, RowWindows, in_chunks
 from kdda.text.encode import Encoder
+from kdda.text.places import token_places
 
 # How choices of tokens without masses are told apart in a digest; "all" came first and has no mark. Masses have their
 # names.
@@ -27,6 +31,7 @@ class TeacherInputs:
         encoder: the teacher's.
         spans: what each window of the student reads.
         tokens: which tokens count: those of the ``text`` (no specials), or by any other value of `distill.tokens` all.
+        places: whether `padded_places` gives the places of the tokens that count.
 
     Attributes:
         rows: windows of each row, on disk where there are many.
@@ -34,9 +39,12 @@ class TeacherInputs:
         digest: of every token that is read.
     """
 
-    def __init__(self, encoder: Encoder, spans: Sequence[TextSpan], tokens: str = "all"):
-        self.encoder, self.tokens = encoder, tokens
+    def __init__(self, encoder: Encoder, spans: Sequence[TextSpan], tokens: str = "all", places: bool = False):
+        self.encoder, self.tokens, self.gives_places = encoder, tokens, places
         self._counted = array("i")
+        self._characters = array(
+            "i"
+        )  # of each row's last text, the first on its line of places and that after the last
         self._sha = hashlib.sha256()
         self.rows = ByRow(in_chunks(spans, self._read))
         self.lengths: Int32[ndarray, " rows"] = np.array(self._counted, np.int32)
@@ -57,6 +65,20 @@ class TeacherInputs:
             counted.append(list(range(window.context_start, window.context_start + window.context_length)))
         return counted
 
+    def padded_places(self, rows: Sequence[int]) -> Float[Tensor, "rows tokens 2"] | None:
+        """The places of some rows' tokens that count, 0 and 0 at padding; None where nobody reads them."""
+        if not self.gives_places:
+            return None
+        places = []
+        for row in rows:
+            windows = self.rows[row]
+            start, end = self._characters[2 * row : 2 * row + 2]
+            of_row = []
+            for window, counted in zip(windows, self.counted_tokens(windows), strict=True):
+                of_row.append(token_places(window, (start, end))[counted])
+            places.append(torch.from_numpy(np.concatenate(of_row)))
+        return pad_sequence(places, batch_first=True)
+
     def stored_bytes(self, width: int) -> int:
         """Bytes that stored states of one layer take: bfloat16 states, and float32 masses where tokens have them."""
         bytes_a_token = 2 * width
@@ -72,6 +94,7 @@ class TeacherInputs:
         self.encoder.tokenize(texts)
         for span in spans:
             windows = _windows_of(self.encoder, span)
+            self._characters.extend(span.characters)
             self._counted.append(sum(map(len, self.counted_tokens(windows))))
             for window in windows:
                 # −1 and −2, which are no token ids, end the ids and the window

@@ -307,6 +307,7 @@ def _build_cache(
         budget=args.teacher_cache_gb * 2**30,
         precision=args.precision,
         shuffle=args.shuffle_teacher,
+        places=args.distillation_loss().needs_places,
         device=args.device,
         say=say,
     )
