@@ -7,7 +7,7 @@ import torch
 from tokenizers import processors
 
 from kdda.text.encode import Encoder
-from kdda.text.places import padded_places, token_places
+from kdda.text.places import padded_places, padded_words, token_places, word_places
 from tests.conftest import make_tokenizer
 from tests.text.phobert import make_phobert_tokenizer
 
@@ -72,3 +72,29 @@ def test_a_batch_of_places_is_padded_with_nothing() -> None:
     assert padded.dtype == torch.float32 and padded.shape == (2, 4, 2)
     assert padded[0].tolist() == [[0, 1], [1, 4], [4, 5], [0, 0]]
     assert np.array_equal(padded[1].numpy(), token_places(windows[1], (0, 8)))
+
+
+def words(*texts: str) -> list[str]:
+    """The words of some texts, read off the line; the units of special tokens as a dash."""
+    (window,) = Encoder(make_tokenizer()).encode(*([text] for text in texts))
+    line = "-" + "".join(f"{text}-" for text in texts)
+    return [line[int(start) : int(end)] for start, end in word_places(window, (0, len(texts[-1])))]
+
+
+def test_a_word_is_a_run_of_letters_and_digits_and_any_other_visible_character_is_one_by_itself() -> None:
+    assert words("Hà Nội, 2024!", "a_b") == ["-", "Hà", "Nội", ",", "2024", "!", "-", "a", "_", "b", "-"]
+    assert words("漢字カナ abc ไทย") == ["-", *"漢字カナ", "abc", *"ไทย", "-"]
+
+
+def test_marks_belong_to_the_character_that_they_stand_on() -> None:
+    assert words("Ha\u0300 No\u0323\u0302i \u2764\ufe0f") == ["-", "Ha\u0300", "No\u0323\u0302i", "\u2764\ufe0f", "-"]
+    assert words("ที่นี่") == ["-", "ที่", "นี่", "-"]
+
+
+def test_words_of_a_window_are_those_of_its_characters_whatever_it_reads_of_them() -> None:
+    (whole,) = Encoder(make_tokenizer()).encode(["cat dog"], ["hen fish runs"])
+    (cut,) = Encoder(make_tokenizer(), max_length=6).encode(["cat dog"], ["hen fish runs"])
+    assert np.array_equal(word_places(whole, (0, 13)), word_places(cut, (0, 13)))
+    assert word_places(whole, (4, 8)).tolist() == [[0, 1], [1, 4], [5, 8], [8, 9], [9, 13], [13, 14]]
+    padded = padded_words([whole, cut], [(4, 8), (0, 13)])
+    assert padded.shape == (2, 8, 2) and padded[0, 6:].eq(0).all()

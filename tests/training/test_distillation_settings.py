@@ -102,6 +102,7 @@ def test_a_recipe_sets_all_of_it_and_the_run_logs_its_terms(bench: Bench, comman
         "logit_weight=1.0",
         "schedule=linear_decay",
         "objective=aligned",
+        "points=words",
     ],
 )
 def test_each_choice_changes_what_is_learnt(bench: Bench, command: Any, change: str) -> None:

@@ -196,7 +196,7 @@ class Profiler:
         states = self._representations(loaded_student, features)
         if loss.needs_places:
             places = places_of_windows(self.task, features, range(len(features.windows)))
-            states = replace(states, places=places.to(self.device))
+            states = replace(states, places=places.tokens.to(self.device), words=places.words.to(self.device))
         if (teacher.align or distill.align) != "none":
             assert states.mask is not None
             chunks = pooled_chunks(states.states.detach(), states.mask)
@@ -218,17 +218,16 @@ class Profiler:
     def _seconds_to_solve(
         self, student: Representations, cache: TeacherCache, windows: int, loss: DistillationLoss
     ) -> float:
-        """Seconds of the objective, forward and backward, on one batch at one layer.
+        """Seconds of the divergence, forward and backward, on one batch at one layer.
 
         Args:
             cache: the teacher's states of the batch.
             windows: of the batch.
         """
         teacher = cache.batch(range(windows))[0]  # representations at the cache's one layer
-        settings = loss.settings_at(cache.scales[0])
         for _ in range(2):  # the first warms up
             with self._clock() as solving:
-                torch.autograd.backward(loss.objective(student, teacher, settings).value.sum())
+                torch.autograd.backward(loss.divergence([student], [teacher], scales=cache.scales).mean)
         return solving[0]
 
     def _load(self, spec: ModelSpec, languages: Sequence[str]) -> LoadedModel:

@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from kdda.errors import KddaError, unknown_choice
 from kdda.losses.registry import objective_named
 from kdda.losses.representations import Objective, ObjectiveFunction, ObjectiveSettings, Representations
+from kdda.losses.words import as_words
 from kdda.transport.cost import SCALES
 
 COMBINATIONS = ("sum", "interpolate")
 SCHEDULES = ("constant", "linear_decay", "linear_warmup")
+POINTS = ("tokens", "words")
 EXAMPLE_WEIGHTINGS = ("none", "teacher_correct", "teacher_confidence")
 
 
@@ -69,6 +71,8 @@ class DistillationLoss(nn.Module):
         example_weighting: the weight of a text: ``"none"``, 1; ``"teacher_correct"``, 1 where the teacher predicts the
             gold label, else 0; ``"teacher_confidence"``, the probability that the teacher gives the gold label.
         logit_weight: how much of ``kd-logits`` is added to S.
+        points: what states are compared of: ``"tokens"``, each model's; or ``"words"`` of the text, whose states are
+            means of their tokens', so that both sides have the same points.
         options: settings of the objective itself, such as ``{"bandwidth": 2.0}`` of ``mmd-gaussian``.
 
     Raises:
@@ -96,6 +100,7 @@ class DistillationLoss(nn.Module):
         schedule: str = "constant",
         example_weighting: str = "none",
         logit_weight: float = 0.0,
+        points: str = "tokens",
         options: Mapping[str, Any] | None = None,
     ):
         super().__init__()
@@ -108,6 +113,7 @@ class DistillationLoss(nn.Module):
             _check_number("scale", scale, above=0.0)
         self.combine = _check_choice("combine", combine, COMBINATIONS)
         self.schedule = _check_choice("schedule", schedule, SCHEDULES)
+        self.points = _check_choice("points", points, POINTS)
         self.example_weighting = _check_choice("example_weighting", example_weighting, EXAMPLE_WEIGHTINGS)
         self.logit_weight = _check_number("logit_weight", logit_weight)
         self.settings = ObjectiveSettings(
@@ -127,7 +133,17 @@ class DistillationLoss(nn.Module):
     @property
     def needs_places(self) -> bool:
         """Whether it reads where both models' tokens stand in the text (`Representations.places`)."""
-        return self.objective.uses_places
+        return self.objective.uses_places or self.needs_words
+
+    @property
+    def needs_words(self) -> bool:
+        """Whether it reads where the words of the text are (`Representations.words` of the student)."""
+        return self.points == "words"
+
+    @property
+    def uses_self_term(self) -> bool:
+        """Whether it reads OT_ε(β, β) of the teacher's tokens (`Representations.self_term`)."""
+        return self.objective.uses_self_term and self.points == "tokens"
 
     def settings_at(self, scale: float | None) -> ObjectiveSettings:
         """What the objective is called with.
@@ -181,6 +197,8 @@ class DistillationLoss(nn.Module):
         """The mean of S over layers and texts; arguments as in `forward`."""
         values, errors = [], []
         for layer, (ours, theirs) in enumerate(zip(student, teacher, strict=True)):
+            if self.points == "words":
+                ours, theirs = as_words(ours, theirs)
             output = self.objective(ours, theirs, self.settings_at(scales[layer] if scales else None))
             values.append(output.value)
             errors.append(output.marginal_error.max())

@@ -28,6 +28,7 @@ class Representations:
         self_term: a teacher's OT_ε(β, β) at the settings' ε and scale, where it is known (`sinkhorn`).
         places: the interval [start, end) of each token on a line that both models share, such as that of the text's
             characters; 0 and 0 at padding. For objectives that match tokens by where they stand (`aligned`).
+        words: a student's: the interval of each word on that line, for ``points="words"`` of `DistillationLoss`.
     """
 
     states: Float[Tensor, "batch tokens width"]
@@ -35,6 +36,7 @@ class Representations:
     logits: Float[Tensor, "batch classes"] | None = None
     self_term: Float[Tensor, " batch"] | None = None
     places: Float[Tensor, "batch tokens 2"] | None = None
+    words: Float[Tensor, "batch words 2"] | None = None
 
 
 @dataclass(frozen=True)

@@ -427,6 +427,8 @@ class Distill(Strict):
     `tokens`: ``all`` real tokens alike; those of ``text`` alone, without special tokens; or all, each with a mass by
     the attention there: the first token's to it (``attended``), all tokens' to it (``received``), or by how far its
     attention is from uniform (``entropy``).
+    `points`: what states are compared of: each model's ``tokens``, or the ``words`` of the text, whose states are means
+    of their tokens'.
     `example_weighting`: the weight of a row: ``none``, all alike; ``teacher_correct``, 1 where the teacher predicts the
     gold label and 0 elsewhere; ``teacher_confidence``, the probability that the teacher gives the gold label.
     `logit_weight`: how much of `kd-logits` is added to the objective, at the recipe's `temperature`.
@@ -448,6 +450,7 @@ class Distill(Strict):
     schedule: Literal["constant", "linear_decay", "linear_warmup"] = "constant"
     layers: list[Annotated[float, Field(ge=0, le=1)]] = Field([1.0], min_length=1)
     tokens: Tokens = "all"
+    points: Literal["tokens", "words"] = "tokens"
     example_weighting: Literal["none", "teacher_correct", "teacher_confidence"] = "none"
     logit_weight: float = Field(0.0, ge=0)
     shuffle_teacher: bool = False

@@ -28,7 +28,7 @@ from kdda.runtime.disk_sequence import LazySequence
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.text.check import check_text
 from kdda.text.encode import Encoder, Window
-from kdda.text.places import padded_places
+from kdda.text.places import padded_places, padded_words
 from kdda.text.segment import Span
 
 DIGITS = 6  # decimals of a probability or a cosine in results
@@ -141,15 +141,22 @@ class Features:
         return starts
 
 
-def places_of_windows(task: Task, features: Features, numbers: Sequence[int]) -> Float[Tensor, "windows tokens 2"]:
-    """The places of the tokens of some windows, on lines that teachers' tokens have places on, too; 0 at padding."""
+class Places(NamedTuple):
+    """Where the tokens and the words of some windows are, on lines that teachers' tokens lie on, too; 0 at padding."""
+
+    tokens: Float[Tensor, "windows tokens 2"]
+    words: Float[Tensor, "windows words 2"]
+
+
+def places_of_windows(task: Task, features: Features, numbers: Sequence[int]) -> Places:
+    """The places of the tokens and words of some windows."""
     spans = task.text_spans(features)
     windows = []
     characters = []
     for number in numbers:
         windows.append(features.windows[number])
         characters.append(spans[number].characters)
-    return padded_places(windows, characters)
+    return Places(padded_places(windows, characters), padded_words(windows, characters))
 
 
 def spans_of_windows(features: Features) -> Sequence[TextSpan]:

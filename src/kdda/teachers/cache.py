@@ -156,7 +156,7 @@ class TeacherCache:
 
     def precompute_self_terms(self, loss: DistillationLoss) -> None:
         """Compute OT_ε(β, β) of every stored row once, where the loss reads it; `batch` returns it from then on."""
-        if not loss.objective.uses_self_term:
+        if not loss.uses_self_term:
             return
         for layer in self.layers:
             layer.precompute_self_terms(loss.settings_at(layer.scale))

@@ -88,6 +88,7 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
         tokens: which tokens count: ``"all"``, ``"text"`` (no specials), or all with masses by attention: the first
             token's to each (``"attended"``), all tokens' to each (``"received"``), or by how far each token's attention
             is from uniform (``"entropy"``).
+        points: what states are compared of: each model's ``"tokens"``, or the ``"words"`` of the text.
         example_weighting: ``"none"``, ``"teacher_correct"``, ``"teacher_confidence"``.
         logit_weight: how much of ``kd-logits`` is added to the objective.
         shuffle_teacher: a control: each row gets the teacher states of another row.
@@ -147,6 +148,7 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
     distill_schedule: str = "constant"
     layers: Sequence[float] = field(default_factory=lambda: [1.0])
     tokens: str = "all"
+    points: str = "tokens"
     example_weighting: str = "none"
     logit_weight: float = 0.0
     shuffle_teacher: bool = False
@@ -231,6 +233,7 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
             schedule=self.distill_schedule,
             example_weighting=self.example_weighting,
             logit_weight=self.logit_weight,
+            points=self.points,
             options=self.objective_options,
         )
 
@@ -428,6 +431,7 @@ def _distill_arguments(distill: Distill) -> dict[str, Any]:
         "distill_schedule": distill.schedule,
         "layers": list(distill.layers),
         "tokens": distill.tokens,
+        "points": distill.points,
         "example_weighting": distill.example_weighting,
         "logit_weight": distill.logit_weight,
         "shuffle_teacher": distill.shuffle_teacher,

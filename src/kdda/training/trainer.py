@@ -437,12 +437,12 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     def _padded(self, language: str, items: Sequence[int], weight: float, windows_a_row: float) -> dict[str, Any]:
         """The padded inputs of some items of a batch, with what `compute_loss` takes out of them again.
 
-        That is `targets` (the gold ones), `counted` (mask of the tokens that are compared), `places` (of all tokens,
-        where the loss reads them), `language`, `rows` (numbers of their windows), `read` (the stored states of each
-        teacher), `share`: the items' number times `weight`, by which their mean loss is multiplied, and
-        `windows_share`: how many windows an item has here, as a multiple of
-        `windows_a_row`, which is the whole batch's. A divergence is a mean over windows, so that times this factor it
-        is the batch's whatever its parts are. `_prepared_parts` adds `task_share`, such a factor of the task's loss.
+        That is `targets` (the gold ones), `counted` (mask of the tokens that are compared), `places` and `words`
+        (intervals, where the loss reads them), `language`, `rows` (numbers of their windows), `read` (the stored states
+        of each teacher), `share`: the items' number times `weight`, by which their mean loss is multiplied, and
+        `windows_share`: how many windows an item has here, as a multiple of `windows_a_row`, which is the whole
+        batch's. A divergence is a mean over windows, so that times this factor it is the batch's whatever its parts
+        are. `_prepared_parts` adds `task_share`, such a factor of the task's loss.
         """
         features = self.encoded.train[language]
         rows = features.windows_of(items)
@@ -457,7 +457,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             targets = self.data.task.batch_targets(self.targets[language], rows, inputs["input_ids"].shape[1])
         batch: dict[str, Any] = {**inputs, "counted": counted}
         if self.loss.needs_places and language in self.caches:
-            batch["places"] = places_of_windows(self.data.task, features, rows)
+            batch["places"], batch["words"] = places_of_windows(self.data.task, features, rows)
         if pins_memory(self.args.device):
             for values in (batch, targets):
                 for name, value in values.items():
@@ -473,7 +473,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         language, rows, share = inputs.pop("language"), inputs.pop("rows"), inputs.pop("share")
         counted, read, windows_share = inputs.pop("counted"), inputs.pop("read"), inputs.pop("windows_share")
         targets, task_share = inputs.pop("targets"), inputs.pop("task_share")
-        places = inputs.pop("places", None)
+        places, words = inputs.pop("places", None), inputs.pop("words", None)
         is_distilled = language in self.caches
         inputs["output_hidden_states"] = is_distilled
         if task_share:
@@ -484,7 +484,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         task_loss = outputs.loss if task_share == 1.0 else task_share * outputs.loss
         terms, total = {"task": task_loss.detach()}, task_loss
         if is_distilled:
-            student = [self._representations(outputs, counted, layer, places) for layer in self.args.layers]
+            student = [self._representations(outputs, counted, layer, places, words) for layer in self.args.layers]
             golds = targets.get("labels") if self.data.task.compares_logits else None
             try:
                 divergence, distillation_terms = self._divergence(student, language, rows, read, golds, windows_share)
@@ -569,14 +569,19 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return mapped
 
     def _representations(
-        self, outputs: Any, counted: torch.Tensor, layer: float, places: torch.Tensor | None
+        self,
+        outputs: Any,
+        counted: torch.Tensor,
+        layer: float,
+        places: torch.Tensor | None,
+        words: torch.Tensor | None,
     ) -> Representations:
         """The student's states at a layer, in its graph."""
         mask = counted
         if has_masses(self.args.tokens):
             mask = attention_masses(self.model, outputs, counted, layer, self.args.tokens)
         logits = outputs.logits if self.data.task.compares_logits else None
-        return Representations(hidden_at(outputs, layer), mask, logits, places=places)
+        return Representations(hidden_at(outputs, layer), mask, logits, places=places, words=words)
 
     # -- evaluation
 
