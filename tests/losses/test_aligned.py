@@ -46,7 +46,7 @@ def test_where_the_tokens_are_the_same_each_is_compared_with_its_counterpart(nam
     if masses:
         mass = torch.rand(3, 7, generator=torch.Generator().manual_seed(2), dtype=torch.float64) * student.mask
         student, teacher = replace(student, mask=mass), replace(teacher, mask=mass)
-    weight = student.mask / student.mask.sum(dim=1, keepdim=True)
+    weight = student.mask.double() / student.mask.sum(dim=1, keepdim=True)
     distance = 0.5 * (student.states - teacher.states).square().sum(dim=2)
     assert torch.allclose(value(name, student, teacher), (weight * distance).sum(dim=1), rtol=1e-12)
     assert torch.allclose(value("aligned", student, teacher), value("monotone", student, teacher), rtol=1e-12)
@@ -68,7 +68,7 @@ def test_the_monotone_plan_carries_all_masses_and_never_crosses():
     student, teacher = side(7, 0), side(5, 1)
     mass = torch.rand(3, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64) * teacher.mask
     moved = plan("monotone", student, replace(teacher, mask=mass))
-    assert torch.allclose(moved.sum(dim=2), student.mask / student.mask.sum(dim=1, keepdim=True))
+    assert torch.allclose(moved.sum(dim=2), student.mask.double() / student.mask.sum(dim=1, keepdim=True))
     assert torch.allclose(moved.sum(dim=1), mass / mass.sum(dim=1, keepdim=True))
     steps = (moved[0] > 1e-12).nonzero()
     assert (steps.diff(dim=0)[:, 1] >= 0).all() and len(steps) <= 7 + 5 - 1
@@ -162,6 +162,7 @@ def test_every_anchor_is_solved_in_float32(anchor):
 
 
 @pytest.mark.parametrize("name", ["aligned", "anchored"])
+@pytest.mark.usefixtures("without_type_checker")
 def test_tokens_without_places_are_refused_by_the_side_that_lacks_them(name):
     student, teacher = side(7, 0), side(5, 1)
     with pytest.raises(ValueError, match="the teacher's tokens have no places"):
