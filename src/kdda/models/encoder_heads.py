@@ -161,6 +161,11 @@ def mean_state(states: Float[Tensor, "batch tokens width"], mask: Tensor) -> Flo
     return (states * weights).sum(1) / weights.sum(1)
 
 
+def first_state(states: Float[Tensor, "batch tokens width"], mask: Tensor) -> Float[Tensor, "batch width"]:
+    """The state of each text's first token, which BERT calls CLS; the mask is not needed, since padding is last."""
+    return states[:, 0]
+
+
 def last_state(states: Float[Tensor, "batch tokens width"], mask: Tensor) -> Float[Tensor, "batch width"]:
     """The state of each text's last real token, which alone has read the whole text in a decoder."""
     rows = torch.arange(len(states), device=states.device)
