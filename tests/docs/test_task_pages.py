@@ -92,9 +92,14 @@ def phoner(path: Path) -> None:
 VIHOS = [("", "content", "index_spans"), (0, "Dừa lắm :))", "[]"), (1, '"Bấp,\nvl"', '"[5, 6]"')]
 
 
+TOXIC = [("id", "comment_text", "toxic", "insult", "threat")]
+TOXIC += [(i, f"a comment {i}", i % 2, int(i % 3 == 1), 0) for i in range(20)]  # type: ignore[misc]
+
+
 # the first word of a block's comment → how its files are written
 FILES: dict[str, Write] = {
     "emotions.yaml": delimited(",", ("text", "emotions"), ("a", "joy;love"), ("b", ""), ("c", "fear")),
+    "toxic.yaml": delimited(",", *TOXIC),
     "vsfc.yaml": delimited("\t", ("slide giáo trình đầy đủ .", 2), ('nhiệt tình "lắm"', 2), ("chưa tốt", 0), ("ổn", 1)),
     "sib.yaml": sib,
     "dsc01.yaml": dsc01,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 from collections.abc import Sequence
@@ -399,6 +400,68 @@ def test_texts_with_lists_of_labels(tmp_path: Path, command: Any, models: list[s
     lines(tmp_path / "train.jsonl", rows)
     recipe, _ = new(command, models, tmp_path)
     assert (recipe.task, recipe.task_options) == ("classify", {"multi_label": True})
+
+
+def test_texts_with_a_column_for_each_label(tmp_path: Path, command: Any, models: list[str]) -> None:
+    for split, count in (("train", 40), ("dev", 4)):
+        rows = []
+        for number in range(count):
+            flags = {"toxic": number % 2, "insult": number % 3 % 2, "threat": 0}
+            rows.append({"id": number, "comment_text": f"the food was {number} and it is good for you", **flags})
+        table(tmp_path / f"{split}.csv", rows, ",")
+    recipe, text = new(command, models, tmp_path)
+    assert (recipe.task, recipe.task_options) == ("classify", {"multi_label": True})
+    assert recipe.data["en"].columns == {"text": "comment_text", "label": ["toxic", "insult", "threat"]}
+    assert counts(recipe, "en")["dev"] == 4 and "label = toxic + insult + threat" in text
+
+
+def test_one_column_of_labels_is_no_column_for_each(tmp_path: Path, command: Any, models: list[str]) -> None:
+    rows = []
+    for number in range(40):
+        row = {"comment": f"the food was {number} and it is good for you", "is_new": number % 2, "seen": number % 3 % 2}
+        rows.append({**row, "nhan": ("good", "bad", "neither")[number % 3]})
+    table(tmp_path / "train.csv", rows, ",")
+    recipe, _ = new(command, models, tmp_path)
+    assert recipe.task_options == {} and recipe.data["en"].columns["label"] == "nhan"
+
+
+def test_a_teacher_of_another_width_is_aligned_and_named_from_the_recipes_folder(
+    tmp_path: Path, command: Any, models: list[str]
+) -> None:
+    table(tmp_path / "train.csv", sentiment(60, ["the food was cold", "we waited for a table", "it is good"]), ",")
+    teacher = make_model(tmp_path / "teacher", width=32)
+    recipe, _ = new(command, [*models[:2], "--teachers", f"en={teacher}"], tmp_path)
+    assert recipe.distill.align == "procrustes"
+    text = (tmp_path / "recipe.yaml").read_text(encoding="utf-8")
+    assert "  en: teacher  #" in text and "a teacher's states have another width" in text
+
+
+def test_the_language_is_told_by_a_column_of_one_value_or_by_the_folder(
+    tmp_path: Path, command: Any, models: list[str]
+) -> None:
+    words = ["zubor kal", "mor tavien", "sharlu ne", "vextil ubo", "kaltor mi"]
+    for folder, row in (("a", {"language": "qzu"}), ("hau_Latn", {}), ("vi", {})):
+        rows = [{**values, **row} for values in sentiment(60, words)]
+        (tmp_path / folder).mkdir()
+        table(tmp_path / folder / "train.csv", rows, ",")
+    for folder, language in (("a", "qzu"), ("hau_Latn", "hau"), ("vi", "vi")):
+        code, out, error = command("new", tmp_path / folder, "--out", tmp_path / f"{language}.yaml", *models[:2])
+        assert code == 0 and f"target    {language}: told by" in out, error
+
+
+def test_copies_of_a_table_in_other_formats_are_read_once(tmp_path: Path, command: Any, models: list[str]) -> None:
+    tags = ["O", "O", "O", "B-LOC", "O", "O"]
+    rows = []
+    for number in range(30):
+        rows.append({"tokens": ["The", "city", "of", "Hue", "is", str(number)], "tags": tags})
+    lines(tmp_path / "train.jsonl", rows)
+    (tmp_path / "train.jsonl.gz").write_bytes(gzip.compress((tmp_path / "train.jsonl").read_bytes()))
+    sentences = []
+    for row in rows:
+        sentences.append("".join(f"{word}\t{tag}\n" for word, tag in zip(*row.values(), strict=True)))
+    (tmp_path / "train.conll").write_text("\n".join(sentences))
+    recipe, out = new(command, models, tmp_path, "--languages", "en")
+    assert sum(counts(recipe, "en").values()) == 30 and out.count("in another format, by its name") == 2
 
 
 def test_a_user_at_a_terminal_is_asked_and_may_correct(

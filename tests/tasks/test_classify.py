@@ -290,6 +290,40 @@ def test_cells_that_hold_other_labels_are_refused(cell: Any, message: str) -> No
         convert(CLASSIFY.with_options({"multi_label": True}), cell)
 
 
+def marked(row: dict[str, Any], task: Any = None, **label_map: str | None) -> Any:
+    """The labels of a row that has a column for each."""
+    task = task or CLASSIFY.with_options({"multi_label": True})
+    schema = Schema(EMOTIONS, {"label": ["joy", "sợ", "love"]}, {"sợ": "fear", **label_map})
+    return task.convert(schema)(Row("rows:1", {"text": "a", **row}), Counter()).labels
+
+
+def test_a_column_for_each_label_says_yes_or_no() -> None:
+    assert marked({"joy": 1, "sợ": "1.0", "love": 0}) == ("fear", "joy")
+    assert marked({"joy": None, "sợ": "no", "love": True}) == ("love",)
+    assert marked({"joy": "0", "sợ": "", "love": 1}, love=None) == ()
+    with pytest.raises(BadRowError, match=r'"joy": 0\.7 is neither true nor false; a column for a label has 1 or 0'):
+        marked({"joy": 0.7, "sợ": 0, "love": 0})
+    with pytest.raises(BadRowError, match='no field "love"; the row has text, joy, sợ'):
+        marked({"joy": 1, "sợ": 0})
+    with pytest.raises(KddaError, match=r"columns\.label: got 3 columns.*task_options: \{multi_label: true\}"):
+        marked({"joy": 1, "sợ": 0, "love": 0}, CLASSIFY)
+
+
+def test_the_columns_of_labels_are_the_labels_whether_a_row_has_them_or_not(emotions: Path, command: Any) -> None:
+    schema = Schema(columns={"label": ["joy", "sợ", "love"]}, label_map={"sợ": "fear"})
+    row = Row("rows:1", {"text": "a", "joy": 1, "sợ": 0, "love": 0})
+    assert CLASSIFY.with_options({"multi_label": True}).labels_of([(row, schema)]) == list(EMOTIONS)
+    with pytest.raises(KddaError, match=r"columns\.label: got 3 columns"):
+        CLASSIFY.labels_of([(row, schema)])
+    path = emotions.parent / "rows.csv"
+    path.write_text("text,joy,love,sợ\nx,1,1,0\ny,,0,true\n", encoding="utf-8")
+    options = ("--columns", "label=joy,love,sợ", "--labels", "sợ=fear", "--out", emotions.parent / "p.jsonl")
+    code, _, error = command("evaluate", emotions, "--data", path, *options)
+    assert code == 0, error
+    lines = (emotions.parent / "p.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["gold"] for line in lines] == [["joy", "love"], ["fear"]]
+
+
 # -- options
 
 

@@ -162,6 +162,20 @@ def language_of_name(name: str) -> str:
     return next(iter(codes))
 
 
+def code_of(name: str) -> str:
+    """The code of a language that a whole name is, of a folder or a cell: a code or a name; `UNKNOWN` of other words.
+
+    >>> code_of("vi"), code_of("hau_Latn"), code_of("English"), code_of("data"), code_of("my")
+    ('vi', 'hau', 'en', 'und', 'und')
+    """
+    with_script = re.fullmatch(r"([a-z]{3})_[A-Z][a-z]{3}", name.strip())
+    word = with_script[1] if with_script else name.strip().lower()
+    if word in OTHER_CODES:
+        return OTHER_CODES[word]
+    is_code = word in _known_codes() and word not in ORDINARY_WORDS
+    return word if with_script or is_code else UNKNOWN
+
+
 def _known_codes() -> set[str]:
     """ISO 639-1 codes of languages whose script is known."""
     return set(languages_of_script())

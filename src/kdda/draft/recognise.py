@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from kdda.data.choices import OPTION_COLUMN
+from kdda.data.fields import canonical
 from kdda.draft.tables import UNNAMED, FileTable
 from kdda.tasks.registry import TASKS
 
@@ -56,6 +57,8 @@ CHOICE_CONTEXTS = ("context", "premise", "passage", "article", "sentence", "ctx"
 CHOICE_LABELS = ("label", "answer", "gold", "correct", "answerkey", "answer_key", "gold_label")
 
 SCORES = ("score", "similarity", "similarity_score", "relatedness_score", "gold_score", "label", "labels")
+
+FLAGS = frozenset({"0", "1", "True", "False"})  # values of a column that says of one label whether a row has it
 
 MOST_CLASSES = 60  # different values of a column, above which they are no labels
 
@@ -327,6 +330,9 @@ def _similarity(table: FileTable) -> Recognised | None:
 
 def _classes(table: FileTable) -> Recognised | None:
     """One text, two or three with a label: a claim with its evidence, a pair of sentences, or one text."""
+    flags = _flag_columns(table)
+    if flags:
+        return _flags(table, flags)
     label = _label_column(table)
     if not label:
         return _label_sets(table)
@@ -346,6 +352,35 @@ def _classes(table: FileTable) -> Recognised | None:
     commonest = ", ".join(f'"{value}"' for value, _ in counts.most_common(6))
     reasons = (f"text in {', '.join(columns.values())}", f"{label} has {len(counts)} values, most often {commonest}")
     return Recognised("classify", {**columns, "label": label}, label_map, options, tuple(sorted(counts)), (), reasons)
+
+
+def _flag_columns(table: FileTable) -> list[str]:
+    """The columns of 1 or 0, or of true or false, where there are two or more and no other column is one of labels."""
+    if table.header or table.first_of(LABEL_COLUMNS):
+        return []
+    flags = [column for column, counts in table.values.items() if _is_flag(counts)]
+    others = [column for column in table.columns if column not in flags]
+    if len(flags) < 2 or _label_column(replace(table, columns=others)):
+        return []
+    return flags
+
+
+def _is_flag(counts: Mapping[str, int]) -> bool:
+    """Whether a column's values are 1 or 0, true or false, or nothing; not of a column without any."""
+    values = set(map(canonical, counts)) - {""}
+    return bool(values) and values <= FLAGS
+
+
+def _flags(table: FileTable, flags: list[str]) -> Recognised | None:
+    """Texts with a column a label, which has 1 or 0."""
+    columns = _class_fields(table, "")
+    if not columns:
+        return None
+    options: dict[str, Any] = {"multi_label": True}
+    if list(columns) != ["text"]:
+        options["fields"] = list(columns)
+    reasons = (f"text in {', '.join(columns.values())}", f"{', '.join(flags)} are labels with 1 or 0 each")
+    return Recognised("classify", {**columns, "label": flags}, task_options=options, reasons=reasons)
 
 
 def _label_sets(table: FileTable) -> Recognised | None:

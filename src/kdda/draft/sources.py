@@ -5,13 +5,14 @@ Files that are left out are named with the reason. `PREFERRED`: of one table in 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from kdda.data.folders import SAVED, SHARD, is_format, is_saved_dataset, split_of
-from kdda.data.sources import READERS
-from kdda.draft.languages import UNKNOWN, can_be_told, language_of_name, language_of_texts
+from kdda.data.sources import READERS, format_of
+from kdda.draft.languages import OTHER_CODES, UNKNOWN, can_be_told, code_of, language_of_name, language_of_texts
 from kdda.draft.models import TEACHERS
 from kdda.draft.recognise import Recognised, recognise
 from kdda.draft.tables import FileTable, look_at
@@ -19,7 +20,7 @@ from kdda.errors import KddaError
 from kdda.runs.folder import ENVIRONMENT
 from kdda.runtime.text_files import printable
 
-PREFERRED = (".jsonl", ".json", ".parquet", ".csv", ".tsv", ".txt", ".xlsx")
+PREFERRED = (".jsonl", ".json", ".parquet", ".csv", ".tsv", ".conll", ".bio", ".iob", ".txt", ".xlsx")
 
 LANGUAGE_COLUMNS = ("language", "lang", "locale", "lang_id")
 
@@ -155,17 +156,25 @@ def _without_copies(
     """The files without those that are another one in a second format: the same name with another extension."""
     best: dict[str, tuple[FileTable, Recognised]] = {}
     for table, recognised in tables:
-        path = Path(table.name)
-        stem = str(path.parent / path.name.partition(path.suffix)[0]) if path.suffix in PREFERRED else table.name
+        stem = _without_format(table.name)
         other = best.get(stem)
         if other is None:
             best[stem] = table, recognised
             continue
-        pair = sorted([other, (table, recognised)], key=lambda item: PREFERRED.index(Path(item[0].name).suffix))
+        pair = sorted([other, (table, recognised)], key=lambda item: PREFERRED.index(format_of(Path(item[0].name))))
         best[stem] = pair[0]
         kept, copy = printable(pair[0][0].name), printable(pair[1][0].name)
         seen.left_out.append(f"{copy}: the same as {kept} in another format, by its name")
     return list(best.values())
+
+
+def _without_format(name: str) -> str:
+    """A source's name without the extension of its format and that of a compression: alike for copies of one table."""
+    suffix = format_of(Path(name))
+    if suffix not in PREFERRED:
+        return name
+    # the last one: a folder or the name itself may hold the same letters before
+    return name[: name.lower().rindex(suffix)]
 
 
 def _by_language(
@@ -174,6 +183,9 @@ def _by_language(
     """A file as one source, or as one a language where a column names the languages of its rows."""
     split = _split_of(table.name)
     column = table.first_of(LANGUAGE_COLUMNS)
+    only = _only_code(table, column)
+    if only and (not languages or only in languages):
+        return [RowSource(table, recognised, only, split, f"column {column}")]
     if column and 1 < len(table.values.get(column, ())) <= MOST_LANGUAGES:
         sources = []
         for language in _wanted(sorted(table.values[column]), languages, table, seen):
@@ -184,6 +196,17 @@ def _by_language(
         return sources
     language, evidence = _language(table, recognised, languages)
     return [RowSource(table, recognised, language, split, evidence)]
+
+
+def _only_code(table: FileTable, column: str) -> str:
+    """The language of all rows of a file whose column of languages has one value, a code or a name; else empty."""
+    values = list(table.values.get(column, ()))
+    if len(values) != 1:
+        return ""
+    if re.fullmatch("[a-z]{2,3}", values[0]):  # in such a column codes that are words elsewhere, and unknown ones
+        return OTHER_CODES.get(values[0], values[0])
+    code = code_of(values[0])
+    return "" if code == UNKNOWN else code
 
 
 def _wanted(values: Sequence[str], languages: Sequence[str], table: FileTable, seen: SeenFiles) -> list[str]:
@@ -211,14 +234,16 @@ def _language(table: FileTable, recognised: Recognised, languages: Sequence[str]
         texts.append(str(cell))
     by_texts = language_of_texts(texts)
     by_name = language_of_name(Path(table.name).name)
+    if by_name == UNKNOWN:
+        by_name = code_of(Path(table.name).parent.name)
     if by_name in languages:
-        return by_name, "the file's name and --languages"
+        return by_name, "the name of the file or its folder, and --languages"
     if by_texts != UNKNOWN and (not languages or by_texts in languages):
         return by_texts, "letters and words of the texts"
     if not languages:
         if by_name == UNKNOWN:
             return UNKNOWN, "nothing; --languages CODE names it"
-        return by_name, "the file's name"
+        return by_name, "the name of the file or its folder"
     untold = [language for language in languages if not can_be_told(language)]
     if len(untold) == 1 and (by_texts not in CERTAIN or len(languages) == 1):
         return untold[0], "--languages, of which no other fits"

@@ -23,6 +23,8 @@ from kdda.runtime.text_files import printable
 
 MOST_BAD = 0.05  # of a language's rows: more bad ones mean that the files are read wrongly
 
+TEACHER_RATE = 2.0e-5  # of teachers that are no mini models, beside a student that is one
+
 TEACHER_EPOCHS = 3  # of mini teachers, as in the built-in recipes
 
 
@@ -108,17 +110,26 @@ def recipe_text(drafted: Draft, folder: Path) -> str:
     if drafted.task_options:
         lines.append(f"task_options: {_flow(drafted.task_options)}")
     lines += [f"target: {_flow(drafted.target)}  # the language whose test rows make the table", ""]
-    lines += _model_lines(drafted)
+    lines += _model_lines(drafted, folder)
     lines += ["", "data:"]
     for language in drafted.languages:
         lines += _data_lines(drafted, language, folder)
     training = _flow(drafted.training)
-    lines += ["", f"# max_length: {drafted.length_reason}", f"training: {training}"]
-    lines += ["distill: {objective: sinkhorn, lambda: 0.3, epsilon: 0.005, scale: teacher}", "", *_arm_lines(drafted)]
+    lines += ["", f"# max_length: {drafted.length_reason}", f"training: {training}", _distill_line(drafted), ""]
+    lines += _arm_lines(drafted)
     lines.append("seeds: [1]  # [1, 2, 3] also shows the spread between seeds, and takes three times as long")
     if drafted.models.is_mini:
         lines.append("note: Mini models; this says nothing of PhoBERT and XLM-R.")
     return "\n".join(lines) + "\n"
+
+
+def _distill_line(drafted: Draft) -> str:
+    """The settings of distillation, with an alignment where a teacher's states are wider or narrower."""
+    settings: dict[str, Any] = {"objective": "sinkhorn", "lambda": 0.3, "epsilon": 0.005, "scale": "teacher"}
+    if drafted.models.align == "none":
+        return f"distill: {_flow(settings)}"
+    settings["align"] = drafted.models.align
+    return f"distill: {_flow(settings)}  # align, since a teacher's states have another width than the student's"
 
 
 def _flow(value: Any) -> str:
@@ -127,16 +138,20 @@ def _flow(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def _model_lines(drafted: Draft) -> list[str]:
-    """The student and the teachers, each with its licence."""
+def _model_lines(drafted: Draft, folder: Path) -> list[str]:
+    """The student and the teachers, each with its licence; `folder` is the recipe's."""
     models = drafted.models
-    lines = [f"student: {_flow(models.student)}  # {models.reason}; {_licence_note(models.student)}"]
+    lines = [
+        f"student: {_flow(_model_name(models.student, folder))}  # {models.reason}; {_licence_note(models.student)}"
+    ]
     if models.teachers:
         lines.append("teachers:")
     for language, name in models.teachers.items():
-        settings: Any = name
+        settings: Any = _model_name(name, folder)
         if name.startswith("mini/"):
             settings = {"model": name, "training": {"epochs": TEACHER_EPOCHS}}
+        elif models.is_mini:  # whose learning rate is too large for most others
+            settings = {"model": settings, "training": {"learning_rate": TEACHER_RATE}}
         lines.append(f"  {_flow(language)}: {_flow(settings)}  # {_licence_note(name)}")
     for language in drafted.languages:
         if language not in models.teachers:
@@ -144,6 +159,11 @@ def _model_lines(drafted: Draft) -> list[str]:
     if models.is_mini:
         lines.append(f"# with a GPU: student {HUB_STUDENT}; teachers {_flow(HUB_TEACHERS)}")
     return lines
+
+
+def _model_name(name: str, folder: Path) -> str:
+    """A model's name in a recipe; of a folder its path, as `_path` names files."""
+    return _path(name, folder) if Path(name).is_dir() else name
 
 
 def _licence_note(name: str) -> str:
@@ -204,8 +224,10 @@ def _dropped_note(labels: dict[str, str | None], data: LanguageData) -> str:
 
 
 def _rows_with(value: str, source: RowSource) -> int:
-    """How many rows of a source have a label."""
+    """How many rows of a source have a label; none where each label has a column."""
     column = source.recognised.columns.get("label", "label")
+    if isinstance(column, list):
+        return 0
     return source.table.values.get(column, Counter[str]())[value]
 
 

@@ -31,7 +31,7 @@ from kdda.data.examples import (
     text_of,
     value_of,
 )
-from kdda.data.fields import BadFieldError, is_missing, plain, shown, structure
+from kdda.data.fields import BadFieldError, is_missing, plain, shown, structure, truth
 from kdda.data.sources import Row
 from kdda.errors import KddaError
 from kdda.metrics.labels import accuracy, macro_f1_of_sets, micro_f1_of_sets, per_label_f1_of_sets, set_f1
@@ -180,8 +180,14 @@ class TextClassification(Classification):
 
     # -- from rows to predictions
 
+    def row_labels(self, row: Row, schema: Schema) -> Iterable[str]:
+        """The label of a row, as its schema maps it."""
+        _check_one_label_column(schema)
+        return super().row_labels(row, schema)
+
     def convert(self, schema: Schema) -> RowConverter:
         """The function that makes an example of a row: its texts by field, and its label."""
+        _check_one_label_column(schema)
         convert_texts = super().convert(schema)
 
         def convert(row: Row, repaired: Counter[str]) -> Example:
@@ -297,8 +303,12 @@ class LabelSetClassification(TextClassification):
         return False
 
     def row_labels(self, row: Row, schema: Schema) -> Iterable[str]:
-        """The labels of a row, as its schema maps them."""
-        for value in _label_values(value_of(row, schema.column("label")), self.separator):
+        """The labels of a row, as its schema maps them; of a column a label the labels of all columns."""
+        columns = schema.columns_of("label")
+        values: Sequence[Any] = columns
+        if len(columns) == 1:
+            values = _label_values(value_of(row, columns[0]), self.separator)
+        for value in values:
             label = mapped_label(value, schema)
             if label:
                 yield label
@@ -308,34 +318,33 @@ class LabelSetClassification(TextClassification):
 
         def convert(row: Row, repaired: Counter[str]) -> LabelSetExample:
             """The row as an example; a label that is there twice counts once."""
-            column = schema.column("label")
-            labels = self._checked_labels(value_of(row, column), column, schema)
+            labels = self._checked_labels(row, schema)
             texts = tuple(text_of(row, schema.column(name)) for name in self.fields)
             in_order = tuple(label for label in schema.labels if label in labels)
             return LabelSetExample(row_id(row, schema), texts, _group(texts), in_order)
 
         return convert
 
-    def _checked_labels(self, cell: Any, column: str, schema: Schema) -> set[str]:
+    def _checked_labels(self, row: Row, schema: Schema) -> set[str]:
         """The labels of a row as the task names them, without those that the schema's map drops.
 
         Raises:
             BadRowError: a label that the task does not have, or a cell that holds no labels.
         """
-        labels = set()
+        columns = schema.columns_of("label")
+        if len(columns) > 1:
+            return _known_labels(_marked_columns(row, columns), ", ".join(columns), schema)
+        cell = value_of(row, columns[0])
         try:
-            for value in _label_values(cell, self.separator):
-                with suppress(DroppedError):
-                    labels.add(checked_label(value, column, schema))
+            return _known_labels(_label_values(cell, self.separator), columns[0], schema)
         except BadFieldError as error:
-            raise BadRowError(f'"{column}": {error}') from None
+            raise BadRowError(f'"{columns[0]}": {error}') from None
         except BadRowError as error:
             for separator in SEPARATORS:
                 if isinstance(cell, str) and separator in cell and separator != self.separator:
                     hint = f'task_options: {{separator: "{separator}"}} splits cells at {separator}'
                     raise BadRowError(f"{error}; {hint}") from None
             raise
-        return labels
 
     def _golds(self, features: Features, labels: Sequence[str]) -> Int32[ndarray, " rows"] | Float32[ndarray, "rows _"]:
         """1 for each label of a row, 0 for the others."""
@@ -447,6 +456,51 @@ def _label_values(value: Any, separator: str) -> list[Any]:
         if not is_missing(part):
             labels.append(part.strip() if type(part) is str else part)  # names of integers stay what they are
     return labels
+
+
+def _marked_columns(row: Row, columns: Sequence[str]) -> list[str]:
+    """Of columns with yes or no (1 or 0, true or false), each for the label that it is called after, those with yes.
+
+    An empty cell is no.
+
+    Raises:
+        BadRowError: a column that the row lacks, or a value that is neither.
+    """
+    marked = []
+    for column in columns:
+        try:
+            if truth(value_of(row, column)):
+                marked.append(column)
+        except BadFieldError as error:
+            raise BadRowError(f'"{column}": {error}; a column for a label has 1 or 0') from None
+    return marked
+
+
+def _known_labels(values: Iterable[Any], column: str, schema: Schema) -> set[str]:
+    """Labels as the task names them, without those that the schema's map drops; `column` is where they stand.
+
+    Raises:
+        BadRowError: a label that the task does not have.
+    """
+    labels = set()
+    for value in values:
+        with suppress(DroppedError):
+            labels.add(checked_label(value, column, schema))
+    return labels
+
+
+def _check_one_label_column(schema: Schema) -> None:
+    """Refuse a column for each label where a row has one label.
+
+    Raises:
+        KddaError: says what reads them.
+    """
+    columns = schema.columns_of("label")
+    if len(columns) > 1:
+        raise KddaError(
+            f"columns.label: got {len(columns)} columns ({', '.join(columns)}); task_options: {{multi_label: true}} "
+            "reads a column a label with 1 or 0, and a task with one label a row reads one column"
+        )
 
 
 def _group(texts: Sequence[str]) -> str:
