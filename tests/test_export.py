@@ -2,15 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import kdda
 from kdda.cli.shared import main
 from kdda.errors import KddaError
-from kdda.inference.onnx import export
+from kdda.inference.onnx import Exported, export
 from tests.conftest import make_questions, make_rows, write_rows
-from tests.heads import make_judge, make_phobert_head, make_reader
+from tests.heads import make_judge, make_phobert_head, make_reader, make_tagger
 
 pytest.importorskip("onnxruntime", reason='needs pip install "kdda[export]"')
 
@@ -72,6 +73,31 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(folders: Path, tm
     with pytest.raises(KddaError, match="not empty"):
         export(str(folders / "qa"), folders)
     assert not list(tmp_path.iterdir())
+
+
+def test_rows_to_check_on_have_the_columns_that_the_command_names(
+    tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Any] = []
+    monkeypatch.setattr("kdda.inference.onnx._write", lambda predictor, out, int8, rows: read.extend(rows))
+    monkeypatch.setattr("kdda.inference.onnx._check", lambda *_: Exported("m", False, 1, 0.0, 100.0, 1.0))
+    chooser = make_judge(tmp_path / "m", id2label={0: "score"}, label2id={"score": 0}, kdda_task="choose")
+    data = tmp_path / "in.csv"
+    data.write_text("cat runs,cat,dog\ndog runs,hen,\n", encoding="utf-8")
+    arguments = ("export", chooser, tmp_path / "out", "--data", data, "--header", "a,b,c")
+    code, _, error = command(*arguments)
+    assert code == 2 and f'--data {data}:1: no field "context"' in error
+    code, _, error = command(*arguments, "--columns", "context=a,options=b,c")
+    assert code == 2 and f'--data {data}:2: "options": got 1 option' in error and not read
+    data.write_text("cat runs,cat,dog\ndog runs,hen,fish\n", encoding="utf-8")
+    code, _, error = command(*arguments, "--columns", "context=a,options=b,c")
+    assert code == 0 and sorted(read) == [("cat runs", "", "cat", "dog"), ("dog runs", "", "hen", "fish")], error
+    code, _, error = command("export", chooser, tmp_path / "again", "--columns", "context=a")
+    assert code == 2 and "--columns and --header name those of the file of --data" in error
+    read.clear()
+    words = write_rows(tmp_path / "in.jsonl", [{"tokens": ["cat", "runs"]}])
+    export(make_tagger(tmp_path / "tagger"), tmp_path / "tags", data=words)
+    assert read == [("cat runs",)]
 
 
 def test_a_damaged_or_unfinished_export_is_named(folders: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import write_rows
 from tests.heads import make_judge
 
 PAIR = {"premise": "cat", "hypothesis": "dog"}
@@ -71,3 +72,48 @@ def test_a_model_is_not_written_under_a_name_that_is_not_utf8(judge: str, tmp_pa
         assert code == 2 and "the name is not UTF-8" in error and not out.exists()
     code, _, error = command("run", "mini-nli", "--out", out)
     assert code == 2 and "the name is not UTF-8" in error and not out.exists()
+
+
+def make_chooser(folder: Path) -> str:
+    """A BERT that gives an option one number."""
+    return make_judge(folder, id2label={0: "score"}, label2id={"score": 0}, kdda_task="choose")
+
+
+CHOICES = [
+    {"mở": "cat runs", "x": "cat", "y": "dog", "đúng": 1, "lang": "vi"},
+    {"mở": "dog runs", "x": "hen", "y": "fish", "đúng": "x", "lang": "en"},
+]
+
+
+@pytest.mark.parametrize(
+    "columns", ["context=mở, options=x, y, label=đúng", "{context: mở, options: [x, y], label: đúng}"]
+)
+def test_several_columns_of_a_field_are_named_in_an_option(tmp_path: Path, command: Any, columns: str) -> None:
+    data, out = write_rows(tmp_path / "a.jsonl", CHOICES), tmp_path / "p.jsonl"
+    arguments = ("evaluate", make_chooser(tmp_path / "m"), "--data", data, "--out", out, "--json", "--columns", columns)
+    code, text, error = command(*arguments)
+    assert code == 0 and json.loads(text)["rows"] == 2, error
+    assert [json.loads(line)["gold"] for line in out.read_text().splitlines()] == [1, 0]
+    code, text, error = command(*arguments, "--select", "lang=vi")
+    assert code == 0 and json.loads(text)["rows"] == 1, error
+    code, _, error = command(*arguments, "--select", "lang=fr")
+    assert code == 2 and 'no row has "lang" fr' in error
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("x,label=y", '--columns: got "x", expected name=value'),
+        ("label=x,label=y", '--columns: "label" is given twice'),
+        ("{label: 1}", "--columns: label: got 1, expected the name of a column"),
+        ("{label: []}", "--columns: label: got [], expected the name of a column"),
+        ("premise=a,b", "columns.premise: got 2 columns, and this field is read from one"),
+        ("label=a,b", "columns.label: got 2 columns, and this field is read from one"),
+    ],
+)
+def test_columns_that_cannot_be_meant_are_refused(
+    judge: str, tmp_path: Path, command: Any, columns: str, message: str
+) -> None:
+    data = written(tmp_path / "a.jsonl", "neutral")
+    code, _, error = command("evaluate", judge, "--data", data, "--columns", columns)
+    assert code == 2 and message in error and "Traceback" not in error

@@ -1,5 +1,8 @@
 """Files: answered row by row, in bounded memory, resumable after any kill, with bad rows named."""
 
+import csv
+import gzip
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +12,13 @@ import pytest
 
 import kdda
 from kdda.cli.shared import main
+from kdda.data.examples import Schema
 from kdda.errors import Interrupted, KddaError
 from kdda.inference import files
 from kdda.inference.files import FileJob, predict_file
 from kdda.inference.predictor import Predictor
 from tests.conftest import make_questions, make_rows, write_rows
-from tests.heads import make_judge, make_reader
+from tests.heads import make_judge, make_reader, make_tagger
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +138,11 @@ def test_anothers_output_is_not_written_into(reader: Predictor, judge: Predictor
     with pytest.raises(KddaError, match=r"out\.jsonl:1: expected the id 'bb0'"):
         predict_file(reader, FileJob(source, out))
     out.write_text('{"id": "bb0", "label": "neutral"}\n')
-    with pytest.raises(KddaError, match="another file or of another task"):
+    refusal = r'out\.jsonl:1: predictions of another task.* has "answer", and this one has id, label; choose another'
+    with pytest.raises(KddaError, match=refusal):
+        predict_file(reader, FileJob(source, out))
+    out.write_text("{}\n")
+    with pytest.raises(KddaError, match=r"out\.jsonl:1: no prediction, which kdda did not write"):
         predict_file(reader, FileJob(source, out))
     out.unlink()
     predict_file(reader, FileJob(source, out))
@@ -196,6 +204,7 @@ def test_the_command_line_predicts_and_names_mistakes_without_a_traceback(
         "",
         f'kdda: got hypothesis, premise: "{model}" answers questions: answer(question, context)\n',
     )
+    assert '--text: "question" is empty, expected its text' in run("--text", "question=")[1]
     for wrong in (("--question", "cat"), (), ("--input", "x"), ("--question", "a", "--context", "b", "--premise", "c")):
         assert run(*wrong)[1].startswith("kdda: ")
     source, out = asked(tmp_path, 3), tmp_path / "out.jsonl"
@@ -255,3 +264,91 @@ def test_an_input_in_another_encoding_is_told_by_its_first_bytes(reader: Predict
     source.write_text('{"question": "cat", "context": "dog"}', encoding="utf-16")
     with pytest.raises(KddaError, match="its first bytes say UTF-16"):
         predict_file(reader, FileJob(source, tmp_path / "out.jsonl", "skip"))
+
+
+def as_csv(rows: list[dict[str, Any]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def test_an_input_of_every_format_that_data_have_is_predicted_alike(reader: Predictor, tmp_path: Path) -> None:
+    questions = make_questions("bb", 6, 0)
+    expected = tmp_path / "expected.jsonl"
+    predict_file(reader, FileJob(Path(write_rows(tmp_path / "in.jsonl", questions)), expected))
+    lines = (tmp_path / "in.jsonl").read_bytes()
+    squad = {"data": [{"paragraphs": [{"context": row["context"], "qas": [row]} for row in questions]}]}
+    contents = {
+        "in.jsonl.gz": gzip.compress(lines),
+        "lines.json": lines,
+        "one.json": lines.splitlines()[0],
+        "in.txt": lines,
+        "in.unknown": lines,
+        "in.csv": as_csv(questions),
+        "in.csv.gz": gzip.compress(as_csv(questions)),
+        "in.json": json.dumps(questions).encode(),
+        "squad.json": json.dumps(squad).encode(),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        out = tmp_path / f"{name}.out"
+        predict_file(reader, FileJob(tmp_path / name, out))
+        count = 1 if name == "one.json" else 6
+        assert read(out) == read(expected)[:count], name
+        assert f"0 rows, {count} were predicted before" in predict_file(reader, FileJob(tmp_path / name, out))
+
+
+def test_a_torn_or_renamed_compressed_input_is_named(reader: Predictor, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl.gz"
+    content = gzip.compress(b'{"question": "cat", "context": "dog"}\n' * 99)
+    for written, message in (
+        (content[:-20], r"in\.jsonl\.gz: ends in the middle"),
+        (b"{}\n", "broken as a compressed"),
+    ):
+        source.write_bytes(written)
+        with pytest.raises(KddaError, match=message):
+            predict_file(reader, FileJob(source, tmp_path / "out.jsonl"))
+    (tmp_path / "in.jsonl").write_bytes(content)
+    with pytest.raises(KddaError, match="compressed"):
+        predict_file(reader, FileJob(tmp_path / "in.jsonl", tmp_path / "out.jsonl"))
+
+
+def test_rows_without_an_id_get_their_number_and_bad_ones_their_place(reader: Predictor, tmp_path: Path) -> None:
+    source, out = tmp_path / "in.csv", tmp_path / "out.jsonl"
+    source.write_text('hỏi,context\ncat,"dog\nruns"\ncat,\ndog,cat sleeps\n', encoding="utf-8")
+    schema = Schema(columns={"question": "hỏi"})
+    with pytest.raises(KddaError, match=r'1 of 3 rows are bad.*\n.*in\.csv:4: "context" is empty'):
+        predict_file(reader, FileJob(source, out, schema=schema))
+    predict_file(reader, FileJob(source, out, "skip", schema))
+    assert [row["id"] for row in read(out)] == [1, 3]
+    with pytest.raises(KddaError, match=r"out\.jsonl holds predictions of columns \{'question': 'hỏi'\}"):
+        predict_file(reader, FileJob(source, out, "skip", Schema(columns={"question": "context"})))
+
+
+def test_the_command_line_maps_the_columns_of_an_input(tmp_path: Path, command: Any) -> None:
+    model, source, out = make_judge(tmp_path / "m"), tmp_path / "in.csv", tmp_path / "out.jsonl"
+    source.write_text("key,s1,s2\na,cat,dog\n", encoding="utf-8")
+    arguments = ("predict", model, "--input", source, "--output", out)
+    code, _, error = command(*arguments)
+    assert code == 2 and 'in.csv:2: no field "premise"' in error
+    code, _, error = command(*arguments, "--columns", "premise=s1,hypothesis=s2,id=key")
+    assert code == 0 and read(out)[0]["id"] == "a", error
+    code, _, error = command("predict", model, "--premise", "a", "--hypothesis", "b", "--columns", "id=key")
+    assert code == 2 and "--columns names those of the file of --input" in error
+
+
+def test_words_alone_are_tagged(tmp_path: Path) -> None:
+    tagger = kdda.load(make_tagger(tmp_path / "m"))
+    rows = [{"words": ["cat", "runs"]}, {"words": "cat runs"}, {"words": None, "text": "cat runs"}]
+    source, out = Path(write_rows(tmp_path / "in.jsonl", rows)), tmp_path / "out.jsonl"
+    predict_file(tagger, FileJob(source, out, schema=Schema(columns={"tokens": "words"})))
+    expected = tagger.tag("cat runs").as_row()["spans"]
+    assert [row["spans"] for row in read(out)] == [expected] * 3
+    source.write_text('{"words": []}\n{"word": ["cat"]}\n{"words": 5}\n', encoding="utf-8")
+    with pytest.raises(KddaError) as caught:
+        predict_file(tagger, FileJob(source, tmp_path / "bad.jsonl", schema=Schema(columns={"tokens": "words"})))
+    lines = str(caught.value).splitlines()
+    assert ':1: "words" is empty' in lines[1] and ':3: "words": got 5, expected a list' in lines[3]
+    assert ':2: no field "text"' in lines[2] and 'a list of words may stand in "words" instead' in lines[2]

@@ -328,7 +328,7 @@ def test_an_export_is_checked_on_rows_with_options(
 
     bad = write_rows(tmp_path / "bad.jsonl", [{"context": "mèo", "options": ["gà"]}])
     code, _, err = command("export", model, tmp_path / "onnx", "--data", bad)
-    assert code == 2 and "bad.jsonl:1: options: got 1 option, expected two or more" in err
+    assert code == 2 and 'bad.jsonl:1: "options": got 1 option, expected two or more' in err
     read: list[
         Sequence[tuple[str, ...]]
     ] = []  # in place of the tracing, which takes seconds and is alike for all heads

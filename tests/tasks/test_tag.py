@@ -340,6 +340,14 @@ def test_labels_that_are_named_are_those_of_the_head() -> None:
     assert one.labels == ["O", "B-SPAN", "I-SPAN"]
 
 
+def test_rows_without_labels_have_a_text_or_words() -> None:
+    labelled = [{"text": "Huế", "spans": [[0, 3, "LOC"]]}]
+    unlabelled = [{"tokens": ["Hà_Nội", "", "Huế"]}, {"tokens": "Hà_Nội Huế", "text": " "}, {"text": "Hà_Nội"}]
+    task = TAG.with_options({"underscores": "spaces"})
+    data = TrainingData.from_datasets(task, {"vi": labelled, "en": unlabelled}, unlabelled=["en"])
+    assert [example.texts for example in data.train["en"]] == [("Hà Nội Huế",), ("Hà Nội Huế",), ("Hà_Nội",)]
+
+
 # -- bad input
 
 

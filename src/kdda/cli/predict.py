@@ -15,6 +15,7 @@ from kdda.cli.shared import (
     Device,
     app,
     check_model_folder,
+    parse_columns,
     parse_label_map,
     parse_mapping,
     parse_names,
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 TASK = "A task's name; the model's by default."
 
+COLUMNS = "The file's names: premise=sentence1,options=choice1,choice2; or a mapping as in a recipe: {label: gold}."
+
+HEADER = "Names of the columns of a CSV or TSV without a first line."
+
 TASK_OPTIONS = "Options of the task instead of those that the model stores, as YAML: {fields: [claim, context]}."
 
 
@@ -40,11 +45,12 @@ def evaluate(
     task: Annotated[str, typer.Option(help=TASK)] = "",
     task_options: Annotated[str, typer.Option(help=TASK_OPTIONS)] = "",
     language: Annotated[str, typer.Option(help="Whose scoring rules hold; the model's by default.")] = "",
-    columns: Annotated[str, typer.Option(help="The file's names: premise=sentence1,label=gold.")] = "",
+    columns: Annotated[str, typer.Option(help=COLUMNS)] = "",
     labels: Annotated[
         str, typer.Option(help="The file's labels: 0=entailment,1=neutral; -=null leaves such rows out.")
     ] = "",
-    header: Annotated[str, typer.Option(help="Names of the columns of a CSV or TSV without a first line.")] = "",
+    select: Annotated[str, typer.Option(help="Only rows with these values of columns: language=vi.")] = "",
+    header: Annotated[str, typer.Option(help=HEADER)] = "",
     out: Annotated[Path, typer.Option(help="Where the predictions go.")] = Path("predictions.jsonl"),
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     plugin: Annotated[list[str] | None, typer.Option(help=PLUGIN)] = None,
@@ -57,8 +63,8 @@ def evaluate(
     from kdda.data.sources import Source
     from kdda.inference.evaluate import evaluate_rows, write_predictions
 
-    source = Source(data, parse_names(header) or None)
-    schema = Schema((), parse_pairs("--columns", columns), parse_label_map("--labels", labels), OPTION_ADVICE)
+    source = Source(data, parse_names(header) or None, parse_pairs("--select", select))
+    schema = Schema((), parse_columns(columns), parse_label_map("--labels", labels), OPTION_ADVICE)
     evaluation = evaluate_rows(
         model, source, schema, task or None, language or None, parse_mapping("--task-options", task_options)
     )
@@ -90,9 +96,10 @@ def predict(
         list[str] | None, typer.Option(help="A field of any task, as field=value. May repeat; of a list field, too.")
     ] = None,
     input_: Annotated[
-        Path | None, typer.Option("--input", help="JSONL rows with the task's fields: id, question, context; …")
+        Path | None, typer.Option("--input", help="A file of rows with the task's fields: JSONL, CSV, Parquet, ….gz, …")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="JSONL rows: id, answer, start, end, score; or label.")] = None,
+    columns: Annotated[str, typer.Option(help=COLUMNS)] = "",
     skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Skip bad rows.")] = False,
     no_answer: Annotated[
         bool | None, typer.Option("--no-answer/--always-answer", help="Instead of what the model's config says.")
@@ -114,14 +121,17 @@ def predict(
         raise KddaError("--input and --output go together")
     if bool(texts) == (input_ is not None):
         raise KddaError("give --question and --context, --premise and --hypothesis, --text, or --input and --output")
+    if columns and input_ is None:
+        raise KddaError("--columns names those of the file of --input, and there is none")
     import_plugins(plugin or [])
+    from kdda.data.examples import Schema
     from kdda.inference.files import FileJob, predict_file
     from kdda.inference.predictor import load, task_of_model
 
     options = parse_mapping("--task-options", task_options)
     job = None
     if input_ is not None and output is not None:
-        job = FileJob(input_, output, "skip" if skip_bad_rows else "raise")
+        job = FileJob(input_, output, "skip" if skip_bad_rows else "raise", Schema(columns=parse_columns(columns)))
         job.check_places()
     if texts:
         values = _checked_fields(model, task_of_model(model, task or None, options), texts)
@@ -138,8 +148,10 @@ def predict(
 def _field_and_text(option: str) -> tuple[str, str]:
     """The field and the text of ``--text field=value``."""
     field, equals, value = option.partition("=")
-    if not equals or not field.strip() or not value.strip():
+    if not equals or not field.strip():
         raise KddaError(f'--text: got "{option}", expected field=value')
+    if not value.strip():
+        raise KddaError(f'--text: "{field.strip()}" is empty, expected its text behind the equals sign')
     return field.strip(), value
 
 
@@ -212,7 +224,8 @@ def _print_translation_retrieval(scores: Mapping[str, TranslationRetrieval], lan
         pairs = score.pairs
     notes = [
         f"{src} → {tgt}: accuracy, the share of {src} texts whose nearest {tgt} text is their translation. Cosines are "
-        "means over translations and over all other pairs. Mean-pooled last hidden states; all in per cent."
+        "means over translations and over all other pairs. Last hidden states, pooled by their mean unless a model "
+        "stores another way; all in per cent."
     ]
     print(to_markdown(Table(f"Translation retrieval, {pairs:,} pairs", header, rows, notes)))
 
@@ -224,6 +237,8 @@ def export(
     format_: Annotated[str, typer.Option("--format", help="onnx")] = "onnx",
     int8: Annotated[bool, typer.Option("--int8", help="8-bit weights in the matrix products.")] = False,
     data: Annotated[str, typer.Option(help="Rows to check the export on; the embedded corpora by default.")] = "",
+    columns: Annotated[str, typer.Option(help=COLUMNS)] = "",
+    header: Annotated[str, typer.Option(help=HEADER)] = "",
     task: Annotated[str, typer.Option(help=TASK)] = "",
     task_options: Annotated[str, typer.Option(help=TASK_OPTIONS)] = "",
     plugin: Annotated[list[str] | None, typer.Option(help=PLUGIN)] = None,
@@ -231,8 +246,13 @@ def export(
     """Write a checkpoint as an ONNX graph, and check it against the checkpoint on real rows."""
     check_model_folder("OUT", out)
     check_folder(out)
+    if not data and (columns or header):
+        raise KddaError("--columns and --header name those of the file of --data, and there is none")
     import_plugins(plugin or [])
+    from kdda.data.sources import Source
     from kdda.inference.onnx import export as run_export
 
-    exported = run_export(model, out, format_, int8, data, task or None, parse_mapping("--task-options", task_options))
+    source = Source(data, parse_names(header) or None) if data else ""
+    options = parse_mapping("--task-options", task_options)
+    exported = run_export(model, out, format_, int8, source, task or None, options, parse_columns(columns))
     print(f"{exported}\n{out}: {exported.megabytes:,.1f} MB")

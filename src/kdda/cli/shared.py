@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from io import TextIOWrapper
 from math import isfinite
 from pathlib import Path
@@ -70,13 +71,55 @@ def parse_pairs(option: str, text: str) -> dict[str, str]:
     """
     pairs = {}
     for part in parse_names(text):
-        name, equals, value = part.partition("=")
-        if not equals or not value:
-            raise KddaError(f'{option}: got "{part}", expected name=value, with commas between')
-        if name.strip() in pairs:
-            raise KddaError(f'{option}: "{name.strip()}" is given twice')
-        pairs[name.strip()] = value.strip()
+        name, value = _pair(option, part)
+        if name in pairs:
+            raise KddaError(f'{option}: "{name}" is given twice')
+        pairs[name] = value
     return pairs
+
+
+def _pair(option: str, text: str) -> tuple[str, str]:
+    """The name and the value of ``name=value``."""
+    name, equals, value = text.partition("=")
+    if not equals or not value:
+        raise KddaError(f'{option}: got "{text}", expected name=value, with commas between')
+    return name.strip(), value.strip()
+
+
+def parse_columns(text: str, option: str = "--columns") -> dict[str, str | list[str]]:
+    """The columns of a file by field of a task: ``field=column``, with commas between, or a mapping as a recipe has it.
+
+    A name without an equals sign is a further column of the field before it.
+
+    >>> parse_columns("premise=sentence1,options=choice1,choice2")
+    {'premise': 'sentence1', 'options': ['choice1', 'choice2']}
+    >>> parse_columns("{text: 'a, b', options: [x, y]}")
+    {'text': 'a, b', 'options': ['x', 'y']}
+    """
+    if text.lstrip().startswith("{"):
+        return _checked_columns(parse_mapping(option, text), option)
+    columns: dict[str, list[str]] = {}
+    field = ""
+    for part in parse_names(text):
+        if field and "=" not in part:
+            columns[field].append(part)
+            continue
+        field, column = _pair(option, part)
+        if field in columns:
+            raise KddaError(f'{option}: "{field}" is given twice')
+        columns[field] = [column]
+    return _checked_columns(columns, option)
+
+
+def _checked_columns(columns: Mapping[Any, Any], option: str) -> dict[str, str | list[str]]:
+    """Field → its column, or its columns where it has several, of a mapping of names and lists of names."""
+    checked: dict[str, str | list[str]] = {}
+    for field, value in columns.items():
+        names = value if isinstance(value, list) else [value]
+        if not names or not all(isinstance(column, str) for column in names):
+            raise KddaError(f"{option}: {field}: got {value!r:.80}, expected the name of a column, or a list of names")
+        checked[str(field)] = names if len(names) > 1 else names[0]
+    return checked
 
 
 def parse_mapping(option: str, text: str) -> dict[str, Any]:

@@ -90,10 +90,15 @@ def read_rows(source: Source) -> Sequence[Row]:
     Raises:
         KddaError: no such file, not UTF-8, or a line that is not of its format; names the line.
     """
+    return DiskRows(stream_rows(source))
+
+
+def stream_rows(source: Source) -> Iterator[Row]:
+    """The rows that `read_rows` returns, one after another, in memory piece by piece where their format allows it."""
     rows = _rows_of_source(source)
     if source.select:
         rows = _selected(rows, source)
-    return DiskRows(rows)
+    yield from rows
 
 
 def _rows_of_source(source: Source) -> Iterator[Row]:
@@ -130,15 +135,38 @@ def _file_rows(path: Path, source: Source) -> Iterator[Row]:
             f'no file "{name}"; a source is a path, "folder:split", "hub:owner/dataset:split", or '
             '"embedded:nli/vi/train" for a corpus that kdda contains'
         )
-    suffix = path.suffix.lower()
-    if suffix in DECOMPRESSORS:
-        suffix = Path(path.stem).suffix.lower()
+    suffix = format_of(path)
     if suffix not in READERS:
         raise KddaError(unknown_choice(f"{name}: file extension", suffix or path.suffix, READERS))
     if suffix in UNPACKED and path.suffix.lower() in DECOMPRESSORS:
         raise KddaError(f"{name}: {suffix} files are compressed inside: unpack it first")
     with errors_as_messages(name):
         yield from READERS[suffix](path, source)
+
+
+def format_of(path: Path) -> str:
+    """The extension that tells a file's format, in lower case; of a compressed file that of its content.
+
+    >>> format_of(Path("rows.CSV")), format_of(Path("rows.jsonl.gz"))
+    ('.csv', '.jsonl')
+    """
+    suffix = path.suffix.lower()
+    if suffix in DECOMPRESSORS:
+        suffix = Path(path.stem).suffix.lower()
+    return suffix
+
+
+def has_an_object_a_line(path: Path) -> bool:
+    """Whether a file's first line with text is a row as an object of JSON: no list, and no whole file of rows."""
+    first = next(filter(str.strip, text_lines(path)), "")
+    try:
+        value = parse_json(first)
+    except BadJsonError:
+        return False
+    if not isinstance(value, dict) or isinstance(value.get("data"), list):
+        return False
+    holds_rows = all(isinstance(item, dict) for item in value.values())  # of an object of rows by their ids
+    return not holds_rows
 
 
 def _selected(rows: Iterator[Row], source: Source) -> Iterator[Row]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from kdda.data.examples import (
     BadRowError,
+    Example,
     LabelledSpan,
     RowConverter,
     Schema,
@@ -65,6 +66,45 @@ def tagged_converter(schema: Schema, form: TagFormat) -> RowConverter:
         return TaggedExample(row_id(row, schema), (text,), text, tuple(spans))
 
     return convert
+
+
+def untagged_converter(schema: Schema, form: TagFormat) -> RowConverter:
+    """A converter of rows that are only to be tagged: with `text`, or with `tokens`, of which a text is made.
+
+    Args:
+        schema: names of columns.
+    """
+
+    def convert(row: Row, repaired: Counter[str]) -> Example:
+        """The row as an example without spans; its group is the text, which other rows may share."""
+        text = _untagged_text(row, schema, form)
+        return Example(row_id(row, schema), (text,), text)
+
+    return convert
+
+
+def _untagged_text(row: Row, schema: Schema, form: TagFormat) -> str:
+    """A row's text, or that of its words where it has none.
+
+    Raises:
+        BadRowError: a row with neither, or with words that are no list of texts.
+    """
+    text_column, words_column = schema.column("text"), schema.column("tokens")
+    if words_column not in row.values or not is_missing(row.values.get(text_column)):
+        try:
+            return raw_text(row, text_column)
+        except BadRowError as error:
+            if text_column in row.values:
+                raise
+            raise BadRowError(f'{error}; a list of words may stand in "{words_column}" instead') from None
+    try:
+        words = _word_list(row.values[words_column], words_column)
+    except BadFieldError as error:
+        raise BadRowError(str(error)) from None
+    text, _ = _joined(words, form)
+    if not text:
+        raise BadRowError(f'"{words_column}" is empty')
+    return text
 
 
 def row_labels(row: Row, schema: Schema, form: TagFormat) -> list[str]:

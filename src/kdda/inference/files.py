@@ -1,24 +1,35 @@
-"""`kdda predict` on a JSONL file: 1,024 rows ahead, bad rows refused or skipped, resumed after the last whole line."""
+"""`kdda predict` on a file of rows: 1,024 ahead, bad rows refused or skipped, resumed after the last whole line."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from kdda.data.examples import NAMED_ROWS
-from kdda.data.fields import is_missing, is_storable_id, shown
+from kdda.data.compressed import open_file
+from kdda.data.examples import NAMED_ROWS, BadRowError, Schema
+from kdda.data.fields import is_missing, is_storable_id, plain, shown
 from kdda.data.json_text import BadJsonError, parse_json
-from kdda.errors import DiskFullError, Interrupted, KddaError, did_you_mean
+from kdda.data.sources import READERS, Row, Source, format_of, has_an_object_a_line, stream_rows
+from kdda.errors import DiskFullError, Interrupted, KddaError
 from kdda.inference.output_fingerprint import OutputFingerprint, check_same
 from kdda.inference.predictor import Predictor
 from kdda.runtime.folders import check_folder, check_output_file, is_disk_full
 from kdda.runtime.progress import Progress
-from kdda.runtime.text_files import NotUtf8Error, check_first_bytes, decode, printable
+from kdda.runtime.text_files import (
+    READ_FIRST,
+    NotUtf8Error,
+    check_is_text,
+    conversion,
+    decode,
+    encoding_of,
+    printable,
+)
 from kdda.tasks.base import Result, Task
 
 # Rows are read ahead until either is reached.
@@ -26,17 +37,34 @@ ROWS = 1024
 CHARACTERS = 4_000_000
 
 
+# Formats that hold JSON in one value, in lines, or in no way at all: their first line tells.
+MAY_BE_LINES = (".json", ".txt")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What stands in one place of a file.
+
+    Attributes:
+        number: its line in a file of JSON lines, else the number of its row; from 1.
+        where: its place, for messages.
+        values: of its fields.
+        problem: why it is no row; empty for most.
+    """
+
+    number: int
+    where: str
+    values: dict[str, Any]
+    problem: str = ""
+
+
 @dataclass(frozen=True)
 class InputRow:
-    """One good row: its line, its id (its line where it has none), and its texts as the task reads them."""
+    """One good row: its line or number, its id (else that number), and its texts as the task reads them."""
 
-    line: int
+    number: int
     id: Any
     texts: tuple[str, ...]
-
-
-class BadLineError(Exception):
-    """A line that is not a row of the task."""
 
 
 @dataclass
@@ -44,6 +72,8 @@ class FileJob:
     """What to predict, and where the predictions go.
 
     Attributes:
+        source: a file of any format that `kdda.data.sources.READERS` reads; of other names, JSON lines.
+        schema: the source's columns by field of the task, where their names differ.
         on_bad_row: ``raise`` refuses a file with a bad row before any is predicted, ``skip`` skips bad rows.
         bad: how many bad rows were read so far.
         bad_places: places and reasons of the first of them.
@@ -52,6 +82,7 @@ class FileJob:
     source: Path
     out: Path
     on_bad_row: Literal["raise", "skip"] = "raise"
+    schema: Schema = field(default_factory=Schema)
     bad: int = 0
     bad_places: list[str] = field(default_factory=list)
 
@@ -59,14 +90,32 @@ class FileJob:
         """The good rows, one after another; bad ones are counted."""
         self.bad = 0
         self.bad_places = []
-        with self.source.open("rb") as file:
+        records = self._records_of_lines() if self._is_of_lines else self._records_of_table()
+        for record in records:
+            try:
+                yield _input_row(record, task, self.schema)
+            except BadRowError as error:
+                self._add_bad_row(f"{record.where}: {error}")
+
+    @cached_property
+    def _is_of_lines(self) -> bool:
+        """Whether the source has one object of JSON a line, of which each may be bad by itself."""
+        suffix = format_of(self.source)
+        if suffix in MAY_BE_LINES:
+            return has_an_object_a_line(self.source)
+        return suffix == ".jsonl" or suffix not in READERS
+
+    def _records_of_lines(self) -> Iterator[Record]:
+        """The lines of a source of JSON lines, without blank ones."""
+        with open_file(self.source) as file:
             for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    yield _parse(line, number, task)
-                except BadLineError as error:
-                    self._add_bad_row(f"{printable(self.source)}:{number}: {error}")
+                if line.strip():
+                    yield _record_of_line(line, number, f"{printable(self.source)}:{number}")
+
+    def _records_of_table(self) -> Iterator[Record]:
+        """The rows of a source of another format, whose reader refuses what is none of the format."""
+        for number, row in enumerate(stream_rows(Source(str(self.source))), 1):
+            yield Record(number, row.where, row.values)
 
     def _add_bad_row(self, place: str) -> None:
         """Count a bad row; of the first ones the place and reason are kept."""
@@ -82,7 +131,8 @@ class FileJob:
         """
         if not self.source.is_file():
             raise KddaError(f'--input: no file "{printable(self.source)}"')
-        check_first_bytes(self.source)
+        if self._is_of_lines:
+            _check_lines(self.source)
         if self.out.resolve() == self.source.resolve():
             raise KddaError(f"--output {self.out} is the input")
         check_output_file("--output", self.out)
@@ -168,51 +218,56 @@ def _predict_rows(predictor: Predictor, job: FileJob, progress: Progress) -> int
     return done
 
 
-def _parse(line: bytes, number: int, task: Task) -> InputRow:
-    """A row of a line of JSON.
+def _check_lines(source: Path) -> None:
+    """Refuse a file of JSON lines that is no text in UTF-8 by what its first bytes say it is."""
+    with open_file(source) as file:
+        first = file.read(READ_FIRST)
+    name = printable(source)
+    check_is_text(first, name)
+    encoding = encoding_of(first)
+    if encoding:
+        raise KddaError(f"{name}:1: its first bytes say {encoding}, expected UTF-8; {conversion(name, encoding)}")
+
+
+def _record_of_line(line: bytes, number: int, where: str) -> Record:
+    """What a line of JSON holds; the first one may begin with a byte order mark.
 
     Args:
         number: of the line, from 1.
+        where: its place.
+    """
+    try:
+        value = parse_json(decode(line, is_first=number == 1))
+    except (NotUtf8Error, BadJsonError) as error:
+        return Record(number, where, {}, str(error))
+    if not isinstance(value, dict):
+        return Record(number, where, {}, f"got {type(value).__name__}, expected an object with the task's fields")
+    return Record(number, where, value)
+
+
+def _input_row(record: Record, task: Task, schema: Schema) -> InputRow:
+    """A record as the row that it holds.
+
+    Args:
         task: whose fields the row must have, apart from optional ones.
 
     Raises:
-        BadLineError: says what is wrong with the line.
+        BadRowError: says what is wrong with the record.
     """
-    row = _parse_object(line, number)
-    if not isinstance(row, dict):
-        raise BadLineError(f"got {type(row).__name__}, expected an object with {', '.join(task.fields)}")
-    values = {}
-    for name in task.fields:
-        if name in row:
-            values[name] = row[name]
-        elif name not in task.optional_fields:
-            raise BadLineError(f'no field "{name}"{did_you_mean(name, row)}; it has {", ".join(row) or "none"}')
-    try:
-        texts = task.texts_of(values, '"{}"'.format)
-    except KddaError as error:
-        raise BadLineError(str(error)) from None
-    return InputRow(number, _row_id(row.get("id"), number), texts)
+    if record.problem:
+        raise BadRowError(record.problem)
+    name = _row_id(record, schema.column("id"))
+    return InputRow(record.number, name, task.texts_of_row(Row(record.where, record.values), schema))
 
 
-def _row_id(value: Any, number: int) -> Any:
-    """A row's id as its predictions will have it: the value of its field, or its line where it has none."""
+def _row_id(record: Record, column: str) -> Any:
+    """A row's id as its predictions will have it: the value of its column, or its number where it has none."""
+    value = plain(record.values.get(column))
     if is_missing(value):
-        return number
+        return record.number
     if not is_storable_id(value):
-        raise BadLineError(f'"id": {shown(value)} cannot be written as JSON in UTF-8, expected a text or a number')
+        raise BadRowError(f'"{column}": {shown(value)} cannot be written as JSON in UTF-8, expected a text or a number')
     return value
-
-
-def _parse_object(line: bytes, number: int) -> Any:
-    """The JSON value of a line; the first line may begin with a byte order mark.
-
-    Raises:
-        BadLineError: not UTF-8, or not JSON.
-    """
-    try:
-        return parse_json(decode(line, is_first=number == 1))
-    except (NotUtf8Error, BadJsonError) as error:
-        raise BadLineError(str(error)) from None
 
 
 def _line(row: InputRow, result: Result) -> bytes:
@@ -243,7 +298,7 @@ def _skip_predicted(job: FileJob, rows: Iterator[InputRow], predictor: Predictor
     Raises:
         KddaError: the output holds predictions of other rows, or was made from another input, model or settings.
     """
-    fingerprint = OutputFingerprint.of(predictor, job.source)
+    fingerprint = OutputFingerprint.of(predictor, job.source, job.schema.columns)
     count = 0
     if job.out.exists() and job.out.stat().st_size:
         with job.out.open("r+b") as out:
@@ -253,35 +308,41 @@ def _skip_predicted(job: FileJob, rows: Iterator[InputRow], predictor: Predictor
                     break
                 count += 1
                 end += len(line)
-                row = next(rows, None)
-                if row is None or not _is_result_of(line, row, predictor.task.result_key):
-                    raise _foreign_output(f"{job.out}:{count}", row, job.source)
+                _check_line(line, f"{job.out}:{count}", next(rows, None), job.source, predictor.task)
             check_same(job.out, fingerprint, job.source)
             out.truncate(end)
     fingerprint.write(job.out)
     return count
 
 
-def _is_result_of(line: bytes, row: InputRow, result_key: str) -> bool:
-    """Whether a line of the output is a prediction of a row by a model of the same task."""
-    try:
-        result = json.loads(line)
-        return bool(result["id"] == row.id and result_key in result)
-    except (ValueError, TypeError, KeyError):
-        return False
-
-
-def _foreign_output(where: str, row: InputRow | None, source: Path) -> KddaError:
-    """The refusal of an output that holds predictions of something else.
+def _check_line(line: bytes, where: str, row: InputRow | None, source: Path, task: Task) -> None:
+    """Refuse a line of an output that is no prediction of a row by a model of a task.
 
     Args:
-        where: the output's line.
+        where: the line's place.
         row: of the input, that stands in this place; None where the input has ended.
+
+    Raises:
+        KddaError: names what the line shows first: no prediction, another task's, or another row's.
     """
-    expected = f"no more rows than {source} has"
-    if row is not None:
-        expected = f"the id {row.id!r}, of {source}:{row.line}"
-    return KddaError(
-        f"{where}: expected {expected}: these are predictions of another file or of another task's model; "
-        "choose another --output, or delete it"
-    )
+    advice = "choose another --output, or delete it"
+    try:
+        result = json.loads(line)
+        name, has_result = result["id"], task.result_key in result
+    except (ValueError, TypeError, KeyError):
+        raise KddaError(f"{where}: no prediction, which kdda did not write; {advice}") from None
+    if not has_result:
+        fields = ", ".join(result)
+        raise KddaError(
+            f'{where}: predictions of another task\'s model: a line of task {task.name} has "{task.result_key}", and '
+            f"this one has {fields}; {advice}"
+        )
+    if row is None:
+        raise KddaError(
+            f"{where}: expected no more rows than {source} has: these are predictions of another file; {advice}"
+        )
+    if name != row.id:
+        raise KddaError(
+            f"{where}: expected the id {row.id!r}, of row {row.number} of {source}, got {shown(name)}: these are "
+            f"predictions of another file; {advice}"
+        )

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdda.data.examples import BadRowError, raw_text, value_of
-from kdda.data.sources import Row, Source, read_rows, sample
+from kdda.data.examples import BadRowError, Schema
+from kdda.data.sources import Source, read_rows, sample
 from kdda.errors import KddaError, unknown_choice
 from kdda.inference.engines import RECORD, TorchEngine, runtime
 from kdda.inference.predictor import Predictor, load
@@ -76,9 +76,10 @@ def export(
     out: Path,
     form: str = "onnx",
     int8: bool = False,
-    data: str = "",
+    data: str | Source = "",
     task: str | Task | None = None,
     task_options: Mapping[str, Any] | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
 ) -> Exported:
     """Write a checkpoint as a folder that `load` runs in onnxruntime, and check how well both agree.
 
@@ -87,9 +88,10 @@ def export(
         out: a new folder, or an empty one.
         form: ``onnx``.
         int8: weights of the matrix products in 8 bits, activations quantized at run time.
-        data: a file with rows to check on; embedded corpora of the task by default.
+        data: a file with rows to check on, or a `Source`; embedded corpora of the task by default.
         task: a task or its name; the model's by default.
         task_options: options of the task, instead of those that the checkpoint stores; the export stores them.
+        columns: task field → the column of `data`, where they differ; several of a field that holds a list.
 
     Raises:
         KddaError: a folder that is not empty, a model without a head, onnxruntime missing, no rows to check on, or, in
@@ -105,7 +107,7 @@ def export(
     predictor = load(name, task=task, precision="fp32", task_options=task_options)
     if task_options:
         predictor.engine.config.update({"kdda_task": predictor.task.name, **predictor.task.settings()})
-    rows = _real_rows(predictor.task, data)
+    rows = _real_rows(predictor.task, data, Schema(columns=columns or {}))
     part = out.with_name(f"{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -129,38 +131,23 @@ def _check_tools() -> None:
             raise KddaError('export needs onnx and onnxscript: pip install "kdda[export]"')
 
 
-def _real_rows(task: Task, data: str) -> list[Texts]:
-    """Texts to check on, the same every time."""
-    sources = [data]
-    if not data:
-        sources = [f"embedded:{corpus}" for corpus in task.export_rows]
+def _real_rows(task: Task, data: str | Source, schema: Schema) -> list[Texts]:
+    """Texts to check on, the same every time; `schema` says which columns of `data` they are in."""
+    sources = [Source(f"embedded:{corpus}") for corpus in task.export_rows]
+    if data:
+        sources = [data if isinstance(data, Source) else Source(data)]
     if not sources:
         raise KddaError(f'task "{task.name}" has no embedded rows to check the export on: give --data FILE')
     texts: list[Texts] = []
-    for name in sources:
-        for row in sample(read_rows(Source(name)), ROWS // len(sources), "check"):
-            texts.append(_texts(row, task, data))
+    for source in sources:
+        for row in sample(read_rows(source), ROWS // len(sources), "check"):
+            try:
+                texts.append(task.texts_of_row(row, schema))
+            except BadRowError as error:
+                raise KddaError(f"--data {row.where}: {error}") from None
     if not texts:
-        raise KddaError(f"--data {data}: no row to check the export on")
+        raise KddaError(f"--data {sources[0].name}: no row to check the export on")
     return texts
-
-
-def _texts(row: Row, task: Task, data: str) -> Texts:
-    """A row's texts as the task reads them.
-
-    Args:
-        data: the file that the user named, for the refusal of a bad row.
-    """
-    values = {}
-    try:
-        for name in task.fields:
-            if name in task.list_fields:
-                values[name] = value_of(row, name)
-            elif name in row.values or name not in task.optional_fields:
-                values[name] = raw_text(row, name)
-        return task.texts_of(values)
-    except (BadRowError, KddaError) as error:
-        raise KddaError(f"--data {row.where}: {error}") from None
 
 
 class _Logits(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,12 @@ class OutputFingerprint:
     settings: dict[str, Any]
 
     @classmethod
-    def of(cls, predictor: Predictor, source: Path) -> OutputFingerprint:
-        """That of the predictions of a file's rows as it is now."""
+    def of(cls, predictor: Predictor, source: Path, columns: Mapping[str, str | Sequence[str]]) -> OutputFingerprint:
+        """That of the predictions of a file's rows as it is now.
+
+        Args:
+            columns: of the file, by field of the task.
+        """
         size = source.stat().st_size
         encoder = predictor.encoder
         settings = {
@@ -43,6 +48,7 @@ class OutputFingerprint:
             "max_length": encoder.max_length,
             "overlap": encoder.overlap,
             "segmenter": encoder.segmenter,
+            "columns": dict(columns),
             **predictor.task.settings(),
         }
         return cls(size, _sha256(source, size), predictor.engine.fingerprint(), settings)
@@ -61,7 +67,7 @@ class OutputFingerprint:
             differences.append("another model")
         for name, value in self.settings.items():
             if other.settings.get(name) != value:
-                differences.append(f"{name} {value!r}")
+                differences.append(f"{name} {value!r}" if value else f"no {name}")
         return differences
 
     def write(self, out: Path) -> None:

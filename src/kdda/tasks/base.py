@@ -159,6 +159,14 @@ def places_of_windows(task: Task, features: Features, numbers: Sequence[int]) ->
     return Places(padded_places(windows, characters), padded_words(windows, characters))
 
 
+def _list_of(row: Row, columns: Sequence[str]) -> Any:
+    """A row's value of a field that holds a list: of one column, perhaps as the text of a cell, or one of several."""
+    if len(columns) > 1:
+        return [value_of(row, column) for column in columns]
+    value = value_of(row, columns[0])
+    return structure(value) if isinstance(value, str) else value
+
+
 def spans_of_windows(features: Features) -> Sequence[TextSpan]:
     """The texts of each window's example, and the characters of the last text that the window holds."""
 
@@ -443,17 +451,31 @@ class Task(ABC):
                 columns = schema.columns_of(name)
                 if name in self.optional_fields and columns[0] not in row.values:
                     continue
-                cells = [value_of(row, column) for column in columns]
-                values[name] = cells if len(cells) > 1 else cells[0]
-                if name in self.list_fields and isinstance(values[name], str):
-                    values[name] = structure(values[name])
+                if name in self.list_fields:
+                    values[name] = _list_of(row, columns)
+                else:
+                    values[name] = value_of(row, schema.column(name))
             try:
-                texts = self.texts_of(values, lambda name: ", ".join(schema.columns_of(name)))
+                texts = self.texts_of(values, lambda name: f'"{", ".join(schema.columns_of(name))}"')
             except KddaError as error:
                 raise BadRowError(str(error)) from None
             return Example(row_id(row, schema), texts, texts[0])
 
         return convert
+
+    def texts_of_row(self, row: Row, schema: Schema) -> tuple[str, ...]:
+        """What a model reads of a row of a file, as `texts_of` gives it, whatever gold the row has or lacks.
+
+        Args:
+            schema: names of columns.
+
+        Raises:
+            BadRowError: a row that lacks a field, or has a value that is no text.
+        """
+        try:
+            return self.convert_unlabelled(schema)(row, Counter()).texts
+        except BadFieldError as error:
+            raise BadRowError(str(error)) from None
 
     def encode(self, examples: Sequence[Example], encoder: Encoder) -> Features:
         """Examples as a model reads them: by default one window an example, cut where it is too long."""

@@ -30,7 +30,7 @@ from kdda.data.tag_schemes import (
     parse_tags,
     runs,
 )
-from kdda.data.tagged_rows import TagFormat, row_labels, tagged_converter
+from kdda.data.tagged_rows import TagFormat, row_labels, tagged_converter, untagged_converter
 from kdda.errors import KddaError, unknown_choice
 from kdda.metrics.entities import SpanCounts, f1_standard_error, total
 from kdda.tasks.base import DIGITS, Features, PageWords, Prediction, Result, Task, TextSpan, spans_of_windows
@@ -222,6 +222,10 @@ class Tagging(Task):
     def convert(self, schema: Schema) -> RowConverter:
         """The function that makes a `TaggedExample` of a row."""
         return tagged_converter(schema, self.form)
+
+    def convert_unlabelled(self, schema: Schema) -> RowConverter:
+        """The same of a row without spans or tags: its text, or the text that its words make."""
+        return untagged_converter(schema, self.form)
 
     def encode(self, examples: Sequence[Example], encoder: Encoder) -> Features:
         """Texts with as many windows as they take; counts gold spans that the tokens cannot give."""
