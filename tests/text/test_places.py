@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from tokenizers import processors
 
+from kdda.losses.registry import OBJECTIVES
+from kdda.losses.representations import ObjectiveSettings, Representations
 from kdda.text.encode import Encoder
 from kdda.text.places import padded_places, padded_words, token_places, word_places
 from tests.conftest import make_tokenizer
@@ -61,9 +63,13 @@ def test_a_token_that_reaches_out_of_the_span_is_cut_to_it() -> None:
 def test_a_word_of_phobert_lies_where_both_its_syllables_do(tmp_path: Path) -> None:
     text = "Hà Nội là thủ đô"
     words = Encoder(make_phobert_tokenizer(tmp_path, ["Hà_Nội là thủ_đô"] * 2), "vi")
-    syllables = Encoder(make_tokenizer())
-    assert places(syllables, text) == [(0, 1), (1, 3), (4, 7), (8, 10), (11, 14), (15, 17), (17, 18)]
-    assert places(words, text) == [(0, 1), (1, 7), (8, 10), (11, 17), (17, 18)]
+    of_syllables, of_words = places(Encoder(make_tokenizer()), text), places(words, text)
+    assert of_syllables == [(0, 1), (1, 3), (4, 7), (8, 10), (11, 14), (15, 17), (17, 18)]
+    assert of_words == [(0, 1), (1, 7), (8, 10), (11, 17), (17, 18)]
+    # both syllables of a word are compared with its only token
+    teacher = Representations(torch.eye(5)[None], places=torch.tensor([of_words]))
+    student = Representations(torch.eye(5)[None, [0, 1, 1, 2, 3, 3, 4]], places=torch.tensor([of_syllables]))
+    assert OBJECTIVES["aligned"](student, teacher, ObjectiveSettings()).value.item() == 0
 
 
 def test_a_batch_of_places_is_padded_with_nothing() -> None:
