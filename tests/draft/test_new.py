@@ -415,6 +415,54 @@ def test_texts_with_a_column_for_each_label(tmp_path: Path, command: Any, models
     assert counts(recipe, "en")["dev"] == 4 and "label = toxic + insult + threat" in text
 
 
+@pytest.mark.parametrize("labels", [("joy", "love", "fear"), tuple("abcdefghij")])
+def test_cells_of_several_labels_with_a_separator(
+    tmp_path: Path, command: Any, models: list[str], labels: tuple[str, ...]
+) -> None:
+    rows = []
+    for number in range(200):
+        chosen = [label for place, label in enumerate(labels) if number >> place & 1]
+        rows.append({"text": f"the food was {number} and it is good for you", "emotions": ";".join(chosen)})
+    table(tmp_path / "train.csv", rows, ",")
+    recipe, out = new(command, models, tmp_path)
+    assert recipe.task_options == {"multi_label": True, "separator": ";"} and 'labels with ";" between them' in out
+    assert sum(counts(recipe, "en").values()) == 200
+
+
+def test_words_and_tags_as_lists_in_cells(tmp_path: Path, command: Any, models: list[str]) -> None:
+    rows = []
+    for number in range(30):
+        words = ["The", "city of", "Hue", "is", str(number)]
+        rows.append({"tokens": str(words), "ner_tags": json.dumps(["O", "O", "B-LOC", "O", "O"])})
+    table(tmp_path / "train.csv", rows, ",")
+    recipe, _ = new(command, models, tmp_path)
+    assert recipe.task == "tag" and recipe.data["en"].columns == {"tags": "ner_tags"}
+
+
+def test_options_in_columns_that_are_letters(tmp_path: Path, command: Any, models: list[str]) -> None:
+    rows = []
+    for number in range(30):
+        row = {"question": f"What is it that you like for the {number}?", "A": "a hen", "B": "a dog", "C": "a cat"}
+        rows.append({**row, "answer": "AB"[number % 2]})
+    table(tmp_path / "train.csv", rows, ",")
+    recipe, _ = new(command, models, tmp_path)
+    expected = {"context": "question", "options": ["A", "B", "C"], "label": "answer"}
+    assert recipe.task == "choose" and recipe.data["en"].columns == expected
+
+
+def test_numbers_of_classes_in_the_column_of_vihsd_and_a_column_of_splits(
+    tmp_path: Path, command: Any, models: list[str]
+) -> None:
+    rows = []
+    for number, row in enumerate(sentiment(60, ["the food was cold", "we waited for a table", "it is a good place"])):
+        split = ("train", "dev", "test")[number % 3]
+        rows.append({"free_text": row["review"], "label_id": number % 3, "split": split})
+    table(tmp_path / "vihsd.csv", rows, ",")
+    recipe, out = new(command, models, tmp_path)
+    assert recipe.data["en"].columns == {"text": "free_text", "label": "label_id"}
+    assert "a column split is there, which is not read" in out
+
+
 def test_one_column_of_labels_is_no_column_for_each(tmp_path: Path, command: Any, models: list[str]) -> None:
     rows = []
     for number in range(40):

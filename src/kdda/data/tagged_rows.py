@@ -98,7 +98,7 @@ def _untagged_text(row: Row, schema: Schema, form: TagFormat) -> str:
                 raise
             raise BadRowError(f'{error}; a list of words may stand in "{words_column}" instead') from None
     try:
-        words = _word_list(row.values[words_column], words_column)
+        words = word_list(row.values[words_column], words_column)
     except BadFieldError as error:
         raise BadRowError(str(error)) from None
     text, _ = _joined(words, form)
@@ -146,8 +146,8 @@ def _read(row: Row, schema: Schema, form: TagFormat, repaired: Counter[str]) -> 
 def _from_words(row: Row, schema: Schema, form: TagFormat, repaired: Counter[str]) -> tuple[str, list[LabelledSpan]]:
     """The text that a row's words make with a space between each two, and the spans of its tags."""
     words_column, tags_column = schema.column("tokens"), schema.column("tags")
-    words = _word_list(value_of(row, words_column), words_column)
-    names = _word_list(value_of(row, tags_column), tags_column)
+    words = word_list(value_of(row, words_column), words_column)
+    names = word_list(value_of(row, tags_column), tags_column)
     if len(words) != len(names):
         raise BadRowError(f'"{tags_column}": got {len(names)} tags for {len(words)} words ("{words_column}")')
     mapped = []
@@ -172,7 +172,7 @@ def _from_words(row: Row, schema: Schema, form: TagFormat, repaired: Counter[str
     return text, spans
 
 
-def _word_list(value: Any, column: str) -> list[str]:
+def word_list(value: Any, column: str) -> list[str]:
     """The words or tags of a field: a list, or the text of a cell."""
     value = plain(value)
     if isinstance(value, str):

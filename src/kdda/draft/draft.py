@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kdda.data.folders import is_format
+from kdda.data.folders import is_format, split_of
 from kdda.draft.languages import UNKNOWN
 from kdda.draft.models import (
     MINI_LIMITS,
@@ -21,6 +21,7 @@ from kdda.draft.models import (
 )
 from kdda.draft.recognise import Recognised
 from kdda.draft.sources import RowSource, SeenFiles, find_sources
+from kdda.draft.tables import FileTable
 from kdda.errors import KddaError
 from kdda.runtime.text_files import printable
 from kdda.tasks.registry import TASKS, task_named
@@ -225,6 +226,9 @@ def _divided(sources: Sequence[RowSource], seen: SeenFiles, is_target: bool) -> 
             stand_in = "dev"
         splits["train"] = splits.pop(stand_in)
         remarks.append(f"no file is called train: the {stand_in} rows are trained on")
+    first_table = splits["train"][0].table
+    if _names_splits(first_table):
+        remarks.append("a column split is there, which is not read: files divided by it keep its splits")
     first = max(splits["train"], key=lambda source: source.table.count)
     fitting: dict[str, list[RowSource]] = {}
     for split in ("train", "dev", "test"):
@@ -238,6 +242,12 @@ def _divided(sources: Sequence[RowSource], seen: SeenFiles, is_target: bool) -> 
         if split not in fitting and (split == "dev" or is_target):
             data.holdout[split] = share
     return data
+
+
+def _names_splits(table: FileTable) -> bool:
+    """Whether a column of a file says of each row which split it is of, which is not read where files are splits."""
+    values = table.values.get(table.first_of(("split", "set", "fold")), {})
+    return len(values) > 1 and all(map(split_of, values))
 
 
 def _remark_on_translations(languages: Mapping[str, LanguageData]) -> None:

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from string import ascii_lowercase
 from typing import Any
 
 from kdda.data.choices import OPTION_COLUMN
-from kdda.data.fields import canonical
+from kdda.data.examples import BadRowError
+from kdda.data.fields import BadFieldError, canonical
+from kdda.data.tagged_rows import word_list
 from kdda.draft.tables import UNNAMED, FileTable
+from kdda.tasks.classify import CLASSIFY, SEPARATORS
 from kdda.tasks.registry import TASKS
 
 LABEL_COLUMNS = (
-    "gold_label", "label", "labels", "gold", "verdict", "class", "category", "topic", "sentiment", "emotion", "intent",
-    "target", "rating", "stars", "y", "label_text", "nhãn",
+    "gold_label", "label", "label_id", "labels", "gold", "verdict", "class", "category", "topic", "sentiment",
+    "emotion", "intent", "categories", "topics", "emotions", "genres", "target", "rating", "stars", "y", "label_text",
+    "nhãn",
 )  # fmt: skip
 
 TEXT_PAIRS = (
@@ -57,6 +62,8 @@ CHOICE_CONTEXTS = ("context", "premise", "passage", "article", "sentence", "ctx"
 CHOICE_LABELS = ("label", "answer", "gold", "correct", "answerkey", "answer_key", "gold_label")
 
 SCORES = ("score", "similarity", "similarity_score", "relatedness_score", "gold_score", "label", "labels")
+
+DECIMAL = re.compile(r"-?\d+,\d+")  # a number with a comma, which parts no labels
 
 FLAGS = frozenset({"0", "1", "True", "False"})  # values of a column that says of one label whether a row has it
 
@@ -235,14 +242,24 @@ def _questions(table: FileTable) -> Recognised | None:
 
 
 def _options(table: FileTable) -> str | list[str]:
-    """The column of options, or the columns of one option each; empty where there are none."""
+    """The column of options, or the columns of one option each (choice1, …; A, B, …); empty where there are none."""
     column = table.first_of(OPTIONS)
     if column:
         return column
     numbered = [column for column in table.columns if OPTION_COLUMN.fullmatch(column)]
     if len(numbered) < 2:
-        return ""
+        return _lettered(table)
     return numbered
+
+
+def _lettered(table: FileTable) -> list[str]:
+    """The columns A, B, … of an option each, in that order; none where there are fewer than two."""
+    lettered: list[str] = []
+    for letter in ascii_lowercase:
+        if letter not in table.by_lower_name:
+            break
+        lettered.append(table.by_lower_name[letter])
+    return lettered if len(lettered) > 1 else []
 
 
 def _choice(table: FileTable) -> Recognised | None:
@@ -275,10 +292,12 @@ def _are_parallel(table: FileTable, tokens: str, tags: str) -> bool:
     """Whether two columns hold lists of the same length in every row of the sample."""
     lists = 0
     for values in table.sample:
-        first, second = values.get(tokens), values.get(tags)
-        if isinstance(first, str) and isinstance(second, str):  # lists as the text of a cell
-            first, second = first.split(), second.split()
-        if not isinstance(first, list) or not isinstance(second, list) or len(first) != len(second):
+        try:
+            first = word_list(values.get(tokens), tokens)
+            second = word_list(values.get(tags), tags)
+        except (BadRowError, BadFieldError):
+            return False
+        if len(first) != len(second):
             return False
         lists += len(first) > 1
     return lists > 0
@@ -335,7 +354,10 @@ def _classes(table: FileTable) -> Recognised | None:
         return _flags(table, flags)
     label = _label_column(table)
     if not label:
-        return _label_sets(table)
+        return _label_lists(table)
+    separator = _separator(table.values[label])
+    if separator:
+        return _label_sets(table, label, separator)
     counts = Counter(table.values[label])
     label_map: dict[str, str | None] = {}
     for value in ("-", ""):
@@ -383,19 +405,50 @@ def _flags(table: FileTable, flags: list[str]) -> Recognised | None:
     return Recognised("classify", {**columns, "label": flags}, task_options=options, reasons=reasons)
 
 
-def _label_sets(table: FileTable) -> Recognised | None:
-    """Texts with any number of labels each, in lists."""
+def _label_lists(table: FileTable) -> Recognised | None:
+    """Texts with any number of labels each: in lists, or in cells of more combinations than there are classes."""
     label = table.first_of(LABEL_COLUMNS)
     cells = table.cells(label)
-    if not cells or not all(isinstance(cell, list) for cell in cells):
+    if cells and all(isinstance(cell, list) for cell in cells):
+        return _label_sets(table, label)
+    separator = ""
+    if all(isinstance(cell, str) for cell in cells):
+        separator = _separator(set(cells))
+    if not separator:
         return None
+    return _label_sets(table, label, separator)
+
+
+def _separator(values: Iterable[str]) -> str:
+    """What stands between the labels in cells of several; empty where cells hold one label each.
+
+    Cells of several are made of fewer labels than there are different cells.
+
+    >>> _separator(["joy;love", "love", "fear;joy", "fear", "joy"]), _separator(["art, music", "law, politics", "sport"])
+    (';', '')
+    """
+    cells = [value for value in values if value and not DECIMAL.fullmatch(value)]
+    for separator in SEPARATORS:
+        labels = set[str]()
+        for cell in cells:
+            labels.update(map(str.strip, cell.split(separator)))
+        if any(separator in cell for cell in cells) and len(labels - {""}) < len(cells):
+            return separator
+    return ""
+
+
+def _label_sets(table: FileTable, label: str, separator: str = "") -> Recognised | None:
+    """Texts with any number of labels each, in lists or in cells with a separator."""
     columns = _class_fields(table, label)
     if not columns:
         return None
     options: dict[str, Any] = {"multi_label": True}
+    if separator not in ("", CLASSIFY.separator):
+        options["separator"] = separator
     if list(columns) != ["text"]:
         options["fields"] = list(columns)
-    reasons = (f"text in {', '.join(columns.values())}", f"{label} has lists of labels")
+    form = f'labels with "{separator}" between them' if separator else "lists of labels"
+    reasons = (f"text in {', '.join(columns.values())}", f"{label} has {form}")
     return Recognised("classify", {**columns, "label": label}, task_options=options, reasons=reasons)
 
 
