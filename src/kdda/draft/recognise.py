@@ -424,7 +424,7 @@ def _separator(values: Iterable[str]) -> str:
 
     Cells of several are made of fewer labels than there are different cells.
 
-    >>> _separator(["joy;love", "love", "fear;joy", "fear", "joy"]), _separator(["art, music", "law, politics", "sport"])
+    >>> _separator(["joy;love", "love", "fear;joy", "fear", "joy"]), _separator(["art, music", "law", "sport"])
     (';', '')
     """
     cells = [value for value in values if value and not DECIMAL.fullmatch(value)]
