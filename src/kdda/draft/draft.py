@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -246,7 +247,7 @@ def _divided(sources: Sequence[RowSource], seen: SeenFiles, is_target: bool) -> 
 
 def _names_splits(table: FileTable) -> bool:
     """Whether a column of a file says of each row which split it is of, which is not read where files are splits."""
-    values = table.values.get(table.first_of(("split", "set", "fold")), {})
+    values = table.values.get(table.first_of(("split", "set", "fold")), Counter[str]())
     return len(values) > 1 and all(map(split_of, values))
 
 
