@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -102,12 +103,24 @@ def test_a_row_that_is_no_document_is_refused_with_its_line(tmp_path: Path, line
 
 def test_files_in_another_encoding_and_pointers_are_told_by_their_first_bytes(tmp_path: Path) -> None:
     for name, content, message in [
-        ("a.txt", "Hà Nội".encode("utf-16"), "its first bytes say UTF-16"),
+        ("a.txt", "Hà Nội".encode("utf-32"), "its first bytes say UTF-32"),
+        ("a.txt.gz", gzip.compress("Hà Nội".encode())[:-9], "ends in the middle of its compressed content"),
+        ("a.txt", gzip.compress(b"x"), "is compressed"),
         ("b.jsonl", b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
     ]:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(KddaError, match=message):
             list(read_documents(tmp_path / name))
+
+
+def test_documents_are_read_in_the_forms_of_files_of_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress("Hà Nội là thủ đô.".encode()))
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress('{"id": "x", "text": "Biển"}\n'.encode()))
+    (tmp_path / "c.md").write_bytes("# Huế\n\nHuế có sông Hương.".encode("utf-16"))
+    documents = list(read_documents(tmp_path))
+    assert [document.id for document in documents] == ["a.txt.gz", "x", "c.md"]
+    assert [document.title for document in documents] == ["", "", "Huế"] and "thủ đô" in documents[0].text
+    assert [document.text for document in read_documents(tmp_path / "b.jsonl.gz")] == ["Biển"]
 
 
 def test_documents_whose_id_says_nothing_are_all_kept(tmp_path: Path) -> None:

@@ -57,12 +57,12 @@ def _texts_of_files(names: list[str]) -> Iterator[str]:
         KddaError: a source that cannot be read, or a text with an unpaired surrogate; names the place.
     """
     from kdda.data.fields import BadFieldError, check_surrogates
-    from kdda.data.sources import Source, read_rows
+    from kdda.data.sources import Source, format_of, read_rows
     from kdda.models.trim import texts_of
     from kdda.retrieval.passages import read_documents
 
     for name in names:
-        if Path(name).suffix in (".txt", ".md") or Path(name).is_dir():
+        if format_of(Path(name)) in (".txt", ".md") or Path(name).is_dir():
             for document in read_documents(Path(name), say=partial(print, file=sys.stderr)):
                 yield from texts_of(document.text.splitlines())
             continue

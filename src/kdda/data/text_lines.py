@@ -31,8 +31,11 @@ LETTERS = 4  # different bytes at every second place: in one alphabet of UTF-16 
 UTF16 = {"UTF-16LE": "utf-16-le", "UTF-16BE": "utf-16-be"}
 
 
-def text_lines(path: Path) -> Iterator[str]:
+def text_lines(path: Path, may_be_page: bool = False) -> Iterator[str]:
     """A file's lines with their ends, which are "\\n" alone, and without its byte order mark.
+
+    Args:
+        may_be_page: whether a web page may be meant, as among documents.
 
     Raises:
         KddaError: names the line that is not in the file's encoding, or what the file is instead of text.
@@ -40,7 +43,7 @@ def text_lines(path: Path) -> Iterator[str]:
     name = printable(path)
     with open_file(path) as file:
         first = file.read(READ_FIRST)
-    check_is_text(first, name)
+    check_is_text(first, name, may_be_page)
     encoding = _utf16_name(first) or encoding_of(first)
     if encoding and encoding not in UTF16:
         expected = "expected UTF-8 or UTF-16"
@@ -52,13 +55,9 @@ def text_lines(path: Path) -> Iterator[str]:
             yield from _utf8_lines(file, name)
 
 
-def whole_text(path: Path) -> str:
-    """A file's text, without its byte order mark.
-
-    Raises:
-        KddaError: as of `text_lines`.
-    """
-    return "".join(text_lines(path))
+def whole_text(path: Path, may_be_page: bool = False) -> str:
+    """A file's text, without its byte order mark; argument and errors as of `text_lines`."""
+    return "".join(text_lines(path, may_be_page))
 
 
 def _utf16_name(first: bytes) -> str:

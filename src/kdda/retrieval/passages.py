@@ -1,4 +1,4 @@
-"""Documents read from files (.txt, .md, .jsonl), and the passages that they are split into: size and overlap."""
+"""Documents read from files (.txt, .md, .jsonl; .gz, .zst), and the passages of them: size and overlap."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 
 from kdda.data.fields import BadFieldError, check_surrogates, identifier, is_missing, shown
 from kdda.data.json_text import BadJsonError, parse_json
+from kdda.data.sources import format_of
+from kdda.data.text_lines import text_lines, whole_text
 from kdda.errors import KddaError, did_you_mean
-from kdda.runtime.text_files import printable, read_lines, read_text
+from kdda.runtime.text_files import printable
 from kdda.text.segment import Span
 from kdda.text.sentences import plain_sentences
 
@@ -66,7 +68,7 @@ class Passage:
 def read_documents(
     path: Path, index: Path | None = None, say: Callable[[str], object] = lambda _: None
 ) -> Iterator[Document]:
-    """The documents of a JSONL file, a plain text file, or a folder of such files in the order of their names.
+    """The documents of a JSONL or plain text file, perhaps compressed, or a folder of such in the order of their names.
 
     Hidden files and folders inside a folder, whose names begin with a point, are no documents.
 
@@ -83,7 +85,7 @@ def read_documents(
         yield from _read_folder(path, index, say)
     elif not path.is_file():
         raise KddaError(f'no file or folder "{name}"; a corpus is a folder of texts, a text file, or JSONL')
-    elif path.suffix.lower() not in FILE_READERS:
+    elif format_of(path) not in FILE_READERS:
         expected = ", ".join(FILE_READERS)
         raise KddaError(f'{name}: no reader for "{path.suffix}" files, expected one of: {expected}')
     else:
@@ -125,14 +127,14 @@ def _corpus_files(folder: Path, index: Path | None) -> tuple[list[Path], list[Pa
             of_index.append(path)
         elif any(part.startswith(".") for part in parts):
             hidden.append(path)
-        elif path.suffix.lower() in FILE_READERS:
+        elif format_of(path) in FILE_READERS:
             files.append(path)
     return files, hidden, of_index
 
 
 def _read_file(path: Path, name: str) -> Iterator[Document]:
     """The documents of a file, by the reader of its suffix; `name` begins their ids."""
-    return FILE_READERS[path.suffix.lower()](path, name)
+    return FILE_READERS[format_of(path)](path, name)
 
 
 def split(document: Document, size: int = SIZE, overlap: int = OVERLAP) -> Iterator[Passage]:
@@ -216,7 +218,7 @@ def _passage(document: Document, spans: list[Span]) -> Passage:
 
 def _read_text(path: Path, name: str) -> Iterator[Document]:
     """The document that a text file is; none where the file is empty."""
-    text = read_text(path, may_be_page=True)
+    text = whole_text(path, may_be_page=True)
     if text.strip():
         yield Document(name, text, _markdown_title(text), name)
 
@@ -231,7 +233,7 @@ def _markdown_title(text: str) -> str:
 
 def _read_jsonl(path: Path, name: str) -> Iterator[Document]:
     """The documents of a file with one JSON object a line."""
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in enumerate(text_lines(path), 1):
         if line.strip():
             try:
                 yield _document(_parse_row(line), f"{name}:{number}")

@@ -50,11 +50,8 @@ def printable(name: str | Path) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def check_first_bytes(path: Path, may_be_page: bool = False) -> None:
+def check_first_bytes(path: Path) -> None:
     """Refuse a file that is no text in UTF-8 by what its first bytes say it is.
-
-    Args:
-        may_be_page: whether a web page may be meant, as among documents; a file of rows is none.
 
     Raises:
         KddaError: a pointer of Git LFS, a web page, something compressed or binary, or text in another encoding.
@@ -62,7 +59,7 @@ def check_first_bytes(path: Path, may_be_page: bool = False) -> None:
     with path.open("rb") as file:
         first = file.read(READ_FIRST)
     name = printable(path)
-    check_is_text(first, name, may_be_page)
+    check_is_text(first, name)
     encoding = encoding_of(first)
     if encoding:
         raise KddaError(f"{name}:1: its first bytes say {encoding}, expected UTF-8; {conversion(name, encoding)}")
@@ -122,16 +119,13 @@ def decode(line: bytes, is_first: bool = False) -> str:
         ) from None
 
 
-def read_lines(path: Path, may_be_page: bool = False) -> Iterator[str]:
+def read_lines(path: Path) -> Iterator[str]:
     """A file's lines with their ends, which are "\\n" alone: `str.splitlines` would also split at U+2028 inside a text.
-
-    Args:
-        may_be_page: whether a web page may be meant.
 
     Raises:
         KddaError: names the line that is not UTF-8, or what the file is instead of text.
     """
-    check_first_bytes(path, may_be_page)
+    check_first_bytes(path)
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
@@ -143,13 +137,10 @@ def read_lines(path: Path, may_be_page: bool = False) -> Iterator[str]:
                 ) from None
 
 
-def read_text(path: Path, may_be_page: bool = False) -> str:
+def read_text(path: Path) -> str:
     """A file's text, without its byte order mark.
-
-    Args:
-        may_be_page: whether a web page may be meant.
 
     Raises:
         KddaError: names the line that is not UTF-8, or what the file is instead of text.
     """
-    return "".join(read_lines(path, may_be_page))
+    return "".join(read_lines(path))
