@@ -142,6 +142,11 @@ class Bench:
             for seed, (split, size) in enumerate(sizes.items())
         }
 
+    def leave_out_of_dev(self, language: str, label: str) -> None:
+        """Development rows of a language without those of a label."""
+        rows = [row for row in make_rows(language, 15, seed=1) if row["label"] != label]
+        write_rows(Path(self.values["data"][language]["dev"]), rows)
+
     def read(self) -> None:
         """The same models, on questions instead of pairs."""
         self.values["task"] = "qa"

@@ -38,12 +38,18 @@ def make_reader(folder: Path, sharp: float = 1.0, **config: Any) -> str:
     return str(folder)
 
 
-def make_judge(folder: Path, sharp: float = 1.0, **config: Any) -> str:
-    """A BERT that labels pairs."""
+def make_judge(folder: Path, sharp: float = 1.0, always: str | None = None, **config: Any) -> str:
+    """A BERT that labels pairs.
+
+    Args:
+        always: the only label that it gives.
+    """
     torch.manual_seed(0)
     own = {**SIZES, "max_position_embeddings": 64, "vocab_size": 40, **NAMES, **config}
     model = BertForSequenceClassification(BertConfig(**own))
     model.classifier.weight.data *= sharp
+    if always is not None:
+        model.classifier.bias.data[LABELS.index(always)] = 100.0
     model.save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     return str(folder)

@@ -36,6 +36,11 @@ BROKEN = [
     ),
     ("metrics.jsonl", b'{"event": "final-teacher", "language": "vi"}\n', "a final-teacher event with model None"),
     ("metrics.jsonl", b'{"event": "step", "step": 1}\n', "a step event with seconds None"),
+    (
+        "metrics.jsonl",
+        b'{"event": "teacher-lead", "language": "vi", "model": "t", "step": 1, "ahead_since": "long"}\n',
+        "a teacher-lead event with ahead_since 'long'",
+    ),
     ("environment.json", b'{"torch":', "environment.json: not JSON"),
     ("environment.json", b"[1]", "environment.json: got list"),
     ("recipe.yaml", b"a: [", "recipe.yaml: not YAML"),

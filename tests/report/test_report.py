@@ -17,6 +17,7 @@ from kdda.report.build import report, write_report
 from kdda.report.comparison import Comparison, compare, task_scores
 from kdda.report.differences import Difference, differences
 from kdda.report.render import Table, to_markdown
+from kdda.report.teacher_check import lead_note
 from kdda.runs.folder import find_runs
 from kdda.runs.predictions import row_scores
 from kdda.serve.page.pictures import training_html
@@ -221,6 +222,23 @@ def test_a_teacher_stands_beside_the_students_it_might_have_taught(tmp_path: Pat
     assert worth.header == ["teacher", "teacher's score", "da", "da-large"]
     assert [[bool(cell) for cell in row[2:]] for row in worth.rows] == [[True, False], [False, True]]
     assert not any("WARNING" in note for note in worth.notes)  # 70 is less than da-large has, whom it does not teach
+
+
+def test_the_teacher_check_says_which_students_were_ahead_during_training(tmp_path: Path) -> None:
+    for seed, since in ((1, None), (2, 1.0), (3, 1.5)):
+        folder = taught(tmp_path, "kdda", seed, 0.6, teacher=70.0)
+        facts = {"language": "vi", "model": "t", "step": 3, "student": 60.0, "teacher": 70.0, "stopped": False}
+        with (folder / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"event": "teacher-lead", **facts, "ahead_since": since, "seconds": 9.0}) + "\n")
+    first = find_runs(tmp_path)[:1]
+    task = task_scores(first)
+    assert task is not None
+    assert lead_note(compare(first, "vi", task)) == "During training no student was ahead of its teacher."
+    text = write_report([tmp_path], None)
+    assert (
+        "Ahead of a teacher during training: kdda of vi, t (runs: 2 of 3; first at epoch 1; distill.stop_when_ahead "
+        "would stop the teacher there)."
+    ) in text
 
 
 def test_many_arms_leave_their_drawing_room(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from kdda.runs.events import read_metrics
-from tests.conftest import Bench, start
+from tests.conftest import LABELS, Bench, start
 from tests.forks import Command
+from tests.heads import make_judge
 
 
 def launched(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -78,11 +79,15 @@ def test_two_processes_find_the_losses_and_weights_of_one(
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_learned_maps_of_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_train_the_learned_maps_of_one_and_stop_the_same_teachers(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     without_dropout(bench)
-    bench.values["teachers"]["aa"] = [bench.values["teachers"]["aa"], bench.values["teachers"]["bb"]]
-    bench.values["distill"] = {"align": "learned", "lambda": 1.0}
+    bench.leave_out_of_dev("aa", LABELS[0])
+    fixed = {"model": make_judge(bench.folder / "judge", always=LABELS[0]), "finetuned": True}
+    bench.values["teachers"]["aa"] = [bench.values["teachers"]["aa"], fixed]
+    bench.values["distill"] = {"align": "learned", "lambda": 1.0, "stop_when_ahead": True}
     more = ("run", bench.write(), "--arms", "student-kdda", "--out")
     for process in side_by_side(*more, bench.folder / "two"):
         assert process.returncode == 0, process.communicate()
@@ -90,8 +95,13 @@ def test_two_processes_train_the_learned_maps_of_one(bench: Bench, monkeypatch: 
     _, error = alone.communicate()
     assert alone.returncode == 0, error
     weights = []
+    stopped = []
     for name in ("one", "two"):
-        weights.append(load_file(bench.folder / name / "nli/student-kdda/seed-1/model/model.safetensors"))
+        run = bench.folder / name / "nli/student-kdda/seed-1"
+        weights.append(load_file(run / "model/model.safetensors"))
+        leads = [event for event in read_metrics(run / "metrics.jsonl") if event["event"] == "teacher-lead"]
+        stopped.append([(lead["number"], lead["ahead_since"]) for lead in leads])
+    assert stopped[0] == stopped[1] and (2, 1.0) in stopped[0]
     assert all(torch.allclose(weight, weights[1][key], atol=5e-5) for key, weight in weights[0].items())
 
 

@@ -436,6 +436,8 @@ class Distill(Strict):
     `align`: how teachers' states come into the student's space, whatever both widths are: ``none``; ``procrustes``, by
     a fixed turn, shift and scale in closed form; ``learned``, by a linear map of the student's states on top of it,
     trained with the student and dropped at the end.
+    `stop_when_ahead`: once the student's score on the development rows of a target language is above a teacher's, at
+    an evaluation during training, it is no longer distilled from this teacher.
     """
 
     objective: str = "sinkhorn"
@@ -455,6 +457,7 @@ class Distill(Strict):
     logit_weight: float = Field(0.0, ge=0)
     shuffle_teacher: bool = False
     align: Literal["none", "procrustes", "learned"] = "none"
+    stop_when_ahead: bool = False
 
     @field_validator("combine")
     @classmethod

@@ -1,13 +1,15 @@
-"""The teacher check: is a teacher better than the students without one, on development rows? Its table and warnings."""
+"""The teacher check: is a teacher better than the students without one, on development rows? Table, warnings, leads."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 from kdda.report.comparison import Comparison, score_name, undistilled_arms
 from kdda.report.render import Table
+from kdda.runs.folder import Run
 
 EXPLANATION = (
     "On the development rows of the teacher's language: the teacher's score, beside those of the arms without a "
@@ -94,6 +96,50 @@ def teacher_warnings(comparison: Comparison) -> list[str]:
     return warnings
 
 
+def _last_lead(run: Run, teacher: dict[str, Any]) -> dict[str, Any] | None:
+    """The last `teacher-lead` event of a run about one of its teachers; None where there is none.
+
+    Args:
+        teacher: one of `run.teachers`.
+    """
+    last = None
+    for event in run.events:
+        if event["event"] != "teacher-lead" or event["language"] != teacher["language"]:
+            continue
+        if event.get("number", 1) == teacher.get("number", 1):
+            last = event
+    return last
+
+
+def lead_note(comparison: Comparison) -> str:
+    """Which students were ahead of a teacher during training, in one sentence; empty where no run says so or not."""
+    leads: dict[str, list[dict[str, Any]]] = {}  # "arm of teacher" → the last event of each run
+    for run in comparison.runs:
+        for teacher in run.teachers:
+            lead = _last_lead(run, teacher)
+            if lead is not None:
+                pair = f"{run.arm} of {teacher['language']}, {teacher['name']}"
+                leads.setdefault(pair, []).append(lead)
+    parts = []
+    for pair, events in leads.items():
+        ahead = [event for event in events if event.get("ahead_since") is not None]
+        if ahead:
+            first = min(event["ahead_since"] for event in ahead)
+            parts.append(f"{pair} (runs: {len(ahead)} of {len(events)}; first at epoch {first:.3g}{_stopped(ahead)})")
+    if parts:
+        return f"Ahead of a teacher during training: {'; '.join(parts)}."
+    if leads:
+        return "During training no student was ahead of its teacher."
+    return ""
+
+
+def _stopped(leads: Sequence[dict[str, Any]]) -> str:
+    """Whether the teacher of some `teacher-lead` events was stopped, as the end of a list."""
+    if any(event.get("stopped") for event in leads):
+        return "; the teacher was stopped there"
+    return "; distill.stop_when_ahead would stop the teacher there"
+
+
 def teacher_check(comparison: Comparison) -> Table | None:
     """Each teacher beside the undistilled arms, on its language's development rows; None where no arm is distilled."""
     teachers = teacher_scores(comparison)
@@ -111,5 +157,8 @@ def teacher_check(comparison: Comparison) -> Table | None:
     notes = [EXPLANATION]
     for warning in teacher_warnings(comparison):
         notes.append(f"WARNING: {warning}")
+    note = lead_note(comparison)
+    if note:
+        notes.append(note)
     title = f"Teacher check (development set): {score_name(comparison.metric)}"
     return Table(title, ["teacher", "teacher's score", *arms], rows, notes)

@@ -6,6 +6,8 @@ Every event has `event`, its kind, and `seconds`, the training time so far over 
   data; from it a report knows how to score a row (`row_score`, `row_weight`) and what to break scores down by
   (`breakdown`);
 - ``train``, ``step``, ``dev``: terms of the loss by language, the optimizer's state, scores of an evaluation;
+- ``teacher-lead``: after an evaluation, the scores of `student` and `teacher` on development rows, since which epoch
+  the student is ahead (`ahead_since`), and whether the teacher is `stopped`;
 - ``final-teacher``: a teacher's scores on the development rows of its language, and its `training_seconds`;
 - ``final-dev``, ``final-test``: the selected model's scores by language;
 - ``final-retrieval``: how often translations among the development rows of `language` and `other` are each other's
@@ -30,6 +32,7 @@ REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "train": {"language": str, "step": int},
     "step": {"step": int},
     "dev": {"step": int},
+    "teacher-lead": {"language": str, "model": str, "step": int},
     "final-teacher": {"language": str, "model": str},
     "final-dev": {"language": str},
     "final-test": {"language": str},
@@ -128,6 +131,8 @@ def _check_event(event: Mapping[str, Any], where: str) -> None:
     if kind == "train":
         for term in ("task", "transport", "marginal_error"):
             check_number(event, term, where, 0.0)
+    if kind == "teacher-lead" and event.get("ahead_since") is not None:
+        check_number(event, "ahead_since", where)
     if kind == "final-cost":  # those of systems have no peak
         check_number(event, "peak_mb", where, 0.0)
     if kind == "task":

@@ -88,6 +88,16 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
             line = f"  {self.name}: step {state.global_step}/{state.max_steps}, about {remaining:.0f} s remaining"
             self.console.print(line, highlight=False)
 
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Remove the bar inside the block, in which a line is printed by other means."""
+        if self.bar is None:
+            yield
+            return
+        self.bar.stop()
+        yield
+        self.bar.start()
+
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Remove the bar."""
         if self.bar is not None:

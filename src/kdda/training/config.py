@@ -94,6 +94,8 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
         shuffle_teacher: a control: each row gets the teacher states of another row.
         align: how teachers' states come into the student's space: ``"none"``, ``"procrustes"`` or ``"learned"``
             (docs/method.md, 9); a `Teacher` may say otherwise.
+        stop_when_ahead: once the student's score on the development rows of a language is above a teacher's, it is no
+            longer distilled from this teacher; without it, evaluations say where that would be.
         max_length: tokens of a window at most.
         stride: tokens that two windows of one long text share.
         head: ``"plain"`` draws a new head as transformers does, ``"standardized"`` makes it standardise what it reads.
@@ -153,6 +155,7 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
     logit_weight: float = 0.0
     shuffle_teacher: bool = False
     align: str = "none"
+    stop_when_ahead: bool = False
     max_length: int = 128
     stride: int = 128
     head: str = "plain"
@@ -436,6 +439,7 @@ def _distill_arguments(distill: Distill) -> dict[str, Any]:
         "logit_weight": distill.logit_weight,
         "shuffle_teacher": distill.shuffle_teacher,
         "align": distill.align,
+        "stop_when_ahead": distill.stop_when_ahead,
     }
 
 

@@ -61,6 +61,7 @@ from kdda.training.fine_tune import (
 from kdda.training.prepare import PreparedTeacher, Teacher, TeacherLike, as_teachers, prepare_teacher_of
 from kdda.training.read_ahead import ReadAhead
 from kdda.training.sampler import ConcatDataset, EpochDataLoader, LanguageBatchSampler, collate
+from kdda.training.teacher_leads import TeacherLeads
 from kdda.transport.checks import NotFiniteValueError
 
 LEARNED_MAPS = "learned-maps.safetensors"  # of `align: learned`, in each checkpoint of a training
@@ -149,7 +150,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self.student = load_student(student, self.data, args, **(config or {}))
         self.encoded = encode(self.data, self.student, args)
         self.interrupt = StopOnInterrupt()
-        bars = [ProgressBar(args.run_name)] if distributed.is_main_process() else []
+        self.progress_bar = ProgressBar(args.run_name)
+        bars = [self.progress_bar] if distributed.is_main_process() else []
         # Trainer wants an evaluation set to be given; `evaluate` reads the encoded one.
         super().__init__(
             model=self.student.model,
@@ -167,6 +169,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self.micro_batch_size = args.micro_batch_size or args.per_device_train_batch_size
         self.caches: dict[str, list[TeacherCache]] = {}  # one a teacher
         self.prepared: dict[str, list[PreparedTeacher]] = {}
+        self.leads = self._new_leads()
         self.learned_maps: LearnedMaps | None = None
         self._metrics_log: MetricsLog | None = None  # opened by `train`, which knows whether it resumes
         self.terms: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
@@ -188,6 +191,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         keep_freed_memory()
         checkpoint = self._checkpoint_of(resume_from_checkpoint)
         self._prepare_teachers()
+        self.leads = self._new_leads()
         vocabulary = TrimmedVocabulary(self.model, self.encoded.used_ids)
         try:
             output = self._train_trimmed(vocabulary, checkpoint, options)
@@ -212,7 +216,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             options: further arguments of `Trainer.train`.
         """
         self.say(describe(self.args.run_name, self.encoded, vocabulary, self.args))
-        for line in lacking(self.data, self.prepared):
+        evaluated = () if self.args.eval_strategy == "no" else self.encoded.dev
+        for line in [*lacking(self.data, self.prepared), *self.leads.never_stopped(evaluated)]:
             self.say(f"  {self.args.run_name}: {line}")
         self._move_model_to_device(self.model, self.args.device)
         if not self.caches:  # a second call of `train` goes on with the caches and learned maps of the first
@@ -278,6 +283,10 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
                 prepared.append(teacher)
             if prepared:
                 self.prepared[language] = prepared
+
+    def _new_leads(self) -> TeacherLeads:
+        """What is known of the prepared teachers' leads before a training: none is stopped."""
+        return TeacherLeads(self.prepared, self.data.task.metric, self.args.stop_when_ahead)
 
     def _checkpoint_of(self, resume: str | bool | None) -> str | None:
         """The folder to resume from, the same in all processes; None for a training that starts."""
@@ -463,10 +472,17 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
                 for name, value in values.items():
                     values[name] = value.pin_memory()
         batch |= {"targets": targets, "language": language, "rows": rows}
-        batch["read"] = [cache.read(rows) for cache in self.caches.get(language, ())]
+        batch["read"] = self._read(language, rows)
         batch["share"] = len(items) * weight
         batch["windows_share"] = len(rows) / len(items) / windows_a_row
         return batch
+
+    def _read(self, language: str, rows: Sequence[int]) -> dict[int, Any]:
+        """Index of each teacher that is not stopped → its stored states of some rows (`TeacherCache.read`)."""
+        states = {}
+        for index in self.leads.active(language):
+            states[index] = self.caches[language][index].read(rows)
+        return states
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
         """The task's loss, and the teacher's divergence where the batch's language has a teacher."""
@@ -474,7 +490,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         counted, read, windows_share = inputs.pop("counted"), inputs.pop("read"), inputs.pop("windows_share")
         targets, task_share = inputs.pop("targets"), inputs.pop("task_share")
         places, words = inputs.pop("places", None), inputs.pop("words", None)
-        is_distilled = language in self.caches
+        is_distilled = bool(self.leads.active(language))
         inputs["output_hidden_states"] = is_distilled
         if task_share:
             outputs = self.data.task.outputs_with_loss(model, inputs, targets)
@@ -530,33 +546,35 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         student: list[Representations],
         language: str,
         rows: Sequence[int],
-        read: Sequence[Any],
+        read: Mapping[int, Any],
         labels: Any,
         windows_share: float,
     ) -> tuple[torch.Tensor, dict[str, Any]]:
-        """The mean of all teachers' divergences, each times its teacher's weight; and the terms to log.
+        """The mean of the divergences of all teachers that are not stopped, each times its weight; the terms to log.
 
         Args:
             student: its representations, one a layer.
-            read: the stored states of each teacher (`TeacherCache.read`).
+            read: the stored states of each teacher by its index (`_read`), also of some that was stopped since.
             labels: of the rows; None for a task without labels.
             windows_share: factor of the means over these windows (see `_padded`).
         """
         total: Any = 0
-        means = []
+        means: dict[int, torch.Tensor] = {}  # by the teachers' indices
         errors = []
-        for number, (cache, prepared) in enumerate(zip(self.caches[language], self.prepared[language], strict=True)):
-            ours = self._mapped(student, language, number)
-            theirs = cache.batch(rows, read[number])
+        for index in self.leads.active(language):
+            cache = self.caches[language][index]
+            weight = self.prepared[language][index].weight
+            ours = self._mapped(student, language, index)
+            theirs = cache.batch(rows, read[index])
             term = self.loss.divergence(ours, theirs, labels=labels, scales=cache.scales)
             mean = term.mean if windows_share == 1.0 else windows_share * term.mean
-            total = total + (mean if prepared.weight == 1.0 else prepared.weight * mean)
-            means.append(mean.detach())
+            total = total + (mean if weight == 1.0 else weight * mean)
+            means[index] = mean.detach()
             errors.append(term.marginal_error)
-        terms = {"transport": torch.stack(means).mean(), "marginal_error": torch.stack(errors).max()}
-        if len(means) > 1:
-            for number, mean in enumerate(means, start=1):
-                terms[f"transport_{number}"] = mean
+        terms = {"transport": torch.stack(list(means.values())).mean(), "marginal_error": torch.stack(errors).max()}
+        if len(self.caches[language]) > 1:
+            for index, mean in means.items():
+                terms[f"transport_{index + 1}"] = mean
         return total / len(means), terms
 
     def _mapped(self, student: list[Representations], language: str, teacher: int) -> list[Representations]:
@@ -613,23 +631,26 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         """Scores on the targets' development rows: of the only target, or each one's and the means, which select."""
         if not self.encoded.dev:
             raise KddaError("evaluate: no eval_dataset was given, here or to the trainer")
-        predictions = {}
-        for language, features in self.encoded.dev.items():
-            predictions[language] = self._predict_features(features, language)
-        if len(predictions) == 1:
-            return self._evaluate_rows(predictions[self.data.target], prefix)
-        metrics: dict[str, float] = {}
         scores: dict[str, dict[str, Any]] = {}
-        by_language = []
-        for language, rows in predictions.items():
-            scores[language] = self.data.task.score(rows, self.data.labels)
-            by_language.append(self._metrics_of(rows, scores[language], prefix))
-            for name, value in by_language[-1].items():
-                metrics[name.replace(prefix, f"{prefix}_{language}", 1)] = value
-        means = mean_scores(by_language)
+        metrics: dict[str, dict[str, float]] = {}  # language → its scores, with `prefix_` before their names
+        for language, features in self.encoded.dev.items():
+            predictions = self._predict_features(features, language)
+            scores[language] = self.data.task.score(predictions, self.data.labels)
+            metrics[language] = self._metrics_of(predictions, scores[language], prefix)
+        first, *others = scores
+        event = scores[first]
+        selecting = metrics[first]
+        if others:
+            event = {**mean_scores(list(scores.values())), "languages": scores}
+            selecting = mean_scores(list(metrics.values()))
         if self.is_in_train:
-            self._write_evaluation({**mean_scores(list(scores.values())), "languages": scores}, means)
-        return {**means, **metrics}
+            self._write_evaluation(event, selecting)
+            self._compare_with_teachers(scores)
+        named = {}  # each target's, by names with its language
+        for language in metrics if others else ():
+            for name, value in metrics[language].items():
+                named[name.replace(prefix, f"{prefix}_{language}", 1)] = value
+        return {**selecting, **named}
 
     def _evaluate_rows(self, predictions: Sequence[Prediction], prefix: str) -> dict[str, float]:
         """Scores of one dataset, with `prefix_` before their names; during training they are logged as well."""
@@ -657,6 +678,25 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         """Log an evaluation of the training as an event, and to the trackers."""
         self.metrics_log.write("dev", step=self.state.global_step, epoch=self.state.epoch, **scores)
         self._log_to_trackers(metrics)
+
+    def _compare_with_teachers(self, scores: Mapping[str, Mapping[str, Any]]) -> None:
+        """Say and log, after an evaluation of the training, which teachers lead; stop those that no longer do so.
+
+        Args:
+            scores: language → the student's scores on its development rows.
+        """
+        if not self.prepared:
+            return
+        student = {}  # language → its score
+        for language, of_language in scores.items():
+            student[language] = float(of_language[self.data.task.metric])
+        epoch = self.state.epoch or 0.0
+        leads = self.leads.compare(distributed.broadcast(student), epoch)  # all processes must stop the same teachers
+        for lead in leads:
+            self.metrics_log.write("teacher-lead", step=self.state.global_step, epoch=epoch, **lead.event())
+        if leads:
+            with self.progress_bar.hidden():
+                self.say(f"  {self.args.run_name}: {self.leads.describe(leads, epoch)}")
 
     def predict(self, test_dataset: Any, language: str | None = None, **_: Any) -> Sequence[Prediction]:  # type: ignore[override]
         """The task's predictions, a row each, in order.
@@ -761,13 +801,17 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         finally:
             self.args.objective = objective
         folder = Path(output_dir or self.args.output_dir)
-        is_checkpoint = folder.name.startswith(PREFIX_CHECKPOINT_DIR)  # learned maps are no part of a model
-        if self.learned_maps is not None and is_checkpoint and distributed.is_main_process():
+        is_checkpoint = folder.name.startswith(PREFIX_CHECKPOINT_DIR)  # what follows is no part of a model
+        if not is_checkpoint or not distributed.is_main_process():
+            return
+        self.leads.save(folder)
+        if self.learned_maps is not None:
             save_file(self.learned_maps.state_dict(), folder / LEARNED_MAPS)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Load a checkpoint's weights, and the learned maps beside them."""
+        """Load a checkpoint's weights, and beside them the learned maps and the teachers that were stopped."""
         super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self.leads.load(Path(resume_from_checkpoint))
         if self.learned_maps is not None:
             self.learned_maps.load_state_dict(load_file(Path(resume_from_checkpoint) / LEARNED_MAPS))
 
