@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from kdda.experiment import doctor, estimate
+from kdda.experiment.profile import ModelCost, TeacherCost
 from kdda.hub.licences import LICENCES, warning_of
 from kdda.recipe.load import built_in, load_recipe
 from tests.conftest import Bench, make_model
@@ -34,6 +35,42 @@ def test_a_plan_names_models_rows_steps_time_memory_and_disk(
     ]  # 45 rows: 6 batches of 8, twice
     for sentence in ("Time left: about", "Memory: about", "Disk: about", "Memory of cpu: about 3.0 of 8.0 GB"):
         assert any(line.startswith(sentence) for line in text.splitlines())
+
+
+class Costs:
+    """In place of measurements: a window takes a tenth of a second to read, and nothing else costs anything."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, *_: Any):
+        pass
+
+    def model(self, spec: Any, languages: list[str]) -> ModelCost:
+        one = dict.fromkeys(languages, 1.0)
+        return ModelCost(
+            load=0.0, encode=0.0, step=0.0, read=0.1, tokens=one, windows=one, items=one, saved=0, trained=0
+        )
+
+    def teacher(self, *_: Any) -> TeacherCost:
+        return TeacherCost(solve=0.0, run=0.0, stored=0.0)
+
+
+def test_development_rows_are_read_in_each_epoch_that_a_teacher_or_an_arm_has(
+    bench: Bench, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "Profiler", Costs)
+    bench.values["teachers"]["aa"] = {"model": bench.values["teachers"]["aa"], "training": {"epochs": 4}}
+    bench.values["arms"] = {"short": {}, "long": {"distill": True, "training": {"epochs": 6}}}
+    code, text, error = command("plan", bench.write(), "--out", bench.folder / "runs")
+    assert code == 0, error
+    times = {}
+    for line in text.split("## Work")[1].splitlines():
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        if len(cells) == 4:
+            times[cells[0].split(",")[0]] = cells[3]
+    # 15 development rows an epoch, 30 at the end, and of students 36 test rows
+    assert (times["teacher aa"], times["teacher bb"]) == ("9 s", "6 s")
+    assert (times["short"], times["long"]) == ("10 s", "16 s")
 
 
 def test_finished_runs_cost_nothing_more(bench: Bench, command: Any) -> None:

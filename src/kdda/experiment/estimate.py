@@ -246,7 +246,8 @@ class Estimate:
             rows = {data.target: len(data.train[data.target])}
             training = self.recipe.teacher_training(run.spec)
             steps = sum(self._batches(run.spec, rows, training).values()) * training.epochs
-            work.append(TeacherWork(run, steps, self._fine_tuning(run.spec, rows, steps, [data.target])))
+            seconds = self._fine_tuning(run.spec, rows, steps, training.epochs, [data.target])
+            work.append(TeacherWork(run, steps, seconds))
         return work
 
     def _rows(self, arm: str) -> dict[str, int]:
@@ -266,7 +267,7 @@ class Estimate:
         student, rows = self.recipe.student_of(arm), self._rows(arm)
         training = self.recipe.training_of(arm)
         batches = self._batches(student, rows, training)
-        seconds = self._fine_tuning(student, rows, self._steps(arm), self.recipe.targets)
+        seconds = self._fine_tuning(student, rows, self._steps(arm), training.epochs, self.recipe.targets)
         for language, teacher in self.recipe.teachers_of(arm):
             cost = self._teacher_cost(arm, language, teacher)
             seconds += cost.solve * batches[language] * training.epochs + self.model_costs[teacher].load
@@ -275,7 +276,9 @@ class Estimate:
             tests += len(splits.get("test", ()))
         return seconds + tests * self._seconds_a_row(student, self.recipe.targets[0])
 
-    def _fine_tuning(self, spec: ModelSpec, rows: Mapping[str, int], steps: int, targets: Sequence[str]) -> float:
+    def _fine_tuning(
+        self, spec: ModelSpec, rows: Mapping[str, int], steps: int, epochs: int, targets: Sequence[str]
+    ) -> float:
         """Seconds to load a model, encode its rows, train, read the development rows, and write checkpoints.
 
         Development rows of the targets are read after every epoch, those of all languages at the end.
@@ -283,10 +286,10 @@ class Estimate:
         Args:
             rows: language → number of training rows.
             steps: over all epochs.
+            epochs: of this model's fine-tuning, each with an evaluation and a checkpoint.
             targets: the languages that select the model.
         """
         cost = self.model_costs[spec]
-        epochs = self.recipe.training.epochs
         first_language = next(iter(rows))
         dev_rows = 0
         for language in targets:
