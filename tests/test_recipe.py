@@ -108,6 +108,15 @@ def test_a_language_without_a_teacher_trains_on_the_task_alone_and_is_warned_of(
     assert not language_warnings(disabled, list(disabled.arms))
 
 
+def test_an_arm_that_repeats_another_is_warned_of(tmp_path: Path) -> None:
+    text = "task: nli\ntarget: vi\nstudent: s\nteachers: {vi: t}\ndata: {vi: {train: a, dev: b, test: c}}\n"
+    recipe = load_recipe(written(tmp_path, text))
+    assert language_warnings(recipe, ["student", "student-da", "student-kdda"]) == [
+        "student-da repeats student: both train the same student on vi alike"
+    ]
+    assert not language_warnings(recipe, ["student-da", "student-kdda"])
+
+
 def test_numbers_are_names_of_labels(tmp_path: Path) -> None:
     numbered = load_recipe(written(tmp_path, LANGUAGES), ["labels=[1, 2]", "data.vi.labels={neg: 1, pos: 2}"])
     assert (numbered.labels, numbered.data["vi"].labels) == (["1", "2"], {"neg": "1", "pos": "2"})

@@ -1,4 +1,4 @@
-"""What a recipe's languages lack, as warnings of plan and run: a teacher, labels of training rows, training rows."""
+"""Warnings of plan and run: languages that lack a teacher, labels or training rows, and arms that repeat another."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from kdda.recipe.schema import Recipe
 def language_warnings(recipe: Recipe, arms: Sequence[str]) -> list[str]:
     """A sentence for each language that some arms train on without a teacher or without labels, or do not train on.
 
+    And one for each arm that repeats another, as `student-da` repeats `student` in a recipe of one language.
     A teacher that an arm disables on purpose is not missed.
     """
     without_teacher: dict[str, list[str]] = {}  # language → distilled arms that train on it
@@ -35,6 +36,22 @@ def language_warnings(recipe: Recipe, arms: Sequence[str]) -> list[str]:
         if data.train is None:
             unused = ", and its teacher is not used" if language in recipe.teachers else ""
             warnings.append(f"{language} has no training rows: its scores are zero-shot{unused}")
+    return warnings + _repetitions(recipe, arms)
+
+
+def _repetitions(recipe: Recipe, arms: Sequence[str]) -> list[str]:
+    """A sentence for each arm that trains what one before it does."""
+    first_with: dict[str, str] = {}  # what decides an arm's training, as text → the first such arm
+    warnings = []
+    for arm in arms:
+        languages = recipe.languages(arm)
+        settings = recipe.arms[arm]
+        models = [recipe.student_of(arm), recipe.needed_teachers(arm), recipe.sentences_of(arm)]
+        training = [settings.rows, recipe.training_of(arm), recipe.rates_of(arm), recipe.distillation(arm)]
+        decisive = repr([languages, *training, *models])
+        first = first_with.setdefault(decisive, arm)
+        if first != arm:
+            warnings.append(f"{arm} repeats {first}: both train the same student on {', '.join(languages)} alike")
     return warnings
 
 
