@@ -56,7 +56,7 @@ class MetricsLog:
 
 
 class ProgressBar(TrainerCallback):  # type: ignore[misc]
-    """A bar with time left on a terminal, a plain line now and then elsewhere.
+    """A bar with time left on a terminal, a plain line now and then elsewhere; in the main process alone.
 
     Args:
         name: of the training.
@@ -71,7 +71,7 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
         """Start the clock and, on a terminal, show the bar; a resumed run begins at its step."""
         self.started = self.last_line = time.monotonic()
         self.first_step = state.global_step
-        if self.console.is_terminal:
+        if self.console.is_terminal and distributed.is_main_process():
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self.bar = Progress(*columns, console=self.console, transient=True)
             self.task = self.bar.add_task(self.name, total=state.max_steps, completed=state.global_step)
@@ -81,7 +81,7 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
         """Move the bar, or print a line every `PLAIN_EVERY` seconds."""
         if self.bar is not None:
             self.bar.update(self.task, completed=state.global_step)
-        elif time.monotonic() - self.last_line >= PLAIN_EVERY:
+        elif distributed.is_main_process() and time.monotonic() - self.last_line >= PLAIN_EVERY:
             self.last_line = time.monotonic()
             seconds_a_step = (self.last_line - self.started) / max(1, state.global_step - self.first_step)
             remaining = seconds_a_step * (state.max_steps - state.global_step)

@@ -151,7 +151,6 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self.encoded = encode(self.data, self.student, args)
         self.interrupt = StopOnInterrupt()
         self.progress_bar = ProgressBar(args.run_name)
-        bars = [self.progress_bar] if distributed.is_main_process() else []
         # Trainer wants an evaluation set to be given; `evaluate` reads the encoded one.
         super().__init__(
             model=self.student.model,
@@ -160,7 +159,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             train_dataset=ConcatDataset(self.encoded.train),
             eval_dataset=_windows_of_first(self.encoded.dev),
             compute_metrics=compute_metrics,
-            callbacks=[*bars, self.interrupt, *(callbacks or ())],
+            callbacks=[self.progress_bar, self.interrupt, *(callbacks or ())],
         )
         self.remove_callback(PrinterCallback)
         self.model_accepts_loss_kwargs = False  # each batch's loss is its mean
@@ -169,7 +168,6 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self.micro_batch_size = args.micro_batch_size or args.per_device_train_batch_size
         self.caches: dict[str, list[TeacherCache]] = {}  # one a teacher
         self.prepared: dict[str, list[PreparedTeacher]] = {}
-        self.leads = self._new_leads()
         self.learned_maps: LearnedMaps | None = None
         self._metrics_log: MetricsLog | None = None  # opened by `train`, which knows whether it resumes
         self.terms: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
@@ -191,7 +189,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         keep_freed_memory()
         checkpoint = self._checkpoint_of(resume_from_checkpoint)
         self._prepare_teachers()
-        self.leads = self._new_leads()
+        self.leads = TeacherLeads(self.prepared, self.data.task.metric, self.args.stop_when_ahead)
         vocabulary = TrimmedVocabulary(self.model, self.encoded.used_ids)
         try:
             output = self._train_trimmed(vocabulary, checkpoint, options)
@@ -283,10 +281,6 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
                 prepared.append(teacher)
             if prepared:
                 self.prepared[language] = prepared
-
-    def _new_leads(self) -> TeacherLeads:
-        """What is known of the prepared teachers' leads before a training: none is stopped."""
-        return TeacherLeads(self.prepared, self.data.task.metric, self.args.stop_when_ahead)
 
     def _checkpoint_of(self, resume: str | bool | None) -> str | None:
         """The folder to resume from, the same in all processes; None for a training that starts."""
