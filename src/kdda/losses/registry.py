@@ -13,6 +13,7 @@ from kdda.losses.logits import KD_LOGITS
 from kdda.losses.pooled import CKA, COSINE_POOLED, MSE_POOLED
 from kdda.losses.representations import Objective, ObjectiveFunction
 from kdda.losses.sinkhorn import ANCHORED, ENTROPIC, SINKHORN, SINKHORN_AAAI22
+from kdda.losses.unbalanced import UNBALANCED
 
 OBJECTIVES: dict[str, Objective] = {}
 
@@ -85,5 +86,6 @@ for _objective in (
     COSINE_POOLED,
     KD_LOGITS,
     SINKHORN_AAAI22,
+    UNBALANCED,
 ):
     _add_objective(_objective)

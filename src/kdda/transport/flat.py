@@ -25,16 +25,16 @@ def solve_flat(
         a, b: masses of the points, 1 together; 0 at padding.
     """
     g = torch.zeros_like(b)
-    f = _potential(g, cost.transpose(1, 2), b, epsilon)
+    f = flat_potential(g, cost.transpose(1, 2), b, epsilon)
     for _ in range(PASSES):
-        g = _potential(f, cost, a, epsilon)
-        f = _potential(g, cost.transpose(1, 2), b, epsilon)
+        g = flat_potential(f, cost, a, epsilon)
+        f = flat_potential(g, cost.transpose(1, 2), b, epsilon)
     plan = ((f[:, :, None] + g[:, None, :] - cost) / epsilon).exp() * a[:, :, None] * b[:, None, :]
     error = (plan.sum(dim=2) - a).abs().sum(dim=1) + (plan.sum(dim=1) - b).abs().sum(dim=1)
     return Solution(torch.where(a > 0, f, 0), torch.where(b > 0, g, 0), plan, error, PASSES)
 
 
-def _potential(other: Tensor, cost: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+def flat_potential(other: Tensor, cost: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """−ε log Σ_i weight_i exp((other_i − cost_ij)/ε) for each j."""
     relative = torch.expm1((other[:, :, None] - cost) / epsilon)
     return -epsilon * torch.log1p((weight[:, :, None] * relative).sum(dim=1))

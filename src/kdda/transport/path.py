@@ -92,14 +92,19 @@ def start(cost: Tensor, a: Tensor, b: Tensor, epsilon: float) -> Path:
 
 def evaluate(path: Path) -> Point:
     """The plan at the path's g and ε: a log-domain Sinkhorn pass on the rows, with the least of each absorbed by f."""
-    shift = path.residual.amin(dim=2)
-    path.residual -= shift[:, :, None]
-    path.f = path.f + shift
-    plan = (path.residual * (-1 / path.epsilon)[:, None, None]).clamp_(min=UNDERFLOW).exp_()
+    plan = kernel(path)
     mass = plan.sum(dim=2)
     plan *= (path.a / mass)[:, :, None]
     columns = plan.sum(dim=1) * (path.b > 0)
     return Point(plan, mass, columns, (columns - path.b).abs().sum(dim=1))
+
+
+def kernel(path: Path) -> Tensor:
+    """exp(−R/ε), after f has absorbed the least R of each row, so that the largest entry of each is 1."""
+    shift = path.residual.amin(dim=2)
+    path.residual -= shift[:, :, None]
+    path.f = path.f + shift
+    return (path.residual * (-1 / path.epsilon)[:, None, None]).clamp_(min=UNDERFLOW).exp_()
 
 
 def potentials(path: Path, point: Point) -> tuple[Tensor, Tensor]:
@@ -137,14 +142,14 @@ def move(path: Path, point: Point, newton: Tensor, tangent: Tensor, fall: Tensor
     change = path.step
     if undone is not None:
         change = path.step - undone
-    _change_g(path, change)
+    change_g(path, change)
 
 
 def sinkhorn_pass(path: Path, point: Point, target: float) -> None:
     """One log-domain pass on the columns, ε falling by a fifth until the target."""
     step = path.epsilon[:, None] * log_ratio(path, point)
     path.epsilon = (0.8 * path.epsilon).clamp(min=target)
-    _change_g(path, step)
+    change_g(path, step)
 
 
 def log_ratio(path: Path, point: Point) -> Tensor:
@@ -155,7 +160,7 @@ def log_ratio(path: Path, point: Point) -> Tensor:
     return torch.where(path.b > 0, log_b - log_columns, 0)
 
 
-def _change_g(path: Path, change: Tensor) -> None:
+def change_g(path: Path, change: Tensor) -> None:
     """Add `change [batch, m]` to g, and so subtract it from every row of R = C − f − g."""
     path.g = path.g + change
     path.residual -= change[:, None, :]
