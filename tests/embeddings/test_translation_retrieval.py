@@ -58,6 +58,10 @@ def test_the_command_holds_models_against_each_other(tmp_path: Path, command: An
     _, text, _ = command("translation-retrieval", models[0], "--data", data, "--json")
     (scores,) = json.loads(text)
     assert scores["model"] == models[0] and scores["pairs"] == 3 and 0 <= scores["src_to_tgt"] <= 100
+    unnamed = tmp_path / "pairs.tsv"
+    unnamed.write_text("".join(f"{row['vi']}\t{row['en']}\n" for row in rows), encoding="utf-8")
+    _, again, _ = command("translation-retrieval", models[0], "--data", unnamed, "--header", "vi,en", "--json")
+    assert json.loads(again) == json.loads(text)
     _, text, _ = command("translation-retrieval", models[0], "--data", data, "--columns", "en,en", "--json")
     assert json.loads(text)[0]["src_to_tgt"] == 100  # every text is its own nearest
 

@@ -186,6 +186,7 @@ def translation_retrieval(
     models: Annotated[list[str], typer.Argument(help="Encoders: folders of students, mini models, Hub ids.")],
     data: Annotated[str, typer.Option(help="A file whose rows hold a text and its translation.")],
     columns: Annotated[str, typer.Option(help="The columns of source and target texts.")] = "vi,en",
+    header: Annotated[str, typer.Option(help=HEADER)] = "",
     layers: Annotated[
         int | None, typer.Option(help="Keep this many layers of each model, evenly spaced; all by default.")
     ] = None,
@@ -200,7 +201,9 @@ def translation_retrieval(
     languages = parse_names(columns)
     if len(languages) != 2:
         raise KddaError(f'--columns: got "{columns}", expected two names: vi,en')
-    source, target = translated_texts(read_rows(Source(data)), (languages[0], languages[1]))
+    source, target = translated_texts(
+        read_rows(Source(data, parse_names(header) or None)), (languages[0], languages[1])
+    )
     scores = {}
     for model in models:
         scores[model] = evaluate_translation_retrieval(MeanPoolingModel.load(model, layers), source, target)
