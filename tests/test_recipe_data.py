@@ -76,3 +76,21 @@ def test_a_folder_stands_for_its_splits(tmp_path: Path) -> None:
         write_rows(tmp_path / "rows" / f"{split}.jsonl", make_rows("aa", 3 + number, number))
     splits = splits_of(tmp_path, train="rows", dev="rows", test="rows:validation")
     assert [len(examples) for examples in splits.values()] == [3, 4, 4]
+
+
+def test_rows_of_each_split_are_selected_from_a_file_of_several(tmp_path: Path) -> None:
+    rows = make_rows("aa", 12, 0)
+    for number, row in enumerate(rows):
+        row |= {"part": ("train", "val", 3)[number % 3], "lang": ("aa", "bb")[number // 6]}
+    source = write_rows(tmp_path / "all.jsonl", rows)
+    test = write_rows(tmp_path / "test.jsonl", [{**row, "lang": "aa"} for row in make_rows("aa", 3, 1)])
+    select: dict[str, Any] = {"lang": "aa", "part": {"train": "train", "dev": "val"}}
+    splits = splits_of(tmp_path, train=source, dev=source, test=test, select=select)
+    assert {name: len(examples) for name, examples in splits.items()} == {"train": 2, "dev": 2, "test": 3}
+    select["part"]["test"] = 3
+    assert len(splits_of(tmp_path, train=source, dev=source, test=source, select=select)["test"]) == 2
+    select["part"]["testing"] = "test"
+    with pytest.raises(
+        KddaError, match=r"recipe.yaml:\d+: data.aa.select.part.testing.*expected: 'train', 'dev' or 'test'"
+    ):
+        load_recipe(str(recipe_of(tmp_path, train=source, dev=source, test=source, select=select)))

@@ -455,12 +455,14 @@ def test_numbers_of_classes_in_the_column_of_vihsd_and_a_column_of_splits(
 ) -> None:
     rows = []
     for number, row in enumerate(sentiment(60, ["the food was cold", "we waited for a table", "it is a good place"])):
-        split = ("train", "dev", "test")[number % 3]
-        rows.append({"free_text": row["review"], "label_id": number % 3, "split": split})
+        split = ("train", "train", "validation", "test")[number % 4]
+        rows.append({"free_text": row["review"], "label_id": number % 3, "Split": split})
     table(tmp_path / "vihsd.csv", rows, ",")
     recipe, out = new(command, models, tmp_path)
-    assert recipe.data["en"].columns == {"text": "free_text", "label": "label_id"}
-    assert "a column split is there, which is not read" in out
+    data = recipe.data["en"]
+    assert data.columns == {"text": "free_text", "label": "label_id"} and not data.holdout
+    assert data.select == {"Split": {"train": "train", "dev": "validation", "test": "test"}}
+    assert counts(recipe, "en") == {"train": 30, "dev": 15, "test": 15} and "dev     15 rows of" in out
 
 
 def test_one_column_of_labels_is_no_column_for_each(tmp_path: Path, command: Any, models: list[str]) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kdda.data.folders import is_format, split_of
+from kdda.data.folders import is_format
 from kdda.draft.languages import UNKNOWN
 from kdda.draft.models import (
     MINI_LIMITS,
@@ -22,7 +21,6 @@ from kdda.draft.models import (
 )
 from kdda.draft.recognise import Recognised
 from kdda.draft.sources import RowSource, SeenFiles, find_sources
-from kdda.draft.tables import FileTable
 from kdda.errors import KddaError
 from kdda.runtime.text_files import printable
 from kdda.tasks.registry import TASKS, task_named
@@ -227,9 +225,6 @@ def _divided(sources: Sequence[RowSource], seen: SeenFiles, is_target: bool) -> 
             stand_in = "dev"
         splits["train"] = splits.pop(stand_in)
         remarks.append(f"no file is called train: the {stand_in} rows are trained on")
-    first_table = splits["train"][0].table
-    if _names_splits(first_table):
-        remarks.append("a column split is there, which is not read: files divided by it keep its splits")
     first = max(splits["train"], key=lambda source: source.table.count)
     fitting: dict[str, list[RowSource]] = {}
     for split in ("train", "dev", "test"):
@@ -243,12 +238,6 @@ def _divided(sources: Sequence[RowSource], seen: SeenFiles, is_target: bool) -> 
         if split not in fitting and (split == "dev" or is_target):
             data.holdout[split] = share
     return data
-
-
-def _names_splits(table: FileTable) -> bool:
-    """Whether a column of a file says of each row which split it is of, which is not read where files are splits."""
-    values = table.values.get(table.first_of(("split", "set", "fold")), Counter[str]())
-    return len(values) > 1 and all(map(split_of, values))
 
 
 def _remark_on_translations(languages: Mapping[str, LanguageData]) -> None:
@@ -274,7 +263,7 @@ def _readable_together(members: Sequence[RowSource], first: RowSource, seen: See
             fits = _names_its_fields(first) != _names_its_fields(source)
         else:
             fits = source.recognised.columns == first.recognised.columns
-        if fits and dict(table.select) == dict(first.table.select):
+        if fits and (source.select, source.split_column) == (first.select, first.split_column):
             fitting.append(source)
         else:
             seen.left_out.append(f"{printable(table.name)}: other columns than {printable(first.table.name)}")

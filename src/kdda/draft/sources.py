@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kdda.data.folders import SAVED, SHARD, is_format, is_saved_dataset, split_of
@@ -26,6 +26,8 @@ LANGUAGE_COLUMNS = ("language", "lang", "locale", "lang_id")
 
 CERTAIN = ("en", "vi")  # texts that are told to be in one of these are in no language that could not be told
 
+SPLIT_COLUMNS = ("split", "set", "fold", "subset", "partition")
+
 MOST_LANGUAGES = 200  # different values of a column, above which it does not name languages
 
 SOURCES_SHOWN = 5  # of a message
@@ -36,8 +38,9 @@ class RowSource:
     """A file's rows of one language, as a recipe reads them.
 
     Attributes:
-        split: that the file's name tells; empty where it tells none.
+        split: that the file's name tells, or a column of it; empty where neither does.
         evidence: what the language is told by.
+        split_column: the column whose value the split's rows have, in a file of several splits; else empty.
     """
 
     table: FileTable
@@ -45,6 +48,12 @@ class RowSource:
     language: str
     split: str
     evidence: str
+    split_column: str = ""
+
+    @property
+    def select(self) -> dict[str, str]:
+        """Column → its value in the language's rows, whatever their split is."""
+        return {column: value for column, value in self.table.select.items() if column != self.split_column}
 
 
 @dataclass
@@ -95,7 +104,8 @@ def find_sources(names: Sequence[str], task: str, languages: Sequence[str]) -> S
     if not tables:
         raise KddaError("nothing that a recipe could train on:\n  " + "\n  ".join(seen.left_out or ["no files"]))
     for table, recognised in _without_copies(tables, seen):
-        seen.sources += _by_language(table, recognised, languages, seen)
+        for source in _by_language(table, recognised, languages, seen):
+            seen.sources += _by_split(source)
     return seen
 
 
@@ -196,6 +206,24 @@ def _by_language(
         return sources
     language, evidence = _language(table, recognised, languages)
     return [RowSource(table, recognised, language, split, evidence)]
+
+
+def _by_split(source: RowSource) -> list[RowSource]:
+    """A source as one a split, where the file's name tells none and a column tells that of each row; else as it is."""
+    table = source.table
+    column = table.first_of(SPLIT_COLUMNS)
+    values = list(table.values.get(column, ()))
+    is_named = bool(split_of(Path(table.name).name))
+    if is_named or len(values) < 2 or not all(map(split_of, values)):
+        return [source]
+    parts = []
+    for value in values:
+        selected = look_at(table.name, {**table.select, column: value}, table.header)
+        recognised = recognise(selected, source.recognised.task)
+        if recognised is None or recognised.columns != source.recognised.columns:
+            return [source]
+        parts.append(replace(source, table=selected, recognised=recognised, split=split_of(value), split_column=column))
+    return parts
 
 
 def _only_code(table: FileTable, column: str) -> str:

@@ -175,7 +175,6 @@ def _licence_note(name: str) -> str:
 def _data_lines(drafted: Draft, language: str, folder: Path) -> list[str]:
     """The entry of a language under `data`."""
     data = drafted.languages[language]
-    table = data.first.table
     lines = [f"  {_flow(language)}:  # told by {data.first.evidence}"]
     for remark in data.remarks:
         lines.append(f"    # {remark}")
@@ -184,8 +183,9 @@ def _data_lines(drafted: Draft, language: str, folder: Path) -> list[str]:
         lines.append(f"    {split}: {_flow(names[0] if len(names) == 1 else names)}  # {data.rows(split):,} rows")
     if data.holdout:
         lines.append(f"    holdout: {_flow(data.holdout)}  # shares of the training rows, since no file is called so")
-    if table.select:
-        lines.append(f"    select: {_flow(dict(table.select))}")
+    select = _selection(data)
+    if select:
+        lines.append(f"    select: {_flow(select)}")
     if data.header:
         lines.append(f"    header: {_flow(data.header)}  # of files without a line of names")
     columns = {name: column for name, column in data.columns.items() if name != column}
@@ -200,6 +200,15 @@ def _data_lines(drafted: Draft, language: str, folder: Path) -> list[str]:
     if data.on_bad_row == "skip":
         lines.append("    on_bad_row: skip")
     return lines
+
+
+def _selection(data: LanguageData) -> dict[str, Any]:
+    """Column → its value in a language's rows; of a column that tells splits, split → its value."""
+    select: dict[str, Any] = dict(data.first.select)
+    column = data.first.split_column
+    if column:
+        select[column] = {split: sources[0].table.select[column] for split, sources in data.splits.items()}
+    return select
 
 
 def _label_map(drafted: Draft) -> dict[str, str | None]:

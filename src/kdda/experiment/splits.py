@@ -161,9 +161,10 @@ class SplitReader:
         """All rows of a split's source or sources, those that are held out included."""
         data = self.recipe.data[language]
         names = getattr(data, split)
+        select = data.selection(split)
         if isinstance(names, str):
-            return read_rows(Source(names, data.header, data.select))
-        parts = [read_rows(Source(name, data.header, data.select)) for name in names]
+            return read_rows(Source(names, data.header, select))
+        parts = [read_rows(Source(name, data.header, select)) for name in names]
         return DiskRows(itertools.chain.from_iterable(parts))
 
     def _divide(self, language: str) -> dict[Split, Sequence[Row]]:

@@ -354,10 +354,25 @@ SourceName = Annotated[
 
 
 def _text_values(value: Any) -> Any:
-    """A mapping with text as values, whatever type YAML has read them as."""
-    if isinstance(value, Mapping):
-        return {key: str(item) for key, item in value.items()}
-    return value
+    """A mapping, perhaps of mappings, with text as values, whatever type YAML has read them as."""
+    if not isinstance(value, Mapping):
+        return value
+    texts = {}
+    for key, item in value.items():
+        texts[key] = _text_values(item) if isinstance(item, Mapping) else str(item)
+    return texts
+
+
+def _kind_of_selection(value: Any) -> str:
+    """Which member of the union `Selection` a value is checked as."""
+    return "dict[split]" if isinstance(value, Mapping) else "str"
+
+
+Selection = Annotated[
+    Annotated[str, Tag("str")] | Annotated[dict[Literal["train", "dev", "test"], str], Tag("dict[split]")],
+    Discriminator(_kind_of_selection),
+]
+"""The value of a column that rows have which are read; or the value of each split's rows."""
 
 
 class Data(Strict):
@@ -365,7 +380,8 @@ class Data(Strict):
 
     Without `train` no arm is trained on the language, and its scores are zero-shot.
     `holdout`: split → the share of the training rows that is this split instead, where it has no source.
-    `select`: column → the value of it that this language's rows have, in files of several languages.
+    `select`: column → the value of it that this language's rows have, in files of several languages; or split → the
+    value of its rows, in files of several splits.
     `access`: how one gets them, for people who lack them.
     `labels`: the file's label → a label name, or null; or ``none``: the training rows have no labels, and the language
     is distilled from its teacher alone. Its development and test rows, where there are any, have label names.
@@ -375,7 +391,7 @@ class Data(Strict):
     dev: SourceName | None = None
     test: SourceName | None = None
     holdout: dict[Literal["dev", "test"], Annotated[float, Field(gt=0, lt=1)]] = {}
-    select: Annotated[dict[str, str], BeforeValidator(_text_values)] = {}
+    select: Annotated[dict[str, Selection], BeforeValidator(_text_values)] = {}
     access: str = ""
     columns: dict[str, str | Annotated[list[str], Field(min_length=1)]] = {}
     labels: Annotated[dict[str, LabelName | None] | Literal["none"], BeforeValidator(_label_map)] = {}
@@ -400,6 +416,16 @@ class Data(Strict):
     def has(self, split: Literal["train", "dev", "test"]) -> bool:
         """Whether there are rows of a split: from a source, or held out of the training rows."""
         return getattr(self, split) is not None or split in self.holdout
+
+    def selection(self, split: Literal["train", "dev", "test"]) -> dict[str, str]:
+        """Column → the value of it that a split's rows have which are read."""
+        values = {}
+        for column, value in self.select.items():
+            if isinstance(value, str):
+                values[column] = value
+            elif split in value:
+                values[column] = value[split]
+        return values
 
     @property
     def has_labels(self) -> bool:
