@@ -53,7 +53,7 @@ def test_an_arm_that_listens_logs_its_terms_by_language(bench: Bench, command: A
     assert {e["language"] for e in curves} == {"aa", "bb"}
     assert all(e["transport"] > 0 and e["task"] > 0 and e["marginal_error"] <= 1e-4 for e in curves)
     assert {e["event"] for e in events} == {
-        "task", "train", "step", "dev", "final-teacher", "final-dev", "final-test", "final-cost",
+        "task", "train", "step", "dev", "teacher-lead", "final-teacher", "final-dev", "final-test", "final-cost",
     }  # fmt: skip
     assert {e["language"] for e in events if e["event"] == "final-test"} == {"aa", "bb"}
     assert all(e["training_seconds"] > 0 for e in events if e["event"] == "final-teacher")
