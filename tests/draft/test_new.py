@@ -465,6 +465,33 @@ def test_numbers_of_classes_in_the_column_of_vihsd_and_a_column_of_splits(
     assert counts(recipe, "en") == {"train": 30, "dev": 15, "test": 15} and "dev     15 rows of" in out
 
 
+def test_lists_of_one_label_are_labels(tmp_path: Path, command: Any, models: list[str]) -> None:
+    rows = []
+    for number in range(30):
+        rows.append({"text": f"the food was {number} and it is good for you", "label": [("good", "bad")[number % 2]]})
+    lines(tmp_path / "train.jsonl", rows)
+    recipe, out = new(command, models, tmp_path)
+    assert recipe.task_options == {} and recipe.labels == ["bad", "good"] and "lists of one label" in out
+
+
+def test_numbers_as_tags_are_never_guessed(tmp_path: Path, command: Any, models: list[str]) -> None:
+    rows = []
+    for number in range(30):
+        rows.append({"tokens": ["The", "city", "of", "Hue", str(number)], "ner_tags": [0, 0, 0, 1, 0]})
+    lines(tmp_path / "train.jsonl", rows)
+    code, _, error = command("new", tmp_path, "--out", tmp_path / "recipe.yaml", *models)
+    assert code == 2 and "the rows have 0, 1, and data sets number" in error and '--labels "0=O,1=B-PER"' in error
+    recipe, _ = new(command, models, tmp_path, "--labels", "0=O,1=B-LOC", "--languages", "en")
+    assert recipe.data["en"].labels == {"0": "O", "1": "B-LOC"}
+
+
+def test_of_many_files_without_sense_the_first_are_named(tmp_path: Path, command: Any) -> None:
+    for number in range(9):
+        (tmp_path / f"{number}.txt").write_text("A text and nothing else.")
+    code, _, error = command("new", tmp_path, "--out", tmp_path / "recipe.yaml")
+    assert code == 2 and len(error.splitlines()) == 7 and "… and 4 more files" in error
+
+
 def test_one_column_of_labels_is_no_column_for_each(tmp_path: Path, command: Any, models: list[str]) -> None:
     rows = []
     for number in range(40):

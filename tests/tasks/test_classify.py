@@ -276,6 +276,12 @@ def test_labels_are_a_list_or_a_cell(cell: Any, labels: tuple[str, ...]) -> None
     assert isinstance(example, LabelSetExample) and example.labels == labels
 
 
+def test_a_list_of_one_label_is_that_label() -> None:
+    assert convert(CLASSIFY, ["joy"]).label == convert(CLASSIFY, [0]).label == "joy"
+    with pytest.raises(BadRowError, match="got \"\\['joy', 'love'\\]\""):
+        convert(CLASSIFY, ["joy", "love"])
+
+
 @pytest.mark.parametrize(
     ("cell", "message"),
     [

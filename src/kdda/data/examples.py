@@ -14,7 +14,16 @@ from jaxtyping import Int32, UInt64
 from numpy import ndarray
 
 from kdda.data.class_labels import ClassName
-from kdda.data.fields import LONGEST_VALUE, BadFieldError, canonical, check_surrogates, identifier, is_missing, shown
+from kdda.data.fields import (
+    LONGEST_VALUE,
+    BadFieldError,
+    canonical,
+    check_surrogates,
+    identifier,
+    is_missing,
+    plain,
+    shown,
+)
 from kdda.data.sources import Row
 from kdda.errors import KddaError, did_you_mean, unknown_choice
 from kdda.runtime.disk_sequence import DiskSequence
@@ -365,7 +374,13 @@ def mapped_label(raw: Any, schema: Schema) -> str:
 
 
 def _written_label(raw: Any, schema: Schema) -> str:
-    """A label as text: a name of an integer as the integer, where the schema maps integers and not names."""
+    """A label as text: a name of an integer as the integer, where the schema maps integers and not names.
+
+    A list of one label, as annotation tools export it, is that label.
+    """
+    raw = plain(raw)
+    if isinstance(raw, list) and len(raw) == 1:
+        raw = raw[0]
     if isinstance(raw, ClassName) and str(raw.number) in schema.label_map:
         return str(raw.number)
     return label_text(raw)

@@ -31,6 +31,8 @@ AUXILIARY = "en"  # of several languages, the one that is hardly ever the target
 
 PREFERRED_TARGETS = ("vi",)  # of several others, the first with a teacher of its language here
 
+EXAMPLE_TAGS = ("O", "B-PER", "I-PER")  # of a message about tags that are numbers
+
 TOKENS_LOOKED_AT = 200  # rows of a source
 
 
@@ -310,7 +312,7 @@ def _labels(languages: Mapping[str, LanguageData], task: str, request: Request) 
     labels.update(request.labels)
     unknown = [number for number in numbers if number not in labels]
     if unknown:
-        raise UnknownLabelsError(sorted(unknown), TASKS[task].labels)
+        raise UnknownLabelsError(sorted(unknown, key=lambda value: (len(value), value)), TASKS[task].labels or EXAMPLE_TAGS)
     return labels
 
 

@@ -280,7 +280,9 @@ def _tags(table: FileTable) -> Recognised | None:
     tokens, tags = table.first_of(TOKENS), table.first_of(TAGS)
     if tokens and tags and tokens != tags and _are_parallel(table, tokens, tags):
         columns = {"tokens": tokens, "tags": tags}
-        return Recognised("tag", columns, reasons=(f"{tokens} and {tags} are lists of one length",))
+        numbers = _numbers_of_tags(table, tags)
+        reasons = (f"{tokens} and {tags} are lists of one length",)
+        return Recognised("tag", columns, numbers=numbers, reasons=reasons)
     spans, text = table.first_of(SPANS), _text_column(table)
     if spans and text and spans != text and _are_positions(table.cells(spans)):
         columns = {"text": text, "spans": spans}
@@ -301,6 +303,14 @@ def _are_parallel(table: FileTable, tokens: str, tags: str) -> bool:
             return False
         lists += len(first) > 1
     return lists > 0
+
+
+def _numbers_of_tags(table: FileTable, tags: str) -> tuple[str, ...]:
+    """The tags of the sample that are numbers, in order; none where tags have names."""
+    numbers: set[int] = set()
+    for cell in table.cells(tags):
+        numbers.update(int(tag) for tag in word_list(cell, tags) if tag.isdecimal())
+    return tuple(map(str, sorted(numbers)))
 
 
 def _are_positions(cells: Sequence[Any]) -> bool:
@@ -410,6 +420,8 @@ def _label_lists(table: FileTable) -> Recognised | None:
     label = table.first_of(LABEL_COLUMNS)
     cells = table.cells(label)
     if cells and all(isinstance(cell, list) for cell in cells):
+        if {len(cell) for cell in cells} == {1}:
+            return _single_labels(table, label)
         return _label_sets(table, label)
     separator = ""
     if all(isinstance(cell, str) for cell in cells):
@@ -417,6 +429,18 @@ def _label_lists(table: FileTable) -> Recognised | None:
     if not separator:
         return None
     return _label_sets(table, label, separator)
+
+
+def _single_labels(table: FileTable, label: str) -> Recognised | None:
+    """Texts with a label each, in lists of one."""
+    columns = _class_fields(table, label)
+    if not columns:
+        return None
+    options = {}
+    if list(columns) != ["text"]:
+        options["fields"] = list(columns)
+    reasons = (f"text in {', '.join(columns.values())}", f"{label} has lists of one label")
+    return Recognised("classify", {**columns, "label": label}, task_options=options, reasons=reasons)
 
 
 def _separator(values: Iterable[str]) -> str:

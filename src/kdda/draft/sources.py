@@ -102,7 +102,10 @@ def find_sources(names: Sequence[str], task: str, languages: Sequence[str]) -> S
                 tables.append((table, recognised))
     tables = _of_one_task(tables, seen)
     if not tables:
-        raise KddaError("nothing that a recipe could train on:\n  " + "\n  ".join(seen.left_out or ["no files"]))
+        reasons = seen.left_out[:SOURCES_SHOWN] or ["no files"]
+        if len(seen.left_out) > SOURCES_SHOWN:
+            reasons.append(f"… and {len(seen.left_out) - SOURCES_SHOWN} more files")
+        raise KddaError("nothing that a recipe could train on:\n  " + "\n  ".join(reasons))
     for table, recognised in _without_copies(tables, seen):
         for source in _by_language(table, recognised, languages, seen):
             seen.sources += _by_split(source)
