@@ -312,7 +312,8 @@ def _labels(languages: Mapping[str, LanguageData], task: str, request: Request) 
     labels.update(request.labels)
     unknown = [number for number in numbers if number not in labels]
     if unknown:
-        raise UnknownLabelsError(sorted(unknown, key=lambda value: (len(value), value)), TASKS[task].labels or EXAMPLE_TAGS)
+        unknown.sort(key=lambda value: (len(value), value))  # 10 after 9
+        raise UnknownLabelsError(unknown, TASKS[task].labels or EXAMPLE_TAGS)
     return labels
 
 
