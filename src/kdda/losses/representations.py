@@ -44,7 +44,7 @@ class ObjectiveSettings:
     """The settings that every objective is called with; each reads the ones that it documents.
 
     Attributes:
-        epsilon: strength of the entropy, in units of the scaled cost (`sinkhorn`, `entropic`, `gromov`).
+        epsilon: strength of the entropy, in units of the scaled cost (`sinkhorn`, `entropic`, `unbalanced`, `gromov`).
         scale: what costs are measured in: a number that divides them, or a name in `kdda.transport.SCALES`.
         tolerance: marginal error (L1) at which a text counts as solved.
         max_iterations: after which a text is given up.

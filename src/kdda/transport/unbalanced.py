@@ -2,8 +2,9 @@
 
 min_P ⟨P, C⟩ + ε·KL(P ‖ a⊗b) + ρ·KL(P1 ‖ a) + ρ·KL(Pᵀ1 ‖ b), with KL(p ‖ q) = Σ p log(p/q) − p + q, is solved by
 P = exp((f ⊕ g − C)/ε)·(a⊗b) whose marginals are P1 = a·exp(−f/ρ) and Pᵀ1 = b·exp(−g/ρ): a token whose transport costs
-much keeps its mass. Sinkhorn's passes are damped by κ = ρ/(ρ + ε) here: quick while ε is not below ρ, which is where
-every problem starts, and slow at a smaller ε. From there on the path of `solver` is followed, with two changes:
+much keeps its mass. Sinkhorn's passes are damped by κ = ρ/(ρ + ε) here: quick while ε is not below ρ, slow at a smaller
+ε. So a problem whose costs differ by more than ρ starts at ε = ρ with such passes, any other one near the balanced
+solution, and from there on the path of `solver` is followed, with two changes:
 
 - a number added to g and taken from f changes neither the shape of the plan nor that of the marginals, and the best
   one has a closed form. So plan and marginals have the mass 1 throughout; that of the plan, m, is computed at the end,
@@ -33,7 +34,7 @@ MOST_PASSES = 60  # at the first ε, where it is ρ, so that each divides the er
 
 SMALL_MASS = 1e-3  # of a plan, up to which the error is measured relative to it
 
-NO_MASS = 1e-12  # of a column, below which its potential stays as it is
+NO_MASS = 1e-12  # of a column, below which no system says what its potential should be
 
 MANY = 10.0  # ρ that a balanced g may span to be near the unbalanced one
 
@@ -261,7 +262,7 @@ def _newton_step(path: Path, point: Point, wanted: _Wanted, relaxation: float, t
     """Move g by a Newton step and, where the problem is ready, ε towards `target` along dg/dε; see `solver`.
 
     `constant` is Newton's matrix times 1: lifted by its square, the matrix has no null direction however large ρ is,
-    and a solution has no part along it.
+    and a solution has no part along it. Columns without mass, which the system says nothing of, take Sinkhorn steps.
     """
     ratio = (path.epsilon / relaxation)[:, None]
     damping = 1 / (1 + ratio)  # κ
@@ -269,16 +270,18 @@ def _newton_step(path: Path, point: Point, wanted: _Wanted, relaxation: float, t
     diagonal = point.columns + ratio * wanted.columns
     constant = ratio * damping * point.columns + ratio * wanted.columns
     lift = constant / constant.sum(dim=1, keepdim=True)
-    lift = torch.where(lift > NO_MASS, lift, 0)
+    has_mass = lift > NO_MASS
+    lift = torch.where(has_mass, lift, 0)
     drift = _drift(path, point, wanted, inverse_rows, ratio)
     right = torch.stack([wanted.columns - point.columns, drift.right], dim=2)
     both = solve_hessian(point.plan, damping * inverse_rows, lift, diagonal, right, floor=0.1 * tolerance)
     solved = both.sum(dim=(1, 2)).isfinite()
-    both = torch.where(solved[:, None, None], both, 0)
-    newton = torch.where(solved[:, None], both[..., 0], damping * _log_ratio(path, point, wanted))
-    tangent = both[..., 1]
+    follows = solved[:, None] & has_mass
+    tangent = torch.where(follows, both[..., 1], 0)
+    newton = torch.where(follows, both[..., 0], damping * _log_ratio(path, point, wanted))
     trust = TRUST * damping[:, 0]
-    width = newton.amax(dim=1) - newton.amin(dim=1)
+    moving = torch.where(has_mass, newton, 0)
+    width = moving.amax(dim=1) - moving.amin(dim=1)
     newton = newton * (path.epsilon * (trust / width).clamp(max=1))[:, None]
     ready = (point.error < LOOSE) & (width <= trust) & solved & (path.epsilon > target)
     fall = (DRIFT / drift.change(tangent)).clamp(max=STRIDE)
