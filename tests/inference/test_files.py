@@ -205,6 +205,8 @@ def test_the_command_line_predicts_and_names_mistakes_without_a_traceback(
         f'kdda: got hypothesis, premise: "{model}" answers questions: answer(question, context)\n',
     )
     assert '--text: "question" is empty, expected its text' in run("--text", "question=")[1]
+    twice = run("--question", "cat", "--text", "question=dog", "--context", "cat sleeps")[1]
+    assert twice == 'kdda: "question" is given 2 times, and it holds one text\n'
     for wrong in (("--question", "cat"), (), ("--input", "x"), ("--question", "a", "--context", "b", "--premise", "c")):
         assert run(*wrong)[1].startswith("kdda: ")
     source, out = asked(tmp_path, 3), tmp_path / "out.jsonl"
@@ -336,7 +338,13 @@ def test_the_command_line_maps_the_columns_of_an_input(tmp_path: Path, command: 
     code, _, error = command(*arguments, "--columns", "premise=s1,hypothesis=s2,id=key")
     assert code == 0 and read(out)[0]["id"] == "a", error
     code, _, error = command("predict", model, "--premise", "a", "--hypothesis", "b", "--columns", "id=key")
-    assert code == 2 and "--columns names those of the file of --input" in error
+    assert code == 2 and "--columns and --header name those of the file of --input" in error
+    source.write_text("cat,dog\nhen,fish\n", encoding="utf-8")
+    arguments = ("predict", model, "--input", source, "--output", tmp_path / "unnamed.jsonl")
+    code, text, error = command(*arguments, "--header", "premise,hypothesis")
+    assert code == 0 and text.startswith("2 rows"), error
+    code, text, error = command(*arguments, "--header", "hypothesis,premise")
+    assert code == 2 and "holds predictions of header ['premise', 'hypothesis']" in error
 
 
 def test_words_alone_are_tagged(tmp_path: Path) -> None:

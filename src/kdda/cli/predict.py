@@ -100,6 +100,7 @@ def predict(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="JSONL rows: id, answer, start, end, score; or label.")] = None,
     columns: Annotated[str, typer.Option(help=COLUMNS)] = "",
+    header: Annotated[str, typer.Option(help=HEADER)] = "",
     skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Skip bad rows.")] = False,
     no_answer: Annotated[
         bool | None, typer.Option("--no-answer/--always-answer", help="Instead of what the model's config says.")
@@ -121,8 +122,8 @@ def predict(
         raise KddaError("--input and --output go together")
     if bool(texts) == (input_ is not None):
         raise KddaError("give --question and --context, --premise and --hypothesis, --text, or --input and --output")
-    if columns and input_ is None:
-        raise KddaError("--columns names those of the file of --input, and there is none")
+    if (columns or header) and input_ is None:
+        raise KddaError("--columns and --header name those of the file of --input, and there is none")
     import_plugins(plugin or [])
     from kdda.data.examples import Schema
     from kdda.inference.files import FileJob, predict_file
@@ -131,7 +132,8 @@ def predict(
     options = parse_mapping("--task-options", task_options)
     job = None
     if input_ is not None and output is not None:
-        job = FileJob(input_, output, "skip" if skip_bad_rows else "raise", Schema(columns=parse_columns(columns)))
+        schema = Schema(columns=parse_columns(columns))
+        job = FileJob(input_, output, "skip" if skip_bad_rows else "raise", schema, parse_names(header) or None)
         job.check_places()
     if texts:
         values = _checked_fields(model, task_of_model(model, task or None, options), texts)
@@ -170,6 +172,8 @@ def _checked_fields(model: str, task: Task, texts: Mapping[str, list[str]]) -> d
         raise KddaError(f'got {", ".join(sorted(texts))}: "{model}" {task.describe()}')
     values: dict[str, Any] = {}
     for field, several in texts.items():
+        if len(several) > 1 and field in task.fields and field not in task.list_fields:
+            raise KddaError(f'"{field}" is given {len(several)} times, and it holds one text')
         values[field] = several if field in task.list_fields else several[-1]
     if not set(task.fields) - set(task.optional_fields) <= set(values) <= set(task.fields):
         got = ", ".join(sorted(values))

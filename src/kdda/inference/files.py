@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -74,6 +74,7 @@ class FileJob:
     Attributes:
         source: a file of any format that `kdda.data.sources.READERS` reads; of other names, JSON lines.
         schema: the source's columns by field of the task, where their names differ.
+        header: names of the columns of a table without a line of names.
         on_bad_row: ``raise`` refuses a file with a bad row before any is predicted, ``skip`` skips bad rows.
         bad: how many bad rows were read so far.
         bad_places: places and reasons of the first of them.
@@ -83,6 +84,7 @@ class FileJob:
     out: Path
     on_bad_row: Literal["raise", "skip"] = "raise"
     schema: Schema = field(default_factory=Schema)
+    header: Sequence[str] | None = None
     bad: int = 0
     bad_places: list[str] = field(default_factory=list)
 
@@ -114,7 +116,7 @@ class FileJob:
 
     def _records_of_table(self) -> Iterator[Record]:
         """The rows of a source of another format, whose reader refuses what is none of the format."""
-        for number, row in enumerate(stream_rows(Source(str(self.source))), 1):
+        for number, row in enumerate(stream_rows(Source(str(self.source), self.header)), 1):
             yield Record(number, row.where, row.values)
 
     def _add_bad_row(self, place: str) -> None:
@@ -298,7 +300,7 @@ def _skip_predicted(job: FileJob, rows: Iterator[InputRow], predictor: Predictor
     Raises:
         KddaError: the output holds predictions of other rows, or was made from another input, model or settings.
     """
-    fingerprint = OutputFingerprint.of(predictor, job.source, job.schema.columns)
+    fingerprint = OutputFingerprint.of(predictor, job.source, job.schema.columns, job.header or ())
     count = 0
     if job.out.exists() and job.out.stat().st_size:
         with job.out.open("r+b") as out:

@@ -33,11 +33,18 @@ class OutputFingerprint:
     settings: dict[str, Any]
 
     @classmethod
-    def of(cls, predictor: Predictor, source: Path, columns: Mapping[str, str | Sequence[str]]) -> OutputFingerprint:
+    def of(
+        cls,
+        predictor: Predictor,
+        source: Path,
+        columns: Mapping[str, str | Sequence[str]],
+        header: Sequence[str],
+    ) -> OutputFingerprint:
         """That of the predictions of a file's rows as it is now.
 
         Args:
             columns: of the file, by field of the task.
+            header: names of its columns, where it has no line of names.
         """
         size = source.stat().st_size
         encoder = predictor.encoder
@@ -49,6 +56,7 @@ class OutputFingerprint:
             "overlap": encoder.overlap,
             "segmenter": encoder.segmenter,
             "columns": dict(columns),
+            "header": list(header),
             **predictor.task.settings(),
         }
         return cls(size, _sha256(source, size), predictor.engine.fingerprint(), settings)
