@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kdda.cli.doc_pages import see_about, see_about_command
 from kdda.errors import DiskFullError, Interrupted, KddaError
 from kdda.runtime.folders import is_disk_full
 from kdda.runtime.memory import tune_garbage_collection
@@ -172,27 +173,53 @@ _FULL = "the disk is full: no output was written in part; make room, and give th
 
 
 def main() -> None:
-    """The console script: a user's mistake is one message and exit code 2, Ctrl-C is 130."""
+    """The console script: a user's mistake is a message, the page about it and exit code 2; Ctrl-C is 130."""
     tune_garbage_collection()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # names of files may hold what the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     try:
         app()
-    except Interrupted as interrupt:
-        sys.exit(say(f"kdda: {interrupt}", INTERRUPTED))  # after a checkpoint was written
-    except DiskFullError as error:
-        sys.exit(say(f"kdda: {error}", FAILED))
-    except KddaError as mistake:
-        sys.exit(say(f"kdda: {mistake}", MISTAKE))
+    except SystemExit as stop:
+        if stop.code == MISTAKE:  # a wrong option or argument, of which the message is printed already
+            say(see_about_command(_modules_of_commands()), MISTAKE)
+        raise
     except KeyboardInterrupt:
         sys.exit(say("kdda: interrupted; the same command continues from the last checkpoint", INTERRUPTED))
     except Exception as error:
-        if is_disk_full(error):
-            sys.exit(say(f"kdda: {_FULL} ({error})", FAILED))
-        if not isinstance(error, OSError) or error.filename is None:  # no file to look at: an error of kdda's
-            raise
-        sys.exit(say(f"kdda: {error.filename}: {error.strerror}", MISTAKE))
+        sys.exit(_tell(error))
+
+
+def _tell(error: Exception) -> int:
+    """Print what a command failed of, and the page about it; the exit code.
+
+    Raises:
+        Exception: the same, where it is an error of kdda's and not the user's.
+    """
+    if isinstance(error, Interrupted):
+        return say(f"kdda: {error}", INTERRUPTED)  # after a checkpoint was written
+    code = MISTAKE
+    text = str(error)
+    if isinstance(error, DiskFullError):
+        code = FAILED
+    elif not isinstance(error, KddaError) and is_disk_full(error):
+        code = FAILED
+        text = f"{_FULL} ({error})"
+    elif not isinstance(error, KddaError):
+        if not isinstance(error, OSError) or error.filename is None:  # no file to look at
+            raise error
+        text = f"{error.filename}: {error.strerror}"
+    return say(f"kdda: {text}\n{see_about(error)}", code)
+
+
+def _modules_of_commands() -> dict[str, str]:
+    """Every command's name → the module that defines it."""
+    modules = {}
+    for command in app.registered_commands:
+        if command.callback is not None:
+            name = command.name or command.callback.__name__.replace("_", "-")
+            modules[name] = command.callback.__module__
+    return modules
 
 
 def say(text: str, code: int) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kdda.cli.doc_pages import see
 from kdda.cli.shared import FAILED, Device, app, check_model_folder, parse_names, parse_seeds, say
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _failures_in_words(failures: Mapping[str, str]) -> str:
         reasons += f"\n  {name}: {reason}"
         if can_pass(reason):
             advice = "; the same command tries them again"
-    return f"kdda: some runs failed{advice}:{reasons}"
+    return f"kdda: some runs failed{advice}:{reasons}\n{see('recipes.md#many-runs')}"
 
 
 def _compare_systems(experiment: Experiment) -> None:
