@@ -17,7 +17,7 @@ HEADING = re.compile(r"^#{1,6} (.+)$", re.M)
 
 def pages() -> list[Path]:
     """Every page that people read, the changelog's history left out."""
-    top = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "examples" / "README.md"]
+    top = [ROOT / "README.md", ROOT / "README.vi.md", ROOT / "CONTRIBUTING.md", ROOT / "examples" / "README.md"]
     return [*top, *sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)]
 
 

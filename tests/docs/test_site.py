@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.docs.pages import DOCS, ROOT, anchors, links, name_of, pages
+from tests.docs.pages import DOCS, ROOT, anchors, blocks, commands, links, name_of, pages
 
 LOADED = re.compile(r"<(?:script|img|iframe|source)\b[^>]*\bsrc=\"([^\"]+)\"|<link\b[^>]*\bhref=\"([^\"]+)\"")
 # What people look for, beside the project's terms.
@@ -86,3 +86,9 @@ def test_the_pictures_are_small() -> None:
     for path in [*DOCS.rglob("*.png"), *DOCS.rglob("*.svg")]:
         if "_build" not in path.parts:
             assert path.stat().st_size < 300_000, name_of(path)
+
+
+def test_the_readme_in_vietnamese_gives_the_commands_of_the_english_one() -> None:
+    english = {line for block in blocks(ROOT / "README.md", "sh") for line in commands(block.code)}
+    vietnamese = [line for block in blocks(ROOT / "README.vi.md", "sh") for line in commands(block.code)]
+    assert set(vietnamese) - english == {"export KDDA_LANG=vi"}
