@@ -94,3 +94,8 @@ def test_rows_of_each_split_are_selected_from_a_file_of_several(tmp_path: Path) 
         KddaError, match=r"recipe.yaml:\d+: data.aa.select.part.testing.*expected: 'train', 'dev' or 'test'"
     ):
         load_recipe(str(recipe_of(tmp_path, train=source, dev=source, test=source, select=select)))
+
+
+def test_a_column_for_a_field_that_no_row_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(KddaError, match=r'data\.aa\.columns: got "lable", expected one of: id, premise, .*"label"'):
+        splits_of(tmp_path, train="a.jsonl", dev="b.jsonl", test="c.jsonl", columns={"lable": "gold"})

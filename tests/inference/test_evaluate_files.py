@@ -107,6 +107,7 @@ def test_several_columns_of_a_field_are_named_in_an_option(tmp_path: Path, comma
         ("label=x,label=y", '--columns: "label" is given twice'),
         ("{label: 1}", "--columns: label: got 1, expected the name of a column"),
         ("{label: []}", "--columns: label: got [], expected the name of a column"),
+        ("premis=a", 'columns: got "premis", expected one of: id, premise, hypothesis, label — did you mean "premise"'),
         ("premise=a,b", "columns.premise: got 2 columns, and this field is read from one"),
         ("label=a,b", "columns.label: got 2 columns, and this field is read from one"),
     ],

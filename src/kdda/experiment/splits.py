@@ -42,6 +42,8 @@ class SplitReader:
 
     def __init__(self, recipe: Recipe, task: Task):
         self.recipe, self.task = recipe, task
+        for language, data in recipe.data.items():
+            task.check_columns(data.columns, f"data.{language}.columns")
         self._parsed: dict[tuple[str, Split], Sequence[Row]] = {}
         self._drawn: dict[tuple[str, Split, int], Sequence[Example]] = {}
         self._divided: dict[str, dict[Split, Sequence[Row]]] = {}  # of languages whose recipe holds rows out

@@ -84,6 +84,7 @@ def evaluate_rows(
         raise KddaError(f'"{name}" has no {chosen.head} head: fine-tune it first, for example with kdda run')
     config = checkpoint.model.config
     chosen.check_outputs(config, name)
+    chosen.check_columns(schema.columns)
     names = _named_labels(config, name) if chosen.labelled else []
     schema = replace(schema, labels=tuple(names))
     checked = check_rows(to_rows(dataset), chosen.convert(schema))

@@ -147,6 +147,7 @@ class FileJob:
             KddaError: no such file, no row, or bad rows under ``raise``.
         """
         self.check_places()
+        task.check_columns(self.schema.columns)
         count = 0
         for _ in self.rows(task):
             count += 1

@@ -138,6 +138,7 @@ def _real_rows(task: Task, data: str | Source, schema: Schema) -> list[Texts]:
         sources = [data if isinstance(data, Source) else Source(data)]
     if not sources:
         raise KddaError(f'task "{task.name}" has no embedded rows to check the export on: give --data FILE')
+    task.check_columns(schema.columns)
     texts: list[Texts] = []
     for source in sources:
         for row in sample(read_rows(source), ROWS // len(sources), "check"):

@@ -215,7 +215,7 @@ class Task(ABC):
         export_rows: embedded corpora that an export is checked on, such as ``nli/vi/test``.
         page_words: what the page says, by language code (``vi``, ``en``); names of the task's fields by default.
 
-    A kind of tasks also sets, as class attributes: `list_fields` and `optional_fields`, `head` (a key of
+    A kind of tasks also sets, as class attributes: `list_fields`, `optional_fields` and `gold_fields`, `head` (a key of
     `MODEL_CLASSES`), `labelled` (rows have labels that a recipe names), `states_read` (the states that the head reads),
     `outputs` (names of the logits), `logits_of` (what logits belong to), `response_type` and `result_key` (what a
     result looks like over HTTP and in files), `pipeline_tag` (the Hub's name of such tasks), `row_score`, `row_weight`
@@ -241,6 +241,7 @@ class Task(ABC):
     # What holds for every task of a kind.
     list_fields: ClassVar[tuple[str, ...]] = ()  # fields that hold a list of texts, of any length
     optional_fields: ClassVar[tuple[str, ...]] = ()  # fields that a row may lack; the last ones
+    gold_fields: ClassVar[tuple[str, ...] | None] = None  # further fields of rows with golds; None if nobody names them
     head: ClassVar[str]  # a key of `kdda.models.load.MODEL_CLASSES`
     labelled: ClassVar[bool] = False  # whether rows have labels that a recipe names
     states_read: ClassVar[Literal["first token", "all tokens"]] = "first token"  # the states that the head reads
@@ -413,6 +414,23 @@ class Task(ABC):
             raise KddaError(f'"{name}" gives one number a row, not probabilities of labels')
 
     # -- from rows to predictions
+
+    def check_columns(self, columns: Mapping[str, Any], place: str = "columns") -> None:
+        """Refuse a column for a field that no row of the task has, which would be left unread without a word.
+
+        Args:
+            columns: field → the column or columns of a source.
+            place: where they stand, for the message.
+
+        Raises:
+            KddaError: names the field, and those that there are.
+        """
+        if self.gold_fields is None:
+            return
+        known = ("id", *self.fields, *self.gold_fields)
+        for name in columns:
+            if name not in known:
+                raise KddaError(unknown_choice(place, name, known))
 
     def texts_of(self, values: Mapping[str, Any], name: Callable[[str], str] = str) -> tuple[str, ...]:
         """What an example of a row from outside (Python, a file, HTTP) has as its texts: by default one a field.

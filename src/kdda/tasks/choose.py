@@ -115,6 +115,7 @@ class MultipleChoice(Task):
 
     list_fields: ClassVar[tuple[str, ...]] = ("options",)
     optional_fields: ClassVar[tuple[str, ...]] = ("question",)
+    gold_fields: ClassVar[tuple[str, ...] | None] = ("label",)
     head: ClassVar[str] = "classification"
     response_type: ClassVar[type] = ChoiceResponse
     result_key: ClassVar[str] = "choice"

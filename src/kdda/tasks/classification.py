@@ -73,6 +73,7 @@ class Classification(Task):
     summary: str = "Label a row: the likeliest label, and every label's probability"
 
     head: ClassVar[str] = "classification"
+    gold_fields: ClassVar[tuple[str, ...] | None] = ("label",)
     labelled: ClassVar[bool] = True
     response_type: ClassVar[type] = LabelResult
     result_key: ClassVar[str] = "label"

@@ -153,6 +153,7 @@ class QuestionAnswering(Task):
     summary: str = "Answer a question on a passage"
     short_fields: tuple[str, ...] = ("question",)
 
+    gold_fields: ClassVar[tuple[str, ...] | None] = ("answers", "answer", "answer_start", "is_impossible")
     head: ClassVar[str] = "question-answering"
     states_read: ClassVar[Literal["first token", "all tokens"]] = "all tokens"
     outputs: ClassVar[tuple[str, ...]] = ("start_logits", "end_logits")

@@ -83,6 +83,7 @@ class Similarity(Task):
     methods: tuple[str, ...] = ("encode", "similarity")
     summary: str = "How alike two texts are: the cosine of their vectors"
 
+    gold_fields: ClassVar[tuple[str, ...] | None] = ("score",)
     head: ClassVar[str] = "none"
     states_read: ClassVar[Literal["first token", "all tokens"]] = "all tokens"
     outputs: ClassVar[tuple[str, ...]] = ("last_hidden_state",)

@@ -148,6 +148,7 @@ class Tagging(Task):
     summary: str = "Label spans of a text: their characters, labels and probabilities"
 
     head: ClassVar[str] = "token-classification"
+    gold_fields: ClassVar[tuple[str, ...] | None] = ("tokens", "tags", "spans")
     labelled: ClassVar[bool] = True
     states_read: ClassVar[Literal["all tokens"]] = "all tokens"
     logits_of: ClassVar[Literal["token"]] = "token"
