@@ -489,7 +489,7 @@ def test_of_many_files_without_sense_the_first_are_named(tmp_path: Path, command
     for number in range(9):
         (tmp_path / f"{number}.txt").write_text("A text and nothing else.")
     code, _, error = command("new", tmp_path, "--out", tmp_path / "recipe.yaml")
-    assert code == 2 and len(error.splitlines()) == 7 and "… and 4 more files" in error
+    assert code == 2 and len(error.splitlines()) == 8 and "… and 4 more files" in error
 
 
 def test_one_column_of_labels_is_no_column_for_each(tmp_path: Path, command: Any, models: list[str]) -> None:

@@ -51,7 +51,7 @@ def test_a_command_ends_before_it_works_where_its_file_cannot_be_written(
 ) -> None:
     for reason, place in bad_file_places(tmp_path).items():
         code, _, errors = command(*(str(place) if word == "OUT" else word for word in COMMANDS[name]))
-        assert code == 2 and reason in errors and errors.count("\n") == 1, (reason, errors)
+        assert code == 2 and reason in errors and errors.count("\n") == 2, (reason, errors)
         assert "no/" not in errors
 
 
@@ -63,7 +63,7 @@ def test_a_command_ends_before_it_works_where_its_folder_cannot_be_made(
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "out", Path("/proc/out"), tmp_path / ("x" * 300)):
         code, _, errors = command(*(str(place) if word == "OUT" else word for word in FOLDER_COMMANDS[name]))
-        assert code == 2 and errors.count("\n") == 1, errors
+        assert code == 2 and errors.count("\n") == 2, errors
         assert str(place) in errors and "no/" not in errors
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -92,7 +92,7 @@ def test_a_model_is_not_sent_where_the_hub_cannot_be_reached(
         (tmp_path / name).write_text("{}")
     monkeypatch.setattr("kdda.hub.push.hub_is_reachable", lambda: False)
     code, out, errors = command("push", tmp_path, "somebody/model", "--yes")
-    assert (code, out) == (2, "") and errors.count("\n") == 1 and "the Hub cannot be reached" in errors
+    assert (code, out) == (2, "") and errors.count("\n") == 2 and "the Hub cannot be reached" in errors
     monkeypatch.setattr("kdda.hub.push.hub_is_reachable", lambda: True)
     monkeypatch.setattr("huggingface_hub.hf_api.HfApi.create_repo", disconnected)
     with pytest.raises(KddaError, match="the Hub did not accept the model: the line is cut"):
