@@ -18,7 +18,7 @@ from kdda.runtime.folders import is_disk_full
 from kdda.runtime.memory import tune_garbage_collection
 from kdda.runtime.text_files import printable
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 # Exit codes.
 FAILED = 1  # something went wrong that is no mistake of the user's: a run failed, the disk is full

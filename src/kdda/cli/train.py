@@ -16,7 +16,20 @@ if TYPE_CHECKING:
     from kdda.data.examples import Example
     from kdda.experiment.run import Experiment
 
-RecipeName = Annotated[str, typer.Argument(help="A built-in recipe's name (see `kdda recipes`) or a YAML file.")]
+
+def _recipes_beginning(incomplete: str) -> list[str]:
+    """The built-in recipes whose names begin with what was typed so far, for the shell's completion."""
+    from kdda.recipe.load import built_in
+
+    return [name for name in built_in() if name.startswith(incomplete)]
+
+
+RecipeName = Annotated[
+    str,
+    typer.Argument(
+        help="A built-in recipe's name (see `kdda recipes`) or a YAML file.", autocompletion=_recipes_beginning
+    ),
+]
 
 Arms = Annotated[str, typer.Option(help="Only these of the recipe's arms, for example a,b. All by default.")]
 
@@ -122,9 +135,20 @@ def plan(
 
 
 @app.command()
-def recipes() -> None:
-    """List the built-in recipes."""
-    from kdda.recipe.load import built_in, load_recipe
+def recipes(
+    show: Annotated[
+        str,
+        typer.Option(
+            help="Print this recipe as it is written, for a file to change.", autocompletion=_recipes_beginning
+        ),
+    ] = "",
+) -> None:
+    """List the built-in recipes, or print one."""
+    from kdda.recipe.load import built_in, find, load_recipe
+    from kdda.runtime.text_files import read_text
 
+    if show:
+        print(read_text(find(show)), end="")
+        return
     for name in built_in():
         print(f"{name:26} {load_recipe(name).note}")
