@@ -135,6 +135,12 @@ def check_command(line: str, where: str) -> None:
 
 
 def check_kdda(words: list[str], where: str) -> None:
+    known = {option for parameter in COMMANDS.params for option in parameter.opts}
+    while words and words[0].startswith("-"):  # flags of kdda itself, before a command or without one
+        assert words[0] in known, f"{where}: kdda {words[0]}: no such option"
+        words = words[1:]
+    if not words:
+        return
     name, *arguments = words
     assert isinstance(COMMANDS, click.Group) or hasattr(COMMANDS, "commands")
     assert name in COMMANDS.commands, f"{where}: kdda {name}: no such command"  # type: ignore[attr-defined]
