@@ -97,10 +97,17 @@ def _with_base(values: dict[str, Any], path: Path, extending: tuple[Path, ...] =
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Changes over a base. Sections are merged field by field; `arms` are one list, and are replaced as a whole.
 
+    A student has one source: where changes say `from_teacher` or `model`, the base's other one is gone.
+
     >>> merged({"training": {"epochs": 2, "stride": 64}}, {"training": {"epochs": 3}})
     {'training': {'epochs': 3, 'stride': 64}}
+    >>> merged({"student": {"model": "a", "layers": 6}}, {"student": {"from_teacher": "vi"}})
+    {'student': {'layers': 6, 'from_teacher': 'vi'}}
     """
     fields = dict(base)
+    for source, other in (("from_teacher", "model"), ("model", "from_teacher")):
+        if source in changes and other not in changes:
+            fields.pop(other, None)
     for key, value in changes.items():
         old = fields.get(key)
         if isinstance(old, Mapping) and isinstance(value, Mapping) and key != "arms":
