@@ -485,6 +485,17 @@ def test_numbers_as_tags_are_never_guessed(tmp_path: Path, command: Any, models:
     assert recipe.data["en"].labels == {"0": "O", "1": "B-LOC"}
 
 
+def test_texts_without_labels_are_left_out_with_what_they_are_good_for(
+    tmp_path: Path, command: Any, models: list[str]
+) -> None:
+    table(
+        tmp_path / "train.csv", sentiment(60, ["the food was cold", "we waited for a table", "it is a good place"]), ","
+    )
+    table(tmp_path / "more.csv", [{"id": "1", "text": f"{VI[0][0]} ({number})"} for number in range(30)], ",")
+    _, out = new(command, models, tmp_path)
+    assert "more.csv: 30 rows, and no columns of" in out and "labels: none (docs/languages.md)" in out
+
+
 def test_of_many_files_without_sense_the_first_are_named(tmp_path: Path, command: Any) -> None:
     for number in range(9):
         (tmp_path / f"{number}.txt").write_text("A text and nothing else.")

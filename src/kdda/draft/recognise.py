@@ -18,7 +18,7 @@ from kdda.data.choices import OPTION_COLUMN
 from kdda.data.examples import BadRowError
 from kdda.data.fields import BadFieldError, canonical
 from kdda.data.tagged_rows import word_list
-from kdda.draft.tables import UNNAMED, FileTable
+from kdda.draft.tables import UNNAMED, FileTable, names_an_id
 from kdda.tasks.classify import CLASSIFY, SEPARATORS
 from kdda.tasks.registry import TASKS
 
@@ -179,8 +179,7 @@ def _label_column(table: FileTable) -> str:
     if column and _is_label(table, column):
         return column
     for column in reversed(table.columns):
-        is_id = column.lower() in ("id", "index", "idx") or column.lower().endswith("_id")
-        if not is_id and _is_label(table, column) and table.words(column) <= 3:
+        if not names_an_id(column) and _is_label(table, column) and table.words(column) <= 3:
             counts = table.values[column]
             if 2 <= len(counts) <= max(table.count / 4, 2):
                 return column

@@ -15,7 +15,7 @@ from kdda.data.sources import READERS, format_of
 from kdda.draft.languages import OTHER_CODES, UNKNOWN, can_be_told, code_of, language_of_name, language_of_texts
 from kdda.draft.models import TEACHERS
 from kdda.draft.recognise import Recognised, recognise
-from kdda.draft.tables import FileTable, look_at
+from kdda.draft.tables import FileTable, look_at, names_an_id
 from kdda.errors import KddaError
 from kdda.runs.folder import ENVIRONMENT
 from kdda.runtime.text_files import printable
@@ -142,7 +142,13 @@ def _unlike(table: FileTable, task: str) -> str:
         if column in table.values:
             kind = f"{len(table.values[column])} different values"
         columns.append(f"{column} ({kind})")
-    return f"{table.count:,} rows, and no columns of {wanted}; it has {', '.join(columns) or 'none'}"
+    reason = f"{table.count:,} rows, and no columns of {wanted}; it has {', '.join(columns) or 'none'}"
+    if table.columns and all(table.is_text(column) or names_an_id(column) for column in table.columns):
+        reason += (
+            "; texts without labels may be added to a recipe, as training rows of a language that has a teacher: "
+            "labels: none (docs/languages.md)"
+        )
+    return reason
 
 
 def _of_one_task(tables: list[tuple[FileTable, Recognised]], seen: SeenFiles) -> list[tuple[FileTable, Recognised]]:

@@ -174,3 +174,8 @@ def _names_of_unnamed(path: Path) -> list[str] | None:
 def _is_a_text(cell: str) -> bool:
     """Whether a cell of a file's first line is a text and hardly a column's name."""
     return len(cell.split()) > HEADER_WORDS or cell.rstrip().endswith((".", "?", "!"))
+
+
+def names_an_id(column: str) -> bool:
+    """Whether a column's name is that of an id, or of a row's number (Vietnamese ``STT``)."""
+    return column.lower() in ("id", "idx", "index", "stt") or column.lower().endswith("_id")
