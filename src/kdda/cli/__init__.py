@@ -1,6 +1,19 @@
 """The command line. `kdda --help` must answer at once, so no command imports torch before it is used."""
 
-from kdda.cli import checkpoints, corpus, doctor, new, predict, report, segmenters, serve, train
+from kdda.cli import checkpoints, corpus, doctor, new, predict, report, run_folders, segmenters, serve, train
 from kdda.cli.shared import app, main
 
-__all__ = ["app", "checkpoints", "corpus", "doctor", "main", "new", "predict", "report", "segmenters", "serve", "train"]
+__all__ = [
+    "app",
+    "checkpoints",
+    "corpus",
+    "doctor",
+    "main",
+    "new",
+    "predict",
+    "report",
+    "run_folders",
+    "segmenters",
+    "serve",
+    "train",
+]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdda.cli.shared import FAILED, Device, app, parse_label_map, parse_names, parse_pairs
+from kdda.cli.shared import FAILED, Device, app, is_a_dialogue, parse_label_map, parse_names, parse_pairs
 from kdda.errors import KddaError
 
 if TYPE_CHECKING:
@@ -50,11 +50,6 @@ def new(
     recipe = write_recipe(drafted, out)
     print(f"\nwritten: {out}\n")
     _show_plan(recipe, out)
-
-
-def is_a_dialogue() -> bool:
-    """Whether somebody at a terminal can be asked."""
-    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _shown(drafted: Draft) -> Draft:

@@ -48,6 +48,11 @@ def about() -> None:
     """Distil monolingual teachers into one multilingual student by optimal transport, while it is fine-tuned."""
 
 
+def is_a_dialogue() -> bool:
+    """Whether somebody at a terminal can be asked."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
 def finite(value: float) -> float:
     """A number of an option that is neither nan nor infinite; bounds of options let nan pass."""
     if not isfinite(value):

@@ -28,7 +28,18 @@ from kdda.metrics.correlation import RankedRows, spearman_interval
 from kdda.metrics.significance import Interval, WeightedMean, bootstrap_interval, mean_bootstrap_interval
 from kdda.models.trim import trim
 from kdda.recipe.schema import Recipe, TeacherSpec
-from kdda.runs.folder import ENVIRONMENT, FAILURE, METRICS, MODEL_FOLDER, PREDICTIONS, RECIPE, is_complete
+from kdda.runs.folder import (
+    CHECKPOINTS,
+    ENVIRONMENT,
+    FAILURE,
+    METRICS,
+    MODEL_FOLDER,
+    PREDICTIONS,
+    RECIPE,
+    STATES,
+    TEACHERS,
+    is_complete,
+)
 from kdda.runs.predictions import CORRELATION, prediction_line, row_score, row_weight
 from kdda.runtime import distributed
 from kdda.runtime.device import compute_device, device_name
@@ -115,7 +126,7 @@ class RunContext:
         Args:
             say: prints the progress of fine-tuning; nothing by default.
         """
-        store = self.out / "teachers"
+        store = self.out / TEACHERS
         data = teacher_data(self.reader, self.task, self.data, language, spec)
         with lock_or_wait(store / (spec.train or language), self.say):
             return prepare_teacher_of(language, Teacher.from_spec(spec), data, base_config(self.recipe), store, say)
@@ -161,11 +172,11 @@ class RunContext:
         args = DistillationConfig.from_recipe(
             recipe.training_of(arm, run.learning_rate),
             recipe.distillation(arm),
-            output_dir=str(folder / "checkpoints"),
+            output_dir=str(folder / CHECKPOINTS),
             seed=run.seed,
             run_name=str(run),
             metrics_file=f"../{METRICS}",  # relative to output_dir: in the run folder
-            teacher_cache_dir=str(self.out / "teachers" / "states"),
+            teacher_cache_dir=str(self.out / TEACHERS / STATES),
             teacher_cache_gb=recipe.teacher_cache_gb,
         )
         student: Model | FromTeacher = recipe.student_of(arm)

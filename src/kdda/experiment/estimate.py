@@ -16,7 +16,7 @@ from kdda.experiment.splits import SplitReader, Splits
 from kdda.experiment.systems_cost import SystemsCost, measure_systems, readings_of
 from kdda.recipe.schema import ModelSpec, TeacherSpec, Training
 from kdda.report.render import Table
-from kdda.runs.folder import SYSTEMS, is_complete
+from kdda.runs.folder import SYSTEMS, TEACHERS, is_complete
 from kdda.runtime.device import device_name, peak_memory, total_memory
 from kdda.runtime.folders import nearest_existing
 from kdda.runtime.memory import free_bytes, peak_megabytes
@@ -241,7 +241,7 @@ class Estimate:
         work = []
         for run in sorted(teacher_runs(self.recipe, self.arms), key=lambda run: str((run.language, run.spec))):
             data = teacher_data(self.reader, self.task, self.data, run.language, run.spec)
-            if is_ready(Teacher.from_spec(run.spec), data, base_config(self.recipe), self.out / "teachers"):
+            if is_ready(Teacher.from_spec(run.spec), data, base_config(self.recipe), self.out / TEACHERS):
                 continue
             rows = {data.target: len(data.train[data.target])}
             training = self.recipe.teacher_training(run.spec)

@@ -30,6 +30,14 @@ PREDICTIONS = "predictions.jsonl"  # written last: a folder that has it is compl
 
 MODEL_FOLDER = "model"
 
+CHECKPOINTS = "checkpoints"  # of an unfinished training, in the folder of a run or a teacher
+
+TEACHERS = "teachers"  # in the output folder: teachers/<language>-<fingerprint>, each as it was fine-tuned
+
+TEACHER_RECORD = "teacher.json"  # development scores, seconds; written last: a teacher's folder that has it is complete
+
+STATES = "states"  # in `TEACHERS`: stored teacher states
+
 SYSTEMS = "systems"  # <OUT>/systems/<system>/seed-<n>: an arm's model in open-domain answering, not a training run
 
 RUN_NAME = re.compile(r"seed-\d+")  # the name of a run's folder

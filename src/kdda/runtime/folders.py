@@ -9,7 +9,8 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from math import ceil
 from pathlib import Path
 
 from kdda.errors import KddaError
@@ -132,6 +133,29 @@ def new_folder(out: Path) -> Iterator[Path]:
         folder.replace(out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def folder_size(folder: Path) -> int:
+    """The bytes of all files in a folder and below; links are not followed."""
+    size = 0
+    for path, _names, files in os.walk(folder):
+        for name in files:
+            with suppress(OSError):  # removed meanwhile
+                size += os.lstat(Path(path, name)).st_size
+    return size
+
+
+def size_in_words(size: int) -> str:
+    """A number of bytes in the largest fitting unit, of 1,000 of the one before.
+
+    >>> size_in_words(512), size_in_words(41_000), size_in_words(2_340_000_000)
+    ('1 kB', '41 kB', '2.3 GB')
+    """
+    if size >= 999_500_000:
+        return f"{size / 1e9:,.1f} GB"
+    if size >= 999_500:
+        return f"{size / 1e6:.0f} MB"
+    return f"{ceil(size / 1e3)} kB"
 
 
 def nearest_existing(path: Path) -> Path:

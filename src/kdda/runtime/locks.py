@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from kdda.errors import KddaError
 from kdda.runtime import distributed
+from kdda.runtime.lock_files import lock_of
 from kdda.runtime.progress import Say
 
 TELL_AFTER = 5.0  # seconds of waiting for a lock before a message says so
@@ -50,9 +51,9 @@ def lock_or_wait(folder: Path, say: Say) -> Iterator[None]:
 
 
 def _lock(folder: Path) -> FileLock:
-    """A lock file beside the folder; the system releases it when the process that holds it ends."""
+    """The lock of a folder, whose parents are made where they are missing."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder.with_name(f".{folder.name}.lock"))
+    return lock_of(folder)
 
 
 def _acquire(lock: FileLock, timeout: float = 0.0) -> bool:

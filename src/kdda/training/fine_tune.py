@@ -25,6 +25,7 @@ from kdda.models.hidden_states import hidden_at
 from kdda.models.load import Checkpoint, load_checkpoint
 from kdda.models.vocabulary import TrimmedVocabulary, decay_of_unused
 from kdda.recipe.schema import ModelSpec
+from kdda.runs.folder import STATES, TEACHERS
 from kdda.runtime import distributed
 from kdda.runtime.numbers import ceil_div
 from kdda.runtime.progress import Say
@@ -294,7 +295,7 @@ def _build_cache(
     Args:
         name: of the teacher in that line.
     """
-    folder = Path(args.teacher_cache_dir or Path(args.output_dir) / "teachers" / "states")
+    folder = Path(args.teacher_cache_dir or Path(args.output_dir) / TEACHERS / STATES)
     cache = TeacherCache.build(
         teacher,
         data.task.text_spans(features),

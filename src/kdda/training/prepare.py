@@ -16,7 +16,7 @@ from kdda.models.classes import has_head
 from kdda.models.depth import Layers
 from kdda.models.load import Checkpoint, load_config
 from kdda.recipe.schema import ModelSpec, TeacherSpec
-from kdda.runs.folder import METRICS, MODEL_FOLDER
+from kdda.runs.folder import CHECKPOINTS, METRICS, MODEL_FOLDER, TEACHER_RECORD
 from kdda.runtime import distributed
 from kdda.runtime.files import write_atomically
 from kdda.runtime.progress import Say
@@ -24,8 +24,6 @@ from kdda.tasks.base import predict
 from kdda.training.config import DistillationConfig
 from kdda.training.data import TrainingData
 from kdda.training.fine_tune import Model, load_model, name_of
-
-RECORD = "teacher.json"  # development scores, seconds; written last: a teacher's folder that has it is complete
 
 # The arguments that decide what a fine-tuned teacher is; the others say how, where or how fast it is computed.
 DECISIVE = (
@@ -174,7 +172,7 @@ def is_ready(teacher: Teacher, data: TrainingData, args: DistillationConfig, sto
     """Whether a teacher needs no fine-tuning any more; arguments as in `prepare_teacher`."""
     if teacher.random or not _needs_fine_tuning(teacher, data):
         return True
-    return (teacher_folder(teacher, data, args, store) / RECORD).is_file()
+    return (teacher_folder(teacher, data, args, store) / TEACHER_RECORD).is_file()
 
 
 def prepare_teacher(
@@ -200,7 +198,7 @@ def prepare_teacher(
             "labels: name the language whose rows it is fine-tuned on (train), or say that it is fine-tuned already"
         )
     folder = teacher_folder(teacher, data, args, store)
-    record = folder / RECORD
+    record = folder / TEACHER_RECORD
     if distributed.broadcast(record.is_file()):
         say(f"  teacher {data.target}: reused from {folder}")
     else:
@@ -270,7 +268,7 @@ def _fine_tune(teacher: Teacher, data: TrainingData, args: DistillationConfig, f
         dev = trainer.scores(data.dev[data.target], data.target) if data.dev else {}
         trainer.save_model(str(folder / MODEL_FOLDER))
         record = {"model": teacher.name, "dev": dev, "seconds": trainer.metrics_log.seconds}
-        write_atomically(folder / RECORD, json.dumps(record, allow_nan=False))
+        write_atomically(folder / TEACHER_RECORD, json.dumps(record, allow_nan=False))
         trainer.remove_checkpoints()
     distributed.barrier()
 
@@ -280,7 +278,7 @@ def _teacher_arguments(
 ) -> DistillationConfig:
     """The student's arguments, with what differs while a teacher is fine-tuned."""
     changes: dict[str, Any] = {
-        "output_dir": str(folder / "checkpoints"),
+        "output_dir": str(folder / CHECKPOINTS),
         "metrics_file": f"../{METRICS}",
         "run_name": f"teacher {data.target}",
         "seed": teacher.seed,

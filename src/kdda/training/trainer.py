@@ -29,6 +29,7 @@ from kdda.models.hidden_states import attention_masses, hidden_at
 from kdda.models.load import quietly
 from kdda.models.vocabulary import TrimmedVocabulary
 from kdda.recipe.schema import ModelSpec, has_masses
+from kdda.runs.folder import TEACHERS
 from kdda.runtime import distributed
 from kdda.runtime.device import is_out_of_memory, pins_memory
 from kdda.runtime.memory import keep_freed_memory
@@ -264,7 +265,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             if isinstance(source, ModelSpec) and student.layers is not None:
                 source = source.model_copy(update={"layers": student.layers})
             self._check_teachers(source, args)  # before anything is fine-tuned
-            store = Path(args.output_dir) / "teachers"
+            store = Path(args.output_dir) / TEACHERS
             teacher = prepare_teacher_of(student.language, teacher, self.data, args, store, self.say)
             if student.teacher is None:  # the student is distilled from it, too
                 self.teachers[student.language][0] = teacher
@@ -272,7 +273,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
 
     def _prepare_teachers(self) -> None:
         """Fine-tune the teachers that need it; those of languages without training rows are not used."""
-        store = Path(self.args.output_dir) / "teachers"
+        store = Path(self.args.output_dir) / TEACHERS
         for language in self.data.train:
             prepared = []
             for teacher in self.teachers.get(language, ()):

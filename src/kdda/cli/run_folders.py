@@ -1,0 +1,84 @@
+"""The commands `runs` (state, score, size of run folders) and `clean` (removes checkpoints, teacher states, models)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kdda.cli.shared import app, is_a_dialogue
+
+if TYPE_CHECKING:
+    from kdda.runs.listing import RunEntry
+
+LONGEST_DETAIL = 60  # characters of a state's reason in a table; failure.txt of the run has all
+
+Folder = Annotated[Path, typer.Argument(help="The folder of `kdda run --out`, or one below it.")]
+
+
+@app.command()
+def runs(folder: Folder = Path("runs")) -> None:
+    """List run folders and fine-tuned teachers with their state, score and size on disk."""
+    from kdda.report.render import Table, to_markdown
+    from kdda.runs.cleaning import Cleaning
+    from kdda.runs.listing import list_runs
+    from kdda.runtime.folders import folder_size, size_in_words
+
+    entries = list_runs(folder)
+    if not entries:
+        print(f"{folder}: no run and no teacher")
+        return
+    rows = [[str(entry.folder), _state(entry), entry.score, size_in_words(entry.size)] for entry in entries]
+    print(to_markdown(Table("Runs", ["run", "state", "score", "size"], rows)))
+    total = f"{len(entries)} folders; {folder} takes {size_in_words(folder_size(folder))}"
+    freed = Cleaning.of(folder, models=False).size
+    if freed:
+        total += f", of which kdda clean {folder} frees {size_in_words(freed)}"
+    print(total)
+
+
+def _state(entry: RunEntry) -> str:
+    """An entry's state with its detail, cut short."""
+    if not entry.detail:
+        return entry.state
+    detail = entry.detail
+    if len(detail) > LONGEST_DETAIL:
+        detail = f"{detail[:LONGEST_DETAIL]}…"
+    return f"{entry.state}: {detail}"
+
+
+@app.command()
+def clean(
+    folder: Folder = Path("runs"),
+    models: Annotated[bool, typer.Option("--models", help="Models of runs, and fine-tuned teachers, too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+) -> None:
+    """Remove checkpoints and stored teacher states, after a list of them with their sizes.
+
+    Scores, predictions and recipes stay, so that reports do. What a running process uses stays, too. Off a terminal,
+    and without --yes, they are only listed.
+    """
+    from kdda.runs.cleaning import Cleaning
+    from kdda.runtime.folders import size_in_words
+
+    cleaning = Cleaning.of(folder, models)
+    for path in cleaning.in_use:
+        print(f"{path} is in use; it stays, and all teachers that it may read", file=sys.stderr)
+    if not cleaning.removable:
+        print(f"{folder}: nothing to remove")
+        return
+    for item in cleaning.removable:
+        print(f"{size_in_words(item.size):>9}  {item.folder}  ({item.what})")
+    total = size_in_words(cleaning.size)
+    print(f"{total:>9}  in all")
+    if not yes and not is_a_dialogue():
+        print("nothing was removed; --yes removes it")
+        return
+    if not yes and not typer.confirm("Remove all of it?", default=False):
+        print("nothing was removed")
+        return
+    for item in cleaning.removable:
+        item.remove()
+    print(f"removed: {total}")
