@@ -43,8 +43,21 @@ Device = Annotated[
 ]
 
 
+def _print_version(wanted: bool) -> None:
+    """Print the installed version and end the command, for ``--version``."""
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"kdda {version('kdda')}")
+        raise typer.Exit
+
+
 @app.callback()
-def about() -> None:
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     """Distil monolingual teachers into one multilingual student by optimal transport, while it is fine-tuned."""
 
 
