@@ -1,20 +1,28 @@
 # make demo   fine-tune two mini teachers and three students, and print the table (about 10 minutes on two cores)
 # make test   lint, types and the whole test suite, which builds the documentation with warnings as errors
+# make lint   ruff and mypy, which `make test` runs first
 # make docs   the documentation as a site, in docs/_build/html
 # make .venv  only install
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test docs .venv clean
+.PHONY: demo test lint house docs .venv clean
 
 demo: .venv
 	$(BIN)/kdda run mini-nli
 
-test: .venv
-	$(BIN)/ruff check src tests bench tools examples docs/conf.py
-	$(BIN)/ruff format --check src tests bench tools examples docs/conf.py
+SOURCES := src tests bench tools examples docs/conf.py noxfile.py
+
+lint: .venv
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
+
+house: .venv
+	$(BIN)/pytest tests/test_house.py
+
+test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 docs: .venv

@@ -77,6 +77,24 @@ def test_the_architecture_page_names_every_file_and_what_it_defines() -> None:
     assert named == written, "every file needs a docstring"
 
 
+# What Windows has not: modules of the standard library, and functions of os.
+UNIX_MODULES = {"fcntl", "grp", "pwd", "resource", "termios", "tty"}
+UNIX_FUNCTIONS = {"fork", "getpgid", "getuid", "killpg", "pread", "pwrite", "setsid", "statvfs", "uname"}
+
+
+def test_every_file_can_be_imported_under_windows() -> None:
+    for path in files():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in tree.body:  # at import; inside a function the system is looked at first
+            if isinstance(node, ast.Import):
+                assert not UNIX_MODULES & {alias.name for alias in node.names}, path.name
+            elif isinstance(node, ast.ImportFrom):
+                assert node.module not in UNIX_MODULES, path.name
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
+                assert node.attr not in UNIX_FUNCTIONS, f"{path.name}:{node.lineno}: os.{node.attr}"
+
+
 def test_transport_stands_alone() -> None:
     for path in (PACKAGE / "transport").glob("*.py"):
         assert imported_rooms(path) <= {"transport"}

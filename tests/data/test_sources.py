@@ -43,6 +43,20 @@ def test_jsonl_csv_tsv_and_json_give_the_same_rows(tmp_path: Path) -> None:
         assert [(e.texts, e.label) for e in examples] == [(("a", "b"), "neutral")]
 
 
+def test_line_ends_of_windows_change_no_row(tmp_path: Path) -> None:
+    texts = {
+        "a.jsonl": GOOD,
+        "a.csv": "premise,hypothesis,label\na,b,neutral\n",
+        "a.tsv": "premise\thypothesis\tlabel\na\tb\tneutral\n",
+        "a.json": f"[{GOOD}]",
+        "a.conll": "Huế B-LOC\nngủ O\n\nmèo O\n",
+    }
+    for name, text in texts.items():
+        of_unix = [row.values for row in read_rows(file(tmp_path, name, text))]
+        of_windows = [row.values for row in read_rows(file(tmp_path, name, text.replace("\n", "\r\n")))]
+        assert of_windows == of_unix and of_unix
+
+
 def test_a_file_without_a_line_of_names_takes_them_from_the_recipe(tmp_path: Path) -> None:
     source = Source(file(tmp_path, "a.tsv", 'x "y\tb\tneutral\n').name, header=["premise", "hypothesis", "label"])
     assert check_rows(read_rows(source), SCHEMA)[0][0].texts == ('x "y', "b")

@@ -119,6 +119,8 @@ class ProcessExecutor(Executor):
     def _interrupt(self) -> None:
         """Send Ctrl-C once to every child, which then writes a checkpoint; runs that wait do not begin."""
         self._interrupted = True
+        if sys.platform == "win32":
+            return  # Ctrl-C has reached every process of the console already
         for child in list(self._children):
             child.send_signal(signal.SIGINT)
 
@@ -164,8 +166,8 @@ class ProcessExecutor(Executor):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **_worker_environment(slot, self.workers)},
+            encoding="utf-8",
+            env={**os.environ, "PYTHONIOENCODING": "utf-8", **_worker_environment(slot, self.workers)},
             start_new_session=True,
         )
 

@@ -15,6 +15,8 @@ DEVICE_VARIABLE = (
 AUTO = "auto"
 ACCELERATORS = ("cuda", "mps", "xpu")
 PRECISIONS = ("fp32", "bf16", "auto")
+# Functions of torch.cpu that tell whether it has instructions for bfloat16; older versions of torch have none of them.
+BFLOAT16_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 
 
 def compute_device() -> torch.device:
@@ -91,7 +93,16 @@ def in_bfloat16(precision: str) -> bool:
     if kind == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if kind == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+        return _cpu_has_bfloat16()
+    return False
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether torch tells of instructions for bfloat16; False under a version of torch that cannot tell."""
+    for name in BFLOAT16_CHECKS:
+        check = getattr(torch.cpu, name, None)
+        if check is not None and check():
+            return True
     return False
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import resource
 import shutil
 import sys
 from functools import cache
@@ -28,6 +27,12 @@ def tune_garbage_collection() -> None:
 
 def peak_megabytes() -> float:
     """The most memory that this process has held so far, in MiB."""
+    if sys.platform == "win32":
+        import psutil
+
+        return float(psutil.Process().memory_info().peak_wset) / 2**20  # bytes
+    import resource  # which Windows lacks
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if sys.platform == "darwin":
         return peak / 2**20  # bytes
@@ -53,8 +58,10 @@ def keep_freed_memory() -> bool:
     again each time.
 
     Returns:
-        False under another allocator, where nothing is done.
+        False under another system or allocator, where nothing is done.
     """
+    if sys.platform == "win32":
+        return False  # whose ctypes cannot name the process itself
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # CDLL(None) is this process with its C library
     if mallopt is None:
         return False

@@ -7,7 +7,6 @@ would take all.
 from __future__ import annotations
 
 import json
-import os
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
@@ -75,7 +74,8 @@ class CacheShard:
         row_bytes = width * dtype.itemsize
         start = self.begin + entry["data_offsets"][0] + first * row_bytes
         with self.path.open("rb", buffering=0) as file:
-            data = os.pread(file.fileno(), count * row_bytes, start)
+            file.seek(start)
+            data = file.read(count * row_bytes)
         if len(data) < count * row_bytes:
             raise KddaError(f"{self.path} was truncated while it was in use; the same command writes it again")
         return torch.frombuffer(bytearray(data), dtype=dtype).reshape(count, width)
