@@ -43,13 +43,14 @@ Device = Annotated[
 ]
 
 
-def _print_version(wanted: bool) -> None:
-    """Print the installed version and end the command, for ``--version``."""
+def _print_version(wanted: bool) -> bool:
+    """Print the installed version and end the command, for ``--version``; typer takes what is returned as its value."""
     if wanted:
         from importlib.metadata import version
 
         print(f"kdda {version('kdda')}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
