@@ -20,6 +20,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from kdda.cli.shared import main
 from tests.forks import Command
 
+os.environ["KDDA_LANG"] = "en"  # messages are compared in English, on a Vietnamese machine, too
 torch.set_num_threads(1)  # tensors of 16 numbers gain nothing from more, and two workers of pytest fill two cores
 LABELS = ["entailment", "neutral", "contradiction"]
 NOUNS = {"aa": ["mèo", "chó", "gà", "cá"], "bb": ["cat", "dog", "hen", "fish"]}

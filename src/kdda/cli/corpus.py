@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kdda.cli.language import tr
 from kdda.cli.shared import Device, app
 from kdda.errors import KddaError
 from kdda.recipe.yaml_text import parse_yaml
@@ -101,7 +102,7 @@ def _print_answers(answers: list[CorpusAnswer]) -> None:
 
     console = Console(highlight=False)
     if not answers:
-        print("No passage holds a word of this question.")
+        print(tr("No passage holds a word of this question."))
     for answer in answers:
         passage = answer.passage
         heading = f"{answer.answer}  ({answer.score:.2f}, {passage.source})"

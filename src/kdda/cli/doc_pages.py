@@ -16,6 +16,7 @@ PAGES = {
     "kdda.cli.checkpoints": "models.md",
     "kdda.cli.corpus": "retrieval.md",
     "kdda.cli.doctor": "models.md",
+    "kdda.cli.language": "commands.md#vietnamese",
     "kdda.cli.new": "your-files.md",
     "kdda.cli.predict": "use.md",
     "kdda.cli.report": "reporting.md",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kdda.cli.language import tr, tr_message
 from kdda.cli.shared import FAILED, Device, app, is_a_dialogue, parse_label_map, parse_names, parse_pairs
 from kdda.errors import KddaError
 
@@ -41,14 +42,14 @@ def new(
     names = [*(files or []), *(data or [])]
     asks = is_a_dialogue()
     if not names and asks:
-        names = typer.prompt("Files or folders of rows, with spaces between").split()
+        names = typer.prompt(tr("Files or folders of rows, with spaces between")).split()
     if not names:
         raise KddaError("kdda new: which files? Name files or folders of rows: kdda new train.csv dev.csv test.csv")
     label_map = parse_label_map("--labels", labels)
     request = Request(names, task, parse_names(languages), student, parse_pairs("--teachers", teachers), label_map)
     drafted = _confirmed(request) if asks else _shown(_drafted(request, asks=False))
     recipe = write_recipe(drafted, out)
-    print(f"\nwritten: {out}\n")
+    print("\n" + tr("written: {out}").format(out=out) + "\n")
     _show_plan(recipe, out)
 
 
@@ -57,7 +58,7 @@ def _shown(drafted: Draft) -> Draft:
     from kdda.draft.writing import summary
 
     for line in summary(drafted):
-        print(line)
+        print(tr_message(line))
     return drafted
 
 
@@ -75,7 +76,7 @@ def _drafted(request: Request, asks: bool) -> Draft:
         labels = dict(request.labels)
         for value in error.values:
             question = f'What does the label "{value}" mean ({", ".join(error.names)}; {DROP} leaves such rows out)?'
-            answer = typer.prompt(question)
+            answer = typer.prompt(tr_message(question))
             labels[value] = answer
             if answer == DROP:
                 labels[value] = None
@@ -88,14 +89,14 @@ def _confirmed(request: Request) -> Draft:
 
     while True:
         drafted = _shown(_drafted(request, asks=True))
-        if typer.confirm("Is that right?", default=True):
+        if typer.confirm(tr("Is that right?"), default=True):
             return drafted
         known = ",".join(drafted.languages)
         request = replace(
             request,
-            task=typer.prompt("Task", default=drafted.task),
-            languages=parse_names(typer.prompt("Languages, the target first", default=known)),
-            student=typer.prompt("Student", default=drafted.models.student),
+            task=typer.prompt(tr("Task"), default=drafted.task),
+            languages=parse_names(typer.prompt(tr("Languages, the target first"), default=known)),
+            student=typer.prompt(tr("Student"), default=drafted.models.student),
         )
 
 
@@ -108,10 +109,13 @@ def _show_plan(recipe: Recipe, out: Path) -> None:
 
     for _role, spec in roles(recipe, list(recipe.arms)):
         if needs_download(spec.model):
-            print(f"Its models are on the Hub: kdda plan {out} fetches them, and measures what the recipe costs here.")
+            advice = tr(
+                "Its models are on the Hub: kdda plan {out} fetches them, and measures what the recipe costs here."
+            )
+            print(advice.format(out=out))
             return
     made = Plan(recipe, Path("runs"))
     print(markdown(made.document()), end="")
-    print(f"\nNext: kdda run {out}")
+    print("\n" + tr("Next: kdda run {out}").format(out=out))
     if made.missing:
         sys.exit(FAILED)

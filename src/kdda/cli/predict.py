@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kdda.cli.language import tr, tr_message
 from kdda.cli.shared import (
     PLUGIN,
     Device,
@@ -70,14 +71,14 @@ def evaluate(
     )
     write_predictions(out, evaluation.predictions)
     for warning in evaluation.warnings:
-        print(warning, file=sys.stderr)
+        print(tr_message(warning), file=sys.stderr)
     if json_:
         print(json.dumps(evaluation.scores, ensure_ascii=False, allow_nan=False))
         return
     for name, value in evaluation.scores.items():
         text = f"{value:.1f}" if isinstance(value, float) else str(value)
         print(f"{name.replace('_', ' '):20} {text}")
-    print(f"predictions in {out}")
+    print(tr("predictions in {out}").format(out=out))
 
 
 PRECISION = "auto: bfloat16 where the processor has it, faster, with other third digits; fp32; bf16."
@@ -144,7 +145,7 @@ def predict(
         result = predictor.predict_texts(**values)
         print(json.dumps(result.as_dict(), ensure_ascii=False, allow_nan=False) if json_ else result)
     for warning in predictor.warnings:
-        print(warning, file=sys.stderr)
+        print(tr_message(warning), file=sys.stderr)
 
 
 def _field_and_text(option: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kdda.cli.language import tr
 from kdda.cli.shared import Device, app, finite, parse_names, parse_seeds
 
 
@@ -23,7 +24,7 @@ def report(
     from kdda.report.build import write_report
 
     text = write_report(runs, out, parse_names(arms) or None, parse_seeds(seeds) or None, dev, against or None)
-    print(f"written: {out}" if out else text)
+    print(tr("written: {out}").format(out=out) if out else text)
 
 
 @app.command()

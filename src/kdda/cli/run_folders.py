@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kdda.cli.language import tr, tr_message
 from kdda.cli.shared import app, is_a_dialogue
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def runs(folder: Folder = Path("runs")) -> None:
 
     entries = list_runs(folder)
     if not entries:
-        print(f"{folder}: no run and no teacher")
+        print(tr_message(f"{folder}: no run and no teacher"))
         return
     rows = [[str(entry.folder), _state(entry), entry.score, size_in_words(entry.size)] for entry in entries]
     print(to_markdown(Table("Runs", ["run", "state", "score", "size"], rows)))
@@ -36,7 +37,7 @@ def runs(folder: Folder = Path("runs")) -> None:
     freed = Cleaning.of(folder, models=False).size
     if freed:
         total += f", of which kdda clean {folder} frees {size_in_words(freed)}"
-    print(total)
+    print(tr_message(total))
 
 
 def _state(entry: RunEntry) -> str:
@@ -65,20 +66,21 @@ def clean(
 
     cleaning = Cleaning.of(folder, models)
     for path in cleaning.in_use:
-        print(f"{path} is in use; it stays, and all teachers that it may read", file=sys.stderr)
+        notice = f"{path} is in use; it stays, and all teachers that it may read"
+        print(tr_message(notice), file=sys.stderr)
     if not cleaning.removable:
-        print(f"{folder}: nothing to remove")
+        print(tr_message(f"{folder}: nothing to remove"))
         return
     for item in cleaning.removable:
         print(f"{size_in_words(item.size):>9}  {item.folder}  ({item.what})")
     total = size_in_words(cleaning.size)
     print(f"{total:>9}  in all")
     if not yes and not is_a_dialogue():
-        print("nothing was removed; --yes removes it")
+        print(tr("nothing was removed; --yes removes it"))
         return
-    if not yes and not typer.confirm("Remove all of it?", default=False):
-        print("nothing was removed")
+    if not yes and not typer.confirm(tr("Remove all of it?"), default=False):
+        print(tr("nothing was removed"))
         return
     for item in cleaning.removable:
         item.remove()
-    print(f"removed: {total}")
+    print(tr_message(f"removed: {total}"))

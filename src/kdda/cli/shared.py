@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from kdda.cli.doc_pages import see_about, see_about_command
+from kdda.cli.language import call, tr_message
 from kdda.errors import DiskFullError, Interrupted, KddaError
 from kdda.runtime.folders import is_disk_full
 from kdda.runtime.memory import tune_garbage_collection
@@ -198,7 +199,7 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):  # names of files may hold what the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        call(app)
     except SystemExit as stop:
         if stop.code == MISTAKE:  # a wrong option or argument, of which the message is printed already
             say(see_about_command(_modules_of_commands()), MISTAKE)
@@ -242,6 +243,6 @@ def _modules_of_commands() -> dict[str, str]:
 
 
 def say(text: str, code: int) -> int:
-    """Print a line on standard error and return the exit code."""
-    print(text, file=sys.stderr)
+    """Print a message on standard error, in the command line's language, and return the exit code."""
+    print(tr_message(text), file=sys.stderr)
     return code

@@ -1,0 +1,145 @@
+"""The catalogue of translations, `vi.po`: read, and looked up for a whole text or for a message made of a template."""
+
+from __future__ import annotations
+
+import re
+from ast import literal_eval
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from string import Formatter
+
+CATALOGUE = Path(__file__).with_name("vi.po")
+
+# Where a message that is no template as a whole may be made of two: `rows.csv:3: "label" is empty; leave it out`.
+JOINTS = (": ", "; ", " — ", ". ", ", ", " (")
+
+EDGES = " \n;:,.—"  # around a part of a message
+
+
+def read_catalogue(path: Path = CATALOGUE) -> dict[str, str]:
+    """Texts and templates → their translations, of a .po file; entries without a translation are left out."""
+    entries: dict[str, str] = {}
+    parts = {"msgid": "", "msgstr": ""}
+    kind = ""
+    for line in [*path.read_text(encoding="utf-8").splitlines(), 'msgid ""']:
+        keyword, _, quoted = line.partition(" ")
+        if keyword == "msgid":
+            if parts["msgid"] and parts["msgstr"]:  # the entry before it is complete; the file's header has no msgid
+                entries[parts["msgid"]] = parts["msgstr"]
+            parts = {"msgid": "", "msgstr": ""}
+        if keyword in parts:
+            kind, line = keyword, quoted
+        if line.startswith('"'):
+            parts[kind] += literal_eval(line)
+    return entries
+
+
+@dataclass(frozen=True)
+class Template:
+    """A message with places, such as ``no file "{name}"``, as a pattern that reads what stands in them.
+
+    Attributes:
+        text: the message, for `str.format`.
+        translation: the same in translation, with the same names of places.
+    """
+
+    text: str
+    translation: str
+
+    @cached_property
+    def weight(self) -> int:
+        """Letters of the text outside its places: of two templates that fit, the one with more says more."""
+        return sum(len(literal) for literal in self.literals)
+
+    @cached_property
+    def literals(self) -> list[str]:
+        """What stands between the places."""
+        return [literal for literal, *_ in Formatter().parse(self.text) if literal]
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """The text as a regular expression with a group a place."""
+        expression = ""
+        for literal, name, *_ in Formatter().parse(self.text):
+            expression += re.escape(literal)
+            if name:
+                expression += f"(?P<{name}>.*?)"
+        return re.compile(expression, re.S)
+
+    def match(self, message: str) -> dict[str, str] | None:
+        """What stands in each place of a message that was made of this template; None of another message."""
+        if not all(literal in message for literal in self.literals):
+            return None
+        match = self.pattern.fullmatch(message)
+        return None if match is None else match.groupdict()
+
+
+class Translator:
+    """Translations of texts that are known beforehand, and of messages that were made of a template.
+
+    A message is recognised by the template that it fits, so that the code which raises it stays as it is. What stands
+    in its places is translated in turn where it is known, and stays as it is where it is not, as names and numbers do.
+    """
+
+    def __init__(self, entries: Mapping[str, str]) -> None:
+        self.entries = entries
+        self.templates: list[Template] = []
+        for text, translation in entries.items():
+            if "!r}" not in text:  # such texts are translated before their places are filled
+                self.templates.append(Template(text, translation))
+        self._translated: dict[str, tuple[int, str]] = {}
+
+    def text(self, text: str) -> str:
+        """The translation of a text as it stands in the catalogue; the text itself without one."""
+        return self.entries.get(text, text)
+
+    def message(self, message: str) -> str:
+        """A message in translation, line by line; lines that are not known stay as they are."""
+        translated = []
+        for line in message.split("\n"):
+            translated.append(self._phrase(line)[1])
+        return "\n".join(translated)
+
+    def _phrase(self, phrase: str) -> tuple[int, str]:
+        """How many letters of a message or of a part of one were translated, and the translation."""
+        core = phrase.strip(EDGES)
+        if not re.search(r"[A-Za-z]{2}", core):
+            return 0, phrase
+        if core not in self._translated:
+            self._translated[core] = self._best(core)
+        count, translation = self._translated[core]
+        start = phrase.index(core)
+        return count, phrase[:start] + translation + phrase[start + len(core) :]
+
+    def _best(self, core: str) -> tuple[int, str]:
+        """Of all readings of a phrase, as one template or as two parts, the one with most letters translated."""
+        best = (0, core)
+        for reading in [*self._whole(core), *self._parts(core)]:
+            if reading[0] > best[0]:
+                best = reading
+        return best
+
+    def _whole(self, core: str) -> Iterator[tuple[int, str]]:
+        """The phrase as each of the templates that it fits."""
+        for template in self.templates:
+            values = template.match(core)
+            if values is None:
+                continue
+            total = template.weight
+            for name, value in values.items():
+                count, values[name] = self._phrase(value)
+                total += count
+            yield total, template.translation.format(**values)
+
+    def _parts(self, core: str) -> Iterator[tuple[int, str]]:
+        """The phrase as two parts, at the first of each kind of joint."""
+        if core.endswith(")") and "(" not in core:
+            count, translation = self._phrase(core[:-1])
+            yield count, translation + ")"
+        for joint in JOINTS:
+            first, _, second = core.partition(joint)
+            if second:
+                before, after = self._phrase(first), self._phrase(second)
+                yield before[0] + after[0], before[1] + joint + after[1]

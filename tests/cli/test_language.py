@@ -1,0 +1,100 @@
+"""The command line in Vietnamese: the catalogue has every text of it, and help and refusals come out translated."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kdda.cli.catalogue import Translator, read_catalogue
+from kdda.cli.language import is_vietnamese
+
+ROOT = Path(__file__).parents[2]
+MESSAGES = runpy.run_path(str(ROOT / "tools" / "messages.py"))
+ENTRIES = read_catalogue()
+
+
+def kdda(*arguments: str, **variables: str) -> tuple[int, str]:
+    """The exit code of a command and what it prints, in an environment that names no language but these."""
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "COLUMNS": "200", **variables}
+    environment = {name: value for name, value in environment.items() if value}
+    command = [sys.executable, "-m", "kdda", *arguments]
+    out = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8")
+    return out.returncode, out.stdout + out.stderr
+
+
+def test_the_catalogue_has_every_help_text_and_every_message_of_its_rooms() -> None:
+    lacking = [MESSAGES["entry"](text, place) for text, place in MESSAGES["missing"](ENTRIES).items()]
+    assert not lacking, "src/kdda/cli/vi.po lacks these; add them with a translation:\n\n" + "\n".join(lacking)
+
+
+def test_translations_have_the_places_of_their_texts() -> None:
+    for text, translation in ENTRIES.items():
+        assert MESSAGES["places_of"](text) == MESSAGES["places_of"](translation), text
+
+
+def test_every_message_is_recognised_by_its_template() -> None:
+    translator = Translator(ENTRIES)
+    for room in MESSAGES["ROOMS"]:
+        for template in MESSAGES["templates"](room):
+            places = {}
+            for number, name in enumerate(sorted(MESSAGES["places_of"](template))):
+                places[name] = str(1000 + number)
+            message = template.format(**places)
+            translated = translator.message(message)
+            for value in places.values():
+                assert value in translated, f"{message} -> {translated}"
+            assert translated != message or ENTRIES.get(template) == template, message
+
+
+def test_a_message_in_a_place_of_another_is_translated_too() -> None:
+    message = 'kdda: a.yaml:3: unknown key "epochz" — did you mean "epochs"? (known here: epochs, stride)'
+    assert Translator(ENTRIES).message(message + "\nSee docs/recipes.md") == (
+        'kdda: a.yaml:3: không có trường "epochz" — có phải ý bạn là "epochs"? '
+        "(các trường dùng được ở đây: epochs, stride)\nXem docs/recipes.md (tiếng Anh) và docs/vi/errors.md"
+    )
+
+
+def test_names_and_messages_that_are_not_known_stay_as_they_are() -> None:
+    translator = Translator(ENTRIES)
+    assert translator.message("runs/nli/student-kdda: ???") == "runs/nli/student-kdda: ???"
+
+
+def test_help_and_refusals_are_vietnamese() -> None:
+    code, text = kdda("run", "--help", KDDA_LANG="vi")
+    assert code == 0 and "Tinh chỉnh các mô hình thầy" in text and "[bắt buộc]" in text
+    for english in ("Usage", "Options", "Arguments", "default", "Show this", "required"):
+        assert english not in text
+    code, text = kdda("run", "mini-nlj", KDDA_LANG="", LC_ALL="vi_VN.UTF-8")
+    assert code == 2 and 'không có công thức "mini-nlj" — có phải ý bạn là "mini-nli"?' in text
+    code, text = kdda("run", "mini-nli", "--sedes", "1", KDDA_LANG="vi")
+    assert code == 2 and "Lỗi: Không có tùy chọn --sedes" in text and "Error" not in text
+
+
+def test_other_languages_than_two_are_refused() -> None:
+    code, text = kdda("recipes", KDDA_LANG="fr")
+    assert code == 2 and 'KDDA_LANG: got "fr", expected one of: en, vi' in text
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"KDDA_LANG": "vi"}, True),
+        ({"LANG": "vi_VN.UTF-8"}, True),
+        ({"LANG": "vi_VN.UTF-8", "LC_ALL": "en_US.UTF-8"}, False),
+        ({"LANG": "vi_VN.UTF-8", "KDDA_LANG": "en"}, False),
+        ({"LANG": "C"}, False),
+    ],
+)
+def test_the_language_is_that_of_the_variable_or_of_the_locale(
+    variables: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("KDDA_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert is_vietnamese() is expected

@@ -1,0 +1,190 @@
+"""What the command line can say, read from the sources: help texts, and the templates of refusals, by room.
+
+`python tools/messages.py` prints, in the form of src/kdda/cli/vi.po, the entries that the catalogue lacks.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from string import Formatter
+
+PACKAGE = Path(__file__).parents[1] / "src" / "kdda"
+# Rooms whose refusals are translated, all of them. Rooms that only a program calls (losses, transport) stay English.
+ROOMS = ["cli", "errors", "recipe", "runtime"]
+# What makes a message, beside classes that end in Error.
+MAKERS = ("unknown_choice", "Interrupted", "BadParameter", "say", "tr_message")
+# What stands around a part of a message, and is no word of it.
+EDGES = " \n;:,.—"
+
+
+def templates(room: str) -> dict[str, str]:
+    """Templates of a room's messages, such as ``no file "{name}"`` → the file where each stands."""
+    listed: dict[str, str] = {}
+    top = PACKAGE / room
+    for path in [top.with_suffix(".py")] if top.with_suffix(".py").is_file() else sorted(top.rglob("*.py")):
+        for text in _texts(ast.parse(path.read_text(encoding="utf-8"))):
+            for line in text.split("\n"):
+                template = line.strip(EDGES)
+                if is_prose(template):
+                    listed.setdefault(template, path.relative_to(PACKAGE).as_posix())
+    return listed
+
+
+def shape(template: str) -> str:
+    """A template without the names of its places, so that a renamed variable leaves the catalogue as it is."""
+    return re.sub(r"(?<!\{)\{[a-z_]\w*\}", "{}", template)
+
+
+def is_prose(template: str) -> bool:
+    """Whether a text has words to translate: two in a row, or one beside a place."""
+    text = re.sub(r"(?<!\{)\{\w*\}", "§", template)
+    return bool(re.search(r"[a-z]{2,}['s]*,? [a-zA-Z]{2,}|\b[a-z]{2,} [\"'(]?§|§[\"')]? [a-z]{2,}", text))
+
+
+def fixed_texts() -> Iterator[str]:
+    """Texts that are looked up as they stand: the help of commands and of their parameters, and what `tr` gets."""
+    for path in sorted((PACKAGE / "cli").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "tr":
+                for argument in node.args:
+                    if isinstance(argument, ast.Constant):
+                        yield argument.value
+    import typer
+
+    from kdda.cli.shared import app
+
+    group = typer.main.get_command(app)
+    yield from _help_of(group)
+    for command in group.commands.values():  # type: ignore[attr-defined]
+        yield from _help_of(command)
+
+
+def _help_of(command: object) -> Iterator[str]:
+    for text in [command.help, *(getattr(param, "help", None) for param in command.params)]:  # type: ignore[attr-defined]
+        if text:
+            yield text
+
+
+def _texts(tree: ast.Module) -> Iterator[str]:
+    """The texts of a module that reach a message: in it, in variables and constants that it names, in its helpers."""
+    functions: dict[str, ast.AST] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            functions[node.name] = node
+    for function in [tree, *functions.values()]:
+        for node in ast.walk(function):
+            is_message = isinstance(node, ast.Raise) or (isinstance(node, ast.Call) and _makes_message(node))
+            if is_message:
+                yield from _reached(node, function, tree, functions, set())
+
+
+def _makes_message(call: ast.Call) -> bool:
+    name = getattr(call.func, "id", getattr(call.func, "attr", ""))
+    return name.endswith("Error") or name in MAKERS
+
+
+def _reached(
+    node: ast.AST, function: ast.AST, tree: ast.Module, functions: dict[str, ast.AST], seen: set[str]
+) -> Iterator[str]:
+    yield from _literals(node)
+    for part in ast.walk(node):
+        name = getattr(part, "id", "")
+        if not name or name in seen:
+            continue
+        seen = {*seen, name}
+        for assigned in [*_assigned(name, function), *_assigned(name, tree, deep=False)]:
+            yield from _reached(assigned, function, tree, functions, seen)
+        if name in functions:
+            for inner in ast.walk(functions[name]):
+                if isinstance(inner, ast.Return) and inner.value is not None:
+                    yield from _reached(inner.value, functions[name], tree, functions, seen)
+
+
+def _assigned(name: str, scope: ast.AST, deep: bool = True) -> Iterator[ast.AST]:
+    """Values that a scope assigns to a name; with deep=False at its top alone."""
+    for node in ast.walk(scope) if deep else ast.iter_child_nodes(scope):
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(getattr(target, "id", "") == name for target in targets):
+                yield node.value
+
+
+def _literals(node: ast.AST) -> Iterator[str]:
+    """The templates of the strings in a tree; a string in a place of a template is one of its own."""
+    if isinstance(node, ast.JoinedStr):
+        yield _template(node)
+        for part in node.values:
+            if isinstance(part, ast.FormattedValue):
+                yield from _literals(part.value)
+        return
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value.replace("{", "{{").replace("}", "}}")
+    for child in ast.iter_child_nodes(node):
+        yield from _literals(child)
+
+
+def _template(text: ast.JoinedStr) -> str:
+    """An f-string as a text for `str.format`, whose places have the names that the expressions end in."""
+    written = ""
+    names: list[str] = []
+    for part in text.values:
+        if isinstance(part, ast.Constant):
+            written += str(part.value).replace("{", "{{").replace("}", "}}")
+        elif isinstance(part, ast.FormattedValue):
+            words = re.findall(r"[a-zA-Z_]\w*", re.sub(r"'[^']*'|\"[^\"]*\"", "", ast.unparse(part.value)))
+            name = (words[-1] if words else "value").strip("_").lower() or "value"
+            while name in names:
+                name += "2"
+            names.append(name)
+            written += "{" + name + "}"
+    return written
+
+
+def missing(catalogue: dict[str, str]) -> dict[str, str]:
+    """What the catalogue has no translation of → where it stands.
+
+    Args:
+        catalogue: texts and templates → their translations.
+    """
+    known = set()
+    for text in catalogue:
+        known.add(shape(text))
+    lacking: dict[str, str] = {}
+    for text in fixed_texts():
+        if text not in catalogue:
+            lacking.setdefault(text, "help")
+    for room in ROOMS:
+        for template, place in templates(room).items():
+            if shape(template) not in known:
+                lacking.setdefault(template, place)
+    return lacking
+
+
+def entry(text: str, place: str, translation: str = "") -> str:
+    """An entry of a .po file."""
+    return f"#: {place}\nmsgid {_quoted(text)}\nmsgstr {_quoted(translation)}\n"
+
+
+def _quoted(text: str) -> str:
+    lines = re.findall(r"[^\n]*\n|[^\n]+", text) or [""]
+    quoted = []
+    for line in lines:
+        escaped = line.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        quoted.append(f'"{escaped}"')
+    return "\n".join(quoted) if len(quoted) == 1 else '""\n' + "\n".join(quoted)
+
+
+def places_of(template: str) -> set[str]:
+    """The names of a template's places."""
+    return {name for _, name, _, _ in Formatter().parse(template) if name}
+
+
+if __name__ == "__main__":
+    from kdda.cli.catalogue import read_catalogue
+
+    for text, place in missing(read_catalogue()).items():
+        sys.stdout.write(entry(text, place) + "\n")
