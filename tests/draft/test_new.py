@@ -496,6 +496,19 @@ def test_texts_without_labels_are_left_out_with_what_they_are_good_for(
     assert "more.csv: 30 rows, and no columns of" in out and "labels: none (docs/languages.md)" in out
 
 
+def test_columns_that_a_user_names_are_taken(tmp_path: Path, command: Any, models: list[str]) -> None:
+    rows = []
+    for number in range(60):
+        row = {"label": "x", "note": "this is a note of the staff and it is long enough to be the text of a row"}
+        rows.append({**row, "said": f"the food was {number} and good", "Mark": ("good", "bad")[number % 2]})
+    table(tmp_path / "train.csv", rows, ",")
+    recipe, out = new(command, models, tmp_path, "--columns", "text=said,label=Mark")
+    assert recipe.data["en"].columns == {"text": "said", "label": "Mark"} and recipe.labels == ["bad", "good"]
+    assert "columns text = said, label = Mark" in out
+    code, _, error = command("new", tmp_path, "--out", tmp_path / "other.yaml", "--columns", "text=sad,label=Mark")
+    assert code == 2 and '--columns: text: column: got "sad", expected one of:' in error
+
+
 def test_of_many_files_without_sense_the_first_are_named(tmp_path: Path, command: Any) -> None:
     for number in range(9):
         (tmp_path / f"{number}.txt").write_text("A text and nothing else.")

@@ -25,6 +25,7 @@ def new(
     data: Annotated[list[str] | None, typer.Option(help="A file or folder of rows. May repeat.")] = None,
     task: Annotated[str, typer.Option(help="nli, qa, classify, tag, similarity, choose; guessed by default.")] = "",
     languages: Annotated[str, typer.Option(help="Codes with commas between, the target first: km,en.")] = "",
+    columns: Annotated[str, typer.Option(help="Columns by the task's fields: text=comment,label=topic.")] = "",
     labels: Annotated[str, typer.Option(help="What labels mean: 0=entailment,1=neutral,x=null (left out).")] = "",
     student: Annotated[str, typer.Option(help="The model to train: mini/…, a folder, or a Hub id.")] = "",
     teachers: Annotated[str, typer.Option(help="A language's teacher: vi=mini/vietnamese,en=FOLDER.")] = "",
@@ -46,7 +47,9 @@ def new(
     if not names:
         raise KddaError("kdda new: which files? Name files or folders of rows: kdda new train.csv dev.csv test.csv")
     label_map = parse_label_map("--labels", labels)
-    request = Request(names, task, parse_names(languages), student, parse_pairs("--teachers", teachers), label_map)
+    fields = parse_pairs("--columns", columns)
+    named_teachers = parse_pairs("--teachers", teachers)
+    request = Request(names, task, parse_names(languages), student, named_teachers, label_map, fields)
     drafted = _confirmed(request) if asks else _shown(_drafted(request, asks=False))
     recipe = write_recipe(drafted, out)
     print("\n" + tr("written: {out}").format(out=out) + "\n")

@@ -45,6 +45,7 @@ class Request:
         languages: codes, the target first.
         teachers: language → a model's name.
         labels: the data's label → the task's, or None to leave such rows out.
+        columns: field of the task → the column that it is in.
     """
 
     data: Sequence[str]
@@ -53,6 +54,7 @@ class Request:
     student: str = ""
     teachers: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str | None] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 class UnknownLabelsError(KddaError):
@@ -156,7 +158,7 @@ def draft(request: Request) -> Draft:
     """
     if request.task:
         task_named(request.task, "--task")
-    seen = find_sources(request.data, request.task, request.languages)
+    seen = find_sources(request.data, request.task, request.languages, request.columns)
     task = seen.sources[0].recognised.task
     if task not in TASKS:
         raise KddaError(f"the files are for the task {task}, which this installation lacks")

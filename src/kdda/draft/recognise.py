@@ -132,11 +132,31 @@ def recognise(table: FileTable, task: str = "") -> Recognised | None:
     names = [task]
     if not task:
         names = [*dict.fromkeys([*RECOGNISERS, *TASKS])]
+    renamed = {column: field for field, column in table.named.items() if column in table.columns}
+    columns_of = {field: column for column, field in renamed.items()}
+    if renamed:
+        others = {*columns_of, *LABEL_COLUMNS} if "label" in columns_of else set(columns_of)
+        table = table.with_names(renamed, others)
     for name in names:
         recognised = RECOGNISERS.get(name, _by_field_names(name))(table)
         if recognised is not None:
-            return recognised
+            return _with_columns(recognised, columns_of)
     return None
+
+
+def _with_columns(recognised: Recognised, columns_of: Mapping[str, str]) -> Recognised:
+    """What was recognised in a table whose columns a user has named, with the columns as the file calls them.
+
+    Args:
+        columns_of: the name by which a column was recognised → its name in the file.
+    """
+    columns: dict[str, Any] = {}
+    for field_name, column in recognised.columns.items():
+        if isinstance(column, list):
+            columns[field_name] = [columns_of.get(part, part) for part in column]
+        else:
+            columns[field_name] = columns_of.get(column, column)
+    return replace(recognised, columns=columns)
 
 
 def _by_field_names(task: str) -> Recogniser:

@@ -6,7 +6,7 @@ Files that are left out are named with the reason. `PREFERRED`: of one table in 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from kdda.draft.languages import OTHER_CODES, UNKNOWN, can_be_told, code_of, lan
 from kdda.draft.models import TEACHERS
 from kdda.draft.recognise import Recognised, recognise
 from kdda.draft.tables import FileTable, look_at, names_an_id
-from kdda.errors import KddaError
+from kdda.errors import KddaError, unknown_choice
 from kdda.runs.folder import ENVIRONMENT
 from kdda.runtime.text_files import printable
 
@@ -69,13 +69,16 @@ class SeenFiles:
     left_out: list[str] = field(default_factory=list)
 
 
-def find_sources(names: Sequence[str], task: str, languages: Sequence[str]) -> SeenFiles:
+def find_sources(
+    names: Sequence[str], task: str, languages: Sequence[str], columns: Mapping[str, str] | None = None
+) -> SeenFiles:
     """The sources of rows in files and folders.
 
     Args:
         names: files, folders, or ``folder:split``.
         task: what rows are looked for; any by default.
         languages: their codes, which a user names; guessed by default.
+        columns: field of the task → the column that a user says it is in, of the files that have it.
 
     Raises:
         KddaError: a file that is named and cannot be read, or no file with rows of a task.
@@ -89,7 +92,7 @@ def find_sources(names: Sequence[str], task: str, languages: Sequence[str]) -> S
             paths = _paths_in(Path(name))
         for path in paths:
             try:
-                table = look_at(path)
+                table = look_at(path, named=columns)
             except KddaError as error:
                 if not is_folder:
                     raise
@@ -100,6 +103,9 @@ def find_sources(names: Sequence[str], task: str, languages: Sequence[str]) -> S
                 seen.left_out.append(f"{printable(path)}: {_unlike(table, task)}")
             else:
                 tables.append((table, recognised))
+    for name, column in (columns or {}).items():
+        if tables and not any(column in table.columns for table, _ in tables):
+            raise KddaError(f"--columns: {name}: {unknown_choice('column', column, tables[0][0].columns)}")
     tables = _of_one_task(tables, seen)
     if not tables:
         reasons = seen.left_out[:SOURCES_SHOWN] or ["no files"]
@@ -208,7 +214,7 @@ def _by_language(
     if column and 1 < len(table.values.get(column, ())) <= MOST_LANGUAGES:
         sources = []
         for language in _wanted(sorted(table.values[column]), languages, table, seen):
-            selected = look_at(table.name, {column: language}, table.header)
+            selected = look_at(table.name, {column: language}, table.header, table.named)
             again = recognise(selected, recognised.task)
             if again is not None:
                 sources.append(RowSource(selected, again, language, split, f"column {column}"))
@@ -227,7 +233,7 @@ def _by_split(source: RowSource) -> list[RowSource]:
         return [source]
     parts = []
     for value in values:
-        selected = look_at(table.name, {**table.select, column: value}, table.header)
+        selected = look_at(table.name, {**table.select, column: value}, table.header, table.named)
         recognised = recognise(selected, source.recognised.task)
         if recognised is None or recognised.columns != source.recognised.columns:
             return [source]

@@ -8,8 +8,8 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class FileTable:
         sample: rows spread evenly over the file.
         values: column → its values as text, and how often each is there; without columns that have many, or long ones.
         header: names for a file without a line of names; else None.
+        named: field of a task → the column that a user says it is in.
     """
 
     name: str
@@ -55,6 +56,7 @@ class FileTable:
     values: Mapping[str, Counter[str]]
     header: list[str] | None = None
     select: Mapping[str, str] = field(default_factory=dict)
+    named: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def by_lower_name(self) -> dict[str, str]:
@@ -97,14 +99,35 @@ class FileTable:
                 return []
         return [number for number in numbers if math.isfinite(number)]
 
+    def with_names(self, names: Mapping[str, str], without: Collection[str]) -> FileTable:
+        """The same table with other names of some columns, and without some columns.
 
-def look_at(name: str, select: Mapping[str, str] | None = None, header: Sequence[str] | None = None) -> FileTable:
+        Args:
+            names: column → its new name.
+            without: names in lower case of columns that are left out, unless they get another name.
+        """
+        kept = [column for column in self.columns if column in names or column.lower() not in without]
+        new_names = {column: names.get(column, column) for column in kept}
+        sample = []
+        for row in self.sample:
+            sample.append({name: row[column] for column, name in new_names.items() if column in row})
+        values = {name: self.values[column] for column, name in new_names.items() if column in self.values}
+        return replace(self, columns=list(new_names.values()), sample=sample, values=values)
+
+
+def look_at(
+    name: str,
+    select: Mapping[str, str] | None = None,
+    header: Sequence[str] | None = None,
+    named: Mapping[str, str] | None = None,
+) -> FileTable:
     """What a source of rows looks like.
 
     Args:
         name: a file, or ``folder:split``.
         select: rows of a file of several languages.
         header: names of the columns of a file without a line of names; guessed by default.
+        named: field of a task → the column that a user says it is in.
 
     Raises:
         KddaError: a file that cannot be read.
@@ -124,9 +147,10 @@ def look_at(name: str, select: Mapping[str, str] | None = None, header: Sequence
             _count(values, column, value)
         if number % step == 0 and len(sample) < LOOKED_AT:
             sample.append(row)
-    named = [column for column in columns if column]
+    with_name = [column for column in columns if column]
     cells = [row.values for row in sample]
-    return FileTable(name, named, len(rows), cells, values, list(header) if header else None, select or {})
+    names = list(header) if header else None
+    return FileTable(name, with_name, len(rows), cells, values, names, select or {}, named or {})
 
 
 def _count(values: dict[str, Counter[str]], column: str, value: Any) -> None:
