@@ -103,19 +103,29 @@ def find_sources(
                 seen.left_out.append(f"{printable(path)}: {_unlike(table, task)}")
             else:
                 tables.append((table, recognised))
-    for name, column in (columns or {}).items():
-        if tables and not any(column in table.columns for table, _ in tables):
-            raise KddaError(f"--columns: {name}: {unknown_choice('column', column, tables[0][0].columns)}")
-    tables = _of_one_task(tables, seen)
     if not tables:
-        reasons = seen.left_out[:SOURCES_SHOWN] or ["no files"]
-        if len(seen.left_out) > SOURCES_SHOWN:
-            reasons.append(f"… and {len(seen.left_out) - SOURCES_SHOWN} more files")
-        raise KddaError("nothing that a recipe could train on:\n  " + "\n  ".join(reasons))
+        raise _nothing(seen.left_out)
+    _check_named_columns(columns or {}, [table for table, _ in tables])
+    tables = _of_one_task(tables, seen)
     for table, recognised in _without_copies(tables, seen):
         for source in _by_language(table, recognised, languages, seen):
             seen.sources += _by_split(source)
     return seen
+
+
+def _nothing(reasons: Sequence[str]) -> KddaError:
+    """The refusal of files of which none has rows of a task, with the reasons of the first ones."""
+    shown = list(reasons[:SOURCES_SHOWN]) or ["no files"]
+    if len(reasons) > SOURCES_SHOWN:
+        shown.append(f"… and {len(reasons) - SOURCES_SHOWN} more files")
+    return KddaError("nothing that a recipe could train on:\n  " + "\n  ".join(shown))
+
+
+def _check_named_columns(columns: Mapping[str, str], tables: Sequence[FileTable]) -> None:
+    """Refuse a column that a user names and no file has; `columns` are by field."""
+    for field_name, column in columns.items():
+        if not any(column in table.columns for table in tables):
+            raise KddaError(f"--columns: {field_name}: {unknown_choice('column', column, tables[0].columns)}")
 
 
 def _paths_in(folder: Path) -> list[str]:
