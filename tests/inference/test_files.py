@@ -202,11 +202,11 @@ def test_the_command_line_predicts_and_names_mistakes_without_a_traceback(
     assert "%" in run("--question", "cat", "--context", "cat sleeps")[0]
     assert run("--premise", "cat", "--hypothesis", "dog") == (
         "",
-        f'kdda: got hypothesis, premise: "{model}" answers questions: answer(question, context)\n',
+        f'kdda: got hypothesis, premise: "{model}" answers questions: answer(question, context)\nSee docs/use.md\n',
     )
     assert '--text: "question" is empty, expected its text' in run("--text", "question=")[1]
     twice = run("--question", "cat", "--text", "question=dog", "--context", "cat sleeps")[1]
-    assert twice == 'kdda: "question" is given 2 times, and it holds one text\n'
+    assert twice == 'kdda: "question" is given 2 times, and it holds one text\nSee docs/use.md\n'
     for wrong in (("--question", "cat"), (), ("--input", "x"), ("--question", "a", "--context", "b", "--premise", "c")):
         assert run(*wrong)[1].startswith("kdda: ")
     source, out = asked(tmp_path, 3), tmp_path / "out.jsonl"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -28,6 +29,8 @@ from kdda.runtime.plugins import import_plugins
 
 if TYPE_CHECKING:
     from kdda.embeddings.translation_retrieval import TranslationRetrieval
+    from kdda.inference.files import FileJob
+    from kdda.inference.predictor import Predictor
     from kdda.tasks.base import Task
 
 TASK = "A task's name; the model's by default."
@@ -97,9 +100,12 @@ def predict(
         list[str] | None, typer.Option(help="A field of any task, as field=value. May repeat; of a list field, too.")
     ] = None,
     input_: Annotated[
-        Path | None, typer.Option("--input", help="A file of rows with the task's fields: JSONL, CSV, Parquet, ….gz, …")
+        Path | None,
+        typer.Option("--input", help="Rows with the task's fields: JSONL, CSV, Parquet, ….gz; - reads standard input."),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="JSONL rows: id, answer, start, end, score; or label.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="JSONL rows: id, answer, start, end, score; or label; - prints them.")
+    ] = None,
     columns: Annotated[str, typer.Option(help=COLUMNS)] = "",
     header: Annotated[str, typer.Option(help=HEADER)] = "",
     skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Skip bad rows.")] = False,
@@ -113,37 +119,70 @@ def predict(
     plugin: Annotated[list[str] | None, typer.Option(help=PLUGIN)] = None,
     device: Device = "",
 ) -> None:
-    """Answer one question or label one row, or every row of a file.
+    """Answer one question or label one row, or every row of a file or of standard input.
 
-    A file is read in bounded memory, and the same command continues where it was stopped.
+    A file is read in bounded memory, and the same command continues where it was stopped. Rows from a pipe are objects
+    of JSON, or texts for a model that reads one, a line each; their predictions are printed.
     """
     given = {"question": question, "context": context, "premise": premise, "hypothesis": hypothesis}
     texts = _by_field([*given.items(), *map(_field_and_text, text or [])])
-    if (input_ is None) != (output is None):
-        raise KddaError("--input and --output go together")
-    if bool(texts) == (input_ is not None):
-        raise KddaError("give --question and --context, --premise and --hypothesis, --text, or --input and --output")
-    if (columns or header) and input_ is None:
-        raise KddaError("--columns and --header name those of the file of --input, and there is none")
     import_plugins(plugin or [])
     from kdda.data.examples import Schema
-    from kdda.inference.files import FileJob, predict_file
+    from kdda.inference.files import STANDARD, FileJob, is_piped
     from kdda.inference.predictor import load, task_of_model
 
+    if input_ is None and output is None and not texts and is_piped():
+        input_ = STANDARD
+    if input_ == STANDARD and output is None:
+        output = STANDARD
+    _check_inputs(texts, input_, output, bool(columns or header))
     options = parse_mapping("--task-options", task_options)
-    job = None
+    open_predictor = partial(
+        load, model, task=task or None, no_answer=no_answer, precision=precision, task_options=options
+    )
     if input_ is not None and output is not None:
         schema = Schema(columns=parse_columns(columns))
-        job = FileJob(input_, output, "skip" if skip_bad_rows else "raise", schema, parse_names(header) or None)
-        job.check_places()
-    if texts:
-        values = _checked_fields(model, task_of_model(model, task or None, options), texts)
-    predictor = load(model, task=task or None, no_answer=no_answer, precision=precision, task_options=options)
-    if job is not None:
-        print(predict_file(predictor, job))
-    else:
-        result = predictor.predict_texts(**values)
-        print(json.dumps(result.as_dict(), ensure_ascii=False, allow_nan=False) if json_ else result)
+        on_bad_row: Literal["raise", "skip"] = "skip" if skip_bad_rows else "raise"
+        _predict_rows(FileJob(input_, output, on_bad_row, schema, parse_names(header) or None), open_predictor)
+        return
+    values = _checked_fields(model, task_of_model(model, task or None, options), texts)
+    predictor = open_predictor()
+    result = predictor.predict_texts(**values)
+    print(json.dumps(result.as_dict(), ensure_ascii=False, allow_nan=False) if json_ else result)
+    _print_warnings(predictor)
+
+
+def _check_inputs(
+    texts: Mapping[str, list[str]], source: Path | None, output: Path | None, names_columns: bool
+) -> None:
+    """Refuse a call that names no row, one row and a file, or what belongs to a file that is not there."""
+    if (source is None) != (output is None):
+        raise KddaError("--input and --output go together; --output - prints the predictions")
+    if bool(texts) == (source is not None):
+        raise KddaError(
+            "give --question and --context, --premise and --hypothesis, --text, --input and --output, or rows on "
+            "standard input"
+        )
+    if names_columns and source is None:
+        raise KddaError("--columns and --header name those of the file of --input, and there is none")
+
+
+def _predict_rows(job: FileJob, open_predictor: Callable[[], Predictor]) -> None:
+    """Predict the rows of a file or of standard input; what was done is printed beside the predictions."""
+    from kdda.inference.files import STANDARD, predict_file, print_predictions, with_input_stored
+
+    with with_input_stored(job) as stored:
+        stored.check_places()
+        predictor = open_predictor()
+        if stored.out == STANDARD:
+            print(print_predictions(predictor, stored), file=sys.stderr)
+        else:
+            print(predict_file(predictor, stored))
+    _print_warnings(predictor)
+
+
+def _print_warnings(predictor: Predictor) -> None:
+    """Print what a predictor warns of on standard error."""
     for warning in predictor.warnings:
         print(tr_message(warning), file=sys.stderr)
 

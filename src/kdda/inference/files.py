@@ -1,13 +1,21 @@
-"""`kdda predict` on a file of rows: 1,024 ahead, bad rows refused or skipped, resumed after the last whole line."""
+"""`kdda predict` on a file or standard input: 1,024 rows ahead, bad rows refused or skipped, an output file resumed."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from filelock import FileLock, Timeout
 
@@ -36,6 +44,8 @@ from kdda.tasks.base import Result, Task
 ROWS = 1024
 CHARACTERS = 4_000_000
 
+
+STANDARD = Path("-")  # standard input in the place of a source, and standard output in that of an output
 
 # Formats that hold JSON in one value, in lines, or in no way at all: their first line tells.
 MAY_BE_LINES = (".json", ".txt")
@@ -76,6 +86,8 @@ class FileJob:
         schema: the source's columns by field of the task, where their names differ.
         header: names of the columns of a table without a line of names.
         on_bad_row: ``raise`` refuses a file with a bad row before any is predicted, ``skip`` skips bad rows.
+        name: of the source in messages, where it is not its path.
+        has_plain_texts: whether the source is a text a line, for a task that reads one text, and no rows.
         bad: how many bad rows were read so far.
         bad_places: places and reasons of the first of them.
     """
@@ -85,6 +97,8 @@ class FileJob:
     on_bad_row: Literal["raise", "skip"] = "raise"
     schema: Schema = field(default_factory=Schema)
     header: Sequence[str] | None = None
+    name: str = ""
+    has_plain_texts: bool = False
     bad: int = 0
     bad_places: list[str] = field(default_factory=list)
 
@@ -92,12 +106,22 @@ class FileJob:
         """The good rows, one after another; bad ones are counted."""
         self.bad = 0
         self.bad_places = []
-        records = self._records_of_lines() if self._is_of_lines else self._records_of_table()
+        if self.has_plain_texts:
+            records = self._records_of_texts(_text_field(task, self.shown_name))
+        elif self._is_of_lines:
+            records = self._records_of_lines()
+        else:
+            records = self._records_of_table()
         for record in records:
             try:
                 yield _input_row(record, task, self.schema)
             except BadRowError as error:
                 self._add_bad_row(f"{record.where}: {error}")
+
+    @property
+    def shown_name(self) -> str:
+        """The source's name in messages."""
+        return self.name or printable(self.source)
 
     @cached_property
     def _is_of_lines(self) -> bool:
@@ -112,7 +136,14 @@ class FileJob:
         with open_file(self.source) as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield _record_of_line(line, number, f"{printable(self.source)}:{number}")
+                    yield _record_of_line(line, number, f"{self.shown_name}:{number}")
+
+    def _records_of_texts(self, text_field: str) -> Iterator[Record]:
+        """The lines of a source of plain texts as rows with one field, without blank ones."""
+        with open_file(self.source) as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield _record_of_text(line, number, f"{self.shown_name}:{number}", text_field)
 
     def _records_of_table(self) -> Iterator[Record]:
         """The rows of a source of another format, whose reader refuses what is none of the format."""
@@ -134,7 +165,9 @@ class FileJob:
         if not self.source.is_file():
             raise KddaError(f'--input: no file "{printable(self.source)}"')
         if self._is_of_lines:
-            _check_lines(self.source)
+            _check_lines(self.source, self.shown_name)
+        if self.out == STANDARD:
+            return
         if self.out.resolve() == self.source.resolve():
             raise KddaError(f"--output {self.out} is the input")
         check_output_file("--output", self.out)
@@ -156,7 +189,7 @@ class FileJob:
                 f"{self.bad} of {self.bad + count} rows are bad (--skip-bad-rows skips them):{self.bad_row_lines}"
             )
         if not count:
-            raise KddaError(f"{self.source}: no row to predict{self.bad_row_lines}")
+            raise KddaError(f"{self.shown_name}: no row to predict{self.bad_row_lines}")
         return count
 
     @property
@@ -209,23 +242,105 @@ def _predict_rows(predictor: Predictor, job: FileJob, progress: Progress) -> int
     """Predict the rows that the output lacks; the number of them."""
     rows = job.rows(predictor.task)
     progress.begin(_skip_predicted(job, rows, predictor))
-    done = 0
     with job.out.open("ab") as out:
-        for chunk in _chunks(rows):
-            predictions = predictor.read([row.texts for row in chunk])
-            for row, result in zip(chunk, predictor.results(predictions), strict=True):
-                out.write(_line(row, result))
-            out.flush()
-            done += len(chunk)
-            progress.advance(len(chunk))
+        return _write_predictions(predictor, rows, out, progress)
+
+
+def print_predictions(predictor: Predictor, job: FileJob) -> str:
+    """Predict every row of a file onto standard output, in order.
+
+    Returns:
+        What was done, in a line.
+
+    Raises:
+        KddaError: a bad file or row.
+    """
+    total = job.check(predictor.task)
+    with Progress(job.shown_name, total) as progress:
+        progress.begin(0)
+        out = cast(BufferedIOBase, sys.stdout.buffer)
+        done = _write_predictions(predictor, job.rows(predictor.task), out, progress)
+    summary = f"{done:,} rows{progress.pace}"
+    if job.bad:
+        summary += f"; {job.bad:,} bad rows skipped:{job.bad_row_lines}"
+    return summary
+
+
+def _write_predictions(predictor: Predictor, rows: Iterator[InputRow], out: BufferedIOBase, progress: Progress) -> int:
+    """Predict rows, and write a line for each; the number of them."""
+    done = 0
+    for chunk in _chunks(rows):
+        predictions = predictor.read([row.texts for row in chunk])
+        for row, result in zip(chunk, predictor.results(predictions), strict=True):
+            out.write(_line(row, result))
+        out.flush()
+        done += len(chunk)
+        progress.advance(len(chunk))
     return done
 
 
-def _check_lines(source: Path) -> None:
-    """Refuse a file of JSON lines that is no text in UTF-8 by what its first bytes say it is."""
+def is_piped() -> bool:
+    """Whether standard input is a pipe or a file: something that was given to be read."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError, AttributeError):  # none at all, or an object of Python's in its place
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+@contextmanager
+def with_input_stored(job: FileJob) -> Iterator[FileJob]:
+    """A job whose source is a file inside the block: where it is `STANDARD`, standard input is stored in one first.
+
+    It holds one object of JSON a line, or one text a line, as its first character tells.
+    """
+    if job.source != STANDARD:
+        yield job
+        return
+    with tempfile.TemporaryDirectory(prefix="kdda-") as folder:
+        path = Path(folder, "input.jsonl")
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield replace(job, source=path, name="standard input", has_plain_texts=not _begins_with_object(path))
+
+
+def _begins_with_object(path: Path) -> bool:
+    """Whether the first line of a file that is not blank begins as an object of JSON; so does a file without any."""
+    with path.open("rb") as file:
+        for line in file:
+            text = line.removeprefix(BOM_UTF8).strip()
+            if text:
+                return text.startswith(b"{")
+    return True
+
+
+def _text_field(task: Task, name: str) -> str:
+    """The field of a task that plain texts are for.
+
+    Args:
+        name: of the source, for the message.
+
+    Raises:
+        KddaError: the task needs several fields, or a list.
+    """
+    needed = [field_name for field_name in task.fields if field_name not in task.optional_fields]
+    if len(needed) != 1 or needed[0] in task.list_fields:
+        example = json.dumps(dict.fromkeys(needed, "…"), ensure_ascii=False)
+        raise KddaError(
+            f"{name}:1: no object of JSON, and task {task.name} reads {', '.join(needed)}: expected one object a line, "
+            f"such as {example}"
+        )
+    return needed[0]
+
+
+def _check_lines(source: Path, name: str) -> None:
+    """Refuse a file of lines that is no text in UTF-8 by what its first bytes say it is.
+
+    Args:
+        name: of the file in messages.
+    """
     with open_file(source) as file:
         first = file.read(READ_FIRST)
-    name = printable(source)
     check_is_text(first, name)
     encoding = encoding_of(first)
     if encoding:
@@ -246,6 +361,14 @@ def _record_of_line(line: bytes, number: int, where: str) -> Record:
     if not isinstance(value, dict):
         return Record(number, where, {}, f"got {type(value).__name__}, expected an object with the task's fields")
     return Record(number, where, value)
+
+
+def _record_of_text(line: bytes, number: int, where: str, text_field: str) -> Record:
+    """What a line of plain text is as a row; arguments as of `_record_of_line`."""
+    try:
+        return Record(number, where, {text_field: decode(line, is_first=number == 1).rstrip("\r\n")})
+    except NotUtf8Error as error:
+        return Record(number, where, {}, str(error))
 
 
 def _input_row(record: Record, task: Task, schema: Schema) -> InputRow:
