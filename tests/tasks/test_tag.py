@@ -322,16 +322,6 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(tmp_path: Path) -> N
     assert torch.allclose(*weights, atol=1e-7)  # Adam's steps are then in proportion to its gradients
 
 
-@pytest.mark.parametrize(
-    "settings", [{"objective": "kd-logits"}, {"logit_weight": 0.5}, {"example_weighting": "teacher_correct"}]
-)
-def test_logits_of_tokens_are_not_compared(settings: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(
-        KddaError, match="those of task tag belong to tokens, which teacher and student split differently"
-    ):
-        trainer(tmp_path, **settings)
-
-
 def test_labels_that_are_named_are_those_of_the_head() -> None:
     rows = [{"text": "Huế", "spans": [[0, 3, "LOC"]]}]
     data = TrainingData.from_datasets(TAG, {"vi": rows}, labels=["PER", "LOC"])

@@ -16,7 +16,7 @@ import torch
 
 from kdda.data.examples import Example
 from kdda.losses.distillation import DistillationLoss
-from kdda.losses.representations import Representations
+from kdda.losses.representations import Representations, TokenLogits
 from kdda.models.hidden_states import last_hidden
 from kdda.models.load import Checkpoint
 from kdda.models.vocabulary import TrimmedVocabulary
@@ -24,7 +24,7 @@ from kdda.recipe.schema import Distill, ModelSpec, TeacherSpec, Training
 from kdda.runtime.device import compute_device, in_bfloat16, wait_for
 from kdda.runtime.memory import keep_freed_memory
 from kdda.runtime.numbers import ceil_div
-from kdda.tasks.base import Features, Task, places_of_windows
+from kdda.tasks.base import Features, Task, logit_places_of, places_of_windows
 from kdda.teachers.align import pooled_chunks
 from kdda.teachers.cache import TeacherCache, calibration_rows
 from kdda.text.encode import Encoder, Window
@@ -177,10 +177,11 @@ class Profiler:
         loaded_teacher = self._loaded[teacher]
         examples = loaded_student.features[language].examples[: self.training.batch_size]
         features = self.task.encode(examples, loaded_student.encoder)
-        labels = self.labels if self.task.compares_logits else ()
+        loss = DistillationConfig.from_recipe(self.training, distill, output_dir="", seed=1).distillation_loss()
+        token_task = self.task if loss.needs_logits and self.task.compares_token_logits else None
+        labels = self.labels if self.task.compares_logits or token_task else ()
         # the cache reorders a teacher's logits by its label names, which a teacher that is not fine-tuned yet lacks
         loaded_teacher.checkpoint.model.config.label2id = {label: number for number, label in enumerate(labels)}
-        loss = DistillationConfig.from_recipe(self.training, distill, output_dir="", seed=1).distillation_loss()
         with self._clock() as running:
             cache = TeacherCache.build(
                 loaded_teacher.checkpoint,
@@ -192,8 +193,9 @@ class Profiler:
                 stride=self.training.stride,
                 precision=self.training.precision,
                 places=loss.needs_places,
+                token_task=token_task,
             )
-        states = self._representations(loaded_student, features)
+        states = self._representations(loaded_student, features, token_task)
         if loss.needs_places:
             places = places_of_windows(self.task, features, range(len(features.windows)))
             states = replace(states, places=places.tokens.to(self.device), words=places.words.to(self.device))
@@ -206,14 +208,24 @@ class Profiler:
         rows = len(examples)
         return TeacherCost(layers * solve, layers * running[0] / rows, layers * cache.stored_bytes / rows)
 
-    def _representations(self, loaded: LoadedModel, features: Features) -> Representations:
-        """A model's last hidden states of a batch, which require a gradient as in training, with mask and logits."""
+    def _representations(
+        self, loaded: LoadedModel, features: Features, token_task: Task | None = None
+    ) -> Representations:
+        """A model's last hidden states of a batch, which require a gradient as in training, with mask and logits.
+
+        Args:
+            token_task: the task, where logits of its tokens are compared.
+        """
         inputs = self._padded(loaded.encoder, features.windows)
         with torch.no_grad():
             outputs = loaded.checkpoint.model(**inputs, output_hidden_states=True)
         states = last_hidden(outputs).float().requires_grad_()
         logits = outputs.get("logits") if self.task.compares_logits else None
-        return Representations(states, inputs["attention_mask"].bool(), logits)
+        token_logits = None
+        if token_task is not None:
+            places = logit_places_of(token_task, features.windows).to(self.device)
+            token_logits = TokenLogits(places.chosen(outputs.logits).float().requires_grad_(), places.characters)
+        return Representations(states, inputs["attention_mask"].bool(), logits, token_logits=token_logits)
 
     def _seconds_to_solve(
         self, student: Representations, cache: TeacherCache, windows: int, loss: DistillationLoss

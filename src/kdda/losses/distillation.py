@@ -127,7 +127,7 @@ class DistillationLoss(nn.Module):
 
     @property
     def needs_logits(self) -> bool:
-        """Whether it reads the teacher's logits of whole texts."""
+        """Whether it reads the teacher's logits."""
         return self.objective.needs_logits or self.logit_weight > 0 or self.example_weighting != "none"
 
     @property

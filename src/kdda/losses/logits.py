@@ -1,14 +1,21 @@
-"""kd-logits: the Kullback–Leibler divergence of both models' predictions at a temperature."""
+"""kd-logits: the Kullback–Leibler divergence of both models' predictions at a temperature, of texts or of words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import kl_div, log_softmax
+from torch.nn.functional import kl_div, log_softmax, pad
 
 from kdda.losses.representations import (
     Objective,
     ObjectiveOutput,
     ObjectiveSettings,
     Representations,
+    TokenLogits,
     closed_form,
 )
 from kdda.transport.checks import NotFiniteValueError
@@ -23,20 +30,91 @@ LARGE_TEMPERATURE = 1e15  # whose square is no float32, or close to it
 def kd_logits(student: Representations, teacher: Representations, settings: ObjectiveSettings) -> ObjectiveOutput:
     """T²·KL(softmax(teacher/T) ‖ softmax(student/T)) over the classes of each text's logits. Reads `temperature`.
 
+    Where both sides have `token_logits`, it is the mean over the student's places of this divergence from the teacher's
+    place that covers their first character; a place that none covers does not count, and a text without any gives 0.
+    Where a student's place starts behind the start of the teacher's, the teacher's classes are those of
+    `TokenLogits.inside`: B-PER means I-PER there.
+
     Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, §2.
 
     Raises:
-        ValueError: a side has no logits, or their shapes differ.
+        ValueError: a side has no logits, or their classes differ.
     """
+    if student.token_logits is not None or teacher.token_logits is not None:
+        return _of_places(student, teacher, settings.temperature)
     ours, theirs = _logits(student, "student"), _logits(teacher, "teacher")
     if ours.shape != theirs.shape:
         raise ValueError(
             f"'kd-logits' compares the same classes: got student {list(ours.shape)} and teacher {list(theirs.shape)}."
         )
-    if not settings.temperature > 0:
-        raise ValueError(f"temperature must be a positive number, not {settings.temperature}.")
+    _check_temperature(settings.temperature)
     with full_precision(student.states.device):
         return closed_form(_divergence(ours, theirs, settings.temperature))
+
+
+def _of_places(student: Representations, teacher: Representations, temperature: float) -> ObjectiveOutput:
+    """`kd_logits` of logits at places."""
+    ours_at, theirs_at = _token_logits(student, "student"), _token_logits(teacher, "teacher")
+    ours, theirs = ours_at.values, theirs_at.values
+    if ours.shape[0] != theirs.shape[0] or ours.shape[2] != theirs.shape[2]:
+        raise ValueError(
+            "'kd-logits' compares the same classes of the same texts: got student "
+            f"{list(ours.shape)} and teacher {list(theirs.shape)}, expected [batch, places, classes]."
+        )
+    _check_temperature(temperature)
+    with full_precision(ours.device):
+        # one more place, at padding, so that a batch in which a teacher has no places has one to gather, too
+        theirs = pad(theirs, (0, 0, 0, 1))
+        cover = _cover(ours_at.characters, pad(theirs_at.characters, (0, 0, 0, 1)))
+        theirs = theirs.gather(1, cover.places[..., None].expand(-1, -1, theirs.shape[2]))
+        values = _divergence(ours, theirs, temperature)
+        if theirs_at.inside:
+            moved = _divergence_inside(ours, theirs, theirs_at.inside, temperature)
+            values = torch.where(cover.is_inside, moved, values)
+        total = torch.where(cover.is_covered, values, 0).sum(dim=1)
+        return closed_form(total / cover.is_covered.sum(dim=1).clamp(min=1))
+
+
+class _Cover(NamedTuple):
+    """Which of a teacher's places covers the first character of each of a student's.
+
+    Attributes:
+        places: their numbers; any where none does.
+        is_covered: whether one does; false at padding.
+        is_inside: whether the student's place starts behind the start of that one.
+    """
+
+    places: Int[Tensor, "batch places"]
+    is_covered: Bool[Tensor, "batch places"]
+    is_inside: Bool[Tensor, "batch places"]
+
+
+def _cover(student: Int[Tensor, "batch places 2"], teacher: Int[Tensor, "batch other_places 2"]) -> _Cover:
+    """The teacher's places that cover the first characters of the student's; arguments as `TokenLogits.characters`."""
+    first = student[:, :, None, 0]
+    covers = (teacher[:, None, :, 0] <= first) & (first < teacher[:, None, :, 1])
+    covers = covers & (student[:, :, None, 1] > first)
+    places = covers.int().argmax(dim=2)
+    starts = teacher[..., 0].gather(1, places)
+    return _Cover(places, covers.any(dim=2), starts < student[..., 0])
+
+
+def _divergence_inside(
+    ours: Float[Tensor, "batch places classes"],
+    theirs: Float[Tensor, "batch places classes"],
+    inside: tuple[int, ...],
+    temperature: float,
+) -> Float[Tensor, "batch places"]:
+    """T²·KL where each class of the teacher is taken as the class `inside`: probabilities of two are added up.
+
+    In float64, where a device has it, since the terms of a small divergence cancel.
+    """
+    dtype = ours.dtype if ours.device.type == "mps" else torch.float64
+    log_ours = log_softmax(ours.to(dtype) / temperature, dim=-1)
+    probability = (theirs.to(dtype) / temperature).softmax(dim=-1)
+    targets = torch.tensor(inside, device=ours.device)
+    moved = torch.zeros_like(probability).index_add(-1, targets, probability)
+    return (temperature**2 * kl_div(log_ours, moved, reduction="none").sum(dim=-1)).to(ours.dtype)
 
 
 def _divergence(ours: Tensor, theirs: Tensor, temperature: float) -> Tensor:
@@ -72,11 +150,37 @@ def _logits(side: Representations, name: str) -> Tensor:
     """A side's logits in float32 at least; `ValueError` where there are none, or one is not finite."""
     if side.logits is None:
         raise ValueError(f"'kd-logits' needs the {name}'s logits, and this {name} gives none.")
-    logits = at_least_float32(side.logits)
-    bad = (~logits.isfinite()).any(dim=-1).nonzero().flatten().tolist()
+    return _checked(side.logits, name)
+
+
+def _token_logits(side: Representations, name: str) -> TokenLogits:
+    """A side's logits at places, in float32 at least; `ValueError` where there are none, or one is not finite."""
+    if side.token_logits is None:
+        raise ValueError(f"'kd-logits' needs the {name}'s logits of tokens, and this {name} gives none.")
+    return replace(side.token_logits, values=_checked(side.token_logits.values, name))
+
+
+def _checked(logits: Tensor, name: str) -> Tensor:
+    """Logits in float32 at least.
+
+    Args:
+        logits: `[batch, classes]`, or `[batch, places, classes]`.
+        name: of their side, for the message.
+
+    Raises:
+        NotFiniteValueError: one is not finite.
+    """
+    logits = at_least_float32(logits)
+    bad = (~logits.isfinite()).flatten(1).any(dim=1).nonzero().flatten().tolist()
     if bad:
         raise NotFiniteValueError(f"the {name}'s logits {list(logits.shape)} hold NaN or inf: first in row {bad[0]}.")
     return logits
 
 
-KD_LOGITS = Objective("kd-logits", kd_logits, equal_widths=False, needs_logits=True)
+def _check_temperature(temperature: float) -> None:
+    """Refuse a temperature that is not positive."""
+    if not temperature > 0:
+        raise ValueError(f"temperature must be a positive number, not {temperature}.")
+
+
+KD_LOGITS = Objective("kd-logits", kd_logits, equal_widths=False, needs_logits=True, takes_token_logits=True)

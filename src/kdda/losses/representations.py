@@ -2,19 +2,47 @@
 temperature), one value a text; and how states become weighted point clouds.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from kdda.transport.checks import NotFiniteValueError, check_clouds, check_mask
 from kdda.transport.cost import apply_scale
 from kdda.transport.numerics import HalfGradients, at_least_float32, full_precision
 from kdda.transport.problem import weights, without_padding
+
+
+@dataclass(frozen=True, eq=False)
+class TokenLogits:
+    """Logits at places of a batch of texts, such as those of a tagger at the words that its tokens make.
+
+    Attributes:
+        values: the logits, a row a place; anything at padding.
+        characters: [start, end) of the text that each place is decided for, on a line that both models share; 0 and 0
+            at padding.
+        inside: for each class the number of the class that it is in the middle of a place, such as that of I-PER for
+            B-PER; empty where each stays what it is.
+    """
+
+    values: Float[Tensor, "batch places classes"]
+    characters: Int[Tensor, "batch places 2"]
+    inside: tuple[int, ...] = ()
+
+    def to(self, device: torch.device) -> TokenLogits:
+        """The same on a device, copied beside its computation where they are pinned."""
+        values = self.values.to(device, non_blocking=True)
+        return TokenLogits(values, self.characters.to(device, non_blocking=True), self.inside)
+
+    def pinned(self) -> TokenLogits:
+        """The same in pinned memory, from which a GPU copies beside its computation."""
+        return TokenLogits(self.values.pin_memory(), self.characters.pin_memory(), self.inside)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +57,7 @@ class Representations:
         places: the interval [start, end) of each token on a line that both models share, such as that of the text's
             characters; 0 and 0 at padding. For objectives that match tokens by where they stand (`aligned`).
         words: a student's: the interval of each word on that line, for ``points="words"`` of `DistillationLoss`.
+        token_logits: instead of `logits`, those of a head that gives some for every token (`kd_logits`).
     """
 
     states: Float[Tensor, "batch tokens width"]
@@ -37,6 +66,7 @@ class Representations:
     self_term: Float[Tensor, " batch"] | None = None
     places: Float[Tensor, "batch tokens 2"] | None = None
     words: Float[Tensor, "batch words 2"] | None = None
+    token_logits: TokenLogits | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +118,7 @@ class Objective:
         equal_widths: it subtracts student states from teacher states, so that both must have one width.
         token_masses: it takes tokens whose masses differ (`distill.tokens: attended`, `received`, `entropy`).
         needs_logits: it compares the logits of whole texts.
+        takes_token_logits: it compares those of tokens, too (`Representations.token_logits`).
         uses_self_term: it reads `Representations.self_term` of the teacher, which is then computed once and stored.
         uses_places: it reads `Representations.places` of both models.
         options: its settings beyond those of all objectives, with their defaults.
@@ -103,6 +134,7 @@ class Objective:
     equal_widths: bool = True
     token_masses: bool = True
     needs_logits: bool = False
+    takes_token_logits: bool = False
     uses_self_term: bool = False
     uses_places: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)

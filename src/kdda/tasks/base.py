@@ -16,9 +16,10 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int32, Int64, Shaped
+from jaxtyping import Float, Float32, Int, Int32, Int64, Shaped
 from numpy import ndarray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from kdda.data.examples import BadRowError, Example, RowConverter, Schema, mapped_label, row_id, value_of
 from kdda.data.fields import BadFieldError, canonical, structure
@@ -141,6 +142,40 @@ class Features:
         return starts
 
 
+class LogitPlaces(NamedTuple):
+    """Where the logits of a window's tokens are compared with another model's.
+
+    Attributes:
+        tokens: whose logits they are, by their positions in the window.
+        characters: [start, end) of the window's last text that each of them decides.
+    """
+
+    tokens: Int64[ndarray, " places"]
+    characters: Int64[ndarray, "places 2"]
+
+
+class PaddedLogitPlaces(NamedTuple):
+    """The `LogitPlaces` of some rows; 0 at padding, which no characters show."""
+
+    tokens: Int[Tensor, "rows places"]
+    characters: Int[Tensor, "rows places 2"]
+
+    @classmethod
+    def of(cls, rows: Sequence[LogitPlaces]) -> PaddedLogitPlaces:
+        """The places of some rows, padded to as many as one of them has."""
+        tokens = [torch.from_numpy(row.tokens) for row in rows]
+        characters = [torch.from_numpy(row.characters) for row in rows]
+        return cls(pad_sequence(tokens, batch_first=True), pad_sequence(characters, batch_first=True))
+
+    def to(self, device: torch.device) -> PaddedLogitPlaces:
+        """The same on a device."""
+        return PaddedLogitPlaces(self.tokens.to(device), self.characters.to(device))
+
+    def chosen(self, logits: Float[Tensor, "rows tokens classes"]) -> Float[Tensor, "rows places classes"]:
+        """The logits at these places; those of the first token at padding."""
+        return logits.gather(1, self.tokens[..., None].expand(-1, -1, logits.shape[2]))
+
+
 class Places(NamedTuple):
     """Where the tokens and the words of some windows are, on lines that teachers' tokens lie on, too; 0 at padding."""
 
@@ -157,6 +192,11 @@ def places_of_windows(task: Task, features: Features, numbers: Sequence[int]) ->
         windows.append(features.windows[number])
         characters.append(spans[number].characters)
     return Places(padded_places(windows, characters), padded_words(windows, characters))
+
+
+def logit_places_of(task: Task, windows: Sequence[Window]) -> PaddedLogitPlaces:
+    """Where the logits of some windows' tokens are compared with another model's."""
+    return PaddedLogitPlaces.of(list(map(task.logit_places, windows)))
 
 
 def _list_of(row: Row, columns: Sequence[str]) -> Any:
@@ -217,8 +257,9 @@ class Task(ABC):
 
     A kind of tasks also sets, as class attributes: `list_fields`, `optional_fields` and `gold_fields`, `head` (a key of
     `MODEL_CLASSES`), `labelled` (rows have labels that a recipe names), `states_read` (the states that the head reads),
-    `outputs` (names of the logits), `logits_of` (what logits belong to), `response_type` and `result_key` (what a
-    result looks like over HTTP and in files), `pipeline_tag` (the Hub's name of such tasks), `row_score`, `row_weight`
+    `outputs` (names of the logits), `logits_of` (what logits belong to), `compares_token_logits` (whether
+    `logit_places` says where those of tokens are compared), `response_type` and `result_key` (what a result looks
+    like over HTTP and in files), `pipeline_tag` (the Hub's name of such tasks), `row_score`, `row_weight`
     and `breakdown` (how reports score a row and split the test rows), `page_view` (how the page shows a result),
     `purpose` (what messages say that its models do), `embeds` (whether its candidates are vectors of texts), and
     `option_names` (which of its fields a recipe's `task_options` may set).
@@ -247,6 +288,7 @@ class Task(ABC):
     states_read: ClassVar[Literal["first token", "all tokens"]] = "first token"  # the states that the head reads
     outputs: ClassVar[tuple[str, ...]] = ("logits",)  # names of the logits among a model's outputs
     logits_of: ClassVar[Literal["text", "token"]] = "text"  # a head gives them once a text, or for every token
+    compares_token_logits: ClassVar[bool] = False  # of both models, at places of the text (`logit_places`)
     response_type: ClassVar[type]  # a dataclass that describes `Result.as_response`
     result_key: ClassVar[str]  # a field that every line of `Result.as_row` has, and no other task's lines
     pipeline_tag: ClassVar[str]  # the Hub's name of such tasks
@@ -275,6 +317,18 @@ class Task(ABC):
     def compares_logits(self) -> bool:
         """Whether a teacher's and a student's logits are of the same labels of the same texts, and can be compared."""
         return self.labelled and self.logits_of == "text"
+
+    def logit_places(self, window: Window) -> LogitPlaces:
+        """Where the logits of a window's tokens are compared with another model's, of tasks that compare those."""
+        raise NotImplementedError(f'task "{self.name}" compares no logits of tokens')
+
+    def labels_inside(self, labels: Sequence[str]) -> tuple[int, ...]:
+        """For each label the number of the label that it is behind the start of its place: itself by default.
+
+        Args:
+            labels: names of the head's outputs, in their order.
+        """
+        return tuple(range(len(labels)))
 
     def describe(self) -> str:
         """What a model of this task does, and how it is called."""

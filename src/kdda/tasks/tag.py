@@ -33,7 +33,17 @@ from kdda.data.tag_schemes import (
 from kdda.data.tagged_rows import TagFormat, row_labels, tagged_converter, untagged_converter
 from kdda.errors import KddaError, unknown_choice
 from kdda.metrics.entities import SpanCounts, f1_standard_error, total
-from kdda.tasks.base import DIGITS, Features, PageWords, Prediction, Result, Task, TextSpan, spans_of_windows
+from kdda.tasks.base import (
+    DIGITS,
+    Features,
+    LogitPlaces,
+    PageWords,
+    Prediction,
+    Result,
+    Task,
+    TextSpan,
+    spans_of_windows,
+)
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.tasks.word_units import WordUnits
 from kdda.text.encode import TEXT_COUNTS, Encoder, Window
@@ -152,6 +162,7 @@ class Tagging(Task):
     labelled: ClassVar[bool] = True
     states_read: ClassVar[Literal["all tokens"]] = "all tokens"
     logits_of: ClassVar[Literal["token"]] = "token"
+    compares_token_logits: ClassVar[bool] = True
     response_type: ClassVar[type] = TagResult
     result_key: ClassVar[str] = "spans"
     pipeline_tag: ClassVar[str] = "token-classification"
@@ -268,6 +279,26 @@ class Tagging(Task):
         for window in items:
             count += int((targets["labels"].of(window) != IGNORED).sum())
         return count
+
+    # -- logits that are compared with a teacher's
+
+    def logit_places(self, window: Window) -> LogitPlaces:
+        """The first token of each word that begins in the window, where it is trained and decoded; the word's span."""
+        units = WordUnits(window.parts[0])
+        start, stop = window.ranges[0]
+        here = (units.tokens >= start) & (units.tokens < stop)
+        characters = np.stack([units.starts, units.ends], axis=1)
+        return LogitPlaces(units.tokens[here] - start + window.context_start, characters[here])
+
+    def labels_inside(self, labels: Sequence[str]) -> tuple[int, ...]:
+        """For each tag that of a later word of its span: of ``B-PER`` that of ``I-PER``; itself for the others."""
+        places = _places(labels)
+        inside = []
+        for tag, place in places.items():
+            prefix, _, label = tag.partition("-")
+            later = f"I-{label}" if prefix == "B" else tag
+            inside.append(places.get(later, place))
+        return tuple(inside)
 
     def candidates(self, outputs: Any, windows: Sequence[Window]) -> list[TokenTags]:
         """The likeliest tag of each token of a window's text, with its probability."""

@@ -22,7 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from kdda.errors import KddaError
 from kdda.losses.distillation import DistillationLoss
-from kdda.losses.representations import ObjectiveSettings, Representations
+from kdda.losses.representations import ObjectiveSettings, Representations, TokenLogits
 from kdda.models.hidden_states import attention_masses, hidden_at, last_hidden
 from kdda.models.load import Checkpoint
 from kdda.recipe.schema import has_masses
@@ -30,7 +30,7 @@ from kdda.runtime.device import compute_device, in_bfloat16, is_out_of_memory, p
 from kdda.runtime.memory import free_bytes
 from kdda.runtime.numbers import ceil_div
 from kdda.runtime.progress import Say
-from kdda.tasks.base import TextSpan
+from kdda.tasks.base import PaddedLogitPlaces, Task, TextSpan
 from kdda.teachers.align import ProcrustesMap, fit_everywhere, pooled_chunks
 from kdda.teachers.inputs import TeacherInputs
 from kdda.teachers.shards import OutputBatches, TeacherOutput
@@ -77,6 +77,7 @@ class TeacherCache:
         precision: str = "auto",
         shuffle: bool = False,
         places: bool = False,
+        token_task: Task | None = None,
         device: torch.device | None = None,
         say: Say = lambda _: None,
     ) -> TeacherCache:
@@ -95,6 +96,7 @@ class TeacherCache:
             precision: of the teacher's forward pass; states are stored in bfloat16 whatever it is.
             shuffle: a control: each row gets the states of another row.
             places: whether `batch` gives the tokens' places, which some objectives read (`Objective.uses_places`).
+            token_task: the task, where logits of its tokens are compared: `batch` then gives `token_logits`.
             device: where the teacher runs, self-terms are solved, and `batch` puts what it returns;
                 `compute_device()` by default. A teacher whose states are stored goes back to where it was.
             say: told when the device's memory makes batches smaller.
@@ -102,8 +104,8 @@ class TeacherCache:
         Raises:
             KddaError: a row that the device's memory does not hold.
         """
-        inputs = TeacherInputs(teacher.encoder(max_length, stride), spans, tokens, places)
-        needed = len(layers) * inputs.stored_bytes(teacher.width)
+        inputs = TeacherInputs(teacher.encoder(max_length, stride), spans, tokens, places, token_task)
+        needed = len(layers) * inputs.stored_bytes(teacher.width, len(labels))
         if folder is not None and not _fits(needed, budget, folder):
             folder = None
         computation = Computation(device or compute_device(), in_bfloat16(precision), say)
@@ -165,17 +167,21 @@ class TeacherCache:
 @dataclass(frozen=True)
 class ReadStates:
     """Outputs of some rows, padded: states (bfloat16 where stored), mask or masses, logits of tasks with labels; and
-    the tokens' places where they are read.
+    the tokens' places and logits where they are read.
     """
 
     states: Float[Tensor, "rows tokens width"]
     mask: Shaped[Tensor, "rows tokens"]
     logits: Float[Tensor, "rows labels"] | None
     places: Float[Tensor, "rows tokens 2"] | None = None
+    token_logits: TokenLogits | None = None
 
     @classmethod
     def of_outputs(
-        cls, outputs: Sequence[TeacherOutput], places: Float[Tensor, "rows tokens 2"] | None = None
+        cls,
+        outputs: Sequence[TeacherOutput],
+        places: Float[Tensor, "rows tokens 2"] | None = None,
+        token_logits: TokenLogits | None = None,
     ) -> ReadStates:
         """The outputs of some rows as one batch, on their device."""
         states, masses, logits = [], [], []
@@ -185,13 +191,15 @@ class ReadStates:
             if output.logits is not None:
                 logits.append(output.logits)
         stacked = torch.stack(logits) if logits else None
-        return cls(pad_sequence(states, batch_first=True), pad_sequence(masses, batch_first=True), stacked, places)
+        padded = pad_sequence(states, batch_first=True)
+        return cls(padded, pad_sequence(masses, batch_first=True), stacked, places, token_logits)
 
     def pinned(self) -> ReadStates:
         """The same in pinned memory, from which a GPU copies beside its computation."""
         logits = None if self.logits is None else self.logits.pin_memory()
         places = None if self.places is None else self.places.pin_memory()
-        return ReadStates(self.states.pin_memory(), self.mask.pin_memory(), logits, places)
+        token_logits = None if self.token_logits is None else self.token_logits.pinned()
+        return ReadStates(self.states.pin_memory(), self.mask.pin_memory(), logits, places, token_logits)
 
 
 class Computation(NamedTuple):
@@ -230,6 +238,9 @@ class LayerCache:
         self.batch_windows = BATCH_WINDOWS
         self.model: Any = teacher.model
         self.label_order = [int(self.model.config.label2id[label]) for label in labels]
+        self._labels_inside: tuple[int, ...] = ()  # of logits of tokens: `Task.labels_inside`
+        if inputs.token_task is not None:
+            self._labels_inside = inputs.token_task.labels_inside(labels)
         self.source_rows: Sequence[int] = range(len(inputs.rows))
         self.map: ProcrustesMap | None = None  # into the student's space, once `align` was called
         if shuffle:
@@ -255,8 +266,25 @@ class LayerCache:
         if self.store is None:
             return None
         sources = [self.source_rows[row] for row in rows]
-        states = ReadStates.of_outputs(self.store.read(sources), self.inputs.padded_places(sources))
+        states = self._as_batch(self.store.read(sources), sources)
         return states.pinned() if pins_memory(self.device) else states
+
+    def _as_batch(self, outputs: Sequence[TeacherOutput], rows: Sequence[int]) -> ReadStates:
+        """Outputs of some rows as one batch, with what is read of the rows' tokens beside them."""
+        token_logits = None
+        places = self.inputs.logit_places(rows)
+        if places is not None:
+            token_logits = self._token_logits(outputs, places)
+        return ReadStates.of_outputs(outputs, self.inputs.padded_places(rows), token_logits)
+
+    def _token_logits(self, outputs: Sequence[TeacherOutput], places: PaddedLogitPlaces) -> TokenLogits:
+        """The logits of some rows' tokens at the places where they are compared."""
+        logits = []
+        for output in outputs:
+            assert output.token_logits is not None
+            logits.append(output.token_logits)
+        padded = pad_sequence(logits, batch_first=True)
+        return TokenLogits(places.to(padded.device).chosen(padded), places.characters, self._labels_inside)
 
     def align(self, student_chunks: Float64[Tensor, "texts chunks width"]) -> None:
         """Find the map into a student's space, and the scale of mapped states; arguments as in `TeacherCache.align`."""
@@ -280,7 +308,7 @@ class LayerCache:
         """The representations of some rows as they are numbered in the data, whatever `shuffle` says."""
         if read is None:
             outputs = self.store.read(rows) if self.store is not None else self._run(rows)
-            read = ReadStates.of_outputs(outputs, self.inputs.padded_places(rows))
+            read = self._as_batch(outputs, rows)
         # moved before they become float32, so that half as many bytes are copied
         padded = read.states.to(self.device, non_blocking=True).float()
         if self.map is not None:
@@ -289,7 +317,8 @@ class LayerCache:
         logits = None if read.logits is None else read.logits.to(self.device, non_blocking=True)
         places = None if read.places is None else read.places.to(self.device, non_blocking=True)
         self_terms = None if self._self_terms is None else self._self_terms[list(rows)].to(self.device)
-        return Representations(padded, mask, logits, self_terms, places)
+        token_logits = None if read.token_logits is None else read.token_logits.to(self.device)
+        return Representations(padded, mask, logits, self_terms, places, token_logits=token_logits)
 
     def _solve_self_terms(self, settings: ObjectiveSettings) -> Float[Tensor, " rows"]:
         """OT_ε(β, β) of every row."""
@@ -370,17 +399,19 @@ class LayerCache:
         if has_masses(self.inputs.tokens):
             mask = inputs["attention_mask"].bool()
             masses = attention_masses(self.model, outputs, mask, self.layer, self.inputs.tokens)
+        logits = outputs.logits[..., self.label_order].float() if self.label_order else None
         results = []
         first_window = 0  # of the row, among all windows of the batch
         for windows in windows_of_rows:
             counted = self.inputs.counted_tokens(windows)
-            results.append(
-                TeacherOutput(
-                    _counted_values(states, counted, first_window),
-                    outputs.logits[first_window, self.label_order].float() if self.label_order else None,
-                    None if masses is None else _counted_values(masses, counted, first_window),
-                )
-            )
+            output = TeacherOutput(_counted_values(states, counted, first_window))
+            if masses is not None:
+                output = output._replace(masses=_counted_values(masses, counted, first_window))
+            if logits is not None and self.inputs.token_task is not None:
+                output = output._replace(token_logits=_counted_values(logits, counted, first_window))
+            elif logits is not None:
+                output = output._replace(logits=logits[first_window])
+            results.append(output)
             first_window += len(windows)
         return results
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from kdda.recipe.schema import has_masses
-from kdda.tasks.base import TextSpan
+from kdda.tasks.base import LogitPlaces, PaddedLogitPlaces, Task, TextSpan
 from kdda.tasks.windows import ByRow, RowWindows, in_chunks
 from kdda.text.encode import Encoder
 from kdda.text.places import token_places
@@ -32,6 +32,7 @@ class TeacherInputs:
         spans: what each window of the student reads.
         tokens: which tokens count: those of the ``text`` (no specials), or by any other value of `distill.tokens` all.
         places: whether `padded_places` gives the places of the tokens that count.
+        token_task: the task, where logits of its tokens are compared; else None.
 
     Attributes:
         rows: windows of each row, on disk where there are many.
@@ -39,8 +40,16 @@ class TeacherInputs:
         digest: of every token that is read.
     """
 
-    def __init__(self, encoder: Encoder, spans: Sequence[TextSpan], tokens: str = "all", places: bool = False):
+    def __init__(
+        self,
+        encoder: Encoder,
+        spans: Sequence[TextSpan],
+        tokens: str = "all",
+        places: bool = False,
+        token_task: Task | None = None,
+    ):
         self.encoder, self.tokens, self.gives_places = encoder, tokens, places
+        self.token_task = token_task
         self._counted = array("i")
         self._characters = array(
             "i"
@@ -79,11 +88,39 @@ class TeacherInputs:
             places.append(torch.from_numpy(np.concatenate(of_row)))
         return pad_sequence(places, batch_first=True)
 
-    def stored_bytes(self, width: int) -> int:
-        """Bytes that stored states of one layer take: bfloat16 states, and float32 masses where tokens have them."""
+    def logit_places(self, rows: Sequence[int]) -> PaddedLogitPlaces | None:
+        """Where some rows' logits of tokens are compared, by numbers among the tokens that count; None where not."""
+        if self.token_task is None:
+            return None
+        places = []
+        for row in rows:
+            places.append(self._logit_places(self.rows[row], self.token_task))
+        return PaddedLogitPlaces.of(places)
+
+    def _logit_places(self, windows: RowWindows, task: Task) -> LogitPlaces:
+        """Where the logits of one row's tokens are compared, all its windows joined; tokens as in `logit_places`."""
+        tokens = []
+        characters = []
+        tokens_before = 0  # that count, of the windows so far
+        for window, counted in zip(windows, self.counted_tokens(windows), strict=True):
+            of_window = task.logit_places(window)
+            tokens.append(tokens_before + np.searchsorted(counted, of_window.tokens))
+            characters.append(of_window.characters)
+            tokens_before += len(counted)
+        return LogitPlaces(np.concatenate(tokens), np.concatenate(characters))
+
+    def stored_bytes(self, width: int, labels: int = 0) -> int:
+        """Bytes that stored states of one layer take: bfloat16 states, float32 masses where tokens have them.
+
+        Args:
+            width: of a state.
+            labels: of which each token has a logit in float32, where those are compared.
+        """
         bytes_a_token = 2 * width
         if has_masses(self.tokens):
             bytes_a_token += 4
+        if self.token_task is not None:
+            bytes_a_token += 4 * labels
         return bytes_a_token * int(self.lengths.sum(dtype=np.int64))
 
     def _read(self, spans: Sequence[TextSpan]) -> Iterator[RowWindows]:

@@ -35,11 +35,13 @@ class TeacherOutput(NamedTuple):
         states: hidden states of the tokens that count.
         logits: of the row's labels, where the task has labels.
         masses: of the tokens, where they differ.
+        token_logits: of each token's labels, where those are compared.
     """
 
     states: Float[Tensor, "tokens width"]
     logits: Float[Tensor, " labels"] | None = None
     masses: Float[Tensor, " tokens"] | None = None
+    token_logits: Float[Tensor, "tokens labels"] | None = None
 
 
 OutputBatches = Iterable[tuple[Sequence[int], list[TeacherOutput]]]  # row numbers, in any order, and their outputs
@@ -64,7 +66,7 @@ class CacheShard:
         """Rows `first` to `first + count` of a tensor ``[rows, width]``, without reading the others.
 
         Args:
-            name: of the tensor: ``states``, ``logits`` or ``masses``.
+            name: of the tensor: ``states``, ``logits``, ``masses`` or ``token_logits``.
 
         Raises:
             KddaError: the file has become shorter since its header was read.
@@ -141,6 +143,8 @@ def write_shard(path: Path, ends: Int64[ndarray, " rows"], width: int, outputs: 
                     _put(file, shard, "logits", row, output.logits.cpu()[None])
                 if output.masses is not None:
                     _put(file, shard, "masses", first_token, output.masses.cpu()[:, None])
+                if output.token_logits is not None:
+                    _put(file, shard, "token_logits", first_token, output.token_logits.cpu())
         assert shard is not None
         file.flush()
         file.seek(0)
@@ -153,15 +157,18 @@ def _begin(file: Any, name: str, example: TeacherOutput, rows: int, states: tupl
     Numbers of four bytes come first, since they must lie at a multiple of four.
 
     Args:
-        example: an output of some row, which shows whether there are logits and masses.
+        example: an output of some row, which shows what there is beside states.
         rows: of the shard.
         states: the shape of all states, ``(tokens, width)``.
     """
-    shapes = {"logits": ("F32", rows, 0), "masses": ("F32", states[0], 0), "states": ("BF16", *states)}
+    shapes = {"logits": ("F32", rows, 0), "masses": ("F32", states[0], 0)}
     if example.logits is not None:
         shapes["logits"] = ("F32", rows, len(example.logits))
     if example.masses is not None:
         shapes["masses"] = ("F32", states[0], 1)
+    if example.token_logits is not None:
+        shapes["token_logits"] = ("F32", states[0], example.token_logits.shape[1])
+    shapes["states"] = ("BF16", *states)
     entries: dict[str, Any] = {}
     end = 0
     for key, (dtype, count, width) in shapes.items():

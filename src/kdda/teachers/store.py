@@ -101,12 +101,14 @@ class CacheStore:
         first = self._tokens_before(row)
         position = first - self._tokens_before(rows.start)  # within the shard
         count = int(self.ends[row]) - first
-        logits = masses = None
+        logits = masses = token_logits = None
         if "logits" in shard.entries:
             logits = shard.read("logits", row - rows.start, 1)[0]
         if "masses" in shard.entries:
             masses = shard.read("masses", position, count)[:, 0]
-        return TeacherOutput(shard.read("states", position, count), logits, masses)
+        if "token_logits" in shard.entries:
+            token_logits = shard.read("token_logits", position, count)
+        return TeacherOutput(shard.read("states", position, count), logits, masses, token_logits)
 
     def _rows_of(self, k: int) -> range:
         """The rows of the k-th shard."""

@@ -25,14 +25,18 @@ from kdda.training.prepare import Teacher, check_labels
 def check_task(loss: DistillationLoss, task: Task) -> None:
     """Refuse a loss that compares logits of labels of which a text has one, where a task's logits are others.
 
+    Logits of tokens are compared where the task says at which of them, by objectives that take them.
+
     Raises:
         KddaError: says which field of `distill` asks for logits.
     """
     if task.compares_logits:
         return
+    objective = loss.objective
+    is_refused = objective.needs_logits and not (task.compares_token_logits and objective.takes_token_logits)
     fields = {
-        f"objective: {loss.objective.name}": loss.objective.needs_logits,
-        "logit_weight": loss.logit_weight > 0,
+        f"objective: {objective.name}": is_refused,
+        "logit_weight": loss.logit_weight > 0 and not task.compares_token_logits,
         "example_weighting": loss.example_weighting != "none",
     }
     for field, needs_logits in fields.items():

@@ -296,10 +296,12 @@ def _build_cache(
         name: of the teacher in that line.
     """
     folder = Path(args.teacher_cache_dir or Path(args.output_dir) / TEACHERS / STATES)
+    loss = args.distillation_loss()
+    token_task = data.task if loss.needs_logits and data.task.compares_token_logits else None
     cache = TeacherCache.build(
         teacher,
         data.task.text_spans(features),
-        labels=data.labels if data.task.compares_logits else (),
+        labels=data.labels if data.task.compares_logits or token_task else (),
         layers=args.layers,
         tokens=args.tokens,
         max_length=args.max_length,
@@ -308,7 +310,8 @@ def _build_cache(
         budget=args.teacher_cache_gb * 2**30,
         precision=args.precision,
         shuffle=args.shuffle_teacher,
-        places=args.distillation_loss().needs_places,
+        places=loss.needs_places,
+        token_task=token_task,
         device=args.device,
         say=say,
     )

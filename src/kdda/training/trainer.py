@@ -24,7 +24,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from kdda.data.examples import Example
 from kdda.errors import DivergedError, Interrupted, KddaError, NotFiniteError, did_you_mean, unknown_choice
-from kdda.losses.representations import Representations
+from kdda.losses.representations import Representations, TokenLogits
 from kdda.models.hidden_states import attention_masses, hidden_at
 from kdda.models.load import quietly
 from kdda.models.vocabulary import TrimmedVocabulary
@@ -35,7 +35,16 @@ from kdda.runtime.device import is_out_of_memory, pins_memory
 from kdda.runtime.memory import keep_freed_memory
 from kdda.runtime.numbers import ceil_div
 from kdda.runtime.progress import Say
-from kdda.tasks.base import Features, Prediction, Task, places_of_windows, predict, window_candidates
+from kdda.tasks.base import (
+    Features,
+    PaddedLogitPlaces,
+    Prediction,
+    Task,
+    logit_places_of,
+    places_of_windows,
+    predict,
+    window_candidates,
+)
 from kdda.tasks.registry import task_named
 from kdda.teachers.align import LearnedMaps
 from kdda.teachers.cache import TeacherCache
@@ -442,7 +451,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         """The padded inputs of some items of a batch, with what `compute_loss` takes out of them again.
 
         That is `targets` (the gold ones), `counted` (mask of the tokens that are compared), `places` and `words`
-        (intervals, where the loss reads them), `language`, `rows` (numbers of their windows), `read` (the stored states
+        (intervals, where the loss reads them), `logit_tokens` and `logit_characters` (`LogitPlaces`, likewise),
+        `language`, `rows` (numbers of their windows), `read` (the stored states
         of each teacher), `share`: the items' number times `weight`, by which their mean loss is multiplied, and
         `windows_share`: how many windows an item has here, as a multiple of `windows_a_row`, which is the whole
         batch's. A divergence is a mean over windows, so that times this factor it is the batch's whatever its parts
@@ -462,6 +472,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         batch: dict[str, Any] = {**inputs, "counted": counted}
         if self.loss.needs_places and language in self.caches:
             batch["places"], batch["words"] = places_of_windows(self.data.task, features, rows)
+        if self._compares_token_logits and language in self.caches:
+            batch["logit_tokens"], batch["logit_characters"] = logit_places_of(self.data.task, windows)
         if pins_memory(self.args.device):
             for values in (batch, targets):
                 for name, value in values.items():
@@ -485,6 +497,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         counted, read, windows_share = inputs.pop("counted"), inputs.pop("read"), inputs.pop("windows_share")
         targets, task_share = inputs.pop("targets"), inputs.pop("task_share")
         places, words = inputs.pop("places", None), inputs.pop("words", None)
+        logit_places = PaddedLogitPlaces(inputs.pop("logit_tokens", None), inputs.pop("logit_characters", None))
         is_distilled = bool(self.leads.active(language))
         inputs["output_hidden_states"] = is_distilled
         if task_share:
@@ -495,7 +508,11 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         task_loss = outputs.loss if task_share == 1.0 else task_share * outputs.loss
         terms, total = {"task": task_loss.detach()}, task_loss
         if is_distilled:
-            student = [self._representations(outputs, counted, layer, places, words) for layer in self.args.layers]
+            token_logits = self._token_logits(outputs, logit_places)
+            student = []
+            for layer in self.args.layers:
+                states = self._representations(outputs, counted, layer, places, words)
+                student.append(replace(states, token_logits=token_logits))
             golds = targets.get("labels") if self.data.task.compares_logits else None
             try:
                 divergence, distillation_terms = self._divergence(student, language, rows, read, golds, windows_share)
@@ -595,6 +612,17 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             mask = attention_masses(self.model, outputs, counted, layer, self.args.tokens)
         logits = outputs.logits if self.data.task.compares_logits else None
         return Representations(hidden_at(outputs, layer), mask, logits, places=places, words=words)
+
+    @property
+    def _compares_token_logits(self) -> bool:
+        """Whether the loss compares the logits of a task that gives some for every token."""
+        return self.loss.needs_logits and self.data.task.compares_token_logits
+
+    def _token_logits(self, outputs: Any, places: PaddedLogitPlaces) -> TokenLogits | None:
+        """The student's logits at some places, in its graph; None where the loss does not compare those of tokens."""
+        if not self._compares_token_logits:
+            return None
+        return TokenLogits(places.chosen(outputs.logits), places.characters)
 
     # -- evaluation
 
