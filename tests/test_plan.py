@@ -10,7 +10,7 @@ from kdda.experiment import doctor, estimate
 from kdda.experiment.profile import ModelCost, TeacherCost
 from kdda.hub.licences import LICENCES, warning_of
 from kdda.recipe.load import built_in, load_recipe
-from tests.conftest import Bench, make_model
+from tests.conftest import Bench, make_model, make_sentences, write_rows
 
 
 def test_a_plan_names_models_rows_steps_time_memory_and_disk(
@@ -35,6 +35,17 @@ def test_a_plan_names_models_rows_steps_time_memory_and_disk(
     ]  # 45 rows: 6 batches of 8, twice
     for sentence in ("Time left: about", "Memory: about", "Disk: about", "Memory of cpu: about 3.0 of 8.0 GB"):
         assert any(line.startswith(sentence) for line in text.splitlines())
+
+
+@pytest.mark.parametrize("task", ["nli", "tag"])
+def test_a_plan_measures_an_objective_that_compares_logits_alone(task: str, bench: Bench, command: Any) -> None:
+    bench.values |= {"task": task, "distill": {"objective": "kd-logits"}}
+    if task == "tag":
+        for data in bench.values["data"].values():
+            for seed, split in enumerate(("train", "dev", "test")):
+                data[split] = write_rows(bench.folder / f"{split}.jsonl", make_sentences("aa", 12, seed))
+    code, text, error = command("plan", bench.write(), "--out", bench.folder / "runs", "--arms", "student-kdda")
+    assert code == 0 and "| student-kdda " in text, error
 
 
 class Costs:

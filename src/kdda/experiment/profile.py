@@ -211,7 +211,7 @@ class Profiler:
     def _representations(
         self, loaded: LoadedModel, features: Features, token_task: Task | None = None
     ) -> Representations:
-        """A model's last hidden states of a batch, which require a gradient as in training, with mask and logits.
+        """A model's last hidden states and logits of a batch, which require a gradient as in training, with the mask.
 
         Args:
             token_task: the task, where logits of its tokens are compared.
@@ -220,8 +220,9 @@ class Profiler:
         with torch.no_grad():
             outputs = loaded.checkpoint.model(**inputs, output_hidden_states=True)
         states = last_hidden(outputs).float().requires_grad_()
-        logits = outputs.get("logits") if self.task.compares_logits else None
-        token_logits = None
+        logits = token_logits = None
+        if self.task.compares_logits:
+            logits = outputs.logits.float().requires_grad_()  # which `kd-logits` reads, and no states
         if token_task is not None:
             places = logit_places_of(token_task, features.windows).to(self.device)
             token_logits = TokenLogits(places.chosen(outputs.logits).float().requires_grad_(), places.characters)
