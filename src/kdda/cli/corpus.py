@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kdda.cli.language import tr
-from kdda.cli.shared import Device, app
+from kdda.cli.shared import Device, app, note
 from kdda.errors import KddaError
 from kdda.recipe.yaml_text import parse_yaml
 
@@ -42,7 +42,7 @@ def index(
         raise KddaError("--add keeps the settings of the index: leave out --no-segment and --dense")
     settings = IndexSettings(segmenter="none" if no_segment else "vi", size=size, overlap=overlap, dense=dense)
     say = partial(print, file=sys.stderr)
-    writer = IndexWriter(out, settings, say=say)
+    writer = IndexWriter(out, settings, say=note)
     print(f"{writer.build(read_documents(corpus, out, say), add)} → {out}")
 
 
@@ -107,7 +107,8 @@ def _print_answers(answers: list[CorpusAnswer]) -> None:
         passage = answer.passage
         heading = f"{answer.answer}  ({answer.score:.2f}, {passage.source})"
         console.print(Text(heading, "bold"), soft_wrap=True)
-        mark = answer.answer if console.is_terminal else f"⟦{answer.answer}⟧"
+        is_coloured = console.is_terminal and not console.no_color
+        mark = answer.answer if is_coloured else f"⟦{answer.answer}⟧"
         before, after = passage.text[: answer.start], passage.text[answer.end :]
         text = Text.assemble(before, (mark, "bold black on yellow"), after, "\n")
         console.print(text, soft_wrap=not console.is_terminal)

@@ -17,6 +17,7 @@ from kdda.cli.shared import (
     Device,
     app,
     check_model_folder,
+    note,
     parse_columns,
     parse_label_map,
     parse_mapping,
@@ -175,7 +176,7 @@ def _predict_rows(job: FileJob, open_predictor: Callable[[], Predictor]) -> None
         stored.check_places()
         predictor = open_predictor()
         if stored.out == STANDARD:
-            print(print_predictions(predictor, stored), file=sys.stderr)
+            note(print_predictions(predictor, stored))
         else:
             print(predict_file(predictor, stored))
     _print_warnings(predictor)

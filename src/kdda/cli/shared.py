@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Mapping
 from io import TextIOWrapper
 from math import isfinite
@@ -18,6 +19,7 @@ from kdda.errors import DiskFullError, Interrupted, KddaError
 from kdda.runtime.folders import is_disk_full
 from kdda.runtime.memory import tune_garbage_collection
 from kdda.runtime.text_files import printable
+from kdda.runtime.verbosity import is_quiet, is_verbose
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -229,6 +231,8 @@ def _tell(error: Exception) -> int:
         if not isinstance(error, OSError) or error.filename is None:  # no file to look at
             raise error
         text = f"{error.filename}: {error.strerror}"
+    if is_verbose():
+        traceback.print_exception(error)
     return say(f"kdda: {text}\n{see_about(error)}", code)
 
 
@@ -240,6 +244,12 @@ def _modules_of_commands() -> dict[str, str]:
             name = command.name or command.callback.__name__.replace("_", "-")
             modules[name] = command.callback.__module__
     return modules
+
+
+def note(text: str) -> None:
+    """Print a line of progress on standard error, unless --quiet is given."""
+    if not is_quiet():
+        print(text, file=sys.stderr)
 
 
 def say(text: str, code: int) -> int:

@@ -69,7 +69,7 @@ def run(
 
     experiment = Experiment(loaded, out, parse_names(arms), numbers)
     failures = experiment.run(make_executor(workers, ray))
-    experiment.say("\n" + experiment.table())
+    experiment.show("\n" + experiment.table())
     if loaded.systems and distributed.is_main_process():
         _compare_systems(experiment)
     if failures:
@@ -105,7 +105,7 @@ def _compare_systems(experiment: Experiment) -> None:
     runs = experiment.comparison().runs
     comparison = SystemsEvaluation(experiment.recipe, experiment.out, runs, splits, rows, experiment.say)
     comparison.run()
-    experiment.say("\n" + comparison.tables())
+    experiment.show("\n" + comparison.tables())
 
 
 @app.command()

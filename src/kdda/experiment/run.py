@@ -26,6 +26,7 @@ from kdda.report.comparison import Comparison, TaskScores, compare, task_scores
 from kdda.runs.folder import RECIPE, is_complete, read_recipe, read_run
 from kdda.runtime import distributed
 from kdda.runtime.folders import make_folder
+from kdda.runtime.verbosity import is_quiet
 from kdda.tasks.base import Task
 from kdda.training.compatibility import (
     check_architecture,
@@ -138,7 +139,12 @@ class Experiment:
         return f"{summary(self.comparison(), self.recipe.note)}\n{more}"
 
     def say(self, text: str) -> None:
-        """Print a line; of several processes that train one model together, the main one alone."""
+        """Print a line of progress, unless --quiet is given."""
+        if not is_quiet():
+            self.show(text)
+
+    def show(self, text: str) -> None:
+        """Print a result or a warning; of several processes that train one model together, the main one alone."""
         if distributed.is_main_process():
             print_line(self.console, text)
 
@@ -176,7 +182,7 @@ class Experiment:
         if self.context.labels:
             self.say(f"  labels: {shown_labels(self.context.labels)}")
         for warning in language_warnings(recipe, self.arms):
-            self.say(f"  WARNING: {warning}")
+            self.show(f"  WARNING: {warning}")
         if recipe.note:
             self.say(f"  note: {recipe.note}")
 

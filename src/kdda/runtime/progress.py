@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from kdda.runtime.verbosity import progress_console
+
 PLAIN_EVERY = 15.0  # seconds between two lines where there is no terminal
 
 Say = Callable[[str], None]
@@ -23,13 +25,13 @@ class Progress:
     Args:
         name: of the job.
         total: rows of the whole job.
-        console: stderr by default.
+        console: stderr by default, which shows nothing under --quiet.
     """
 
     def __init__(self, name: str, total: int, console: Console | None = None):
         self.name = name
         self.total = total
-        self.console = console or Console(stderr=True)
+        self.console = console or progress_console()
         self.started = time.monotonic()
         self.last_line = self.started
         self.done = 0  # rows since `begin`

@@ -19,6 +19,7 @@ from kdda.runs.events import event_line, read_metrics
 from kdda.runtime import distributed
 from kdda.runtime.files import write_atomically
 from kdda.runtime.progress import PLAIN_EVERY
+from kdda.runtime.verbosity import progress_console
 
 
 class MetricsLog:
@@ -64,7 +65,7 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
     """
 
     def __init__(self, name: str, console: Console | None = None):
-        self.name, self.console = name, console or Console(stderr=True)
+        self.name, self.console = name, console or progress_console()
         self.bar: Progress | None = None
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
