@@ -18,6 +18,7 @@ PAGES = {
     "kdda.cli.doctor": "models.md",
     "kdda.cli.language": "commands.md#vietnamese",
     "kdda.cli.new": "your-files.md",
+    "kdda.cli.output_options": "commands.md#more-and-less-output",
     "kdda.cli.predict": "use.md",
     "kdda.cli.report": "reporting.md",
     "kdda.cli.run_folders": "commands.md#runs-and-disk-space",
