@@ -144,15 +144,14 @@ def run_kdda(*arguments: str) -> None:
 class Worker(Fork):
     """What `subprocess.Popen` gives for a worker process of `kdda run --workers`."""
 
-    def __init__(self, command: Sequence[str], env: dict[str, str], text: bool, **_: Any):
+    def __init__(self, command: Sequence[str], env: dict[str, str], encoding: str, **_: Any):
         _python, _option, code = command
-        assert text
         ends = [FORKS.Pipe(duplex=False) for _ in range(3)]  # for reading, for writing
         (read_in, write_in), (read_out, write_out), (read_err, write_err) = ends
         super().__init__(_run_code, [code], [read_in, write_out, write_err], env)
-        self.stdin = os.fdopen(os.dup(write_in.fileno()), "w")
-        self.stdout = os.fdopen(os.dup(read_out.fileno()))
-        self.stderr = os.fdopen(os.dup(read_err.fileno()))
+        self.stdin = os.fdopen(os.dup(write_in.fileno()), "w", encoding=encoding)
+        self.stdout = os.fdopen(os.dup(read_out.fileno()), encoding=encoding)
+        self.stderr = os.fdopen(os.dup(read_err.fileno()), encoding=encoding)
         for end in (write_in, read_out, read_err):
             end.close()
 

@@ -58,7 +58,7 @@ def test_the_terms_are_summed_or_interpolated() -> None:
 def test_the_loss_is_the_tasks_and_the_weighted_divergence() -> None:
     student, teacher = side(6, 0, grad=True), side(5, 1)
     output = DistillationLoss(weight=0.5, scale=8.0)(torch.tensor(4.0), student, teacher)
-    assert float(output.loss) == pytest.approx(4.0 + 0.5 * float(output.divergence.detach()))
+    assert output.loss.item() == pytest.approx(4.0 + 0.5 * float(output.divergence.detach()))
     output.loss.backward()
     assert student.states.grad is not None and student.states.grad.abs().sum() > 0
 
