@@ -29,15 +29,7 @@ from kdda.inference.output_fingerprint import OutputFingerprint, check_same
 from kdda.inference.predictor import Predictor
 from kdda.runtime.folders import check_folder, check_output_file, is_disk_full
 from kdda.runtime.progress import Progress
-from kdda.runtime.text_files import (
-    READ_FIRST,
-    NotUtf8Error,
-    check_is_text,
-    conversion,
-    decode,
-    encoding_of,
-    printable,
-)
+from kdda.runtime.text_files import READ_FIRST, NotUtf8Error, check_is_utf8, decode, printable
 from kdda.tasks.base import Result, Task
 
 # Rows are read ahead until either is reached.
@@ -340,11 +332,7 @@ def _check_lines(source: Path, name: str) -> None:
         name: of the file in messages.
     """
     with open_file(source) as file:
-        first = file.read(READ_FIRST)
-    check_is_text(first, name)
-    encoding = encoding_of(first)
-    if encoding:
-        raise KddaError(f"{name}:1: its first bytes say {encoding}, expected UTF-8; {conversion(name, encoding)}")
+        check_is_utf8(file.read(READ_FIRST), name)
 
 
 def _record_of_line(line: bytes, number: int, where: str) -> Record:

@@ -57,8 +57,16 @@ def check_first_bytes(path: Path) -> None:
         KddaError: a pointer of Git LFS, a web page, something compressed or binary, or text in another encoding.
     """
     with path.open("rb") as file:
-        first = file.read(READ_FIRST)
-    name = printable(path)
+        check_is_utf8(file.read(READ_FIRST), printable(path))
+
+
+def check_is_utf8(first: bytes, name: str) -> None:
+    """Refuse what is no text in UTF-8 by what its first bytes say it is; `check_first_bytes` of bytes at hand.
+
+    Args:
+        first: its first bytes, `READ_FIRST` or all of them.
+        name: of the file in messages.
+    """
     check_is_text(first, name)
     encoding = encoding_of(first)
     if encoding:
