@@ -15,7 +15,7 @@ import kdda
 from kdda.errors import KddaError
 from kdda.inference.predictor import Predictor
 from kdda.serve.limits import Limits
-from kdda.serve.site import Site, make_application
+from kdda.serve.site import Site, make_application, run_site
 from kdda.text.segmenters import SEGMENTERS
 from tests.heads import make_judge, make_phobert_head, make_reader
 from tests.serve.live import CLAIM, PAIR, Live, serving, until
@@ -169,3 +169,17 @@ def test_a_text_without_spaces_is_segmented_in_parts_while_others_are_answered(
         go_on.set()
         assert (long.result().status, neighbour.result().status) == (200, 200)
     assert max(lengths) <= 400 and sum(lengths) >= 25_000
+
+
+def test_a_page_is_served_without_a_model(tmp_path: Path) -> None:
+    with serving([], Limits(), page=True, runs=[tmp_path]) as own:
+        assert own.ask("GET", "/health").json == {"status": "ok", "routes": {}}
+        assert own.ask("GET", "/").status == 200
+        refused = own.ask("POST", "/answer", PAIR)
+        assert refused.status == 404 and "the page alone" in refused.json["detail"]
+
+
+def test_a_server_with_nothing_to_serve_is_refused() -> None:
+    for site in (Site([], Limits()), Site([], Limits(), runs=[Path()], page=False)):
+        with pytest.raises(KddaError, match="nothing to serve"):
+            run_site(site)

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @app.command()
 def serve(
-    models: Annotated[list[str], typer.Argument(help="Folders or Hub ids: at most one model of a task.")],
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Folders or Hub ids: at most one model of a task; none for the page alone."),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="What to listen on; other than this machine needs --token-env.")
     ] = "127.0.0.1",
@@ -51,7 +54,7 @@ def serve(
     limits = Limits(batch=batch, queue=queue, seconds=timeout, characters=characters)
     corpus = _corpus_opener(index) if index else None
     shown = (runs or (), compare or (), page, precision, corpus)
-    run_site(Site(models, limits, host, port, token_env, *shown, allow_host or ()))
+    run_site(Site(models or (), limits, host, port, token_env, *shown, allow_host or ()))
 
 
 def _corpus_opener(index: Path) -> Callable[[Predictor], Corpus]:

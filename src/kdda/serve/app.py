@@ -259,7 +259,7 @@ def _add_refusals(app: FastAPI, service: Service) -> None:
         _add_route(app, path, _Refusal(405, "only POST", {"Allow": "POST"}))
     for path in ("/health", "/metrics", "/docs"):
         _add_route(app, path, _Refusal(405, "only GET", {"Allow": "GET"}))
-    detail = f"no model here does this; expected one of: {', '.join(served)}"
+    detail = f"no model here does this; expected one of: {', '.join(served) or 'none, the page alone is served'}"
     for task in TASKS.values():
         if task.route not in served:
             _add_route(app, task.route, _Refusal(404, detail, {}))

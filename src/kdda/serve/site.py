@@ -41,7 +41,7 @@ class Site:
     """What is served, where, and to whom.
 
     Attributes:
-        models: folders or Hub ids, at most one a task.
+        models: folders or Hub ids, at most one a task; none where the page alone is served.
         token_env: the environment variable that holds the token; no token is needed where it is empty.
         runs: folders of runs that the page shows.
         compare: further models for the page's Transport tab.
@@ -92,6 +92,7 @@ def run_site(site: Site) -> None:
         KddaError: what can be known before, such as a port that is taken.
     """
     token = site.token
+    _check_anything(site)
     AllowedHosts.of(site.host, site.allow_host)  # refused before models are loaded
     _check_tools()
     listening = listen(site.host, site.port)
@@ -103,10 +104,25 @@ def run_site(site: Site) -> None:
     application = make_application(site, predictors, token)
     stay_offline()  # or a request that chooses a model of the Hub on the page would make the server ask the Hub
     host = f"[{site.host}]" if ":" in site.host else site.host
-    served = " and ".join(f"{predictor.name} ({predictor.task.name})" for predictor in predictors)
-    print(f"{served} at http://{host}:{listening.getsockname()[1]}/  (docs: /docs; Ctrl-C stops)", flush=True)
+    print(
+        f"{_served(predictors)} at http://{host}:{listening.getsockname()[1]}/  (docs: /docs; Ctrl-C stops)", flush=True
+    )
     _serve(application, listening, site.limits)
     print("stopped; all accepted requests are finished", file=sys.stderr)
+
+
+def _check_anything(site: Site) -> None:
+    """Refuse a server without a model that would show nothing either."""
+    if not site.models and not (site.page and (site.runs or site.compare)):
+        raise KddaError("nothing to serve: name a model's folder, or with the page --runs FOLDER or --compare MODEL")
+
+
+def _served(predictors: Sequence[Predictor]) -> str:
+    """The served models with their tasks, as the line of the start names them."""
+    names = []
+    for predictor in predictors:
+        names.append(f"{predictor.name} ({predictor.task.name})")
+    return " and ".join(names) or "the page"
 
 
 def _check_compared(models: Sequence[str]) -> None:
@@ -119,8 +135,10 @@ def make_application(site: Site, predictors: Sequence[Predictor], token: str = "
     """The whole application: limits around the interface and the page."""
     from kdda.serve.app import Service, make_app
 
-    fields = max(len(predictor.task.fields) for predictor in predictors)
-    limits = replace(site.limits, fields=max(fields, site.limits.fields))
+    fields = site.limits.fields
+    for predictor in predictors:
+        fields = max(fields, len(predictor.task.fields))
+    limits = replace(site.limits, fields=fields)
     service = Service(predictors, limits)
     app = make_app(service, bool(token))
     if site.page:

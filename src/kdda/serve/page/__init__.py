@@ -77,7 +77,8 @@ class Page:
         tabs: list[tuple[Say, Callable[[Any, Any], None]]] = []
         for task in self.service.tasks:
             tabs.append((partial(_task_tab, task), partial(self._predict_tab, task)))
-        tabs.append((lambda words: words.corpus, self._corpus_tab))
+        if self.service.tasks:  # a served model answers from the corpus
+            tabs.append((lambda words: words.corpus, self._corpus_tab))
         tabs.append((lambda words: words.transport, self._transport_tab))
         tabs.append((lambda words: words.training, self._training_tab))
         return tabs
