@@ -13,10 +13,12 @@ from pathlib import Path
 from string import Formatter
 
 PACKAGE = Path(__file__).parents[1] / "src" / "kdda"
-# Rooms whose refusals are translated, all of them. Rooms that only a program calls (losses, transport) stay English.
-ROOMS = ["cli", "errors", "recipe", "runtime"]
+# Every room: its refusals are translated, all of them.
+ROOMS = sorted(path.stem for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py")
 # What makes a message, beside classes that end in Error.
 MAKERS = ("unknown_choice", "Interrupted", "BadParameter", "say", "tr_message")
+# Errors that the command line never prints: answers to HTTP requests, and what Python expects of an object.
+OTHER_READERS = ("HTTPError", "AttributeError", "IndexError")
 # What stands around a part of a message, and is no word of it.
 EDGES = " \n;:,.—"
 
@@ -75,16 +77,23 @@ def _texts(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             functions[node.name] = node
+        if isinstance(node, ast.Call) and _name(node) == "unknown_choice":
+            del node.args[1:]  # the value and the known ones, which are names
     for function in [tree, *functions.values()]:
         for node in ast.walk(function):
-            is_message = isinstance(node, ast.Raise) or (isinstance(node, ast.Call) and _makes_message(node))
-            if is_message:
+            if (isinstance(node, ast.Raise) and _name(node.exc) not in OTHER_READERS) or _makes_message(node):
                 yield from _reached(node, function, tree, functions, set())
 
 
-def _makes_message(call: ast.Call) -> bool:
-    name = getattr(call.func, "id", getattr(call.func, "attr", ""))
-    return name.endswith("Error") or name in MAKERS
+def _makes_message(node: ast.AST) -> bool:
+    name = _name(node)
+    return (name.endswith("Error") and name not in OTHER_READERS) or name in MAKERS
+
+
+def _name(node: ast.AST | None) -> str:
+    """The name of what a call calls, without what it is an attribute of; empty of anything else."""
+    function = getattr(node, "func", None)
+    return str(getattr(function, "id", getattr(function, "attr", "")))
 
 
 def _reached(

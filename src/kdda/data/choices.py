@@ -98,8 +98,10 @@ def problem_of(options: Sequence[Any], name: Callable[[int], str] = "option {}".
         first = places.setdefault(_normal(option), number)
         if first != number:
             return f"options {first} and {number} are equal: {shown(option.strip())}"
-    if len(options) < 2:
-        return f"got {len(options)} option{'s' * (len(options) != 1)}, expected two or more"
+    if not options:
+        return "got 0 options, expected two or more"
+    if len(options) == 1:
+        return "got 1 option, expected two or more"
     return ""
 
 
