@@ -8,7 +8,9 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from string import Formatter
 
@@ -23,6 +25,7 @@ OTHER_READERS = ("HTTPError", "AttributeError", "IndexError")
 EDGES = " \n;:,.—"
 
 
+@cache
 def templates(room: str) -> dict[str, str]:
     """Templates of a room's messages, such as ``no file "{name}"`` → the file where each stands."""
     listed: dict[str, str] = {}
@@ -105,7 +108,7 @@ def _reached(
         if not name or name in seen:
             continue
         seen = {*seen, name}
-        for assigned in [*_assigned(name, function), *_assigned(name, tree, deep=False)]:
+        for assigned in [*_assigned(function)[name], *_assigned(tree, deep=False)[name]]:
             yield from _reached(assigned, function, tree, functions, seen)
         if name in functions:
             for inner in ast.walk(functions[name]):
@@ -113,13 +116,15 @@ def _reached(
                     yield from _reached(inner.value, functions[name], tree, functions, seen)
 
 
-def _assigned(name: str, scope: ast.AST, deep: bool = True) -> Iterator[ast.AST]:
-    """Values that a scope assigns to a name; with deep=False at its top alone."""
+@cache
+def _assigned(scope: ast.AST, deep: bool = True) -> Mapping[str, list[ast.AST]]:
+    """Name → the values that a scope assigns to it, at its top alone with deep=False; none of other names."""
+    values: dict[str, list[ast.AST]] = defaultdict(list)
     for node in ast.walk(scope) if deep else ast.iter_child_nodes(scope):
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value is not None:
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if any(getattr(target, "id", "") == name for target in targets):
-                yield node.value
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                values[getattr(target, "id", "")].append(node.value)
+    return values
 
 
 def _literals(node: ast.AST) -> Iterator[str]:

@@ -55,8 +55,9 @@ class Template:
 
     @cached_property
     def literals(self) -> list[str]:
-        """What stands between the places."""
-        return [literal for literal, *_ in Formatter().parse(self.text) if literal]
+        """What stands between the places, the longest first, which the fewest messages have."""
+        parts = [literal for literal, *_ in Formatter().parse(self.text) if literal]
+        return sorted(parts, key=len, reverse=True)
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
@@ -70,8 +71,9 @@ class Template:
 
     def match(self, message: str) -> dict[str, str] | None:
         """What stands in each place of a message that was made of this template; None of another message."""
-        if not all(literal in message for literal in self.literals):
-            return None
+        for literal in self.literals:
+            if literal not in message:
+                return None
         match = self.pattern.fullmatch(message)
         return None if match is None else match.groupdict()
 
