@@ -7,7 +7,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -52,7 +52,7 @@ from kdda.tasks.registry import task_named
 from kdda.training.config import DistillationConfig
 from kdda.training.data import TrainingData
 from kdda.training.fine_tune import FromTeacher, Model
-from kdda.training.prepare import PreparedTeacher, Teacher, prepare_teacher_of
+from kdda.training.prepare import PreparedTeacher, Teacher, is_ready, prepare_teacher_of, teacher_folder
 from kdda.training.trainer import DistillationTrainer
 
 # whose versions environment.json names
@@ -70,6 +70,7 @@ class RunContext:
         warnings: language → how many of its rows were skipped or repaired, as text.
         say: prints a line of progress.
         reader: that has read the rows, and draws more of them.
+        prepared: the teachers that runs of this process have needed so far.
     """
 
     recipe: Recipe
@@ -79,6 +80,7 @@ class RunContext:
     warnings: Mapping[str, str]
     say: Say
     reader: SplitReader
+    prepared: dict[TeacherRun, PreparedTeacher] = field(default_factory=dict, init=False)
 
     @classmethod
     def open(cls, recipe: Recipe, out: Path, say: Say) -> RunContext:
@@ -123,13 +125,27 @@ class RunContext:
     def teacher(self, language: str, spec: TeacherSpec, say: Say = lambda _: None) -> PreparedTeacher:
         """A fine-tuned teacher: stored already, or fine-tuned now; another process that fine-tunes it is waited for.
 
+        It is prepared once for all runs of this process.
+
         Args:
             say: prints the progress of fine-tuning; nothing by default.
         """
+        key = TeacherRun(language, spec)
+        if key not in self.prepared:
+            self.prepared[key] = self._prepared_teacher(language, spec, say)
+        return self.prepared[key]
+
+    def _prepared_teacher(self, language: str, spec: TeacherSpec, say: Say) -> PreparedTeacher:
+        """A teacher, after the lock of its folder was free where it has to be fine-tuned."""
         store = self.out / TEACHERS
+        teacher = Teacher.from_spec(spec)
+        config = base_config(self.recipe)
         data = teacher_data(self.reader, self.task, self.data, language, spec)
-        with lock_or_wait(store / (spec.train or language), self.say):
-            return prepare_teacher_of(language, Teacher.from_spec(spec), data, base_config(self.recipe), store, say)
+        data_of_source = data.of_language(spec.train or language)
+        if distributed.broadcast(is_ready(teacher, data_of_source, config, store)):
+            return prepare_teacher_of(language, teacher, data, config, store, say)
+        with lock_or_wait(teacher_folder(teacher, data_of_source, config, store), self.say):
+            return prepare_teacher_of(language, teacher, data, config, store, say)
 
     def _train_student(self, run: StudentRun, folder: Path) -> None:
         """Train a student in its run folder, with its teachers, and score and save it.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import signal
 import socket
 import subprocess
@@ -12,18 +11,18 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import torch
 
 from kdda.errors import Interrupted, KddaError
 from kdda.experiment.context import RunContext
+from kdda.experiment.schedule import Failures, Schedule
 from kdda.experiment.specs import RunSpec
-from kdda.experiment.worker import from_json, run_one, to_json
+from kdda.experiment.worker import END_OF_RUN, from_json, run_one, to_json
 from kdda.runtime import distributed
 from kdda.runtime.device import DEVICE_VARIABLE
-
-Failures = dict[RunSpec, str]  # the runs that failed → the reason in one line
 
 # the message after Ctrl-C
 INTERRUPTED = "interrupted; the same command continues from the last checkpoints"
@@ -44,10 +43,10 @@ class Executor(ABC):
 
         Args:
             context: what the runs share.
-            runs: teachers or students; none needs another one of them.
+            runs: teachers and students, in their order; a student waits for those of the teachers that it needs.
 
         Returns:
-            The runs that failed, each with the reason in one line.
+            The runs that failed, each with the reason in one line; among them students whose teacher failed.
 
         Raises:
             Interrupted: after Ctrl-C, once the runs in progress have written their checkpoints.
@@ -74,16 +73,14 @@ class LocalExecutor(Executor):
 
     def execute(self, context: RunContext, runs: Sequence[RunSpec]) -> Failures:
         """Execute runs one after another (see `Executor.execute`)."""
-        failures: Failures = {}
-        for run in runs:
-            reason = run_one(context, run)
-            if reason:
-                failures[run] = reason
-        return failures
+        schedule = Schedule(context.recipe, runs)
+        while (run := schedule.next()) is not None:
+            schedule.finish(run, run_one(context, run))
+        return schedule.failures
 
 
 class ProcessExecutor(Executor):
-    """Every run in a separate process, with a part of the machine's cores, or a device.
+    """Runs in worker processes side by side, each with a part of the machine's cores, or a device.
 
     Args:
         workers: processes at once.
@@ -91,75 +88,102 @@ class ProcessExecutor(Executor):
 
     def __init__(self, workers: int):
         self.workers = workers
-        self._children: set[subprocess.Popen[str]] = set()
-        self._interrupted = False
 
     def execute(self, context: RunContext, runs: Sequence[RunSpec]) -> Failures:
-        """Execute runs in child processes, as many at once as there are workers (see `Executor.execute`).
-
-        A slot stands for the cores or the device of one worker; a run waits until a slot is free.
-        """
+        """Execute runs in as many worker processes as there are runs at once (see `Executor.execute`)."""
         _refuse_launcher()
-        slots: queue.Queue[int] = queue.Queue()  # numbers of workers that are free
-        for slot in range(self.workers):
-            slots.put(slot)
-        failures: Failures = {}
+        schedule = Schedule(context.recipe, runs)
+        workers = [WorkerProcess(slot, self.workers) for slot in range(self.workers)]
         with ThreadPoolExecutor(self.workers) as pool:
-            futures = [pool.submit(self._run_in_slot, context, run, slots) for run in runs]
+            futures = [pool.submit(_work, worker, context, schedule) for worker in workers]
             try:
-                for run, future in zip(runs, futures, strict=True):
-                    reason = future.result()
-                    if reason:
-                        failures[run] = reason
+                for future in futures:
+                    future.result()
             except KeyboardInterrupt:
-                self._interrupt()
+                schedule.stop()
+                for worker in workers:
+                    worker.interrupt()
                 raise Interrupted(INTERRUPTED) from None
-        return failures
+        return schedule.failures
 
-    def _interrupt(self) -> None:
-        """Send Ctrl-C once to every child, which then writes a checkpoint; runs that wait do not begin."""
-        self._interrupted = True
-        if sys.platform == "win32":
-            return  # Ctrl-C has reached every process of the console already
-        for child in list(self._children):
-            child.send_signal(signal.SIGINT)
 
-    def _run_in_slot(self, context: RunContext, run: RunSpec, slots: queue.Queue[int]) -> str | None:
-        """Execute a run with a free slot's cores, unless Ctrl-C was pressed; the reason of a failure, or None."""
-        if self._interrupted:
-            return "interrupted"
-        slot = slots.get()
-        try:
-            return self._run_in_process(context, run, slot)
-        finally:
-            slots.put(slot)
+def _work(worker: WorkerProcess, context: RunContext, schedule: Schedule) -> None:
+    """Execute one run after another in a worker process, until none is left to begin."""
+    try:
+        while (run := schedule.next()) is not None:
+            schedule.finish(run, worker.execute(context, run))
+    except BaseException:
+        schedule.stop()  # so that no other thread waits for what this one does not finish
+        raise
+    finally:
+        worker.close()
 
-    def _run_in_process(self, context: RunContext, run: RunSpec, slot: int) -> str | None:
-        """Execute a run in a child process; the reason of a failure, or None.
 
-        The child gets the run as a line of JSON, prints progress to standard error, which is passed on line by line,
-        and ends with a line of JSON on standard output (`worker.main`).
+class WorkerProcess:
+    """A process that does one run after another (`worker.main`): it imports libraries and reads rows once.
+
+    It starts with its first run. After a run that failed the next one gets a new process.
+
+    Args:
+        slot: its number, from 0: it stands for the cores or the device of one worker.
+        workers: that there are.
+    """
+
+    def __init__(self, slot: int, workers: int):
+        self.slot, self.workers = slot, workers
+        self._child: subprocess.Popen[str] | None = None
+
+    def execute(self, context: RunContext, run: RunSpec) -> str | None:
+        """Execute a run; the reason of a failure, or None.
+
+        The process gets the run as a line of JSON and prints progress to standard error, which is passed on line by
+        line up to `END_OF_RUN`; then it prints a line of JSON to standard output.
         """
-        child = self._start_worker(slot)
+        child = self._child = self._child or self._start()
         assert child.stdin and child.stdout and child.stderr
-        self._children.add(child)
         try:
             child.stdin.write(json.dumps(to_json(context, run), allow_nan=False) + "\n")
             child.stdin.flush()  # and stays open: its end tells a child that its parent was killed
-            last_line = ""
-            for line in child.stderr:
-                last_line = line.rstrip("\n")
-                context.say(last_line)
-            result = child.stdout.read().strip().split("\n")[-1]
-            code = child.wait()
         except BrokenPipeError:
+            self.close()
             return "its process ended before it began"
-        finally:
-            self._children.discard(child)
-        return _failure_reason(code, result, last_line)
+        last_line = ""
+        for line in child.stderr:
+            text = line.rstrip("\n").removesuffix(END_OF_RUN)
+            if text or END_OF_RUN not in line:
+                context.say(text)
+                last_line = text
+            if END_OF_RUN in line:
+                break
+        result = child.stdout.readline()
+        reason = _failure_reason(0 if result else child.wait(), result, last_line)
+        if reason:
+            self.close()
+        return reason
 
-    def _start_worker(self, slot: int) -> subprocess.Popen[str]:
-        """Start a worker process with the cores or the device of a slot."""
+    def interrupt(self) -> None:
+        """Send Ctrl-C to the process, which then writes a checkpoint if it does a run, and ends."""
+        child = self._child
+        if child is not None and sys.platform != "win32":  # where Ctrl-C has reached every process of the console
+            child.send_signal(signal.SIGINT)
+
+    def close(self) -> None:
+        """Let the process end, if there is one, and wait until it has."""
+        child = self._child
+        self._child = None
+        if child is None:
+            return
+        assert child.stdin and child.stdout and child.stderr
+        with suppress(BrokenPipeError):
+            child.stdin.write("null\n")
+            child.stdin.flush()
+        child.wait()
+        for stream in (child.stdin, child.stdout, child.stderr):
+            with suppress(BrokenPipeError):
+                stream.close()
+
+    def _start(self) -> subprocess.Popen[str]:
+        """Start a process with the cores or the device of the slot."""
         # in a new session: a terminal's Ctrl-C reaches this process alone, which then interrupts its children once
         return subprocess.Popen(
             [sys.executable, "-c", WORKER],
@@ -167,7 +191,7 @@ class ProcessExecutor(Executor):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding="utf-8",
-            env={**os.environ, "PYTHONIOENCODING": "utf-8", **_worker_environment(slot, self.workers)},
+            env={**os.environ, "PYTHONIOENCODING": "utf-8", **_worker_environment(self.slot, self.workers)},
             start_new_session=True,
         )
 
@@ -224,13 +248,18 @@ class RayExecutor(Executor):
         ray = _connect(self.address)
         threads, options = self._resources(ray)
         remote = ray.remote(**options)(_run_task)
-        waiting = {}
-        for run in runs:
-            waiting[remote.remote(to_json(context, run), threads)] = run
+        schedule = Schedule(context.recipe, runs)
+        tasks: dict[Any, RunSpec] = {}  # Ray's reference to a task that has not ended → its run
         try:
-            return _collect(ray, context, waiting)
+            while True:
+                while (run := schedule.next(wait=False)) is not None:
+                    tasks[remote.remote(to_json(context, run), threads)] = run
+                if not tasks:
+                    return schedule.failures
+                run, reason = _wait_for_one(ray, context, tasks)
+                schedule.finish(run, reason)
         except KeyboardInterrupt:
-            for task in waiting:
+            for task in tasks:
                 ray.cancel(task, force=True)
             raise Interrupted(INTERRUPTED) from None
 
@@ -251,28 +280,23 @@ class RayExecutor(Executor):
         return threads, options
 
 
-def _collect(ray: Any, context: RunContext, waiting: dict[Any, RunSpec]) -> Failures:
-    """Wait for tasks, and return what failed.
+def _wait_for_one(ray: Any, context: RunContext, tasks: dict[Any, RunSpec]) -> tuple[RunSpec, str | None]:
+    """Wait until a task has ended, and return its run with the reason of a failure, or None.
 
     Args:
         ray: the module, connected to a cluster.
-        waiting: Ray's reference to a task → its run; tasks leave it as they end.
+        tasks: Ray's reference to a task → its run; the one that has ended leaves it.
     """
-    failures: Failures = {}
-    while waiting:
-        ended, _still_running = ray.wait(list(waiting), num_returns=1)
-        task = ended[0]
-        run = waiting.pop(task)
-        try:
-            reason = ray.get(task)
-        except ray.exceptions.RayError as error:
-            reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-        if reason:
-            failures[run] = reason
-            context.say(f"  {run}: FAILED: {reason}")
-        else:
-            context.say(f"  {run}: done")
-    return failures
+    ended, _still_running = ray.wait(list(tasks), num_returns=1)
+    task = ended[0]
+    run = tasks.pop(task)
+    reason: str | None
+    try:
+        reason = ray.get(task)
+    except ray.exceptions.RayError as error:
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    context.say(f"  {run}: FAILED: {reason}" if reason else f"  {run}: done")
+    return run, reason
 
 
 def _run_task(values: dict[str, Any], threads: int) -> str | None:

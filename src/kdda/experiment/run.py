@@ -13,10 +13,10 @@ from rich.console import Console
 
 from kdda.errors import KddaError, unknown_choice
 from kdda.experiment.context import RunContext, print_line, task_of, teacher_data, with_labels
-from kdda.experiment.executors import Executor, Failures, LocalExecutor
+from kdda.experiment.executors import Executor, LocalExecutor
 from kdda.experiment.languages import language_warnings
 from kdda.experiment.open_domain import check_systems
-from kdda.experiment.specs import StudentRun, TeacherRun, student_runs, teacher_runs
+from kdda.experiment.specs import student_runs, teacher_runs
 from kdda.experiment.splits import Splits
 from kdda.hub.licences import licence
 from kdda.models.load import check_weights
@@ -99,24 +99,8 @@ class Experiment:
         distributed.init()
         self._say_plan()
         executor = executor or LocalExecutor()
-        failures = executor.execute(self.context, self.teacher_runs)
-        ready = []
-        for run in self.student_runs:
-            teacher = self._failed_teacher(run, failures)
-            if teacher:
-                failures[run] = f"needs {teacher}, which failed"
-            else:
-                ready.append(run)
-        failures |= executor.execute(self.context, ready)
+        failures = executor.execute(self.context, [*self.teacher_runs, *self.student_runs])
         return {str(run): reason for run, reason in failures.items()}
-
-    def _failed_teacher(self, run: StudentRun, failures: Failures) -> TeacherRun | None:
-        """A teacher that a student needs and that could not be prepared; None where all were."""
-        for language, spec in self.recipe.needed_teachers(run.arm):
-            teacher = TeacherRun(language, spec)
-            if teacher in failures:
-                return teacher
-        return None
 
     def comparison(self) -> Comparison:
         """This recipe's finished runs, of each arm those at its best learning rate."""

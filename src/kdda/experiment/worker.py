@@ -1,15 +1,17 @@
-"""One run and why it failed (failure.txt, a full disk), also in a worker process that gets it as JSON on its input."""
+"""One run and why it failed (failure.txt, a full disk), also in a worker process, which gets runs as lines of JSON."""
 
 from __future__ import annotations
 
 import json
 import os
+import queue
 import sys
 import threading
 import traceback
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 
@@ -24,6 +26,8 @@ from kdda.runtime.memory import free_bytes
 from kdda.runtime.plugins import import_plugins
 
 FULL_DISK_BYTES = 16 * 2**20  # free bytes, below which an error that has no errno is put down to a full disk
+
+END_OF_RUN = "\x04"  # the character "end of transmission": a line of it ends what a worker prints of one run
 
 LONGEST_REASON = 300  # characters of the one line that says why a run failed
 
@@ -121,32 +125,57 @@ def to_json(context: RunContext, run: RunSpec) -> dict[str, Any]:
 
 
 def from_json(values: dict[str, Any]) -> tuple[RunContext, RunSpec]:
-    """The run of `to_json` in this process, which imports the recipe's plugins and reads its rows."""
-    recipe = Recipe.model_validate(values["recipe"])
+    """The run of `to_json` in this process, which imports the recipe's plugins and reads its rows.
+
+    Rows that the last call has read are used again where recipe and folders are the same.
+    """
     run = values["run"]
-    import_plugins(recipe.plugins, Path(values["folder"]))
-    console = Console(stderr=True)
-    context = RunContext.open(recipe, Path(values["out"]), lambda text: print_line(console, text))
+    shared = {name: value for name, value in values.items() if name != "run"}
+    context = _context(json.dumps(shared, allow_nan=False))
     if "spec" in run:
         return context, TeacherRun(run["language"], TeacherSpec.model_validate(run["spec"]))
     return context, StudentRun(**run)
 
 
+@lru_cache(maxsize=1)
+def _context(shared: str) -> RunContext:
+    """What the runs of one experiment share, from the values of `to_json` that all of them have, as JSON."""
+    values = json.loads(shared)
+    recipe = Recipe.model_validate(values["recipe"])
+    import_plugins(recipe.plugins, Path(values["folder"]))
+    console = Console(stderr=True)
+    return RunContext.open(recipe, Path(values["out"]), lambda text: print_line(console, text))
+
+
 def main() -> None:
-    """Execute the run of the first line of standard input, and print its outcome as a line of JSON.
+    """Execute the runs that standard input names, a line of `to_json` each, until a line says null.
 
-    The line is ``{"failed": null}``, or has the reason of the failure in place of null.
+    After each run standard error gets `END_OF_RUN`, and standard output a line of JSON: ``{"failed": null}``, or the
+    reason of the failure in place of null. What a run prints to standard output goes to standard error.
     """
-    values = json.loads(sys.stdin.readline())
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    results = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # of libraries that are not Python
+    sys.stdout = sys.stderr
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_read_lines, args=(lines,), daemon=True).start()
     try:
-        reason = run_one(*from_json(values))
+        while (values := json.loads(lines.get())) is not None:
+            _tell_result(results, run_one(*from_json(values)))
     except (Interrupted, KeyboardInterrupt) as interrupt:
-        reason = str(interrupt) or "interrupted"
-    print(json.dumps({"failed": reason}, allow_nan=False))
+        _tell_result(results, str(interrupt) or "interrupted")
 
 
-def _exit_with_parent() -> None:
-    """Exit when standard input ends, as it does when the parent is killed: an orphan would hold the locks."""
-    sys.stdin.read()
+def _tell_result(results: TextIO, reason: str | None) -> None:
+    """Tell the parent that a run has ended, and why it failed, if it did."""
+    print(END_OF_RUN, file=sys.stderr, flush=True)
+    print(json.dumps({"failed": reason}, allow_nan=False), file=results, flush=True)
+
+
+def _read_lines(lines: queue.SimpleQueue[str]) -> None:
+    """Hand on the lines of standard input; exit where they end, since the parent was killed.
+
+    An orphan would hold the locks of its run.
+    """
+    for line in sys.stdin:
+        lines.put(line)
     os._exit(1)

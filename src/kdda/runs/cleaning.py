@@ -12,7 +12,7 @@ from filelock import Timeout
 
 from kdda.errors import KddaError
 from kdda.runs.folder import CHECKPOINTS, MODEL_FOLDER, is_complete
-from kdda.runs.listing import check_is_folder, is_teacher_locked, run_folders, state_folders, teacher_folders
+from kdda.runs.listing import check_is_folder, run_folders, state_folders, teacher_folders
 from kdda.runtime.folders import folder_size
 from kdda.runtime.lock_files import is_locked, lock_of
 
@@ -100,7 +100,7 @@ def _in_use(out: Path) -> Iterator[Path]:
         if is_locked(folder):
             yield folder
     for folder in teacher_folders(out):
-        if is_teacher_locked(folder):
+        if is_locked(folder):
             yield folder
 
 
@@ -118,10 +118,8 @@ def _of_run(folder: Path, models: bool) -> Iterator[Removable]:
 
 def _of_teacher(folder: Path, models: bool) -> Iterator[Removable]:
     """What can be removed of a teacher: its whole folder, since its record says that its model is there."""
-    language = folder.name.rpartition("-")[0]
-    guarded = folder.with_name(language)  # teachers of a language have one lock
     checkpoints = folder / CHECKPOINTS
     if models:
-        yield Removable(folder, TEACHER, folder_size(folder), guarded)
+        yield Removable(folder, TEACHER, folder_size(folder), folder)
     elif checkpoints.is_dir():
-        yield Removable(checkpoints, UNFINISHED_TEACHER, folder_size(checkpoints), guarded)
+        yield Removable(checkpoints, UNFINISHED_TEACHER, folder_size(checkpoints), folder)

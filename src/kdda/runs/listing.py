@@ -114,12 +114,6 @@ def _folders(root: Path) -> Iterator[Path]:
         yield Path(path)
 
 
-def is_teacher_locked(folder: Path) -> bool:
-    """Whether a process fine-tunes teachers of this one's language, whose lock they share."""
-    language, _, _fingerprint = folder.name.rpartition("-")
-    return is_locked(folder.with_name(language))
-
-
 def _run_entry(folder: Path) -> RunEntry:
     """The entry of a student's run."""
     size = folder_size(folder)
@@ -151,7 +145,7 @@ def _teacher_entry(folder: Path) -> RunEntry:
     if record:
         score = _dev_score(events, record.get("dev") or {})
         return RunEntry(folder, True, FINISHED, "", score, size)
-    state = RUNNING if is_teacher_locked(folder) else STOPPED
+    state = RUNNING if is_locked(folder) else STOPPED
     return RunEntry(folder, True, state, _step(events), _last_dev_score(events), size)
 
 
