@@ -358,7 +358,7 @@ def test_an_objective_of_a_plugin_is_named_in_a_recipe_and_runs_in_worker_proces
     text, error = process.communicate()
     assert process.returncode == 0, error
     assert "| one " in text and "| two " in text
-    assert text.count("a process has imported the objective") == 3  # of the command, and of each worker for all its runs
+    assert text.count("a process has imported the objective") == 3  # the command, and each worker for all its runs
     assert not equal(weights(bench.folder / "runs", "one"), weights(bench.folder / "runs", "two"))
     events = read_metrics(bench.folder / "runs/nli/one/seed-1/metrics.jsonl")
     assert any(event.get("transport", 0) > 0 for event in events if event["event"] == "train")
