@@ -16,6 +16,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from kdda.experiment.saving import BestRun
+from kdda.experiment.specs import StudentRun
 from kdda.recipe.load import load_recipe
 from kdda.runs.events import read_metrics
 from tests.conftest import Bench, make_model, start, start_python
@@ -156,6 +158,44 @@ def test_a_run_that_fails_is_named_and_the_others_finish(
     assert "numbers went astray" in (out / "nli/broken/seed-1/failure.txt").read_text()
     code, text, _ = command("run", recipe, "--out", out, "--seeds", "1,2")
     assert code == 0 and "| broken" in text and not (out / "nli/broken/seed-1/failure.txt").exists()
+
+
+def test_the_best_model_of_an_arm_is_saved_if_asked_and_scores_are_the_same(bench: Bench, command: Any) -> None:
+    bench.values |= {"learning_rates": [3e-3, 1e-9], "arms": {"student": {"train": "target"}}}
+    recipe = bench.write()
+    saved, tables = {}, {}
+    for save in ("all", "best", "none"):
+        code, text, _ = command("run", recipe, "--out", bench.folder / save, "--save", save)
+        assert code == 0
+        tables[save] = table(text)
+        saved[save] = list((bench.folder / save).rglob("model.safetensors"))
+    assert tables["best"] == tables["none"] == tables["all"] and (len(saved["all"]), saved["none"]) == (2, [])
+    (kept,) = saved["best"]
+    best = json.loads((bench.folder / "best/nli/student/best.json").read_text())
+    assert kept.parent.parent == bench.folder / "best/nli/student" / best["run"]
+    assert equal(load_file(kept), load_file(bench.folder / "all/nli/student" / best["run"] / "model/model.safetensors"))
+
+
+@pytest.mark.parametrize("seeds", [(1, 2, 3), (3, 2, 1), (2, 3, 1)])
+def test_the_run_with_the_highest_development_score_is_the_best_whichever_finishes_first(
+    tmp_path: Path, seeds: tuple[int, ...]
+) -> None:
+    scores = {1: 60.0, 2: 70.0, 3: 70.0}
+    for seed in seeds:
+        run = StudentRun("arm", seed)
+        folder = run.folder(tmp_path, "nli")
+        best = BestRun(tmp_path / "nli" / "arm")
+        if best.is_beaten_by(run, folder, scores[seed]):
+            (folder / "model").mkdir(parents=True)
+            best.replace(run, folder, scores[seed])
+    assert [folder.parent.name for folder in tmp_path.rglob("model")] == ["seed-2"]
+
+
+def test_models_that_systems_need_are_not_left_out(command: Any, tmp_path: Path) -> None:
+    code, _, error = command("run", "mini-systems", "--out", tmp_path / "runs", "--save", "none")
+    assert code == 2 and "--save none: this recipe's systems read with the models of all runs" in error
+    code, _, error = command("run", "mini-nli", "--out", tmp_path / "runs", "--save", "bset")
+    assert code == 2 and '--save: got "bset"' in error and 'did you mean "best"' in error
 
 
 def run_with_small_files(*arguments: str) -> None:

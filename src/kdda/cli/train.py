@@ -52,6 +52,9 @@ def run(
     out: Out = Path("runs"),
     workers: Annotated[int, typer.Option(min=0, help="Runs at the same time, each in its process.")] = 0,
     ray: Annotated[str, typer.Option(help="The address of a Ray cluster, or auto, to execute the runs on.")] = "",
+    save: Annotated[
+        str, typer.Option(help="The models to save: all, the best of each arm on development rows (best), or none.")
+    ] = "all",
     device: Device = "",
 ) -> None:
     """Fine-tune the teachers, train every arm of a recipe with every seed, and print the table of scores.
@@ -65,9 +68,10 @@ def run(
     loaded, numbers = load_recipe(recipe, set_ or []), parse_seeds(seeds)
     from kdda.experiment.executors import make_executor
     from kdda.experiment.run import Experiment
+    from kdda.experiment.saving import as_save
     from kdda.runtime import distributed
 
-    experiment = Experiment(loaded, out, parse_names(arms), numbers)
+    experiment = Experiment(loaded, out, parse_names(arms), numbers, save=as_save(save))
     failures = experiment.run(make_executor(workers, ray))
     experiment.show("\n" + experiment.table())
     if loaded.systems and distributed.is_main_process():

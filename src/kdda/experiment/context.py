@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from rich.console import Console
 from kdda.baselines.vireader import ReaderRows, config_fields
 from kdda.data.examples import Example
 from kdda.errors import KddaError
+from kdda.experiment.saving import BestRun, Save
 from kdda.experiment.specs import RunSpec, StudentRun, TeacherRun
 from kdda.experiment.splits import Split, SplitReader, Splits
 from kdda.experiment.translations import translation_scores
@@ -44,6 +46,7 @@ from kdda.runs.predictions import CORRELATION, prediction_line, row_score, row_w
 from kdda.runtime import distributed
 from kdda.runtime.device import compute_device, device_name
 from kdda.runtime.files import write_atomically
+from kdda.runtime.lock_files import lock_of
 from kdda.runtime.locks import lock_or_refuse, lock_or_wait
 from kdda.runtime.memory import peak_megabytes
 from kdda.runtime.progress import Say
@@ -70,6 +73,7 @@ class RunContext:
         warnings: language → how many of its rows were skipped or repaired, as text.
         say: prints a line of progress.
         reader: that has read the rows, and draws more of them.
+        save: which runs save their models.
         prepared: the teachers that runs of this process have needed so far.
     """
 
@@ -80,10 +84,11 @@ class RunContext:
     warnings: Mapping[str, str]
     say: Say
     reader: SplitReader
+    save: Save = "all"
     prepared: dict[TeacherRun, PreparedTeacher] = field(default_factory=dict, init=False)
 
     @classmethod
-    def open(cls, recipe: Recipe, out: Path, say: Say) -> RunContext:
+    def open(cls, recipe: Recipe, out: Path, say: Say, save: Save = "all") -> RunContext:
         """Read and check all rows of a recipe.
 
         Raises:
@@ -93,7 +98,7 @@ class RunContext:
         reader = SplitReader(recipe, task)
         data, warnings = reader.read_all()
         task = task.fitted(labelled_rows(recipe, data))
-        return cls(recipe, out, task, data, warnings, say, reader)
+        return cls(recipe, out, task, data, warnings, say, reader, save)
 
     @property
     def labels(self) -> list[str]:
@@ -234,15 +239,7 @@ class RunContext:
 
     def _score_and_save(self, trainer: DistillationTrainer, run: StudentRun, folder: Path) -> None:
         """Score, save, and last of all write the predictions that mark a folder as complete."""
-        for language, splits in self.data.items():
-            if "dev" not in splits:
-                continue
-            predictions = self._predictions(trainer, run.arm, language, "dev")
-            trainer.metrics_log.write("final-dev", language=language, **self.task.score(predictions, self.labels))
-        if self.task.embeds:
-            dev = {language: splits["dev"] for language, splits in self.data.items() if "dev" in splits}
-            for pair, scores_of_pair in translation_scores(trainer, dev):
-                trainer.metrics_log.write("final-retrieval", language=pair[0], other=pair[1], **asdict(scores_of_pair))
+        dev_score = self._score_development_rows(trainer, run)
         lines: list[str] = []  # of predictions.jsonl
         scores: dict[str, Mapping[str, Any]] = {}  # language → scores on its test rows
         intervals: dict[str, Interval] = {}  # language → the mean score of a row, for the model card
@@ -256,12 +253,63 @@ class RunContext:
             for prediction in predictions:
                 lines.append(prediction_line(language, asdict(prediction)))
         trainer.metrics_log.write("final-cost", peak_mb=round(peak_megabytes()))
-        self._save_model(trainer, folder / MODEL_FOLDER)
-        write_card(folder / MODEL_FOLDER, self._card_facts(run), self.task.metric, intervals)
+        shutil.rmtree(folder / MODEL_FOLDER, ignore_errors=True)  # of a run that was killed here
+        if self.save == "all":
+            self._save_with_card(trainer, run, folder, intervals)
+        elif self.save == "best":
+            self._save_if_best(trainer, run, folder, intervals, dev_score)
         write_atomically(folder / PREDICTIONS, "".join(lines))
         trainer.remove_checkpoints()
         for target in self.recipe.targets:
             self.say(f"  {run}: {self.task.metric} {scores[target][self.task.metric]:.1f} on {target} test rows")
+
+    def _score_development_rows(self, trainer: DistillationTrainer, run: StudentRun) -> float:
+        """Write the events of a student's scores on development rows; the mean over the targets that have such rows."""
+        of_targets = []
+        for language, splits in self.data.items():
+            if "dev" not in splits:
+                continue
+            predictions = self._predictions(trainer, run.arm, language, "dev")
+            scores = self.task.score(predictions, self.labels)
+            trainer.metrics_log.write("final-dev", language=language, **scores)
+            if language in self.recipe.targets:
+                of_targets.append(float(scores[self.task.metric]))
+        if self.task.embeds:
+            dev = {language: splits["dev"] for language, splits in self.data.items() if "dev" in splits}
+            for pair, scores_of_pair in translation_scores(trainer, dev):
+                trainer.metrics_log.write("final-retrieval", language=pair[0], other=pair[1], **asdict(scores_of_pair))
+        return fmean(of_targets) if of_targets else 0.0
+
+    def _save_if_best(
+        self,
+        trainer: DistillationTrainer,
+        run: StudentRun,
+        folder: Path,
+        intervals: Mapping[str, Interval],
+        dev_score: float,
+    ) -> None:
+        """Save a student if it is the best one of its arm so far, in place of the former best one.
+
+        Args:
+            folder: of the run.
+            intervals: for the model card.
+            dev_score: of the run, by which runs of an arm are compared.
+        """
+        arm_folder = self.out / self.task.name / run.arm
+        with lock_of(arm_folder):  # another process may finish a run of this arm now
+            best = BestRun(arm_folder)
+            if not best.is_beaten_by(run, folder, dev_score):
+                return
+            self._save_with_card(trainer, run, folder, intervals)
+            best.replace(run, folder, dev_score)
+        self.say(f"  {run}: the best of its arm so far on development rows; its model is in {folder / MODEL_FOLDER}")
+
+    def _save_with_card(
+        self, trainer: DistillationTrainer, run: StudentRun, folder: Path, intervals: Mapping[str, Interval]
+    ) -> None:
+        """Save a student in its run folder, with a model card that has its scores."""
+        self._save_model(trainer, folder / MODEL_FOLDER)
+        write_card(folder / MODEL_FOLDER, self._card_facts(run), self.task.metric, intervals)
 
     def _save_model(self, trainer: DistillationTrainer, folder: Path) -> None:
         """Save a student with its whole vocabulary, or with the part that all rows of the recipe need."""
@@ -273,7 +321,6 @@ class RunContext:
             for examples in splits.values():
                 for example in examples:
                     texts.update(dict.fromkeys(example.texts))
-        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed here; `trim` writes a new folder only
         with tempfile.TemporaryDirectory(dir=folder.parent) as whole:
             trainer.save_model(whole)
             self.say(f"  vocabulary: {trim(whole, folder, list(texts))}")

@@ -16,6 +16,7 @@ from kdda.experiment.context import RunContext, print_line, task_of, teacher_dat
 from kdda.experiment.executors import Executor, LocalExecutor
 from kdda.experiment.languages import language_warnings
 from kdda.experiment.open_domain import check_systems
+from kdda.experiment.saving import Save, check_save
 from kdda.experiment.specs import student_runs, teacher_runs
 from kdda.experiment.splits import Splits
 from kdda.hub.licences import licence
@@ -56,6 +57,7 @@ class Experiment:
         arms: some of the recipe's, in any order; all by default.
         seeds: instead of the recipe's.
         console: where progress is printed; standard output by default.
+        save: which runs save their models: "all"; "best", that of each arm with the highest development score; "none".
 
     Raises:
         KddaError: for everything that can be known before training.
@@ -68,6 +70,7 @@ class Experiment:
         arms: Sequence[str] | None = None,
         seeds: Sequence[int] | None = None,
         console: Console | None = None,
+        save: Save = "all",
     ):
         self.recipe = recipe = with_labels(recipe)
         self.out = out
@@ -78,8 +81,9 @@ class Experiment:
         self._check_folders(task_of(recipe).name)
         check_models(recipe, self.arms)
         check_systems(recipe)
+        check_save(save, recipe)
         make_folder(out)
-        self.context = RunContext.open(recipe, out, self.say)
+        self.context = RunContext.open(recipe, out, self.say, save)
         self._check_row_counts()
 
     @property

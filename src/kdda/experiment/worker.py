@@ -110,8 +110,9 @@ def to_json(context: RunContext, run: RunSpec) -> dict[str, Any]:
     """A run and all that it needs, as JSON for another process.
 
     Returns:
-        "recipe"; "out", the output folder; "folder", the working directory, in which plugins are looked for; and
-        "run", with the fields of a `StudentRun`, or with "language" and "spec" of a `TeacherRun`.
+        "recipe"; "out", the output folder; "save", which models are saved; "folder", the working directory, in which
+        plugins are looked for; and "run", with the fields of a `StudentRun`, or with "language" and "spec" of a
+        `TeacherRun`.
     """
     values = vars(run)  # the fields of a dataclass
     if isinstance(run, TeacherRun):
@@ -119,6 +120,7 @@ def to_json(context: RunContext, run: RunSpec) -> dict[str, Any]:
     return {
         "recipe": context.recipe.model_dump(by_alias=True),
         "out": str(context.out.absolute()),
+        "save": context.save,
         "folder": str(Path.cwd()),
         "run": values,
     }
@@ -144,7 +146,7 @@ def _context(shared: str) -> RunContext:
     recipe = Recipe.model_validate(values["recipe"])
     import_plugins(recipe.plugins, Path(values["folder"]))
     console = Console(stderr=True)
-    return RunContext.open(recipe, Path(values["out"]), lambda text: print_line(console, text))
+    return RunContext.open(recipe, Path(values["out"]), lambda text: print_line(console, text), values["save"])
 
 
 def main() -> None:
