@@ -12,6 +12,7 @@ from http.client import HTTPConnection
 from typing import Any
 
 from kdda.inference.predictor import Predictor
+from kdda.serve.experiments import Experiments
 from kdda.serve.limits import Limits
 from kdda.serve.site import Site, listen, make_application, make_server
 
@@ -61,7 +62,8 @@ class Live:
 def serving(predictors: Sequence[Predictor], limits: Limits, token: str = "", **site: Any) -> Iterator[Live]:
     """A server for as long as the block lasts."""
     own = Site([predictor.name for predictor in predictors], limits, **{"page": False, **site})
-    server = make_server(make_application(own, predictors, token), limits)
+    experiments = Experiments(own.experiments) if own.experiments else None
+    server = make_server(make_application(own, predictors, token, experiments), limits)
     listening = listen("127.0.0.1", 0)
     port = listening.getsockname()[1]
     thread = threading.Thread(target=lambda: server.run(sockets=[listening]), daemon=True)

@@ -36,6 +36,9 @@ def serve(
         list[str] | None, typer.Option(help="Other models for the page's Transport: a folder, a Hub id. May repeat.")
     ] = None,
     index: Annotated[Path | None, typer.Option(help="A folder of kdda index, for the page's Ask the corpus.")] = None,
+    experiments: Annotated[
+        Path | None, typer.Option(help="A folder, with your recipes in it, where the page may start experiments.")
+    ] = None,
     page: Annotated[bool, typer.Option("--page/--no-page", help="The page at /.")] = True,
     batch: Annotated[int, typer.Option(help="Requests that are read together.", min=1)] = 32,
     queue: Annotated[int, typer.Option(help="Requests that may wait; more get 429.", min=1)] = 256,
@@ -54,7 +57,7 @@ def serve(
     limits = Limits(batch=batch, queue=queue, seconds=timeout, characters=characters)
     corpus = _corpus_opener(index) if index else None
     shown = (runs or (), compare or (), page, precision, corpus)
-    run_site(Site(models or (), limits, host, port, token_env, *shown, allow_host or ()))
+    run_site(Site(models or (), limits, host, port, token_env, *shown, allow_host or (), experiments))
 
 
 def _corpus_opener(index: Path) -> Callable[[Predictor], Corpus]:

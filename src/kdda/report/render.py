@@ -131,6 +131,42 @@ def markdown(document: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def read_markdown(text: str) -> Report:
+    """The report that `markdown` has written, such as one that a command has printed.
+
+    Args:
+        text: a title, lines, and tables below their titles; cells that hold "|" cannot be told apart.
+    """
+    title = ""
+    lines: list[str] = []
+    tables: list[Table] = []
+    for line in text.splitlines():
+        if line.startswith("## "):
+            tables.append(Table(line[3:], [], []))
+        elif line.startswith("# ") and not title:
+            title = line[2:]
+        elif not tables and line:
+            lines.append(line)
+        elif line.startswith("|"):
+            _add_markdown_row(tables[-1], line)
+        elif line:
+            tables[-1].notes.append(line)
+    return Report(title, lines, tables)
+
+
+def _add_markdown_row(table: Table, line: str) -> None:
+    """Add a line of a Markdown table to what was read of it: its header, or a row; the rule between them is skipped."""
+    if line.startswith("|--"):
+        return
+    cells = []
+    for cell in line.strip("|").split("|"):
+        cells.append(cell.strip())
+    if table.header:
+        table.rows.append(cells)
+    else:
+        table.header.extend(cells)
+
+
 def latex(document: Report) -> str:
     """A `table` environment for each table, for documents that use booktabs."""
     return "\n\n".join(map(_latex_table, document.tables)) + "\n"

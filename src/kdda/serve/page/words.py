@@ -41,13 +41,51 @@ class Words:
     too_long: str
     busy: str
     late: str
+    experiment: str
+    recipe: str
+    plan: str
+    start: str
+    stop: str
+    no_experiments: str
+    new: str
+    running: str
+    stopping: str
+    elsewhere: str
+    finished: str
+    stopped: str
+    failed: str
+    running_now: str
+    busy_experiment: str
+    expired: str
+    runs_finished: str
+    runs_finished_of: str
+    run_list: str
+    run: str
+    state: str
+    progress: str
+    score: str
+    teacher_run: str
+    run_finished: str
+    run_running: str
+    run_stopped: str
+    run_failed: str
+    run_broken: str
+    remaining: str
+    output: str
+    results: str
+    student: str
+    students: str
+    student_hint: str
+    no_student: str
+    many_fields: str
+    download: str
 
 
 WORDS = {
     VIETNAMESE: Words(
         code="vi",
         about="Hỏi đáp trên một đoạn văn hay cả kho văn bản, so sánh hai câu, xem vận chuyển giữa hai mô hình, "
-        "theo dõi huấn luyện.",
+        "theo dõi huấn luyện, chạy thí nghiệm.",
         language="Ngôn ngữ",
         predict="Dự đoán",
         question="Câu hỏi",
@@ -76,11 +114,49 @@ WORDS = {
         too_long="Văn bản quá dài: tối đa {limit} ký tự.",
         busy="Máy chủ đang bận, hãy thử lại sau giây lát.",
         late="Quá thời gian chờ, hãy thử lại.",
+        experiment="Thí nghiệm",
+        recipe="Công thức",
+        plan="Xem kế hoạch",
+        start="Chạy hoặc chạy tiếp",
+        stop="Dừng",
+        no_experiments="Máy chủ này không chạy thí nghiệm: chạy kdda serve với --experiments THƯ_MỤC.",
+        new="Chưa chạy lần nào.",
+        running="Đang chạy, bắt đầu lúc {started}. Có thể đóng trang này, thí nghiệm vẫn chạy tiếp.",
+        stopping="Đang dừng: lưu checkpoint xong sẽ dừng. Bấm Dừng lần nữa để dừng ngay.",
+        elsewhere="Đang chạy trong một tiến trình không do trang này khởi động.",
+        finished="Đã chạy xong lúc {ended}.",
+        stopped="Đã dừng. Khi chạy tiếp, mỗi lượt chạy dở sẽ tiếp tục từ checkpoint gần nhất.",
+        failed="Không chạy xong (mã thoát {code}): xem nhật ký bên dưới.",
+        running_now="Đang chạy: {name}.",
+        busy_experiment="{name} đang chạy; mỗi lúc chỉ chạy được một thí nghiệm.",
+        expired="Máy chủ đã khởi động lại: hãy tải lại trang rồi thử lại.",
+        runs_finished="Đã xong {done} lượt chạy.",
+        runs_finished_of="Đã xong {done} trên tổng số {planned} lượt chạy.",
+        run_list="Các lượt chạy",
+        run="Lượt chạy",
+        state="Trạng thái",
+        progress="Tiến độ",
+        score="Điểm",
+        teacher_run="mô hình thầy {name}",
+        run_finished="xong",
+        run_running="đang chạy",
+        run_stopped="đã dừng",
+        run_failed="lỗi",
+        run_broken="hỏng",
+        remaining="{share}, còn khoảng {minutes} phút",
+        output="Nhật ký",
+        results="Kết quả",
+        student="Mô hình trò",
+        students="Mô hình đã huấn luyện",
+        student_hint="Tải mô hình trò đã huấn luyện xong về máy, hoặc dùng thử ngay tại đây.",
+        no_student="Chưa có mô hình nào huấn luyện xong.",
+        many_fields="Bài toán này có nhiều ô hơn số ô trang này có: hãy dùng kdda predict.",
+        download="Tải mô hình về (zip)",
     ),
     ENGLISH: Words(
         code="en",
         about="Ask about a passage or a whole corpus, compare two sentences, see transport between two models, "
-        "follow training.",
+        "follow training, run experiments.",
         language="Language",
         predict="Predict",
         question="Question",
@@ -109,6 +185,44 @@ WORDS = {
         too_long="The text is too long: at most {limit} characters.",
         busy="The server is busy; please try again in a moment.",
         late="Time is up; please try again.",
+        experiment="Experiment",
+        recipe="Recipe",
+        plan="Show the plan",
+        start="Start or resume",
+        stop="Stop",
+        no_experiments="This server runs no experiments: start kdda serve with --experiments FOLDER.",
+        new="It has not run yet.",
+        running="Running since {started}. It goes on when this page is closed.",
+        stopping="Stopping once a checkpoint is written. To stop at once, press Stop again.",
+        elsewhere="Running in a process that this page has not started.",
+        finished="Finished at {ended}.",
+        stopped="Stopped. When it is resumed, each unfinished run continues from its last checkpoint.",
+        failed="It did not finish (exit code {code}): see the log below.",
+        running_now="Running: {name}.",
+        busy_experiment="{name} is running; one experiment runs at a time.",
+        expired="The server was restarted: please reload the page and try again.",
+        runs_finished="{done} runs finished.",
+        runs_finished_of="{done} of {planned} runs finished.",
+        run_list="Runs",
+        run="Run",
+        state="State",
+        progress="Progress",
+        score="Score",
+        teacher_run="teacher {name}",
+        run_finished="finished",
+        run_running="running",
+        run_stopped="stopped",
+        run_failed="failed",
+        run_broken="broken",
+        remaining="{share}, about {minutes} min left",
+        output="Log",
+        results="Results",
+        student="Student",
+        students="Trained models",
+        student_hint="Download a student whose training is finished, or ask it here.",
+        no_student="No model is finished yet.",
+        many_fields="This task has more fields than this page has boxes: use kdda predict.",
+        download="Download the model (zip)",
     ),
 }
 
