@@ -103,11 +103,15 @@ class Page:
         tabs: list[tuple[Say, Callable[[Any, Any], None]]] = []
         for task in self.service.tasks:
             tabs.append((partial(task_tab, task), partial(self._predict_tab, task)))
+        experiment: tuple[Say, Callable[[Any, Any], None]] = (lambda words: words.experiment, self._experiment_tab)
+        if self.students is not None:  # near the front, since a phone shows two or three tabs and a menu of the others
+            tabs.append(experiment)
         if self.service.tasks:  # a served model answers from the corpus
             tabs.append((lambda words: words.corpus, self._corpus_tab))
         tabs.append((lambda words: words.transport, self._transport_tab))
         tabs.append((lambda words: words.training, self._training_tab))
-        tabs.append((lambda words: words.experiment, self._experiment_tab))
+        if self.students is None:
+            tabs.append(experiment)
         return tabs
 
     # -- the tabs

@@ -38,7 +38,7 @@ def state_html(state: State, words: Words) -> str:
         counted = words.runs_finished_of if state.planned else words.runs_finished
         html += f"<p>{plain(counted.format(done=finished, planned=state.planned))}</p>"
         header = [words.run, words.state, words.progress, words.score]
-        html += _tables([Table(words.run_list, header, rows)])
+        html += f'<div class="runs">{_tables([Table(words.run_list, header, rows)])}</div>'
     if state.tail:
         log = f'<pre class="log" tabindex="0">{plain(state.tail)}</pre>'
         is_open = " open" if state.kind == experiments.FAILED else ""
