@@ -17,6 +17,7 @@ from kdda.errors import Interrupted
 from kdda.models.load import load_checkpoint
 from kdda.runs.events import read_metrics
 from kdda.training.prepare import PreparedTeacher
+from kdda.training.teacher_leads import TeacherLeads
 from tests.conftest import LABELS, Bench, make_model, make_rows
 from tests.heads import make_judge
 
@@ -178,3 +179,14 @@ def test_a_recipe_stops_teachers_too_and_its_report_says_so(bench: Bench, comman
     first = events[-1]["ahead_since"]
     assert "Ahead of a teacher during training: student-kdda of aa, " in report
     assert f"(runs: 1 of 1; first at epoch {first:.3g}; the teacher was stopped there)." in report
+
+
+def test_trackers_are_told_of_each_teacher_of_a_language_by_its_number(models: dict[str, str]) -> None:
+    teachers = {"aa": [teacher_of(models, "aa", 90.0), teacher_of(models, "aa", 20.0)]}
+    leads = TeacherLeads(teachers, "accuracy", stops=False)
+    assert leads.scalars(leads.compare({"aa": 50.0}, epoch=1.0)) == {
+        "eval_aa_teacher_1_accuracy": 90.0,
+        "eval_aa_teacher_1_lead": 40.0,
+        "eval_aa_teacher_2_accuracy": 20.0,
+        "eval_aa_teacher_2_lead": -30.0,
+    }

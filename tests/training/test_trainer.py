@@ -177,11 +177,23 @@ def test_a_users_metrics_stand_beside_the_tasks(models: dict[str, str], tmp_path
     assert by_language["eval_aa_accuracy"] == metrics["eval_accuracy"] and "eval_bb_share_right" in by_language
 
 
-def test_a_tracker_is_told_of_losses_divergences_and_scores(models: dict[str, str], tmp_path: Path) -> None:
+def test_a_tracker_is_told_of_losses_divergences_scores_and_the_teachers_lead(
+    models: dict[str, str], tmp_path: Path
+) -> None:
     seen = Seen()
-    trainer_of(models, tmp_path / "out", callbacks=[seen]).train()
+    trainer = trainer_of(models, tmp_path / "out", callbacks=[seen])
+    trainer.train()
     names = {name for logs in seen.logs for name in logs}
-    assert {"loss", "learning_rate", "epoch", "aa_task", "bb_transport", "eval_accuracy"} <= names
+    assert {"loss", "learning_rate", "epoch", "transport", "aa_task", "bb_transport", "eval_accuracy"} <= names
+    for logs in seen.logs:
+        assert all(isinstance(value, int | float) for value in logs.values())
+        if "transport" in logs:  # the mean over batches of all languages lies between those of each
+            of_languages = [value for name, value in logs.items() if name.endswith("_transport")]
+            assert min(of_languages) <= logs["transport"] <= max(of_languages)
+    (student,) = [logs["eval_accuracy"] for logs in seen.logs if "eval_accuracy" in logs]  # of the one epoch
+    (lead,) = [logs for logs in seen.logs if "eval_aa_teacher_lead" in logs]
+    teacher = trainer.prepared["aa"][0].dev["accuracy"]
+    assert lead == {"eval_aa_teacher_accuracy": teacher, "eval_aa_teacher_lead": teacher - student, "epoch": 1.0}
 
 
 def test_an_interrupted_training_resumes_to_the_same_weights(models: dict[str, str], tmp_path: Path) -> None:

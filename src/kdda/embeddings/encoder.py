@@ -21,6 +21,7 @@ from kdda.models.fingerprint import weights_fingerprint
 from kdda.models.load import Checkpoint, load_checkpoint
 from kdda.models.resolve import resolve
 from kdda.runtime.device import compute_device
+from kdda.runtime.live import tell_count
 from kdda.tasks.base import OPTIONS
 from kdda.text.batching import BATCH_TOKENS, buckets
 from kdda.text.encode import Window
@@ -112,8 +113,11 @@ class MeanPoolingModel:
         windows = self.encoder.encode(texts)
         self.encoder.clear_cache()
         lengths = list(map(len, windows))
+        done = 0
         for rows in buckets(lengths, BATCH_TOKENS):
+            tell_count(done, len(texts), "texts", "vectors")
             vectors[rows] = self._pooled_states([windows[row] for row in rows])
+            done += len(rows)
         return vectors
 
     @torch.inference_mode()

@@ -15,7 +15,6 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from kdda.baselines.vireader import ReaderRows, config_fields
 from kdda.data.examples import Example
@@ -46,6 +45,7 @@ from kdda.runs.predictions import CORRELATION, prediction_line, row_score, row_w
 from kdda.runtime import distributed
 from kdda.runtime.device import compute_device, device_name
 from kdda.runtime.files import write_atomically
+from kdda.runtime.live import LiveView, tell
 from kdda.runtime.lock_files import lock_of
 from kdda.runtime.locks import lock_or_refuse, lock_or_wait
 from kdda.runtime.memory import peak_megabytes
@@ -74,6 +74,7 @@ class RunContext:
         say: prints a line of progress.
         reader: that has read the rows, and draws more of them.
         save: which runs save their models.
+        view: the live picture of the runs, which draws nothing outside of its block.
         prepared: the teachers that runs of this process have needed so far.
     """
 
@@ -85,11 +86,12 @@ class RunContext:
     say: Say
     reader: SplitReader
     save: Save = "all"
+    view: LiveView = field(default_factory=LiveView)
     prepared: dict[TeacherRun, PreparedTeacher] = field(default_factory=dict, init=False)
 
     @classmethod
-    def open(cls, recipe: Recipe, out: Path, say: Say, save: Save = "all") -> RunContext:
-        """Read and check all rows of a recipe.
+    def open(cls, recipe: Recipe, out: Path, say: Say, save: Save = "all", view: LiveView | None = None) -> RunContext:
+        """Read and check all rows of a recipe; arguments as the attributes.
 
         Raises:
             KddaError: no such task, or rows that it cannot take.
@@ -98,7 +100,7 @@ class RunContext:
         reader = SplitReader(recipe, task)
         data, warnings = reader.read_all()
         task = task.fitted(labelled_rows(recipe, data))
-        return cls(recipe, out, task, data, warnings, say, reader, save)
+        return cls(recipe, out, task, data, warnings, say, reader, save, view or LiveView())
 
     @property
     def labels(self) -> list[str]:
@@ -116,6 +118,7 @@ class RunContext:
             name = f"  teacher {run.language}"
             if self.task.metric in teacher.dev:
                 score = teacher.dev[self.task.metric]
+                tell({"score": score})
                 self.say(f"{name}: {self.task.metric} {score:.1f} on its development rows")
             else:
                 self.say(f"{name}: there are no development rows of its language, so that its score is not known")
@@ -400,11 +403,6 @@ def task_of(recipe: Recipe) -> Task:
     if searches and "answer" not in task.methods:
         raise KddaError(f'systems and sentences need a task that answers questions; this recipe\'s is "{task.name}"')
     return task
-
-
-def print_line(console: Console, text: str) -> None:
-    """Print a line as it is: brackets are no markup, numbers are not coloured, and no line is broken."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 @lru_cache(maxsize=1)

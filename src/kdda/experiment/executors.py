@@ -20,9 +20,10 @@ from kdda.errors import Interrupted, KddaError
 from kdda.experiment.context import RunContext
 from kdda.experiment.schedule import Failures, Schedule
 from kdda.experiment.specs import RunSpec
-from kdda.experiment.worker import END_OF_RUN, from_json, run_one, to_json
+from kdda.experiment.worker import END_OF_RUN, from_json, parse_update, run_one, to_json
 from kdda.runtime import distributed
 from kdda.runtime.device import DEVICE_VARIABLE
+from kdda.runtime.live import Job
 
 # the message after Ctrl-C
 INTERRUPTED = "interrupted; the same command continues from the last checkpoints"
@@ -75,7 +76,10 @@ class LocalExecutor(Executor):
         """Execute runs one after another (see `Executor.execute`)."""
         schedule = Schedule(context.recipe, runs)
         while (run := schedule.next()) is not None:
-            schedule.finish(run, run_one(context, run))
+            context.view.forget(map(str, schedule.failures))
+            with context.view.job(str(run)) as job:
+                reason = run_one(context, run, job.update if context.view.is_drawn else None)
+            schedule.finish(run, reason)
         return schedule.failures
 
 
@@ -111,7 +115,10 @@ def _work(worker: WorkerProcess, context: RunContext, schedule: Schedule) -> Non
     """Execute one run after another in a worker process, until none is left to begin."""
     try:
         while (run := schedule.next()) is not None:
-            schedule.finish(run, worker.execute(context, run))
+            context.view.forget(map(str, schedule.failures))
+            with context.view.job(str(run)) as job:
+                reason = worker.execute(context, run, job)
+            schedule.finish(run, reason)
     except BaseException:
         schedule.stop()  # so that no other thread waits for what this one does not finish
         raise
@@ -133,11 +140,12 @@ class WorkerProcess:
         self.slot, self.workers = slot, workers
         self._child: subprocess.Popen[str] | None = None
 
-    def execute(self, context: RunContext, run: RunSpec) -> str | None:
+    def execute(self, context: RunContext, run: RunSpec, job: Job) -> str | None:
         """Execute a run; the reason of a failure, or None.
 
         The process gets the run as a line of JSON and prints progress to standard error, which is passed on line by
-        line up to `END_OF_RUN`; then it prints a line of JSON to standard output.
+        line up to `END_OF_RUN`; then it prints a line of JSON to standard output. Where the live picture is drawn, some
+        lines of standard error are updates of the run's `job`.
         """
         child = self._child = self._child or self._start()
         assert child.stdin and child.stdout and child.stderr
@@ -149,6 +157,10 @@ class WorkerProcess:
             return "its process ended before it began"
         last_line = ""
         for line in child.stderr:
+            update = parse_update(line)
+            if update is not None:
+                job.update(update)
+                continue
             text = line.rstrip("\n").removesuffix(END_OF_RUN)
             if text or END_OF_RUN not in line:
                 context.say(text)
@@ -292,7 +304,8 @@ def _wait_for_one(ray: Any, context: RunContext, tasks: dict[Any, RunSpec]) -> t
     run = tasks.pop(task)
     reason: str | None
     try:
-        reason = ray.get(task)
+        with context.view.job(str(run)):  # which has ended: the picture counts it
+            reason = ray.get(task)
     except ray.exceptions.RayError as error:
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
     context.say(f"  {run}: FAILED: {reason}" if reason else f"  {run}: done")

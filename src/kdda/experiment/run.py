@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +12,23 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from kdda.errors import KddaError, unknown_choice
-from kdda.experiment.context import RunContext, print_line, task_of, teacher_data, with_labels
+from kdda.experiment.context import RunContext, task_of, teacher_data, with_labels
 from kdda.experiment.executors import Executor, LocalExecutor
 from kdda.experiment.languages import language_warnings
 from kdda.experiment.open_domain import check_systems
 from kdda.experiment.saving import Save, check_save
-from kdda.experiment.specs import student_runs, teacher_runs
+from kdda.experiment.specs import RunSpec, student_runs, teacher_runs
 from kdda.experiment.splits import Splits
 from kdda.hub.licences import licence
 from kdda.models.load import check_weights
 from kdda.recipe.schema import Distill, ModelSpec, Recipe, TeacherSpec
 from kdda.report.build import summary
 from kdda.report.comparison import Comparison, TaskScores, compare, task_scores
+from kdda.report.teacher_check import TeacherScore, student_scores, teacher_scores
 from kdda.runs.folder import RECIPE, is_complete, read_recipe, read_run
 from kdda.runtime import distributed
 from kdda.runtime.folders import make_folder
+from kdda.runtime.live import LiveView
 from kdda.runtime.verbosity import is_quiet
 from kdda.tasks.base import Task
 from kdda.training.compatibility import (
@@ -56,7 +58,8 @@ class Experiment:
         out: where run folders and teachers go; made if it does not exist.
         arms: some of the recipe's, in any order; all by default.
         seeds: instead of the recipe's.
-        console: where progress is printed; standard output by default.
+        console: where progress is printed, and drawn if it is a terminal; by default lines are printed to standard
+            output, and the live picture is drawn on standard error.
         save: which runs save their models: "all"; "best", that of each arm with the highest development score; "none".
 
     Raises:
@@ -75,6 +78,8 @@ class Experiment:
         self.recipe = recipe = with_labels(recipe)
         self.out = out
         self.console = console or Console()
+        self.view = LiveView(console)
+        self.view.after_job = self._show_teacher_check
         self.arms = chosen_arms(recipe, arms)
         self.student_runs = student_runs(recipe, self.arms, seeds)
         self.teacher_runs = teacher_runs(recipe, self.arms)
@@ -83,7 +88,7 @@ class Experiment:
         check_systems(recipe)
         check_save(save, recipe)
         make_folder(out)
-        self.context = RunContext.open(recipe, out, self.say, save)
+        self.context = RunContext.open(recipe, out, self.say, save, self.view)
         self._check_row_counts()
 
     @property
@@ -103,8 +108,31 @@ class Experiment:
         distributed.init()
         self._say_plan()
         executor = executor or LocalExecutor()
-        failures = executor.execute(self.context, [*self.teacher_runs, *self.student_runs])
+        runs: list[RunSpec] = [*self.teacher_runs, *self.student_runs]
+        self.view.expect(list(map(str, runs)))
+        with self.view if distributed.is_main_process() else nullcontext():
+            failures = executor.execute(self.context, runs)
         return {str(run): reason for run, reason in failures.items()}
+
+    def _show_teacher_check(self) -> None:
+        """Show what is known of the teachers below the runs of the live picture."""
+        lines = []
+        with suppress(KddaError):  # a folder that cannot be read is the report's to tell
+            for teacher in self._teacher_scores():
+                lines.append(f"teacher check, {teacher}")
+        self.view.notes = lines
+
+    def _teacher_scores(self) -> list[TeacherScore]:
+        """The teacher check so far: of teachers whose students wait, too, beside undistilled arms."""
+        comparison = self.comparison()
+        teachers = teacher_scores(comparison)
+        languages = {teacher.language for teacher in teachers}
+        for run in self.teacher_runs:
+            score = self.view.scores.get(str(run))
+            if score is not None and run.language not in languages:
+                students = student_scores(comparison, run.language, comparison.arms)
+                teachers.append(TeacherScore(run.language, run.spec.model, score, students))
+        return teachers
 
     def comparison(self) -> Comparison:
         """This recipe's finished runs, of each arm those at its best learning rate."""
@@ -134,7 +162,7 @@ class Experiment:
     def show(self, text: str) -> None:
         """Print a result or a warning; of several processes that train one model together, the main one alone."""
         if distributed.is_main_process():
-            print_line(self.console, text)
+            self.view.print_above(text, self.console)
 
     def _check_folders(self, task: str) -> None:
         """Refuse an output folder that holds a run of another recipe where one of this recipe's runs is to stand."""

@@ -7,21 +7,23 @@ import os
 import queue
 import sys
 import threading
+import time
 import traceback
-from contextlib import suppress
-from functools import lru_cache
+from contextlib import nullcontext, suppress
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
 
 from kdda.errors import Interrupted, KddaError
-from kdda.experiment.context import RunContext, print_line
+from kdda.experiment.context import RunContext
 from kdda.experiment.specs import RunSpec, StudentRun, TeacherRun
 from kdda.recipe.schema import Recipe, TeacherSpec
 from kdda.runs.folder import FAILURE
 from kdda.runtime import distributed
 from kdda.runtime.folders import is_disk_full
+from kdda.runtime.live import Receiver, Update, print_line, tell_stage, updates_to
 from kdda.runtime.memory import free_bytes
 from kdda.runtime.plugins import import_plugins
 
@@ -29,17 +31,26 @@ FULL_DISK_BYTES = 16 * 2**20  # free bytes, below which an error that has no err
 
 END_OF_RUN = "\x04"  # the character "end of transmission": a line of it ends what a worker prints of one run
 
+UPDATE = "\x1e"  # begins a line of standard error that is an update of the live picture: a separator of records
+
+SECONDS_BETWEEN_COUNTS = 0.25  # at least, between two updates of how much is done
+
 LONGEST_REASON = 300  # characters of the one line that says why a run failed
 
 
-def run_one(context: RunContext, run: RunSpec) -> str | None:
+def run_one(context: RunContext, run: RunSpec, receiver: Receiver | None = None) -> str | None:
     """Execute a run, and catch its errors. What a failed run leaves is continued the next time.
+
+    Args:
+        receiver: told how far the run is; nobody by default.
 
     Returns:
         The reason of a failure in one line, or None.
     """
     try:
-        context.execute(run)
+        with updates_to(receiver) if receiver else nullcontext():
+            tell_stage("preparing")
+            context.execute(run)
     except (Interrupted, KeyboardInterrupt):
         raise
     except Exception as error:  # whatever it is, other runs go on
@@ -111,8 +122,8 @@ def to_json(context: RunContext, run: RunSpec) -> dict[str, Any]:
 
     Returns:
         "recipe"; "out", the output folder; "save", which models are saved; "folder", the working directory, in which
-        plugins are looked for; and "run", with the fields of a `StudentRun`, or with "language" and "spec" of a
-        `TeacherRun`.
+        plugins are looked for; "is_drawn", whether the live picture waits for updates; and "run", with the fields of a
+        `StudentRun`, or with "language" and "spec" of a `TeacherRun`.
     """
     values = vars(run)  # the fields of a dataclass
     if isinstance(run, TeacherRun):
@@ -123,6 +134,7 @@ def to_json(context: RunContext, run: RunSpec) -> dict[str, Any]:
         "save": context.save,
         "folder": str(Path.cwd()),
         "run": values,
+        "is_drawn": context.view.is_drawn,
     }
 
 
@@ -146,7 +158,30 @@ def _context(shared: str) -> RunContext:
     recipe = Recipe.model_validate(values["recipe"])
     import_plugins(recipe.plugins, Path(values["folder"]))
     console = Console(stderr=True)
-    return RunContext.open(recipe, Path(values["out"]), lambda text: print_line(console, text), values["save"])
+    return RunContext.open(recipe, Path(values["out"]), partial(print_line, console), values["save"])
+
+
+class _UpdateLines:
+    """Prints the updates of this process on standard error, a line each; of counts, a few a second are enough."""
+
+    def __init__(self) -> None:
+        self._next_count = 0.0  # when another count is printed
+
+    def __call__(self, update: Update) -> None:
+        """Print an update, unless it is a count that soon has a successor."""
+        if update.get("done") and time.monotonic() < self._next_count:
+            return
+        if "done" in update:
+            self._next_count = time.monotonic() + SECONDS_BETWEEN_COUNTS
+        print(f"{UPDATE}{json.dumps(update)}", file=sys.stderr, flush=True)
+
+
+def parse_update(line: str) -> Update | None:
+    """The update that a line of a worker's standard error is; None for any other line."""
+    if not line.startswith(UPDATE):
+        return None
+    update: Update = json.loads(line.removeprefix(UPDATE))
+    return update
 
 
 def main() -> None:
@@ -162,7 +197,8 @@ def main() -> None:
     threading.Thread(target=_read_lines, args=(lines,), daemon=True).start()
     try:
         while (values := json.loads(lines.get())) is not None:
-            _tell_result(results, run_one(*from_json(values)))
+            receiver = _UpdateLines() if values["is_drawn"] else None
+            _tell_result(results, run_one(*from_json(values), receiver))
     except (Interrupted, KeyboardInterrupt) as interrupt:
         _tell_result(results, str(interrupt) or "interrupted")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -50,6 +50,14 @@ class TeacherScore:
             f"{best} {self.students[best]:.1f}."
         )
 
+    def __str__(self) -> str:
+        """The teacher's language, its score beside the students', and its name, in one line."""
+        scores = [f"teacher {self.score:.1f}"]
+        for arm, score in self.students.items():
+            scores.append(f"{arm} {score:.1f}")
+        verdict = "no better than its student: " if self.warning else ""
+        return f"{self.language}: {verdict}{', '.join(scores)}; {self.name}"
+
 
 def teacher_scores(comparison: Comparison) -> list[TeacherScore]:
     """Every teacher of a comparison, ordered by language and name."""
@@ -64,12 +72,12 @@ def teacher_scores(comparison: Comparison) -> list[TeacherScore]:
             baselines.setdefault(teacher, set()).update(comparison.default_baselines[run.arm])
     teachers = []
     for (language, name), score in sorted(scores.items()):
-        students = _student_scores(comparison, language, baselines[language, name])
+        students = student_scores(comparison, language, baselines[language, name])
         teachers.append(TeacherScore(language, name, score, students))
     return teachers
 
 
-def _student_scores(comparison: Comparison, language: str, baselines: set[str]) -> dict[str, float]:
+def student_scores(comparison: Comparison, language: str, baselines: Collection[str]) -> dict[str, float]:
     """Undistilled arm → its mean score over seeds on a language's development rows, of these baselines."""
     means = {}
     for arm in undistilled_arms(comparison.runs):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
+from kdda.runtime.live import has_receiver, showing, tell_count
 from kdda.runtime.verbosity import progress_console
 
 PLAIN_EVERY = 15.0  # seconds between two lines where there is no terminal
@@ -39,18 +39,13 @@ class Progress:
 
     def __enter__(self) -> Progress:
         """Show the bar, on a terminal alone."""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        pace = TextColumn("{task.fields[pace]}")  # of the task's further field `pace`, which `advance` sets
-        self.bar = Bar(*columns, pace, TimeRemainingColumn(), console=self.console, transient=True)
-        if self.console.is_terminal:
-            self.bar.start()
-            self.task = self.bar.add_task(self.name, total=self.total, pace="")
+        self._open = ExitStack()
+        self._open.enter_context(showing(self.name, self.console))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Remove the bar; errors pass through."""
-        if self.console.is_terminal:
-            self.bar.stop()
+        self._open.close()
 
     def begin(self, done_before: int) -> None:
         """Start the clock.
@@ -67,9 +62,8 @@ class Progress:
         """Count rows as done, and show it."""
         self.done += rows
         completed = self.done_before + self.done
-        if self.console.is_terminal:
-            self.bar.update(self.task, completed=completed, pace=self.pace.strip(", "))
-        elif time.monotonic() - self.last_line >= PLAIN_EVERY:
+        tell_count(completed, self.total, "rows")
+        if not has_receiver() and time.monotonic() - self.last_line >= PLAIN_EVERY:
             self.last_line = time.monotonic()
             self._print_line(completed)
 

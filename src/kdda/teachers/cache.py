@@ -27,6 +27,7 @@ from kdda.models.hidden_states import attention_masses, hidden_at, last_hidden
 from kdda.models.load import Checkpoint
 from kdda.recipe.schema import has_masses
 from kdda.runtime.device import compute_device, in_bfloat16, is_out_of_memory, pins_memory
+from kdda.runtime.live import tell_count
 from kdda.runtime.memory import free_bytes
 from kdda.runtime.numbers import ceil_div
 from kdda.runtime.progress import Say
@@ -324,7 +325,9 @@ class LayerCache:
         """OT_ε(β, β) of every row."""
         count = len(self.inputs.rows)
         terms = torch.empty(count)
+        done = 0
         for rows in self._batches_by_length(range(count)):
+            tell_count(done, count, "rows", "self-terms")
             representations = self._representations(rows)
             solved = self_term(
                 representations.states,
@@ -335,6 +338,7 @@ class LayerCache:
                 max_iterations=settings.max_iterations,
             )
             terms[rows] = solved.cpu()
+            done += len(rows)
         return terms
 
     def _calibrated_scale(self) -> Tensor:
@@ -346,16 +350,19 @@ class LayerCache:
 
     def _outputs(self, rows: range) -> OutputBatches:
         """The teacher's outputs of consecutive rows, in batches of similar length, which memory can make smaller."""
+        done = rows.start
         for batch in self._batches_by_length(rows):
             start = 0
             while start < len(batch):
                 part = batch[start : start + self.batch_windows]
+                tell_count(done, len(self.inputs.rows), "rows", "teacher states")
                 outputs = self._run_if_it_fits(part)
                 if outputs is None:
                     self._halve_batches(part)
                     continue
                 yield part, outputs
                 start += len(part)
+                done += len(part)
 
     def _run_if_it_fits(self, rows: Sequence[int]) -> list[TeacherOutput] | None:
         """The outputs of some rows; None where the device's memory does not hold what computes them."""

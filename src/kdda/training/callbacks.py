@@ -6,20 +6,22 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from kdda.runs.events import event_line, read_metrics
 from kdda.runtime import distributed
 from kdda.runtime.files import write_atomically
+from kdda.runtime.live import LiveView, has_receiver, tell, tell_count, tell_stage, updates_to
 from kdda.runtime.progress import PLAIN_EVERY
 from kdda.runtime.verbosity import progress_console
+
+CURVES = ("loss", "transport")  # of the live picture, by their names in Trainer's logs: the loss, its distillation term
 
 
 class MetricsLog:
@@ -57,7 +59,10 @@ class MetricsLog:
 
 
 class ProgressBar(TrainerCallback):  # type: ignore[misc]
-    """A bar with time left on a terminal, a plain line now and then elsewhere; in the main process alone.
+    """Tells the steps and the terms of the loss to the live picture, in the main process alone.
+
+    On a terminal on which nothing is drawn yet it draws a picture of this training; elsewhere it prints a plain line
+    now and then.
 
     Args:
         name: of the training.
@@ -65,44 +70,77 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
     """
 
     def __init__(self, name: str, console: Console | None = None):
-        self.name, self.console = name, console or progress_console()
-        self.bar: Progress | None = None
+        self.name = name
+        self.console = console or progress_console()
+        self._view: LiveView | None = None  # of this training alone
+        self._open = ExitStack()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Start the clock and, on a terminal, show the bar; a resumed run begins at its step."""
+        """Start the clock and, on a terminal, show the bar; a resumed run begins at its step, with its curves."""
         self.started = self.last_line = time.monotonic()
         self.first_step = state.global_step
-        if self.console.is_terminal and distributed.is_main_process():
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self.bar = Progress(*columns, console=self.console, transient=True)
-            self.task = self.bar.add_task(self.name, total=state.max_steps, completed=state.global_step)
-            self.bar.start()
+        if not distributed.is_main_process():
+            return
+        if not has_receiver():
+            self._draw()
+        tell_count(state.global_step, state.max_steps, "steps")
+        for logs in state.log_history:
+            _tell_terms(logs)
+
+    def _draw(self) -> None:
+        """Draw a picture of this training, on a terminal alone."""
+        view = self._open.enter_context(LiveView(self.console))
+        if view.is_drawn:
+            self._view = view
+            job = self._open.enter_context(view.job(self.name))
+            self._open.enter_context(updates_to(job.update))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Move the bar, or print a line every `PLAIN_EVERY` seconds."""
-        if self.bar is not None:
-            self.bar.update(self.task, completed=state.global_step)
-        elif distributed.is_main_process() and time.monotonic() - self.last_line >= PLAIN_EVERY:
+        if not distributed.is_main_process():
+            return
+        if has_receiver():
+            tell_count(state.global_step, state.max_steps, "steps")
+        elif time.monotonic() - self.last_line >= PLAIN_EVERY:
             self.last_line = time.monotonic()
             seconds_a_step = (self.last_line - self.started) / max(1, state.global_step - self.first_step)
             remaining = seconds_a_step * (state.max_steps - state.global_step)
             line = f"  {self.name}: step {state.global_step}/{state.max_steps}, about {remaining:.0f} s remaining"
             self.console.print(line, highlight=False)
 
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+    ) -> None:
+        """Add the terms of the loss to their curves."""
+        if distributed.is_main_process():
+            _tell_terms(logs or {})
+
     @contextmanager
     def hidden(self) -> Iterator[None]:
-        """Remove the bar inside the block, in which a line is printed by other means."""
-        if self.bar is None:
+        """Remove the picture inside the block, in which a line is printed by other means."""
+        with self._view.hidden() if self._view is not None else nullcontext():
             yield
-            return
-        self.bar.stop()
-        yield
-        self.bar.start()
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Remove the bar."""
-        if self.bar is not None:
-            self.bar.stop()
+        """Remove the bar; what follows a training is its scoring."""
+        self.close()
+        if distributed.is_main_process():
+            tell_stage("scoring")
+
+    def close(self) -> None:
+        """Remove the picture of this training, however it has ended."""
+        self._open.close()
+        self._view = None
+
+
+def _tell_terms(logs: Mapping[str, Any]) -> None:
+    """Tell the live picture what a log of Trainer's says of the loss and its distillation term; others say nothing."""
+    points = {}
+    for name in CURVES:
+        if name in logs:
+            points[name] = float(logs[name])
+    if points:
+        tell({"points": points})
 
 
 class StopOnInterrupt(TrainerCallback):  # type: ignore[misc]

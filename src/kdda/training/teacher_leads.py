@@ -136,6 +136,19 @@ class TeacherLeads:
         metric = self.metric.replace("_", "-")
         return f"epoch {epoch:.3g}, {metric} on development rows: {'; '.join(parts.values())}"
 
+    def scalars(self, leads: Sequence[TeacherLead]) -> dict[str, float]:
+        """What trackers are told of an evaluation's leads, in per cent, by names such as ``eval_vi_teacher_lead``.
+
+        Of each teacher its score, and how far it is above its student: negative where the student is ahead.
+        """
+        values = {}
+        for lead in leads:
+            number = "" if lead.number is None else f"_{lead.number}"
+            name = f"eval_{lead.language}_teacher{number}"
+            values[f"{name}_{self.metric}"] = lead.teacher
+            values[f"{name}_lead"] = lead.teacher - lead.student
+        return values
+
     def never_stopped(self, evaluated: Collection[str]) -> list[str]:
         """With `stops`, a sentence for each language or teacher that no evaluation can stop.
 

@@ -32,6 +32,7 @@ from kdda.recipe.schema import ModelSpec, has_masses
 from kdda.runs.folder import TEACHERS
 from kdda.runtime import distributed
 from kdda.runtime.device import is_out_of_memory, pins_memory
+from kdda.runtime.live import tell
 from kdda.runtime.memory import keep_freed_memory
 from kdda.runtime.numbers import ceil_div
 from kdda.runtime.progress import Say
@@ -249,6 +250,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
                 output = super().train(resume_from_checkpoint=checkpoint, **options)
         finally:
             self.read_ahead.close()
+            self.progress_bar.close()
         self._check_weights()
         return output
 
@@ -718,8 +720,11 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         for lead in leads:
             self.metrics_log.write("teacher-lead", step=self.state.global_step, epoch=epoch, **lead.event())
         if leads:
+            line = self.leads.describe(leads, epoch)
+            self._log_to_trackers(self.leads.scalars(leads))
+            tell({"note": line})
             with self.progress_bar.hidden():
-                self.say(f"  {self.args.run_name}: {self.leads.describe(leads, epoch)}")
+                self.say(f"  {self.args.run_name}: {line}")
 
     def predict(self, test_dataset: Any, language: str | None = None, **_: Any) -> Sequence[Prediction]:  # type: ignore[override]
         """The task's predictions, a row each, in order.
@@ -765,16 +770,26 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             self.metrics_log.write("train", step=self.state.global_step, language=language, **means)
             for name, value in means.items():
                 combined[f"{language}_{name}"] = value
+        combined |= self._means({"transport": self._divergences()})
         self.terms.clear()
         if "learning_rate" in logs:
             optimizer = {name: logs[name] for name in ("loss", "grad_norm", "learning_rate") if name in logs}
             self.metrics_log.write("step", step=self.state.global_step, epoch=self.state.epoch, **optimizer)
         self._log_to_trackers(combined)
 
+    def _divergences(self) -> list[Any]:
+        """The distillation term of each batch since the last log, of all languages that were distilled."""
+        values: list[Any] = []
+        for terms in self.terms.values():
+            values += terms.get("transport", ())
+        return values
+
     def _means(self, terms: Mapping[str, Sequence[Any]]) -> dict[str, float]:
-        """Means since the last log, over all processes; of marginal errors the largest."""
+        """Means since the last log, over all processes; of marginal errors the largest. Terms may be empty."""
         here = {}
         for name, values in terms.items():
+            if not values:
+                continue
             here[name] = float(max(values)) if name == "marginal_error" else float(torch.tensor(values).mean())
         everywhere = distributed.all_gather(here)
         means = {}
