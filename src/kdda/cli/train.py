@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kdda.cli.doc_pages import see
+from kdda.cli.language import tr
 from kdda.cli.shared import FAILED, Device, app, check_model_folder, parse_names, parse_seeds, say
 
 if TYPE_CHECKING:
     from kdda.data.examples import Example
     from kdda.experiment.run import Experiment
+    from kdda.serve.watch import Watch
 
 
 def _recipes_beginning(incomplete: str) -> list[str]:
@@ -55,6 +58,12 @@ def run(
     save: Annotated[
         str, typer.Option(help="The models to save: all, the best of each arm on development rows (best), or none.")
     ] = "all",
+    watch: Annotated[
+        int | None,
+        typer.Option(
+            help="A port of this machine for a page that shows the runs; 0 takes a free one.", min=0, max=65535
+        ),
+    ] = None,
     device: Device = "",
 ) -> None:
     """Fine-tune the teachers, train every arm of a recipe with every seed, and print the table of scores.
@@ -71,13 +80,39 @@ def run(
     from kdda.experiment.saving import as_save
     from kdda.runtime import distributed
 
-    experiment = Experiment(loaded, out, parse_names(arms), numbers, save=as_save(save))
-    failures = experiment.run(make_executor(workers, ray))
+    with _page(watch) as page:
+        experiment = Experiment(loaded, out, parse_names(arms), numbers, save=as_save(save))
+        if page is not None:
+            page.start(out / experiment.task.name)
+            experiment.show(tr("The runs while they are trained: {url}").format(url=page.url))
+        failures = experiment.run(make_executor(workers, ray))
+        if page is not None and page.exit_code is not None:
+            experiment.show(
+                tr("WARNING: the page of --watch ended early (exit code {code})").format(code=page.exit_code)
+            )
     experiment.show("\n" + experiment.table())
     if loaded.systems and distributed.is_main_process():
         _compare_systems(experiment)
     if failures:
         sys.exit(say(_failures_in_words(failures), FAILED))
+
+
+def _page(port: int | None) -> AbstractContextManager[Watch | None]:
+    """The page of ``--watch``; None without one, and in processes that help the main one to train.
+
+    Raises:
+        KddaError: a port that is taken, or what serving needs is not installed.
+    """
+    from kdda.runtime import distributed
+
+    if port is None:
+        return nullcontext()
+    distributed.init()
+    if not distributed.is_main_process():
+        return nullcontext()
+    from kdda.serve.watch import Watch
+
+    return Watch(port)
 
 
 def _failures_in_words(failures: Mapping[str, str]) -> str:

@@ -16,11 +16,11 @@ def process_pool(processes: int) -> ProcessPoolExecutor:
     Those of `concurrent.futures` alone wait for work for ever when their parent is killed.
     """
     # spawn: a fork would copy locks that threads of the parent hold, and could not use CUDA
-    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_begin_worker)
+    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=begin_worker)
 
 
-def _begin_worker() -> None:
-    """What a worker does first: watch its parent, and leave Ctrl-C to it, which ends the pool."""
+def begin_worker() -> None:
+    """What a worker of `multiprocessing` does first: watch its parent, and leave Ctrl-C to it, which ends the work."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 

