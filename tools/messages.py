@@ -80,12 +80,29 @@ def _texts(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             functions[node.name] = node
-        if isinstance(node, ast.Call) and _name(node) == "unknown_choice":
-            del node.args[1:]  # the value and the known ones, which are names
+        if isinstance(node, ast.Call):
+            _drop_what_is_no_text(node)
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Error"):
+            _name_calls_of_init(node)
     for function in [tree, *functions.values()]:
         for node in ast.walk(function):
             if (isinstance(node, ast.Raise) and _name(node.exc) not in OTHER_READERS) or _makes_message(node):
                 yield from _reached(node, function, tree, functions, set())
+
+
+def _drop_what_is_no_text(call: ast.Call) -> None:
+    """Remove arguments that are no part of a message: names of choices, and what a text is cut at."""
+    if _name(call) == "unknown_choice":
+        del call.args[1:]
+    if _name(call) in ("removeprefix", "split"):
+        call.args.clear()
+
+
+def _name_calls_of_init(error: ast.ClassDef) -> None:
+    """Give `super().__init__(message)` in a class of errors the name of the class, as of what makes a message."""
+    for node in ast.walk(error):
+        if isinstance(node, ast.Call) and _name(node) == "__init__":
+            node.func = ast.Name(error.name)
 
 
 def _makes_message(node: ast.AST) -> bool:
@@ -118,12 +135,14 @@ def _reached(
 
 @cache
 def _assigned(scope: ast.AST, deep: bool = True) -> Mapping[str, list[ast.AST]]:
-    """Name → the values that a scope assigns to it, at its top alone with deep=False; none of other names."""
+    """Name → the values that a scope assigns or appends to it, at its top alone with deep=False."""
     values: dict[str, list[ast.AST]] = defaultdict(list)
     for node in ast.walk(scope) if deep else ast.iter_child_nodes(scope):
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value is not None:
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                 values[getattr(target, "id", "")].append(node.value)
+        if isinstance(node, ast.Call) and _name(node) == "append":
+            values[getattr(getattr(node.func, "value", None), "id", "")].extend(node.args)
     return values
 
 

@@ -59,6 +59,21 @@ def test_a_message_in_a_place_of_another_is_translated_too() -> None:
     )
 
 
+def test_the_place_of_a_message_stays_before_it() -> None:
+    translator = Translator(ENTRIES)
+    assert translator.message("kdda: mine.yaml is there already: name another file with --out, or delete it") == (
+        "kdda: đã có mine.yaml: hãy chọn tệp khác bằng --out, hoặc xóa tệp này"
+    )
+    assert translator.message('kdda: distill.options: objective "emd" has none, got "epsilon"') == (
+        'kdda: distill.options: hàm mục tiêu "emd" không có tùy chọn nào, mà nhận được "epsilon"'
+    )
+
+
+def test_a_sentence_that_is_not_known_is_not_translated_in_part() -> None:
+    for english in ("the moon is made of green cheese", "say which is which", "no columns of a task of any kind"):
+        assert Translator(ENTRIES).message(english) == english
+
+
 def test_names_and_messages_that_are_not_known_stay_as_they_are() -> None:
     translator = Translator(ENTRIES)
     assert translator.message("runs/nli/student-kdda: ???") == "runs/nli/student-kdda: ???"

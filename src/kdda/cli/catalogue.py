@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from ast import literal_eval
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,15 @@ CATALOGUE = Path(__file__).with_name("vi.po")
 JOINTS = (": ", "; ", " — ", ". ", ", ", " (")
 
 EDGES = " \n;:,.—"  # around a part of a message
+
+# Letters of a template that tell it from any sentence. One with fewer, such as `{name} is {what}`, fits most sentences,
+# so that no English words may be left in its places.
+TELLING = 12
+
+WORDS = re.compile(r"\b[a-z]{2,},? [a-z]{2,}\b")  # English, and not a name or a number
+
+# The section of a recipe before a message about a field of it: `distill.options: …`
+SECTION = re.compile(r"(distill|training|training\.arguments)\.(?=\w+: )")
 
 
 def read_catalogue(path: Path = CATALOGUE) -> dict[str, str]:
@@ -118,7 +127,8 @@ class Translator:
     def _best(self, core: str) -> tuple[int, str]:
         """Of all readings of a phrase, as one template or as two parts, the one with most letters translated."""
         best = (0, core)
-        for reading in [*self._whole(core), *self._parts(core)]:
+        # A place before a colon stays before it, whatever template the whole fits, too.
+        for reading in [*self._parts(core, JOINTS[:1]), *self._whole(core), *self._parts(core, JOINTS[1:])]:
             if reading[0] > best[0]:
                 best = reading
         return best
@@ -130,17 +140,24 @@ class Translator:
             if values is None:
                 continue
             total = template.weight
+            is_known = True
             for name, value in values.items():
                 count, values[name] = self._phrase(value)
                 total += count
-            yield total, template.translation.format(**values)
+                is_known = is_known and (count > 0 or not WORDS.search(value))
+            if is_known or template.weight >= TELLING:
+                yield total, template.translation.format(**values)
 
-    def _parts(self, core: str) -> Iterator[tuple[int, str]]:
-        """The phrase as two parts, at the first of each kind of joint."""
+    def _parts(self, core: str, joints: Sequence[str]) -> Iterator[tuple[int, str]]:
+        """The phrase as two parts, at the first of each kind of joint, or after the name of a section."""
         if core.endswith(")") and "(" not in core:
             count, translation = self._phrase(core[:-1])
             yield count, translation + ")"
-        for joint in JOINTS:
+        section = SECTION.match(core)
+        if section is not None:
+            count, translation = self._phrase(core[section.end() :])
+            yield count, section[0] + translation
+        for joint in joints:
             first, _, second = core.partition(joint)
             if second:
                 before, after = self._phrase(first), self._phrase(second)

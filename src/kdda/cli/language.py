@@ -79,8 +79,10 @@ class _Translated:
     """The parts of a command's help whose English stands in typer's code."""
 
     def format_usage(self, ctx: Any, formatter: Any) -> None:
-        pieces = self.collect_usage_pieces(ctx)  # type: ignore[attr-defined]
-        formatter.write_usage(ctx.command_path, " ".join(pieces), prefix=tr("Usage: "))
+        pieces = " ".join(self.collect_usage_pieces(ctx))  # type: ignore[attr-defined]
+        for english in ("OPTIONS", "COMMAND", "ARGS"):
+            pieces = pieces.replace(english, tr(english))
+        formatter.write_usage(ctx.command_path, pieces, prefix=tr("Usage: "))
 
     def get_help_option(self, ctx: Any) -> Any:
         option = super().get_help_option(ctx)  # type: ignore[misc]

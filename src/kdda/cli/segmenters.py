@@ -9,6 +9,7 @@ import typer
 
 from kdda.cli.shared import app
 from kdda.errors import KddaError
+from kdda.runtime.text_files import printable
 
 
 @app.command("compare-segmenters")
@@ -23,6 +24,8 @@ def compare_segmenters(
     from kdda.text.segment import segmented_text
     from kdda.text.tokenize import TokenizerAdapter
 
+    if not file.is_file():
+        raise KddaError(f'no file "{printable(file)}"')
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
