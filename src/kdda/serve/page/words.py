@@ -141,7 +141,7 @@ WORDS = {
         run_finished="xong",
         run_running="đang chạy",
         run_stopped="đã dừng",
-        run_failed="lỗi",
+        run_failed="thất bại",
         run_broken="hỏng",
         remaining="{share}, còn khoảng {minutes} phút",
         output="Nhật ký",
@@ -150,7 +150,7 @@ WORDS = {
         students="Mô hình đã huấn luyện",
         student_hint="Tải mô hình trò đã huấn luyện xong về máy, hoặc dùng thử ngay tại đây.",
         no_student="Chưa có mô hình nào huấn luyện xong.",
-        many_fields="Bài toán này có nhiều ô hơn số ô trang này có: hãy dùng kdda predict.",
+        many_fields="Bài toán này cần nhiều ô nhập hơn số ô của trang: hãy dùng kdda predict.",
         download="Tải mô hình về (zip)",
     ),
     ENGLISH: Words(
