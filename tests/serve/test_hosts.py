@@ -178,6 +178,8 @@ def test_nothing_else_of_the_page_answers(page: Live, path: str) -> None:
 
 
 FILE = {"path": "http://127.0.0.1:{port}/health", "meta": {"_type": "gradio.FileData"}}
+PLAN: dict[str, Any] = {"fn_index": 4, "trigger_id": None, "session_hash": "abc"}
+PLAN["data"] = [None, None, "—", "a", ["1", "½"], 0, "English"]  # models, run, sentence, depths, log₁₀ ε, language
 EVENT = {"data": ["cat", "cat runs", "English"], "fn_index": 0, "trigger_id": None, "session_hash": "abc"}
 
 
@@ -198,7 +200,13 @@ EVENT = {"data": ["cat", "cat runs", "English"], "fn_index": 0, "trigger_id": No
         ({**EVENT, "data": ["a", "b", "no language"]}, "application/json", 422),
         ({**EVENT, "data": ["a", "b\ud800", "English"]}, "application/json", 422),
         ({**EVENT, "data": [1, "b", "English"]}, "application/json", 422),
-        ({**EVENT, "fn_index": 4, "data": ["", "", "a", None, "English"]}, "application/json", 422),
+        ({**PLAN, "data": [*PLAN["data"][:5], None, "English"]}, "application/json", 422),
+        ({**PLAN, "data": [*PLAN["data"][:4], ["1", "2"], 0, "English"]}, "application/json", 422),
+        ({**PLAN, "data": [*PLAN["data"][:4], ["1"] * 9, 0, "English"]}, "application/json", 422),
+        ({**PLAN, "data": [*PLAN["data"][:4], [["1"]], 0, "English"]}, "application/json", 422),
+        ({**PLAN, "data": [*PLAN["data"][:4], "1", 0, "English"]}, "application/json", 422),
+        ({**PLAN, "data": [None, None, FILE, *PLAN["data"][3:]]}, "application/json", 422),
+        (PLAN, "application/json", 200),
         ({**EVENT, "trigger_id": FILE}, "application/json", 422),
         (b"[" * 50_000, "application/json", 400),
         (b'{"data": [1e999]}', "application/json", 422),

@@ -16,6 +16,7 @@ from kdda.inference.predictor import Predictor
 from kdda.retrieval.pipeline import Corpus
 from kdda.serve.limits import Limits
 from kdda.serve.page.markup import answer_html, passage_html, plain
+from kdda.serve.page.pictures import TransportView
 from kdda.serve.page.words import ENGLISH, VIETNAMESE, WORDS
 from kdda.serve.site import Site, make_application
 from kdda.tasks.qa import AnswerResult
@@ -205,6 +206,15 @@ class TestInABrowser:
         slider.press("End")
         assert "ε = 3.16" in visit.text("#plan", "ε = 3.16")
 
+    def test_a_sentence_is_compared_at_several_layers(self, visit: Visit) -> None:
+        visit.tab("Vận chuyển")
+        visit.page.locator("#depths").get_by_label("0", exact=True).check()
+        visit.page.locator("#depths").get_by_label("½").check()
+        visit.fill(sentence="cat sleeps")
+        visit.page.click("#draw-button")
+        assert "lớp 0/2 so với lớp 0/2" in visit.text("#plan", "lớp 2/2")
+        assert visit.page.locator("#plan svg").count() == 6
+
     def test_models_of_two_widths_are_told_apart(self, visit: Visit) -> None:
         visit.tab("Vận chuyển")
         visit.page.click("#second input")
@@ -329,3 +339,33 @@ def test_both_languages_say_everything_and_no_more() -> None:
         assert said and other, name
         if isinstance(said, str):
             assert sorted(re.findall(r"{\w+}", said)) == sorted(re.findall(r"{\w+}", other)), name
+
+
+def trained_run(folder: Path) -> TransportView:
+    """A view of one finished run, whose student has one of the layers of the model that it was before."""
+    start = make_model(folder / "start", seed=3)
+    run = write_run(folder, "student", 1, 0.5, student={"model": start, "layers": [1]}, data={})
+    make_model(run / "model", layers=1, seed=4)
+    teacher = make_model(folder / "teacher", seed=5)
+    return TransportView([teacher], lambda: {"toy: student/seed-1": run / "model"})
+
+
+def test_a_student_is_shown_before_and_after_its_training(tmp_path: Path) -> None:
+    view = trained_run(tmp_path)
+    shown = partial(view.html, "", view.models[0], sentence="cat sleeps", epsilon=0.03, words=WORDS[ENGLISH])
+    html = shown("toy: student/seed-1", depths=[0.0, 1.0])
+    assert html.count("<section>") == 4 and html.count("<svg") == 8
+    headings = re.findall("<h3>(.*?)</h3>", html)
+    assert headings[:2] == ["Before training: layer 0/1 and layer 0/2", "After training: layer 0/1 and layer 0/2"]
+    assert headings[2:] == ["Before training: layer 1/1 and layer 2/2", "After training: layer 1/1 and layer 2/2"]
+    costs = re.findall(r"OT = ([\d.]+)", html)
+    assert len(set(costs)) == 4  # two models, two depths
+    assert "expected one of: toy" in shown("../../etc", depths=[1.0])
+    assert "fill in every field" in shown("toy: student/seed-1", depths=[])
+
+
+def test_a_run_whose_recipe_names_no_student_is_told(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "student", 1, 0.5)
+    view = TransportView([make_model(tmp_path / "teacher")], lambda: {"toy": run / "model"})
+    html = view.html("", view.models[0], "toy", "cat", 0.03, [1.0], WORDS[ENGLISH])
+    assert "does not say which model its student was before" in html

@@ -21,6 +21,15 @@ from tests.text.phobert import make_phobert
 SENTENCE = "cat sleeps very dog"
 
 
+def test_states_are_read_at_several_depths(tmp_path: Path) -> None:
+    reader = StateReader.open(make_model(tmp_path / "model"))
+    embeddings, middle, last = reader.read_at(SENTENCE, (0.0, 0.5, 1.0))
+    assert [(own.layer, own.layers) for own in (embeddings, middle, last)] == [(0, 2), (1, 2), (2, 2)]
+    assert torch.equal(last.states, reader.read(SENTENCE).states) and not torch.equal(middle.states, last.states)
+    cut = StateReader.open(str(tmp_path / "model"), layers=(0,)).read_at(SENTENCE, (0.0, 1.0))
+    assert torch.equal(cut[1].states, middle.states) and cut[1].layers == 1
+
+
 def test_rows_of_a_plan_are_shares_and_columns_carry_equal_mass(tmp_path: Path) -> None:
     first, second = (StateReader.open(make_model(tmp_path / str(seed), seed=seed)).read(SENTENCE) for seed in (0, 1))
     plan = plan_between(first, second, 0.01)

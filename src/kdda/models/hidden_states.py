@@ -21,7 +21,7 @@ def hidden_at(outputs: object, depth: float) -> Float[Tensor, "batch tokens widt
         depth: from 0, the embeddings, to 1, the last layer; between two layers the nearest, at a tie the upper one.
     """
     hidden_states = outputs.hidden_states  # type: ignore[attr-defined]
-    states = hidden_states[_index_at(len(hidden_states), depth)]
+    states = hidden_states[layer_at(len(hidden_states), depth)]
     assert isinstance(states, torch.Tensor)
     return states
 
@@ -55,7 +55,7 @@ def attention_masses(
         (``entropy``).
     """
     hidden_states = outputs.hidden_states  # type: ignore[attr-defined]
-    layer = max(0, _index_at(len(hidden_states), depth) - 1)
+    layer = max(0, layer_at(len(hidden_states), depth) - 1)
     attention = self_attention(model, layer)
     inputs = hidden_states[layer]  # of the layer, whose outputs are the states at the depth
     with torch.autocast(inputs.device.type, enabled=False):
@@ -141,6 +141,6 @@ def check_attention_is_readable(model: str, model_type: str, tokens: str) -> Non
         )
 
 
-def _index_at(count: int, depth: float) -> int:
-    """Of so many hidden states, the index of the one at a depth."""
+def layer_at(count: int, depth: float) -> int:
+    """Of so many hidden states, the index of the one at a depth: the number of its layer, 0 for the embeddings."""
     return int(depth * (count - 1) + 0.5)

@@ -12,6 +12,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from kdda.errors import KddaError
+from kdda.models.depth import Layers
+from kdda.models.hidden_states import hidden_at, last_hidden, layer_at
 from kdda.models.load import Checkpoint, is_exported, load_checkpoint
 from kdda.runtime.device import compute_device
 from kdda.text.check import check_text
@@ -20,16 +22,25 @@ from kdda.transport.sinkhorn import entropic_transport
 
 MAX_TOKENS = 64  # a longer sentence is truncated: a picture cannot show more
 
+LAST = 1.0  # the depth of the last layer
+
 EPSILONS = (0.0005, 10.0)  # smallest: the plan is nearly exact; largest: it is nearly uniform
 
 
 @dataclass(frozen=True, eq=False)
 class SentenceStates:
-    """A sentence as one model reads it: tokens as they stand in the text, specials by name, and their last states."""
+    """A sentence as one model reads it: tokens as they stand in the text, specials by name, and their states.
+
+    Attributes:
+        layer: whose states they are, 0 for the embeddings; -1 where only the last ones were asked for.
+        layers: of the model; 0 where only the last states were asked for.
+    """
 
     name: str
     tokens: list[str]
     states: Float[Tensor, "tokens width"]
+    layer: int = -1
+    layers: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,20 +68,34 @@ class StateReader:
     checkpoint: Checkpoint
 
     @classmethod
-    def open(cls, name: str) -> StateReader:
+    def open(cls, name: str, layers: Layers | None = None) -> StateReader:
         """Open any checkpoint, without its head.
+
+        Args:
+            layers: that stay of it, as for `load_checkpoint`; all by default.
 
         Raises:
             KddaError: no such model, or an export, whose graph gives no states.
         """
         if is_exported(name):
             raise KddaError(f'"{name}" is an export, which gives logits alone; give the checkpoint it was made of')
-        return cls(load_checkpoint(name))
+        return cls(load_checkpoint(name, layers=layers))
 
     def read(self, text: str) -> SentenceStates:
         """A sentence's tokens and last hidden states, special tokens included (docs/method.md, 3).
 
         A sentence of more than `MAX_TOKENS` tokens is truncated.
+
+        Raises:
+            KddaError: a text with an unpaired surrogate.
+        """
+        return self.read_at(text, (LAST,))[0]
+
+    def read_at(self, text: str, depths: Sequence[float]) -> list[SentenceStates]:
+        """A sentence's tokens and hidden states at each of some depths; otherwise as `read`.
+
+        Args:
+            depths: from 0, the embeddings, to 1, the last layer; between two layers the nearest (`hidden_at`).
 
         Raises:
             KddaError: a text with an unpaired surrogate.
@@ -83,9 +108,15 @@ class StateReader:
         for name, ids in encoder.pad([window]).items():
             inputs[name] = ids.to(device)
         with torch.inference_mode():
-            outputs: Any = self.checkpoint.model.to(device)(**inputs)
-        states = outputs.last_hidden_state[0].float().cpu()
-        return SentenceStates(self.checkpoint.name, self._token_texts(text, window), states)
+            is_last = set(depths) == {LAST}
+            outputs: Any = self.checkpoint.model.to(device)(**inputs, output_hidden_states=not is_last)
+        tokens = self._token_texts(text, window)
+        read = []
+        for depth in depths:
+            states = last_hidden(outputs) if depth == LAST else hidden_at(outputs, depth)
+            place = (-1, 0) if is_last else _layer(outputs, depth)
+            read.append(SentenceStates(self.checkpoint.name, tokens, states[0].float().cpu(), *place))
+        return read
 
     def _token_texts(self, text: str, window: Window) -> list[str]:
         """The tokens of a window on one text: special tokens by name, the others as they stand in the text."""
@@ -100,6 +131,12 @@ class StateReader:
     def _special_names(self, ids: Sequence[int]) -> list[str]:
         """The names of special tokens, such as <s>."""
         return list(map(str, self.checkpoint.tokenizer.convert_ids_to_tokens(list(ids))))
+
+
+def _layer(outputs: Any, depth: float) -> tuple[int, int]:
+    """The number of the layer at a depth, and how many layers there are, from outputs with all hidden states."""
+    count = len(outputs.hidden_states)
+    return layer_at(count, depth), count - 1
 
 
 def plan_between(first: SentenceStates, second: SentenceStates, epsilon: float) -> TransportPlan:

@@ -11,6 +11,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from kdda.errors import KddaError
+from kdda.runs.folder import MODEL_FOLDER, is_complete
+from kdda.runs.listing import run_folders
 from kdda.serve.app import Service
 from kdda.serve.errors import HTTPError
 from kdda.serve.page.components import Components, Say
@@ -26,7 +28,7 @@ from kdda.serve.page.fields import (
     task_tab,
 )
 from kdda.serve.page.markup import STYLE, message, passage_html, result_html
-from kdda.serve.page.pictures import TransportView, training_html
+from kdda.serve.page.pictures import NO_RUN, TransportView, training_html
 from kdda.serve.page.routes import OpenRoutes
 from kdda.serve.page.words import VIETNAMESE, WORDS, Words, preferred, words_of
 from kdda.serve.students import Students, add_download
@@ -47,6 +49,11 @@ MINI = {
 }
 
 WATCH_SECONDS = 10.0  # between two looks at a run that is under way
+
+# The layers that the Transport tab offers: what it calls each → its depth, from 0, the embeddings, to the last layer.
+LAST_DEPTH = "1"
+
+DEPTHS = {"0": 0.0, "¼": 0.25, "½": 0.5, "¾": 0.75, LAST_DEPTH: 1.0}
 
 # JavaScript: screen readers learn the page's language.
 SET_LANGUAGE = "(l) => { document.documentElement.lang = l === 'English' ? 'en' : 'vi'; return [l]; }"
@@ -70,7 +77,7 @@ class Page:
         self.service = service
         self.runs = runs
         self.corpus = corpus
-        self.transport = TransportView([*without_exports(models), *_installed_mini_models()])
+        self.transport = TransportView([*without_exports(models), *_installed_mini_models()], self.trained)
         self.components = Components()
 
     def blocks(self) -> Any:
@@ -151,20 +158,26 @@ class Page:
             self.components.on(event, self.answers, [question, language], output)
 
     def _transport_tab(self, gr: Any, language: Any) -> None:
-        """The Transport tab: two models, a sentence, log₁₀ ε as a slider from -3 to 0.5, and the plan."""
+        """The Transport tab: two models, a run, a sentence, depths, log₁₀ ε as a slider from -3 to 0.5, and plans."""
+        make = self.components
         names = self.transport.models
         words = WORDS[VIETNAMESE]
         with gr.Row():
-            first = gr.Dropdown(names, value=names[0] if names else None, label=words.first, elem_id="first")
-            second = gr.Dropdown(names, value=names[-1] if names else None, label=words.second, elem_id="second")
-        self.components.translate(first, "label", lambda words: words.first)
-        self.components.translate(second, "label", lambda words: words.second)
+            first = make.dropdown(gr, names, names[0] if names else None, lambda words: words.first, "first")
+            second = make.dropdown(gr, names, names[-1] if names else None, lambda words: words.second, "second")
+        run = make.dropdown(
+            gr, [NO_RUN], NO_RUN, lambda words: words.trained_run, "run", info=words.run_hint, allow_custom_value=True
+        )
+        make.translate(run, "info", lambda words: words.run_hint)
+        make.on_load.append((self._runs_that_are_there, None, run))
         sentence = self.components.textbox(gr, SENTENCE, lambda words: words.sentence, "sentence")
+        depths = gr.CheckboxGroup(list(DEPTHS), value=[LAST_DEPTH], label=words.depths, elem_id="depths")
+        make.translate(depths, "label", lambda words: words.depths)
         epsilon = gr.Slider(-3, 0.5, value=-1.5, step=0.1, label=words.epsilon, info="log₁₀ ε", elem_id="epsilon")
         self.components.translate(epsilon, "label", lambda words: words.epsilon)
         button = self.components.button(gr, lambda words: words.draw, "draw")
         output = gr.HTML(elem_id="plan")
-        inputs = [first, second, sentence, epsilon, language]
+        inputs = [first, second, run, sentence, depths, epsilon, language]
         for event in (button.click, sentence.submit):
             self.components.on(event, self.plan, inputs, output)
         self.components.on(epsilon.change, self.plan, inputs, output, trigger_mode="always_last")
@@ -231,10 +244,37 @@ class Page:
         return "".join(passage_html(answer.as_dict(), words) for answer in answers)
 
     def plan(
-        self, first: str | None, second: str | None, sentence: str | None, power: int | float, language: str | None
+        self,
+        first: str | None,
+        second: str | None,
+        run: str | None,
+        sentence: str | None,
+        depths: list[str],
+        power: int | float,
+        language: str | None,
     ) -> str:
-        """The plan's two pictures; `power` is log₁₀ ε."""
-        return self.transport.html(first or "", second or "", sentence or "", 10.0**power, words_of(language))
+        """The plan's two pictures, for each depth and each side; `power` is log₁₀ ε."""
+        models = (first or "", second or "", run or NO_RUN)
+        chosen = [depth for name, depth in DEPTHS.items() if name in depths]  # from the embeddings up
+        return self.transport.html(*models, sentence or "", 10.0**power, chosen, words_of(language))
+
+    def trained(self) -> dict[str, Path]:
+        """The students of the finished runs that there are now: what the page calls each → its model's folder."""
+        trained = {}
+        for root in self.runs:
+            for folder in run_folders(root):
+                model = folder / MODEL_FOLDER
+                if is_complete(folder) and model.is_dir():
+                    trained[f"{root}: {folder.relative_to(root).as_posix()}"] = model
+        if self.students is not None:
+            trained |= self.students.experiments.students()
+        return trained
+
+    def _runs_that_are_there(self) -> Any:
+        """An update of the list of runs on the Transport tab."""
+        import gradio as gr
+
+        return gr.update(choices=[NO_RUN, *self.trained()])
 
     def training(self, folder: str | None, language: str | None) -> str:
         """A run folder's tables and curves."""

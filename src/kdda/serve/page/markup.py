@@ -212,6 +212,9 @@ STYLE = """
 .report table, .report tr, .report th, .report td { border: 0 !important }
 .report td { border-bottom: 1px solid #8884 !important } .report thead th { border-bottom: 2px solid #888 !important }
 .report th:first-child, .report td:first-child { border-right: 1px solid #8884 !important }
+.plans { display: grid; gap: 1rem } .plans section { min-width: 0 }
+@media (min-width: 60rem) { .plans.sides-2 { grid-template-columns: 1fr 1fr } .plans.sides-2 svg { zoom: .75 } }
+@media (max-width: 40rem) { .plans svg { zoom: .75 } }
 .runs .report td.words, .runs .report th { min-width: 0 }
 .plan .warning { border-left: 4px solid #d97706; padding-left: .6rem } .plan p { overflow-wrap: anywhere }
 pre.log { overflow: auto; max-height: 20rem; font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere }

@@ -130,7 +130,12 @@ def _is_whole(value: Any) -> bool:
 
 
 def _fits(component: Any, value: Any) -> bool:
-    """Whether a value is one that a gradio component gives: a choice, a number of a slider, or a text."""
+    """Whether a value is one that a gradio component gives: a choice or several, a number of a slider, or a text."""
+    if component.get_block_name() == "checkboxgroup":
+        are_choices = isinstance(value, list) and all(isinstance(choice, str) for choice in value)
+        return (
+            are_choices and len(value) <= len(component.choices) and set(value) <= set(dict(component.choices).values())
+        )
     is_free = getattr(component, "allow_custom_value", False)  # what may be chosen changes: the event's function checks
     if hasattr(component, "choices") and not is_free:  # Radio and Dropdown: pairs of what is read and its value
         return value is None or (isinstance(value, str) and value in dict(component.choices).values())

@@ -29,6 +29,12 @@ class Words:
     second: str
     sentence: str
     epsilon: str
+    depths: str
+    layers: str
+    trained_run: str
+    run_hint: str
+    before: str
+    after: str
     draw: str
     reads: str
     training: str
@@ -102,6 +108,12 @@ WORDS = {
         second="Mô hình thứ hai",
         sentence="Câu",
         epsilon="ε: càng nhỏ, phương án vận chuyển càng sắc nét",
+        depths="Độ sâu của lớp: 0 là embedding, 1 là lớp cuối",
+        layers="lớp {first}/{of_first} so với lớp {second}/{of_second}",
+        trained_run="Trước và sau huấn luyện",
+        run_hint="Chọn một lượt chạy: mô hình trò của nó, trước và sau huấn luyện, thay cho mô hình thứ nhất.",
+        before="Trước huấn luyện",
+        after="Sau huấn luyện",
         draw="Vẽ",
         reads="{name} đọc {count} token",
         training="Huấn luyện",
@@ -173,6 +185,12 @@ WORDS = {
         second="Second model",
         sentence="Sentence",
         epsilon="ε: the smaller, the sharper the plan",
+        depths="Depth of the layer: 0 the embeddings, 1 the last one",
+        layers="layer {first}/{of_first} and layer {second}/{of_second}",
+        trained_run="Before and after training",
+        run_hint="Choose a run: its student, before and after training, takes the place of the first model.",
+        before="Before training",
+        after="After training",
         draw="Draw",
         reads="{name} reads {count} tokens",
         training="Training",
