@@ -20,6 +20,7 @@ from kdda.experiment.saving import BestRun
 from kdda.experiment.specs import StudentRun
 from kdda.recipe.load import load_recipe
 from kdda.runs.events import read_metrics
+from kdda.tasks.base import Task
 from tests.conftest import Bench, make_model, start, start_python
 from tests.forks import Command, forks, run_kdda
 
@@ -174,6 +175,39 @@ def test_the_best_model_of_an_arm_is_saved_if_asked_and_scores_are_the_same(benc
     best = json.loads((bench.folder / "best/nli/student/best.json").read_text())
     assert kept.parent.parent == bench.folder / "best/nli/student" / best["run"]
     assert equal(load_file(kept), load_file(bench.folder / "all/nli/student" / best["run"] / "model/model.safetensors"))
+
+
+def test_runs_of_one_command_share_what_they_can_and_give_what_separate_commands_give(
+    bench: Bench, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.values["training"]["head"] = "standardized"
+    recipe = bench.write()
+    encoded: list[int] = []
+    encode = Task.encode
+
+    def counted(self: Task, examples: Any, encoder: Any) -> Any:
+        encoded.append(len(examples))
+        return encode(self, examples, encoder)
+
+    monkeypatch.setattr(Task, "encode", counted)
+    arms = ("student-da", "student-kdda")
+    for out, seeds, commands in (("alone", "2", arms), ("together", "1,2", [",".join(arms)])):
+        encoded.clear()
+        for names in commands:
+            code, _, error = command("run", recipe, "--out", bench.folder / out, "--seeds", seeds, "--arms", names)
+            assert code == 0, error
+    assert len(encoded) == 2 * 2 + 2 * 3  # two splits of each of two teachers; three of each language for all students
+    for arm in arms:
+        assert equal(weights(bench.folder / "alone", arm, 2), weights(bench.folder / "together", arm, 2))
+        contents = {}
+        for out in ("alone", "together"):
+            folder = bench.folder / out / "nli" / arm / "seed-2"
+            events = []
+            for event in read_metrics(folder / "metrics.jsonl"):
+                if event["event"] in ("task", "train", "final-dev"):
+                    events.append({**event, "seconds": 0})
+            contents[out] = (events, (folder / "predictions.jsonl").read_bytes())
+        assert contents["alone"] == contents["together"]
 
 
 @pytest.mark.parametrize("seeds", [(1, 2, 3), (3, 2, 1), (2, 3, 1)])

@@ -19,6 +19,7 @@ from kdda import DistillationConfig, DistillationTrainer, Teacher
 from kdda.errors import Interrupted, KddaError
 from kdda.losses.representations import ObjectiveSettings, Representations
 from kdda.runs.events import read_metrics
+from kdda.training.reuse import Reuse
 from tests.conftest import LABELS, Bench, make_model, make_rows
 from tests.heads import make_judge
 
@@ -194,6 +195,32 @@ def test_a_tracker_is_told_of_losses_divergences_scores_and_the_teachers_lead(
     (lead,) = [logs for logs in seen.logs if "eval_aa_teacher_lead" in logs]
     teacher = trainer.prepared["aa"][0].dev["accuracy"]
     assert lead == {"eval_aa_teacher_accuracy": teacher, "eval_aa_teacher_lead": teacher - student, "epoch": 1.0}
+
+
+def test_what_a_training_ends_with_is_not_computed_again_and_is_what_the_model_predicts(
+    models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = trainer_of(models, tmp_path / "out", {"num_train_epochs": 3}, teachers={})
+    trainer.train()
+    anew = trainer.predict(trainer.data.dev["aa"], "aa")
+    with monkeypatch.context() as patch:
+        patch.setattr("kdda.training.trainer.predict", None)
+        assert list(trainer.predict_development("aa")) == list(anew)
+
+
+def test_results_that_trainings_share_are_few_and_those_of_the_same_objects() -> None:
+    reuse = Reuse(limit=2)
+    rows = [[1], [1], [1]]
+    made: list[int] = []
+    for number in (0, 1, 0, 2, 0, 1):
+        assert (
+            reuse.get("sum", [rows[number]], "setting", lambda number=number: made.append(number) or number) == number
+        )
+    assert made == [0, 1, 2, 1] and len(reuse) == 2
+    assert reuse.get("sum", [rows[1]], "another setting", lambda: -1) == -1
+    never = Reuse(limit=0)
+    assert [never.get("sum", [rows[0]], None, lambda: made.append(7)) for _ in range(2)] == [None, None]
+    assert made[-2:] == [7, 7] and len(never) == 0
 
 
 def test_an_interrupted_training_resumes_to_the_same_weights(models: dict[str, str], tmp_path: Path) -> None:

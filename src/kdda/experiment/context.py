@@ -28,7 +28,7 @@ from kdda.hub.licences import licence, warning_of
 from kdda.metrics.correlation import RankedRows, spearman_interval
 from kdda.metrics.significance import Interval, WeightedMean, bootstrap_interval, mean_bootstrap_interval
 from kdda.models.trim import trim
-from kdda.recipe.schema import Recipe, TeacherSpec
+from kdda.recipe.schema import ModelSpec, Recipe, TeacherSpec
 from kdda.runs.folder import (
     CHECKPOINTS,
     ENVIRONMENT,
@@ -56,6 +56,7 @@ from kdda.training.config import DistillationConfig
 from kdda.training.data import TrainingData
 from kdda.training.fine_tune import FromTeacher, Model
 from kdda.training.prepare import PreparedTeacher, Teacher, is_ready, prepare_teacher_of, teacher_folder
+from kdda.training.reuse import Reuse
 from kdda.training.trainer import DistillationTrainer
 
 # whose versions environment.json names
@@ -76,6 +77,7 @@ class RunContext:
         save: which runs save their models.
         view: the live picture of the runs, which draws nothing outside of its block.
         prepared: the teachers that runs of this process have needed so far.
+        reuses: a student's settings as JSON → what the runs of this process that start from it share.
     """
 
     recipe: Recipe
@@ -88,6 +90,7 @@ class RunContext:
     save: Save = "all"
     view: LiveView = field(default_factory=LiveView)
     prepared: dict[TeacherRun, PreparedTeacher] = field(default_factory=dict, init=False)
+    reuses: dict[str, Reuse] = field(default_factory=dict, init=False)
 
     @classmethod
     def open(cls, recipe: Recipe, out: Path, say: Say, save: Save = "all", view: LiveView | None = None) -> RunContext:
@@ -204,9 +207,11 @@ class RunContext:
             teacher_cache_gb=recipe.teacher_cache_gb,
         )
         student: Model | FromTeacher = recipe.student_of(arm)
+        reuse: Reuse | None = self._reuse_of(recipe.student_of(arm))
         for language, spec in recipe.source_of(arm).items():
             layers = (recipe.arms[arm].student or recipe.student).layers
             student = FromTeacher(language, layers, self.teacher(language, spec))
+            reuse = None
         return DistillationTrainer(
             student,
             teachers,
@@ -214,7 +219,12 @@ class RunContext:
             args=args,
             config=config_fields(recipe.sentences_of(arm)),  # the saved model's config says which sentences it reads
             say=self.say,
+            reuse=reuse,
         )
+
+    def _reuse_of(self, student: ModelSpec) -> Reuse:
+        """What runs of this process share that start from a student."""
+        return self.reuses.setdefault(student.model_dump_json(), Reuse())
 
     def reader_rows(self, arm: str, language: str, split: Split) -> Sequence[Example]:
         """The rows of a split as an arm's student reads them: with whole passages, or ViReader's selected sentences."""
@@ -233,7 +243,10 @@ class RunContext:
 
     def _predictions(self, trainer: DistillationTrainer, arm: str, language: str, split: Split) -> Sequence[Prediction]:
         """A student's predictions on the whole passages, whichever sentences of them it reads."""
-        predictions = trainer.predict(self.reader_rows(arm, language, split), language)
+        if split == "dev" and language in trainer.encoded.dev:  # the rows that `_trainer` has given it
+            predictions = trainer.predict_development(language)
+        else:
+            predictions = trainer.predict(self.reader_rows(arm, language, split), language)
         return self._sentences(arm, language).map_to_passage(predictions, self.data[language][split])
 
     def _sentences(self, arm: str, language: str) -> ReaderRows:

@@ -27,6 +27,20 @@ class LinearCall(NamedTuple):
     inputs: Tensor
 
 
+class HeadInputs(NamedTuple):
+    """What a head reads of some rows.
+
+    Attributes:
+        name: of its first linear layer, in the model.
+        has_more_layers: whether other linear layers follow that one.
+        states: that this layer reads.
+    """
+
+    name: str
+    has_more_layers: bool
+    states: Float[Tensor, "states width"]
+
+
 @torch.no_grad()
 def standardize_head(model: Any, batches: Sequence[Mapping[str, Tensor]], every_token: bool) -> None:
     """Initialize a new head so that it standardizes the states it reads.
@@ -44,20 +58,38 @@ def standardize_head(model: Any, batches: Sequence[Mapping[str, Tensor]], every_
     Raises:
         KddaError: no linear layer follows the encoder.
     """
-    states = []
-    for inputs in batches:
-        head = _head_calls(model, inputs, every_token)
-        if not head:
-            raise KddaError(
-                f"training.head: standardized: no linear layer follows the encoder in a {type(model).__name__}; take "
-                "head: plain"
-            )
-        states.append(_states_read(model, head[0].inputs, inputs["attention_mask"].bool(), every_token))
-    linear = head[0].linear
-    if len(head) > 1 and linear.in_features == linear.out_features:
-        standardize_dense(linear, torch.cat(states))
+    standardize_by(model, [head_inputs(model, inputs, every_token) for inputs in batches])
+
+
+@torch.no_grad()
+def head_inputs(model: Any, inputs: Mapping[str, Tensor], every_token: bool) -> HeadInputs:
+    """What a head reads of some rows; arguments and errors as for `standardize_head`.
+
+    The head's weights have no part in it.
+    """
+    head = _head_calls(model, inputs, every_token)
+    if not head:
+        raise KddaError(
+            f"training.head: standardized: no linear layer follows the encoder in a {type(model).__name__}; take "
+            "head: plain"
+        )
+    states = _states_read(model, head[0].inputs, inputs["attention_mask"].bool(), every_token)
+    return HeadInputs(head[0].name, len(head) > 1, states)
+
+
+@torch.no_grad()
+def standardize_by(model: Any, inputs: Sequence[HeadInputs]) -> None:
+    """Initialize a new head by what it reads, as `standardize_head` does.
+
+    Args:
+        inputs: of some batches.
+    """
+    linear = model.get_submodule(inputs[-1].name)
+    states = torch.cat([batch.states for batch in inputs])
+    if inputs[-1].has_more_layers and linear.in_features == linear.out_features:
+        standardize_dense(linear, states)
     else:
-        standardize_outputs(linear, torch.cat(states))
+        standardize_outputs(linear, states)
 
 
 def standardize_dense(dense: nn.Linear, states: Float[Tensor, "states width"]) -> None:

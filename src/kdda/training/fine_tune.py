@@ -20,7 +20,7 @@ from torch import Tensor
 from kdda.errors import KddaError
 from kdda.models.classes import NO_HEAD
 from kdda.models.depth import Layers, keep_layers
-from kdda.models.heads import standardize_head
+from kdda.models.heads import HeadInputs, head_inputs, standardize_by
 from kdda.models.hidden_states import hidden_at
 from kdda.models.load import Checkpoint, load_checkpoint
 from kdda.models.vocabulary import TrimmedVocabulary, decay_of_unused
@@ -35,6 +35,7 @@ from kdda.teachers.cache import BATCH_WINDOWS, TeacherCache, calibration_rows, i
 from kdda.text.encode import Encoder
 from kdda.training.config import DistillationConfig
 from kdda.training.data import TrainingData
+from kdda.training.reuse import Reuse
 from kdda.training.sampler import batches_an_epoch
 
 HEAD_ROWS = 128  # of a language, for the head's initialization; an eighth of them where a head reads all tokens
@@ -190,14 +191,16 @@ def load_student(student: Model, data: TrainingData, args: DistillationConfig, *
     return checkpoint
 
 
-def encode(data: TrainingData, student: Checkpoint, args: DistillationConfig) -> EncodedData:
+def encode(data: TrainingData, student: Checkpoint, args: DistillationConfig, reuse: Reuse) -> EncodedData:
     """All training examples, and the development examples that select the model, as windows of the student."""
     encoder = student.encoder(args.max_length, args.stride)
-    train = {language: data.task.encode(examples, encoder) for language, examples in data.train.items()}
+    train = {}
+    for language, examples in data.train.items():
+        train[language] = reuse.encode(data.task, examples, encoder)
     truncated = encoder.counts.copy()
     dev = {}
     for language in data.targets_with_dev:
-        dev[language] = data.task.encode(data.dev[language], encoder)
+        dev[language] = reuse.encode(data.task, data.dev[language], encoder)
     return EncodedData(train, dev, encoder, truncated)
 
 
@@ -330,20 +333,28 @@ def _storage(cache: TeacherCache, folder: Path) -> str:
     return f"{size}, read from {folder}"
 
 
-def initialize_head(student: Checkpoint, encoded: EncodedData, task: Task) -> None:
+def initialize_head(student: Checkpoint, encoded: EncodedData, task: Task, reuse: Reuse) -> None:
     """Make a new head standardise the states that it reads, of some training rows of every language.
+
+    These states are the same for every training that starts from the model, and the head's random draws are not.
 
     Raises:
         KddaError: as `standardize_head`.
     """
     every_token = task.states_read == "all tokens"
-    rows = HEAD_ROWS // 8 if every_token else HEAD_ROWS
-    batches = []
+    device = student.model.device
+    inputs = []
     for features in encoded.train.values():
-        every = ceil_div(len(features.windows), rows)  # every so many windows one: about `rows`, evenly spaced
-        padded = encoded.encoder.pad(features.windows[::every])
-        batches.append({name: values.to(student.model.device) for name, values in padded.items()})
-    standardize_head(student.model, batches, every_token)
+
+        def read(features: Features = features) -> HeadInputs:
+            rows = HEAD_ROWS // 8 if every_token else HEAD_ROWS
+            every = ceil_div(len(features.windows), rows)  # every so many windows one: about `rows`, evenly spaced
+            padded = encoded.encoder.pad(features.windows[::every])
+            batch = {name: values.to(device) for name, values in padded.items()}
+            return head_inputs(student.model, batch, every_token)
+
+        inputs.append(reuse.get("inputs of the head", [features], (every_token, str(device)), read))
+    standardize_by(student.model, inputs)
 
 
 def restore_vocabulary(vocabulary: TrimmedVocabulary, args: DistillationConfig, steps: int, until: int) -> None:

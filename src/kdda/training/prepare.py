@@ -265,7 +265,9 @@ def _fine_tune(teacher: Teacher, data: TrainingData, args: DistillationConfig, f
     )
     trainer.train(resume_from_checkpoint=True)
     if distributed.is_main_process():
-        dev = trainer.scores(data.dev[data.target], data.target) if data.dev else {}
+        dev: Mapping[str, Any] = {}
+        if data.dev:
+            dev = data.task.score(trainer.predict_development(data.target), data.labels)
         trainer.save_model(str(folder / MODEL_FOLDER))
         record = {"model": teacher.name, "dev": dev, "seconds": trainer.metrics_log.seconds}
         write_atomically(folder / TEACHER_RECORD, json.dumps(record, allow_nan=False))

@@ -71,6 +71,7 @@ from kdda.training.fine_tune import (
 )
 from kdda.training.prepare import PreparedTeacher, Teacher, TeacherLike, as_teachers, prepare_teacher_of
 from kdda.training.read_ahead import ReadAhead
+from kdda.training.reuse import Reuse
 from kdda.training.sampler import ConcatDataset, EpochDataLoader, LanguageBatchSampler, collate
 from kdda.training.teacher_leads import TeacherLeads
 from kdda.transport.checks import NotFiniteValueError
@@ -116,6 +117,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         config: further fields of the saved model's config.
         say: told, line by line, what happens before training.
         task_options: settings of the task, as a recipe's `task_options` has them.
+        reuse: keeps what other trainings of this process need alike that start from the same student; by default
+            nothing is kept.
 
     Raises:
         KddaError: for everything that can be known before training: bad rows, unknown languages, models that do not
@@ -142,6 +145,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         config: Mapping[str, Any] | None = None,
         say: Say = print,
         task_options: Mapping[str, Any] | None = None,
+        reuse: Reuse | None = None,
     ):
         task = task_named(task) if isinstance(task, str) else task
         task = task.with_options(task_options or {})
@@ -159,7 +163,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self._check_teachers(student, args)
         set_seed(args.seed)
         self.student = load_student(student, self.data, args, **(config or {}))
-        self.encoded = encode(self.data, self.student, args)
+        self.reuse = Reuse(limit=0) if reuse is None else reuse
+        self.encoded = encode(self.data, self.student, args, self.reuse)
         self.interrupt = StopOnInterrupt()
         self.progress_bar = ProgressBar(args.run_name)
         # Trainer wants an evaluation set to be given; `evaluate` reads the encoded one.
@@ -183,6 +188,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self._metrics_log: MetricsLog | None = None  # opened by `train`, which knows whether it resumes
         self.terms: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
         self.parts: list[BatchPart] = []
+        self._evaluated: dict[int, Mapping[str, Sequence[Prediction]]] = {}  # by step of the training and language
 
     # -- training
 
@@ -237,7 +243,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         # A new head is initialized once, before its first step; a checkpoint's head then takes its place when resumed.
         is_untrained = self.student.new_head and not self.state.global_step
         if self.args.head == "standardized" and is_untrained:
-            initialize_head(self.student, self.encoded, self.data.task)
+            initialize_head(self.student, self.encoded, self.data.task, self.reuse)
         # The random numbers of training must be the same whether caches were computed now or read. They differ
         # between processes, so that dropout leaves out other states on each.
         set_seed(self.args.seed + distributed.rank())
@@ -658,10 +664,11 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             raise KddaError("evaluate: no eval_dataset was given, here or to the trainer")
         scores: dict[str, dict[str, Any]] = {}
         metrics: dict[str, dict[str, float]] = {}  # language → its scores, with `prefix_` before their names
+        predictions: dict[str, Sequence[Prediction]] = {}
         for language, features in self.encoded.dev.items():
-            predictions = self._predict_features(features, language)
-            scores[language] = self.data.task.score(predictions, self.data.labels)
-            metrics[language] = self._metrics_of(predictions, scores[language], prefix)
+            predictions[language] = self._predict_features(features, language)
+            scores[language] = self.data.task.score(predictions[language], self.data.labels)
+            metrics[language] = self._metrics_of(predictions[language], scores[language], prefix)
         first, *others = scores
         event = scores[first]
         selecting = metrics[first]
@@ -669,6 +676,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             event = {**mean_scores(list(scores.values())), "languages": scores}
             selecting = mean_scores(list(metrics.values()))
         if self.is_in_train:
+            self._keep_predictions(predictions)
             self._write_evaluation(event, selecting)
             self._compare_with_teachers(scores)
         named = {}  # each target's, by names with its language
@@ -676,6 +684,27 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             for name, value in metrics[language].items():
                 named[name.replace(prefix, f"{prefix}_{language}", 1)] = value
         return {**selecting, **named}
+
+    def _keep_predictions(self, predictions: Mapping[str, Sequence[Prediction]]) -> None:
+        """Keep the predictions of an evaluation of the training, beside those of the best evaluation so far."""
+        kept = {self.state.global_step: predictions}
+        best = self.state.best_global_step  # does not know this evaluation yet
+        if best in self._evaluated:
+            kept[best] = self._evaluated[best]
+        self._evaluated = kept
+
+    def predict_development(self, language: str) -> Sequence[Prediction]:
+        """The trained student's predictions of a target's development rows, a row each, in order.
+
+        The model that a training ends with is that of one of its evaluations, mostly; what it predicted there is
+        returned then.
+        """
+        step: int | None = self.state.global_step
+        if self.args.load_best_model_at_end:
+            step = self.state.best_global_step
+        if step in self._evaluated and not self.is_in_train:
+            return self._evaluated[step][language]
+        return self._predict_features(self.encoded.dev[language], language)
 
     def _evaluate_rows(self, predictions: Sequence[Prediction], prefix: str) -> dict[str, float]:
         """Scores of one dataset, with `prefix_` before their names; during training they are logged as well."""
@@ -734,7 +763,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             language: whose scoring rules hold; the target by default.
         """
         examples = self.data.examples(test_dataset, "test_dataset")
-        features = self.data.task.encode(examples, self.encoded.encoder)
+        features = self.reuse.encode(self.data.task, examples, self.encoded.encoder)
         return self._predict_features(features, language or self.data.target)
 
     def scores(self, examples: Sequence[Example], language: str) -> dict[str, Any]:
