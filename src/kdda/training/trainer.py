@@ -149,10 +149,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     ):
         task = task_named(task) if isinstance(task, str) else task
         task = task.with_options(task_options or {})
-        if isinstance(train_dataset, TrainingData):
-            self.data = train_dataset
-        else:
-            self.data = TrainingData.from_datasets(task, train_dataset, eval_dataset, labels, target, unlabelled)
+        self.data = _training_data(task, train_dataset, eval_dataset, labels, target, unlabelled)
         args = _complete(args or DistillationConfig("trainer_output"), self.data)
         self.say, self.loss = say, args.distillation_loss()
         self.teachers: dict[str, list[Teacher | PreparedTeacher]] = {}
@@ -919,6 +916,13 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
                     check_teacher(language, teacher, student, self.loss, args.tokens, args.align)
         if self.teachers:
             check_task(self.loss, self.data.task)
+
+
+def _training_data(task: Task, train_dataset: Any, *others: Any) -> TrainingData:
+    """The data of a training: as they are, or from datasets (`TrainingData.from_datasets`, whose arguments these are)."""
+    if isinstance(train_dataset, TrainingData):
+        return train_dataset
+    return TrainingData.from_datasets(task, train_dataset, *others)
 
 
 def _check_source(language: str, teacher: Teacher, data: TrainingData) -> None:
