@@ -919,7 +919,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
 
 
 def _training_data(task: Task, train_dataset: Any, *others: Any) -> TrainingData:
-    """The data of a training: as they are, or from datasets (`TrainingData.from_datasets`, whose arguments these are)."""
+    """The data of a training: as they are, or made of datasets; arguments as for `TrainingData.from_datasets`."""
     if isinstance(train_dataset, TrainingData):
         return train_dataset
     return TrainingData.from_datasets(task, train_dataset, *others)
