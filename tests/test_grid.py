@@ -181,6 +181,7 @@ def test_runs_of_one_command_share_what_they_can_and_give_what_separate_commands
     bench: Bench, command: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.values["training"]["head"] = "standardized"
+    bench.values["arms"] = {"mapped": {"distill": {"align": "procrustes"}}, "plain": {"distill": True}}
     recipe = bench.write()
     encoded: list[int] = []
     encode = Task.encode
@@ -190,7 +191,7 @@ def test_runs_of_one_command_share_what_they_can_and_give_what_separate_commands
         return encode(self, examples, encoder)
 
     monkeypatch.setattr(Task, "encode", counted)
-    arms = ("student-da", "student-kdda")
+    arms = ("mapped", "plain")
     for out, seeds, commands in (("alone", "2", arms), ("together", "1,2", [",".join(arms)])):
         encoded.clear()
         for names in commands:

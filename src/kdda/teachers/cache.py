@@ -7,6 +7,7 @@ states are joined and whose question states count once.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,6 +118,17 @@ class TeacherCache:
         if folder is not None:
             teacher.model.to(device_before)  # so that the device's memory is the training's
         return cls(caches, needed)
+
+    def for_another_training(self) -> TeacherCache:
+        """The same stored states for another student: as they were read, without maps and self-terms."""
+        layers = []
+        for layer in self.layers:
+            other = copy.copy(layer)
+            other.map = None
+            other._self_terms = None
+            other.shards_written = 0
+            layers.append(other)
+        return TeacherCache(layers, self.stored_bytes)
 
     @property
     def is_stored(self) -> bool:

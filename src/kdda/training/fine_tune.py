@@ -210,6 +210,7 @@ def build_teacher_caches(
     encoded: EncodedData,
     data: TrainingData,
     args: DistillationConfig,
+    reuse: Reuse,
     say: Say = lambda _: None,
 ) -> dict[str, list[TeacherCache]]:
     """Each teacher's representations of the training rows of its language, in the student's space where it is aligned.
@@ -228,7 +229,7 @@ def build_teacher_caches(
         for teacher in teachers.get(language, ()):
             is_one_of_several = len(teachers[language]) > 1
             name = f"{language} teacher {teacher.name}" if is_one_of_several else f"{language} teacher"
-            cache = _build_cache(name, teacher.open(), features, data, args, say)
+            cache = _build_cache(name, teacher, features, data, args, reuse, say)
             if is_aligned(teacher, args):
                 chunks = chunks or _student_chunks(student, features, encoded.encoder, args)
                 cache.align(chunks)  # a closed form, for `procrustes`; for `learned`, where training begins
@@ -291,36 +292,54 @@ def _student_chunks(
 
 
 def _build_cache(
-    name: str, teacher: Checkpoint, features: Features, data: TrainingData, args: DistillationConfig, say: Say
+    name: str,
+    teacher: OpensCheckpoint,
+    features: Features,
+    data: TrainingData,
+    args: DistillationConfig,
+    reuse: Reuse,
+    say: Say,
 ) -> TeacherCache:
-    """A teacher's cache, with a line of what it stores.
+    """A teacher's cache, with a line of what it stores. One that another training has made is used again.
 
     Args:
         name: of the teacher in that line.
+        teacher: is opened unless its states are at hand.
     """
     folder = Path(args.teacher_cache_dir or Path(args.output_dir) / TEACHERS / STATES)
     loss = args.distillation_loss()
     token_task = data.task if loss.needs_logits and data.task.compares_token_logits else None
-    cache = TeacherCache.build(
-        teacher,
-        data.task.text_spans(features),
-        labels=data.labels if data.task.compares_logits or token_task else (),
-        layers=args.layers,
-        tokens=args.tokens,
-        max_length=args.max_length,
-        stride=args.stride,
-        folder=folder if args.teacher_cache_gb > 0 else None,
-        budget=args.teacher_cache_gb * 2**30,
-        precision=args.precision,
-        shuffle=args.shuffle_teacher,
-        places=loss.needs_places,
-        token_task=token_task,
-        device=args.device,
-        say=say,
-    )
+    settings: dict[str, Any] = {
+        "labels": tuple(data.labels) if data.task.compares_logits or token_task else (),
+        "layers": tuple(args.layers),
+        "tokens": args.tokens,
+        "max_length": args.max_length,
+        "stride": args.stride,
+        "folder": folder if args.teacher_cache_gb > 0 else None,
+        "budget": args.teacher_cache_gb * 2**30,
+        "precision": args.precision,
+        "shuffle": args.shuffle_teacher,
+        "places": loss.needs_places,
+        "token_task": token_task,
+        "device": args.device,
+    }
+    built: list[TeacherCache] = []  # by this training
+
+    def build() -> TeacherCache:
+        cache = TeacherCache.build(teacher.open(), data.task.text_spans(features), **settings, say=say)
+        built.append(cache)
+        return cache.for_another_training()
+
+    kept = reuse.get("teacher cache", [teacher, features], repr(settings), build, keep=_is_stored)
+    cache = built[0] if built else kept.for_another_training()
     scales = ", ".join(f"{scale:.3g}" for scale in cache.scales)
     say(f"  {args.run_name}: {name}: {_storage(cache, folder)}; its scale s = {scales}")
     return cache
+
+
+def _is_stored(cache: TeacherCache) -> bool:
+    """Whether a cache needs no teacher in memory any more."""
+    return cache.is_stored
 
 
 def _storage(cache: TeacherCache, folder: Path) -> str:

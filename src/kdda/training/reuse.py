@@ -31,7 +31,14 @@ class Reuse:
     def __len__(self) -> int:
         return len(self._results)
 
-    def get(self, what: str, objects: Sequence[object], settings: Hashable, make: Callable[[], T]) -> T:
+    def get(
+        self,
+        what: str,
+        objects: Sequence[object],
+        settings: Hashable,
+        make: Callable[[], T],
+        keep: Callable[[T], bool] = lambda _: True,
+    ) -> T:
         """A result, made now unless it is kept.
 
         Args:
@@ -39,11 +46,12 @@ class Reuse:
             objects: that it is made of, such as rows. They count as the same where they are the same objects.
             settings: that decide it, beside the objects.
             make: makes it.
+            keep: whether a result may be kept, which may need too much memory.
         """
         key = (what, tuple(map(id, objects)), settings)
         if key not in self._results:
             result = make()
-            if not self.limit:
+            if not self.limit or not keep(result):
                 return result
             self._results[key] = (objects, result)  # with the objects, so that no others get their ids
             if len(self._results) > self.limit:

@@ -234,7 +234,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self._move_model_to_device(self.model, self.args.device)
         if not self.caches:  # a second call of `train` goes on with the caches and learned maps of the first
             self.caches = build_teacher_caches(
-                self.prepared, self.student, self.encoded, self.data, self.args, self.say
+                self.prepared, self.student, self.encoded, self.data, self.args, self.reuse, self.say
             )
             self.learned_maps = learned_maps(self.prepared, self.model.config.hidden_size, self.args)
         # A new head is initialized once, before its first step; a checkpoint's head then takes its place when resumed.
