@@ -3,12 +3,12 @@
     python bench/grid.py --write docs/performance.md      # about seven minutes on two cores
     python bench/grid.py --save best --seeds 2            # kdda keeps one model an arm; five minutes
 
-Thirty runs: two objectives × five λ × three seeds (`--seeds`), on a small slice of mini-nli's rows. kdda fine-tunes two
-teachers, stores their states, and does all thirty runs in one command, whose whole time is measured: importing, reading,
-development and test scores, checkpoints, saved models, the table. A separate run is a process that loads its models,
-tokenizes, trains with a teacher's forward pass in each step and batches padded to their longest window, scores the same
-rows, and saves its model; it writes no checkpoints. The teachers of separate runs are fine-tuned once by that same
-program and shared by hand, as a careful person would; the cost of fine-tuning them in every run is given as well.
+Thirty runs: two objectives × five λ × three seeds (`--seeds`), on a small slice of mini-nli's rows. kdda fine-tunes
+two teachers, stores their states, and does all thirty runs in one command, whose whole time is measured: importing,
+reading, development and test scores, checkpoints, saved models, the table. A separate run is a process that loads its
+models, tokenizes, trains with a teacher's forward pass in each step and batches padded to their longest window, scores
+the same rows, and saves its model; it writes no checkpoints. The teachers of separate runs are fine-tuned once by that
+same program and shared by hand, as a careful person would; the cost of fine-tuning them in every run is given as well.
 
 Both sides begin with the same checkpoint and compute in float32. Separate runs all cost about the same, so only
 `--sample` of the thirty are made, evenly spaced, and their mean stands for the others; `--sample 30` makes all.
