@@ -14,6 +14,7 @@ import pytest
 from kdda.errors import KddaError
 from kdda.inference.predictor import Predictor
 from kdda.retrieval.pipeline import Corpus
+from kdda.serve import experiments
 from kdda.serve.limits import Limits
 from kdda.serve.page.markup import answer_html, passage_html, plain
 from kdda.serve.page.pictures import TransportView
@@ -24,6 +25,7 @@ from tests.conftest import make_model
 from tests.report.test_report import write_run
 from tests.retrieval.corpus import TEXTS, make_index
 from tests.serve.live import Live, serving
+from tests.serve.test_experiments import WAITING
 
 CHROMIUM = "/usr/bin/chromium"
 IDS = {"passage": "qa-context", "question": "qa-question"}
@@ -98,7 +100,7 @@ class Visit:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         with self.page.expect_response(re.compile("queue/data")):  # the page greets once its parts listen to clicks
             self.page.goto(url)
-        self.page.wait_for_selector(f"{first} textarea")
+        self.page.wait_for_selector(f"{first} textarea, {first} input")
 
     def tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name, exact=True).click()
@@ -292,6 +294,42 @@ class TestInABrowser:
             opened.text("#nli-result", "%")
             assert opened.page.get_by_role("tab", name="Hỏi đáp", exact=True).count() == 0  # no model answers here
         opened.context.close()
+
+
+@pytest.fixture
+def lab(tmp_path: Path, judge: Predictor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+    """A server of experiments, one of which has a finished run; a started one waits to be stopped."""
+    monkeypatch.setattr(experiments, "PROGRAM", WAITING)
+    run = write_run(tmp_path / "lab" / "toy", "student", 1, 0.5)
+    shutil.copytree(judge.name, run / "model")
+    (tmp_path / "lab" / "toy.yaml").write_text("task: nli")
+    with serving([], Limits(), page=True, experiments=tmp_path / "lab") as server:
+        yield server
+
+
+class TestExperimentsInABrowser:
+    pytestmark = browsed
+
+    def test_an_experiment_is_started_stopped_downloaded_and_asked(self, browser: Any, lab: Live) -> None:
+        own = Visit(browser.new_context(locale="vi-VN", viewport={"width": 375, "height": 800}), lab.url, "#recipe")
+        assert own.page.input_value("#recipe input") == "toy"
+        own.text("#experiment-state", "Đã dừng")
+        assert "accuracy" in own.text("#experiment-results", "student")
+        start = own.page.locator("#experiment-start-button")
+        start.focus()
+        own.page.keyboard.press("Enter")
+        own.text("#experiment-state", "Đang chạy, bắt đầu lúc")
+        own.page.click("#experiment-stop-button")
+        own.text("#experiment-state", "Đang dừng|Đã dừng")
+        own.page.locator("#student-0 textarea").fill("cat sleeps")
+        own.page.click("#student-button")
+        assert "%" in own.text("#student-result", "%")
+        with own.page.expect_download() as download:
+            own.page.click("a.download")
+        assert download.value.suggested_filename == "toy-student-seed-1.zip"
+        assert own.page.evaluate("document.documentElement.scrollWidth") <= 375
+        assert own.errors == []
+        own.context.close()
 
 
 @pytest.mark.slow
