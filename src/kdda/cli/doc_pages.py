@@ -70,6 +70,7 @@ PAGES = {
     "kdda.runtime.device": "recipes.md#many-runs",
     "kdda.runtime.plugins": "how-to/index.md#plugins",
     "kdda.serve": "use.md#the-server",
+    "kdda.serve.experiments": "use.md#experiments",
     "kdda.tasks": "tasks/index.md",
     "kdda.tasks.choose": "tasks/choose.md",
     "kdda.tasks.classification": "tasks/classify.md",
