@@ -19,6 +19,8 @@ STUDENT_ROUTE = "/student.zip"  # where a student is downloaded, with its name a
 
 REDRAW_SECONDS = 30.0  # of a training, after which its curves are drawn again
 
+SHOWN_FINGERPRINT = 4  # characters of a teacher's fingerprint, which tells teachers of one language apart
+
 NOTES = ("WARNING", "MISSING")  # how lines of a plan begin that a reader must not overlook
 
 
@@ -74,7 +76,8 @@ def _run_row(entry: RunEntry, words: Words) -> list[str]:
     }
     name = f"{entry.folder.parent.name}/{entry.folder.name}"
     if entry.is_teacher:
-        name = words.teacher_run.format(name=entry.folder.name)
+        language, _, fingerprint = entry.folder.name.rpartition("-")
+        name = words.teacher_run.format(name=f"{language} ({fingerprint[:SHOWN_FINGERPRINT]})")
     return [name, states[entry.state], _progress(entry, words), entry.score]
 
 

@@ -216,6 +216,10 @@ STYLE = """
 @media (min-width: 60rem) { .plans.sides-2 { grid-template-columns: 1fr 1fr } .plans.sides-2 svg { zoom: .75 } }
 @media (max-width: 40rem) { .plans svg { zoom: .75 } }
 .runs .report td.words, .runs .report th { min-width: 0 }
+@media (max-width: 40rem) {
+  .runs table { font-size: .85em } .runs .report th, .runs .report td { padding: .3rem .25rem }
+  .runs .report th:first-child, .runs .report td:first-child { min-width: 5rem }
+}
 .plan .warning { border-left: 4px solid #d97706; padding-left: .6rem } .plan p { overflow-wrap: anywhere }
 pre.log { overflow: auto; max-height: 20rem; font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere }
 summary { cursor: pointer; padding: .4rem 0 }
