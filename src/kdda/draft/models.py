@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,13 +50,11 @@ class Models:
     Attributes:
         teachers: language → the model's name.
         reason: why these.
-        align: how teachers' states come into the student's space: none, or procrustes where widths differ.
     """
 
     student: str
     teachers: dict[str, str]
     reason: str
-    align: str = "none"
 
     @property
     def is_mini(self) -> bool:
@@ -90,18 +87,7 @@ def choose_models(languages: Sequence[str], student: str, teachers: dict[str, st
         name = teachers.get(language, defaults.get(language, ""))
         if name:
             chosen[language] = name
-    widths = {*_widths([student, *chosen.values()])}
-    return Models(student, chosen, reason, "procrustes" if len(widths) > 1 else "none")
-
-
-def _widths(names: Iterable[str]) -> list[int]:
-    """The sizes of some models' hidden states, of those whose config is on this machine."""
-    widths = []
-    for name in names:
-        with suppress(KddaError):  # no such model, which the plan refuses
-            if not needs_download(name):
-                widths.append(int(load_config(name).hidden_size))
-    return widths
+    return Models(student, chosen, reason)
 
 
 def _can_use_the_hub() -> bool:

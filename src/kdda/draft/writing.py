@@ -20,6 +20,7 @@ from kdda.recipe.load import load_recipe
 from kdda.recipe.schema import Recipe
 from kdda.runtime.folders import check_output_file
 from kdda.runtime.text_files import printable
+from kdda.tasks.registry import TASKS
 
 MOST_BAD = 0.05  # of a language's rows: more bad ones mean that the files are read wrongly
 
@@ -124,12 +125,9 @@ def recipe_text(drafted: Draft, folder: Path) -> str:
 
 
 def _distill_line(drafted: Draft) -> str:
-    """The settings of distillation, with an alignment where a teacher's states are wider or narrower."""
-    settings: dict[str, Any] = {"objective": "sinkhorn", "lambda": 0.3, "epsilon": 0.005, "scale": "teacher"}
-    if drafted.models.align == "none":
-        return f"distill: {_flow(settings)}"
-    settings["align"] = drafted.models.align
-    return f"distill: {_flow(settings)}  # align, since a teacher's states have another width than the student's"
+    """The settings of distillation that the task recommends."""
+    settings = dict(TASKS[drafted.task].distillation)
+    return f"distill: {_flow(settings)}  # docs/choose-recipe.md; the paper: objective sinkhorn, lambda 0.3"
 
 
 def _flow(value: Any) -> str:

@@ -261,8 +261,9 @@ class Task(ABC):
     `logit_places` says where those of tokens are compared), `response_type` and `result_key` (what a result looks
     like over HTTP and in files), `pipeline_tag` (the Hub's name of such tasks), `row_score`, `row_weight`
     and `breakdown` (how reports score a row and split the test rows), `page_view` (how the page shows a result),
-    `purpose` (what messages say that its models do), `embeds` (whether its candidates are vectors of texts), and
-    `option_names` (which of its fields a recipe's `task_options` may set).
+    `purpose` (what messages say that its models do), `embeds` (whether its candidates are vectors of texts),
+    `distillation` (how `kdda new` distils it), and `option_names` (which of its fields a recipe's `task_options` may
+    set).
     """
 
     name: str
@@ -300,6 +301,8 @@ class Task(ABC):
     page_view: ClassVar[Literal["bars", "passage", "spans", "text", "options", "number"]] = "text"
     purpose: ClassVar[str] = "predicts"  # in messages: '"my-model" labels texts: classify(text)'
     embeds: ClassVar[bool] = False  # its candidates are vectors of texts, which translations are retrieved by
+    # `distill` of the recipes that `kdda new` drafts: what docs/results/effect.md found best
+    distillation: ClassVar[Mapping[str, Any]] = {"objective": "mse-pooled", "lambda": 1.0, "align": "procrustes"}
     option_names: ClassVar[tuple[str, ...]] = ()  # fields that a recipe's `task_options` may set
 
     def __post_init__(self) -> None:
