@@ -27,6 +27,9 @@ from kdda.visualize.files import plot_all
 LABELS = ["a", "b"]
 
 
+ROWS = {"train": "train.jsonl", "dev": "dev.jsonl", "test": "test.jsonl"}
+
+
 def write_run(
     root: Path, arm: str, seed: int, share: float, rows: int = 120, weight: float | None = None, **changes: Any
 ) -> Path:
@@ -155,6 +158,28 @@ def test_runs_of_two_recipes_are_not_mixed(runs: Path) -> None:
     write_run(runs / "other", "student", 1, 0.5, target="en")
     with pytest.raises(KddaError, match="runs of two recipes: target is 'vi'"):
         report([runs])
+
+
+def test_an_arm_may_read_a_language_that_other_arms_lack(tmp_path: Path) -> None:
+    texts = {"train": "texts.jsonl", "labels": "none"}
+    for seed in (1, 2):
+        write_run(tmp_path, "student", seed, 0.5, data={"vi": ROWS})
+        write_run(tmp_path, "student-da", seed, 0.9, data={"vi": ROWS, "vi-unlabelled": texts})
+    assert [difference.arm for difference in differences_in(tmp_path)] == ["student-da"]
+
+
+def test_runs_that_read_other_rows_of_one_language_are_not_mixed(tmp_path: Path) -> None:
+    write_run(tmp_path, "student", 1, 0.5, data={"vi": {**ROWS, "limit": {"train": 200}}})
+    write_run(tmp_path, "student-da", 1, 0.9, data={"en": ROWS, "vi": {**ROWS, "limit": {"train": 100}}})
+    with pytest.raises(KddaError, match=r"runs of two recipes: data.vi.limit is \{'train': 200\}"):
+        report([tmp_path])
+
+
+def test_one_arm_on_other_languages_is_not_mixed(tmp_path: Path) -> None:
+    write_run(tmp_path, "student", 1, 0.5, data={"vi": ROWS})
+    write_run(tmp_path, "student", 2, 0.9, data={"en": ROWS, "vi": ROWS})
+    with pytest.raises(KddaError, match='two recipes under one name: data of arm "student"'):
+        report([tmp_path])
 
 
 def test_a_run_made_before_a_field_was_known_stands_beside_newer_ones(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from kdda.recipe.schema import Recipe
 from kdda.report.comparison import runs_by_arm, unique_arms
 from kdda.runs.folder import METRICS, RECIPE, Run, find_runs, is_complete, is_system
 
-SAME_EXPERIMENT = ("task", "target", "labels", "data", "student", "training")  # keys of a recipe equal in all runs
+SAME_EXPERIMENT = ("task", "target", "labels", "student", "training")  # keys of a recipe equal in all runs
 
-SAME_ARM = ("arms", "distill", "teachers")  # keys of a recipe that are also equal in all runs of one arm
+SAME_ARM = ("arms", "distill", "teachers", "data")  # keys of a recipe that are also equal in all runs of one arm
 
 
 def read_folders(folders: Sequence[Path]) -> list[Run]:
@@ -117,7 +117,8 @@ def check_one_experiment(runs: Sequence[Run]) -> None:
     first = runs[0]
     for run in runs:
         for key in SAME_EXPERIMENT:
-            _check_same(key, first, run, f"runs of two recipes: {key}")
+            _check_same(first.recipe, run.recipe, key, (first, run), f"runs of two recipes: {key}")
+    _check_same_rows(runs)
     for arm, arm_runs in runs_by_arm(runs).items():
         _check_one_arm(arm, arm_runs)
 
@@ -141,16 +142,29 @@ def _check_has_recipe_and_metrics(run: Run) -> None:
             raise KddaError(f"{run.folder} has predictions but no {name}: it is no whole run folder")
 
 
-def _check_same(key: str, first: Run, run: Run, what: str) -> None:
+def _check_same(first: Mapping[str, Any], other: Mapping[str, Any], key: str, runs: tuple[Run, Run], what: str) -> None:
     """Refuse two runs whose recipes differ in a key.
 
     Args:
+        first: the recipe of the first of the two runs, or a part of it; `other`: of the second.
         what: the beginning of the message, which goes on "is … in one folder, but … in the other".
     """
-    value = first.recipe.get(key)
-    other = run.recipe.get(key)
-    if value != other:
-        raise KddaError(f"{what} is {value!r} in {first.folder}, but {other!r} in {run.folder}; report them one by one")
+    one, two = runs
+    value = first.get(key)
+    another = other.get(key)
+    if value != another:
+        raise KddaError(f"{what} is {value!r} in {one.folder}, but {another!r} in {two.folder}; report them one by one")
+
+
+def _check_same_rows(runs: Sequence[Run]) -> None:
+    """Refuse runs that read other rows of one language; an arm may train on a language that other arms lack."""
+    first_with: dict[str, Run] = {}  # language → the first run whose recipe has it
+    for run in runs:
+        for language, data in run.recipe.get("data", {}).items():
+            first = first_with.setdefault(language, run)
+            for field in data:
+                what = f"runs of two recipes: data.{language}.{field}"
+                _check_same(first.recipe["data"][language], data, field, (first, run), what)
 
 
 def _check_one_arm(arm: str, runs: Sequence[Run]) -> None:
@@ -158,7 +172,8 @@ def _check_one_arm(arm: str, runs: Sequence[Run]) -> None:
     seen: dict[tuple[int, float | None], Run] = {}  # by seed and learning rate
     for run in runs:
         for key in SAME_ARM:
-            _check_same(key, runs[0], run, f'two recipes under one name: {key} of arm "{arm}"')
+            what = f'two recipes under one name: {key} of arm "{arm}"'
+            _check_same(runs[0].recipe, run.recipe, key, (runs[0], run), what)
         earlier = seen.setdefault((run.seed, run.learning_rate), run)
         if earlier is not run:
             raise KddaError(f'arm "{arm}" has run twice at seed {run.seed}: in {earlier.folder} and in {run.folder}')
