@@ -1,4 +1,4 @@
-# make demo   fine-tune two mini teachers and three students, and print the table (about 10 minutes on two cores)
+# make demo   `kdda try`, a minute, then the recipe `demo`: two teachers, four arms at three seeds (under 10 minutes on two cores)
 # make test   lint, types and the whole test suite, which builds the documentation with warnings as errors
 # make lint   ruff and mypy, which `make test` runs first
 # make docs   the documentation as a site, in docs/_build/html
@@ -10,7 +10,9 @@ BIN := .venv/bin
 .PHONY: demo test lint house docs .venv clean
 
 demo: .venv
-	$(BIN)/kdda run mini-nli
+	$(BIN)/kdda try
+	$(BIN)/kdda run demo --workers 2
+	$(BIN)/kdda report runs/classify
 
 SOURCES := src tests bench tools examples docs/conf.py noxfile.py
 

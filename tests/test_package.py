@@ -94,6 +94,8 @@ def test_the_wheel_works_where_the_sources_are_not(built: Path, tmp_path: Path) 
     assert run(python.with_name("kdda"), "--version", folder=tmp_path) == f"kdda {version}\n"
     listed = run(python.with_name("kdda"), "recipes", folder=tmp_path)
     assert re.search(r"^mini-nli +\S", listed, re.M) and re.search(r"^paper/qa-base +\S", listed, re.M)
+    tried = run(python.with_name("kdda"), "try", "--seeds", "1", folder=tmp_path)
+    assert "student-kdda − student" in tried and "What to type next" in tried
 
 
 def test_the_image_serves_with_options_that_exist() -> None:

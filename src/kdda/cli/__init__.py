@@ -1,6 +1,6 @@
 """The command line. `kdda --help` must answer at once, so no command imports torch before it is used."""
 
-from kdda.cli import checkpoints, corpus, doctor, new, predict, report, run_folders, segmenters, serve, train
+from kdda.cli import checkpoints, corpus, doctor, first_try, new, predict, report, run_folders, segmenters, serve, train
 from kdda.cli.output_options import CommandWithOutputOptions
 from kdda.cli.shared import app, main
 
@@ -12,6 +12,7 @@ __all__ = [
     "checkpoints",
     "corpus",
     "doctor",
+    "first_try",
     "main",
     "new",
     "predict",

@@ -94,7 +94,7 @@ def run(
     if loaded.systems and distributed.is_main_process():
         _compare_systems(experiment)
     if failures:
-        sys.exit(say(_failures_in_words(failures), FAILED))
+        sys.exit(say(failures_in_words(failures), FAILED))
 
 
 def _page(port: int | None) -> AbstractContextManager[Watch | None]:
@@ -115,7 +115,7 @@ def _page(port: int | None) -> AbstractContextManager[Watch | None]:
     return Watch(port)
 
 
-def _failures_in_words(failures: Mapping[str, str]) -> str:
+def failures_in_words(failures: Mapping[str, str]) -> str:
     """The runs that failed with their reasons, a line each, and whether the same command can get further.
 
     Args:

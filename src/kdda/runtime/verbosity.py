@@ -22,11 +22,16 @@ def set_verbosity(level: str) -> None:
     """
     os.environ[VERBOSITY_VARIABLE] = level
     if level == QUIET:
-        os.environ["TQDM_DISABLE"] = "1"  # bars of transformers, datasets and the Hub
+        hide_library_bars()
     else:
         os.environ["TRANSFORMERS_VERBOSITY"] = "info"
         logging.basicConfig(format="%(name)s: %(message)s")
         logging.getLogger("kdda").setLevel(logging.INFO)
+
+
+def hide_library_bars() -> None:
+    """Hide the bars of transformers, datasets and the Hub, which read this when they are imported."""
+    os.environ["TQDM_DISABLE"] = "1"
 
 
 def is_quiet() -> bool:
