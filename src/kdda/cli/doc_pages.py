@@ -16,6 +16,7 @@ PAGES = {
     "kdda.cli.checkpoints": "models.md",
     "kdda.cli.corpus": "retrieval.md",
     "kdda.cli.doctor": "models.md",
+    "kdda.cli.first_try": "quickstart.md#a-first-look",
     "kdda.cli.language": "commands.md#vietnamese",
     "kdda.cli.new": "your-files.md",
     "kdda.cli.output_options": "commands.md#more-and-less-output",
