@@ -10,6 +10,7 @@ import kdda
 from kdda.cli.shared import main
 from kdda.errors import KddaError
 from kdda.inference.onnx import Exported, export
+from kdda.runtime.live import updates_to
 from tests.conftest import make_questions, make_rows, write_rows
 from tests.heads import make_judge, make_phobert_head, make_reader, make_tagger
 
@@ -23,7 +24,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reader and its export, a judge and its export in 8 bits."""
     folder = tmp_path_factory.mktemp("exports")
     export(make_reader(folder / "qa", sharp=20), folder / "qa-onnx", data=rows(folder, "qa"))
-    export(make_judge(folder / "nli", sharp=20), folder / "nli-int8", int8=True, data=rows(folder, "nli"))
+    stages: list[str] = []
+    with updates_to(lambda update: stages.append(update["stage"])):
+        export(make_judge(folder / "nli", sharp=20), folder / "nli-int8", int8=True, data=rows(folder, "nli"))
+    (folder / "stages.json").write_text(json.dumps(stages))
     return folder
 
 
@@ -50,6 +54,12 @@ def test_an_export_says_how_well_it_agrees_and_remembers_it(folders: Path) -> No
     record = json.loads((folders / "qa-onnx" / "export.json").read_text())
     assert record["rows"] == 40 and record["agreement"] == 100 and 0 <= record["max_logit_difference"] < 1e-4
     assert not json.loads((folders / "qa-onnx" / "export.json").read_text())["int8"]
+
+
+def test_a_picture_is_told_what_an_export_is_at(folders: Path) -> None:
+    stages = json.loads((folders / "stages.json").read_text())
+    beginning = ["reading the checkpoint", "inputs of the layers", "writing the graph", "8-bit weights"]
+    assert stages == [*beginning, "both read 40 rows"]
 
 
 def test_phobert_can_be_exported_with_its_slow_tokenizer(tmp_path: Path) -> None:

@@ -48,11 +48,12 @@ def test_a_terminal_shows_every_run_its_curves_and_the_teacher_check(
     bench.values["arms"] = {"student-da": {}, "student-kdda": {"distill": True}}
     pictures, printed = pictures_of(bench, monkeypatch)
     assert "preparing" in pictures[0] and "0 of 4 finished; 3 to come: teacher bb" in pictures[0]
-    student = first(pictures, lambda text: "student-da, seed 1  " in text and "steps/s" in text and "loss" in text)
+    student = first(pictures, lambda text: "student-da, seed 1 ━" in text and "steps/s" in text and "loss" in text)
     assert "transport" not in student and " left" in student and "to come: student-kdda, seed 1" in student
     distilled = first(pictures, lambda text: "transport" in text and "its teacher" in text)
-    assert "student-kdda, seed 1  " in distilled and "/12" in distilled
+    assert "student-kdda, seed 1 ━" in distilled and "/12" in distilled
     assert "teacher check, aa: " in distilled  # before its student is trained
+    assert any("teacher states 0/45 rows" in picture for picture in pictures)
     last = pictures[-1]
     assert "teacher check, aa: " in last and "scoring" in last and "to come" not in last
     for run in ("student-da, seed 1", "student-kdda, seed 1"):  # the lines that a pipe gets

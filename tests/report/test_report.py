@@ -20,6 +20,7 @@ from kdda.report.render import Table, to_markdown
 from kdda.report.teacher_check import lead_note
 from kdda.runs.folder import find_runs
 from kdda.runs.predictions import row_scores
+from kdda.runtime.live import updates_to
 from kdda.serve.page.pictures import training_html
 from kdda.serve.page.words import ENGLISH, WORDS
 from kdda.visualize.files import plot_all
@@ -119,6 +120,13 @@ def test_every_form_holds_the_tables(runs: Path) -> None:
     assert not re.search(r'(src|href)="http|@import|url\(http|<script', texts[".html"])  # needs nothing else
     assert texts[".html"].count("<svg") >= 2 and "torch 2.13" in texts[".html"]
     assert texts[".md"] == write_report([runs], None)
+
+
+def test_a_picture_is_told_what_a_report_is_at(runs: Path) -> None:
+    stages: list[str] = []
+    with updates_to(lambda update: stages.append(update["stage"])):
+        report([runs])
+    assert stages == ["reading run folders", "tables and intervals", "figures"]
 
 
 def test_a_direction_is_claimed_only_where_both_intervals_exclude_zero(runs: Path) -> None:

@@ -23,6 +23,7 @@ from kdda.retrieval.passages import Document, split
 from kdda.retrieval.pool import term_extractor
 from kdda.retrieval.terms import terms_of
 from kdda.retrieval.writer import IndexWriter
+from kdda.runtime.live import Update, updates_to
 from tests.conftest import make_model
 from tests.retrieval.corpus import PLAIN, TEXTS, Letters, documents, make_index
 
@@ -266,3 +267,18 @@ def test_passages_overlap_in_the_index_as_they_were_split(tmp_path: Path) -> Non
     IndexWriter(tmp_path / "index", IndexSettings(segmenter="none", size=100, overlap=40)).build([long])
     index = Index.open(tmp_path / "index")
     assert [index.passage(i) for i in range(len(index))] == list(split(long, 100, 40))
+
+
+def test_a_picture_is_told_of_passages_and_vectors_and_then_no_lines_are_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdda.retrieval.writer.PROGRESS_SECONDS", 0.0)
+    settings = IndexSettings(segmenter="none", dense=make_model(tmp_path / "model"))
+    lines: list[str] = []
+    updates: list[Update] = []
+    with updates_to(updates.append):
+        IndexWriter(tmp_path / "drawn", settings, processes=1, say=lines.append).build(documents())
+    assert {"stage": "", "done": len(TEXTS), "total": None, "unit": "passages"} in updates
+    assert {"stage": "vectors", "done": 0, "total": len(TEXTS), "unit": "texts"} in updates and not lines
+    IndexWriter(tmp_path / "piped", PLAIN, processes=1, say=lines.append).build(documents())
+    assert len(lines) == 1 and lines[0].startswith(f"  {len(TEXTS)} passages, ")

@@ -78,7 +78,7 @@ def test_a_picture_shows_bars_rates_time_left_curves_and_what_is_to_come(
     text = told_view(width, clock)
     first, curves, lead, check, footer = text.splitlines()
     assert (
-        first.startswith("student, seed 1  ")
+        first.startswith("student, seed 1 ━")
         and "━" in first
         and first.rstrip().endswith("300/1,200  3.00 steps/s  0:05:00 left")
     )

@@ -37,13 +37,16 @@ def index(
     from kdda.retrieval.index import IndexSettings
     from kdda.retrieval.passages import read_documents
     from kdda.retrieval.writer import IndexWriter
+    from kdda.runtime.live import BRIEF, showing
 
     if add and (no_segment or dense):
         raise KddaError("--add keeps the settings of the index: leave out --no-segment and --dense")
     settings = IndexSettings(segmenter="none" if no_segment else "vi", size=size, overlap=overlap, dense=dense)
-    say = partial(print, file=sys.stderr)
     writer = IndexWriter(out, settings, say=note)
-    print(f"{writer.build(read_documents(corpus, out, say), add)} → {out}")
+    with showing(str(out), delay=BRIEF):
+        say = partial(print, file=sys.stderr)  # which stands for what is above the picture here
+        summary = writer.build(read_documents(corpus, out, say), add)
+    print(f"{summary} → {out}")
 
 
 @app.command()

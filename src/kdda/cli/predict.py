@@ -299,8 +299,10 @@ def export(
     import_plugins(plugin or [])
     from kdda.data.sources import Source
     from kdda.inference.onnx import export as run_export
+    from kdda.runtime.live import BRIEF, showing
 
     source = Source(data, parse_names(header) or None) if data else ""
     options = parse_mapping("--task-options", task_options)
-    exported = run_export(model, out, format_, int8, source, task or None, options, parse_columns(columns))
+    with showing(str(out), delay=BRIEF):
+        exported = run_export(model, out, format_, int8, source, task or None, options, parse_columns(columns))
     print(f"{exported}\n{out}: {exported.megabytes:,.1f} MB")

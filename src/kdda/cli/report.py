@@ -22,8 +22,10 @@ def report(
 ) -> None:
     """Tables, paired differences with intervals, costs and curves, from run folders alone."""
     from kdda.report.build import write_report
+    from kdda.runtime.live import BRIEF, showing
 
-    text = write_report(runs, out, parse_names(arms) or None, parse_seeds(seeds) or None, dev, against or None)
+    with showing("report", delay=BRIEF):
+        text = write_report(runs, out, parse_names(arms) or None, parse_seeds(seeds) or None, dev, against or None)
     print(tr("written: {out}").format(out=out) if out else text)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from filelock import FileLock, Timeout
+from rich.console import Console
 
 from kdda.data.compressed import open_file
 from kdda.data.examples import NAMED_ROWS, BadRowError, Schema
@@ -248,7 +249,9 @@ def print_predictions(predictor: Predictor, job: FileJob) -> str:
         KddaError: a bad file or row.
     """
     total = job.check(predictor.task)
-    with Progress(job.shown_name, total) as progress:
+    # on a terminal the predictions themselves show the progress, and a picture among them would tear them
+    console = Console(quiet=True) if sys.stdout.isatty() else None
+    with Progress(job.shown_name, total, console) as progress:
         progress.begin(0)
         out = cast(BufferedIOBase, sys.stdout.buffer)
         done = _write_predictions(predictor, job.rows(predictor.task), out, progress)

@@ -24,6 +24,7 @@ from kdda.inference.predictor import Predictor, load
 from kdda.models.load import GRAPH, is_exported, quietly
 from kdda.models.smoothing import smooth_linears
 from kdda.runtime.folders import is_disk_full
+from kdda.runtime.live import tell_stage
 from kdda.tasks.base import Task
 
 FORMATS = ("onnx",)
@@ -104,6 +105,7 @@ def export(
         raise KddaError(f"{out} exists and is not empty; choose another folder, or delete it")
     if is_exported(name):
         raise KddaError(f'"{name}" is an export already; give its checkpoint')
+    tell_stage("reading the checkpoint")
     predictor = load(name, task=task, precision="fp32", task_options=task_options)
     if task_options:
         predictor.engine.config.update({"kdda_task": predictor.task.name, **predictor.task.settings()})
@@ -180,10 +182,13 @@ def _write(predictor: Predictor, out: Path, int8: bool, rows: Sequence[Texts]) -
     windows = list(predictor.windows(rows[:1]))
     inputs = encoder.pad(windows + windows)  # a batch of one would become a constant of the graph
     if int8:
+        tell_stage("inputs of the layers")
         smooth_linears(model.base_model, lambda: predictor.read(rows[:CALIBRATION]))
     single = out / ("single.onnx" if int8 else GRAPH)
+    tell_stage("writing the graph")
     _trace(model, inputs, predictor.task.outputs, single)
     if int8:
+        tell_stage("8-bit weights")
         _quantize(single, out / GRAPH, _bytes_of(model))
         for path in out.glob("single.onnx*"):
             path.unlink()
@@ -270,6 +275,7 @@ def _check(predictor: Predictor, out: Path, int8: bool, rows: Sequence[Texts]) -
     """Let both read the same rows, and write the record that marks the folder as complete."""
     record_path = out / RECORD
     record_path.write_text("{}", encoding="utf-8")  # or else the folder could not be loaded
+    tell_stage(f"both read {len(rows)} rows")
     exported = load(str(out), task=predictor.task)
     difference = _largest_difference(predictor, exported, rows)
     if not int8 and not difference <= TOLERANCE:

@@ -28,6 +28,7 @@ from kdda.report.translations import translation_table
 from kdda.runs.folder import METRICS, Run
 from kdda.runtime.files import write_output
 from kdda.runtime.folders import check_output_file
+from kdda.runtime.live import tell_stage
 
 Part = Table | Figure
 
@@ -79,6 +80,7 @@ def report(
     Raises:
         KddaError: no run, or runs of two recipes.
     """
+    tell_stage("reading run folders")
     runs = choose_runs(read_folders(folders), arms, seeds)
     if against is not None:
         check_arm(against, runs, "--against")
@@ -90,6 +92,7 @@ def report(
     skipped = unfinished_note(unfinished_folders(folders))
     if skipped:
         lines.append(skipped)
+    tell_stage("tables and intervals")
     parts = _development_parts(comparison, note) if dev else _test_parts(comparison, note, folders)
     return Report(f"{recipe['name']}: {recipe['task']}, target {', '.join(targets)}", lines, parts)
 
@@ -178,7 +181,9 @@ def _test_parts(comparison: Comparison, note: str, folders: Sequence[Path]) -> l
         breakdown = breakdown_table(of_target)
         if breakdown:
             parts.append(breakdown)
-    parts += [data_table(comparison.runs), cost_table(comparison, measured), scores_by_arm(comparison)]
+    parts += [data_table(comparison.runs), cost_table(comparison, measured)]
+    tell_stage("figures")
+    parts.append(scores_by_arm(comparison))
     parts += teachers_and_students(teacher_scores(comparison), comparison.metric)
     if not comparison.by_target:  # a teacher's lead is that in one language
         parts += gains_by_lead(comparison, measured)

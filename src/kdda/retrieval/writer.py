@@ -21,6 +21,7 @@ from kdda.retrieval.pool import TermExtractor, cores, term_extractor
 from kdda.retrieval.segments import SegmentContents, SegmentEntry, check_files, read_document_ids, write_segment
 from kdda.runtime.files import write_atomically
 from kdda.runtime.folders import check_folder, is_disk_full
+from kdda.runtime.live import has_receiver, tell_count
 
 SEGMENT_PASSAGES = 50_000  # passages of a segment at most, so that memory does not grow with the corpus
 
@@ -179,18 +180,20 @@ class IndexWriter:
 
 
 class _Progress:
-    """Says now and then how many passages are done."""
+    """Tells the live picture how many passages are done; where none is drawn, says so now and then."""
 
     def __init__(self, say: Callable[[str], object]):
         self.say = say
         self.started = self.last = time.monotonic()
         self.done = 0
+        tell_count(0, None, "passages")
 
     def advance(self, passages: int) -> None:
-        """Count passages that are done; a line with the rate every `PROGRESS_SECONDS`."""
+        """Count passages that are done; without a picture, a line with the rate every `PROGRESS_SECONDS`."""
         self.done += passages
+        tell_count(self.done, None, "passages")
         now = time.monotonic()
-        if now - self.last >= PROGRESS_SECONDS:
+        if not has_receiver() and now - self.last >= PROGRESS_SECONDS:
             self.last = now
             rate = self.done / (now - self.started)
             self.say(f"  {self.done:,} passages, {rate:,.0f} passages/s")

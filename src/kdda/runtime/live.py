@@ -27,6 +27,8 @@ from kdda.runtime.verbosity import progress_console
 
 DRAWN_A_SECOND = 2.0  # each drawing takes a few milliseconds of one core
 
+BRIEF = 1.0  # seconds before work that is often short is drawn
+
 BAR_WIDTH = 16  # characters of a bar
 
 CURVE_WIDTH = 16  # characters of a curve, each the mean of the values that fall to it
@@ -109,6 +111,7 @@ class Job:
         self.note = ""
         self.score: float | None = None  # what came out of it, where it says so
         self.curves: dict[str, list[float]] = {}  # name → values, oldest first
+        self._created = time.monotonic()
         self._begun: dict[str, tuple[int, float]] = {}  # stage → what was done when it began, and the time of it
 
     def update(self, update: Update) -> None:
@@ -134,6 +137,12 @@ class Job:
         if self.done <= first:
             return 0.0
         return (self.done - first) / max(time.monotonic() - begun, 1e-9)  # never a division by 0
+
+    @property
+    def seconds(self) -> float:
+        """Since the stage began; of a job of which nothing was told yet, since it did."""
+        _, begun = self._begun.get(self.stage, (0, self._created))
+        return time.monotonic() - begun
 
     @property
     def seconds_left(self) -> float | None:
@@ -281,9 +290,9 @@ class LiveView:
             footer = self._footer()
         lines: list[RenderableType] = []
         is_roomy = 4 * len(jobs) + len(self.notes) + 1 <= self.console.height
-        names_above = self._names_are_above(jobs)
+        name_width = self._name_width(jobs)
         for job in jobs:
-            lines += self._job_lines(job, names_above, is_roomy)
+            lines += self._job_lines(job, name_width, is_roomy)
         for note in self.notes:
             lines.append(_line(f"  {note}", "bold"))
         if footer:
@@ -292,23 +301,26 @@ class LiveView:
             lines.append(line)
         return Group(*lines)
 
-    def _names_are_above(self, jobs: Sequence[Job]) -> bool:
-        """Whether names are too long to stand beside the bars."""
+    def _name_width(self, jobs: Sequence[Job]) -> int:
+        """Characters of the longest name; 0 where names are too long to stand beside the bars."""
         longest = 0
         for job in jobs:
             longest = max(longest, cell_len(job.name))
-        return longest > max(0, self.console.width - BESIDE_NAME)
+        return longest if longest <= self.console.width - BESIDE_NAME else 0
 
-    def _job_lines(self, job: Job, name_is_above: bool, is_roomy: bool) -> list[RenderableType]:
-        """A job's name, bar, count, rate and time left; where there is room for them, its curves and its note, too."""
+    def _job_lines(self, job: Job, name_width: int, is_roomy: bool) -> list[RenderableType]:
+        """A job's name, bar, count, rate and time left; where there is room for them, its curves and its note, too.
+
+        Args:
+            name_width: 0 for a name above the bar.
+        """
         lines: list[RenderableType] = []
         title = job.name
-        if name_is_above:
+        if not name_width:
             lines.append(_line(title, "bold"))
             title = ""
-        width = 1 if name_is_above else self.console.width - BESIDE_NAME
         grid = Table.grid(padding=(0, 1))
-        grid.add_column(width=width, no_wrap=True)
+        grid.add_column(width=name_width or 1, no_wrap=True)
         grid.add_column(width=BAR_WIDTH)
         grid.add_column(no_wrap=True)
         total = None if job.total is None else float(job.total)
@@ -372,20 +384,23 @@ def _line(text: str, style: str) -> Text:
 def _count(job: Job) -> Text:
     """The part of a job that is done now, how much of it is done, its rate, and the time left."""
     parts = [job.stage] if job.stage else []
-    unit = job.unit
-    if job.total is not None:
-        parts.append(f"{job.done:,}/{job.total:,}")
-    elif job.done:
-        parts.append(f"{job.done:,}")
     rate = job.rate
+    pace = ""
     if rate:
         digits = 1 if rate >= 10 else 2
-        unit = f"{rate:,.{digits}f} {unit}/s"
-    parts.append(unit)
+        pace = f"{rate:,.{digits}f} {job.unit}/s"
+    if job.total is not None and pace:
+        parts += [f"{job.done:,}/{job.total:,}", pace]
+    elif job.total is not None:
+        parts.append(f"{job.done:,}/{job.total:,} {job.unit}")
+    elif job.done:
+        parts += [f"{job.done:,} {job.unit}", pace]
     seconds = job.seconds_left
     if seconds is not None:
         parts.append(f"{timedelta(seconds=round(seconds))} left")
-    return Text("  ".join(parts))
+    elif job.total is None:
+        parts.append(str(timedelta(seconds=round(job.seconds))))
+    return Text("  ".join(filter(None, parts)))
 
 
 def sparkline(values: Sequence[float], width: int = CURVE_WIDTH, sparks: str = SPARKS) -> str:
