@@ -53,7 +53,7 @@ def test_a_terminal_shows_every_run_its_curves_and_the_teacher_check(
     distilled = first(pictures, lambda text: "transport" in text and "its teacher" in text)
     assert "student-kdda, seed 1 ━" in distilled and "/12" in distilled
     assert "teacher check, aa: " in distilled  # before its student is trained
-    assert any("teacher states 0/45 rows" in picture for picture in pictures)
+    assert any("teacher states  0/45 rows" in picture for picture in pictures)
     last = pictures[-1]
     assert "teacher check, aa: " in last and "scoring" in last and "to come" not in last
     for run in ("student-da, seed 1", "student-kdda, seed 1"):  # the lines that a pipe gets

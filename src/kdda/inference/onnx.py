@@ -105,7 +105,6 @@ def export(
         raise KddaError(f"{out} exists and is not empty; choose another folder, or delete it")
     if is_exported(name):
         raise KddaError(f'"{name}" is an export already; give its checkpoint')
-    tell_stage("reading the checkpoint")
     predictor = load(name, task=task, precision="fp32", task_options=task_options)
     if task_options:
         predictor.engine.config.update({"kdda_task": predictor.task.name, **predictor.task.settings()})
