@@ -79,12 +79,14 @@ def run(
     from kdda.experiment.run import Experiment
     from kdda.experiment.saving import as_save
     from kdda.runtime import distributed
+    from kdda.runtime.memory import leave_out_live_objects
 
     with _page(watch) as page:
         experiment = Experiment(loaded, out, parse_names(arms), numbers, save=as_save(save))
         if page is not None:
             page.start(out / experiment.task.name)
             experiment.show(tr("The runs while they are trained: {url}").format(url=page.url))
+        leave_out_live_objects()
         failures = experiment.run(make_executor(workers, ray))
         if page is not None and page.exit_code is not None:
             experiment.show(

@@ -48,7 +48,7 @@ from kdda.runtime.files import write_atomically
 from kdda.runtime.live import LiveView, tell
 from kdda.runtime.lock_files import lock_of
 from kdda.runtime.locks import lock_or_refuse, lock_or_wait
-from kdda.runtime.memory import peak_megabytes
+from kdda.runtime.memory import forget_peak, peak_megabytes
 from kdda.runtime.progress import Say
 from kdda.tasks.base import Prediction, Task
 from kdda.tasks.registry import task_named
@@ -163,6 +163,7 @@ class RunContext:
 
         What decides the run is written before training, and the teachers' scores after it.
         """
+        forget_peak()
         folder.mkdir(parents=True, exist_ok=True)
         if distributed.is_main_process():
             (folder / FAILURE).unlink(missing_ok=True)

@@ -24,7 +24,7 @@ from kdda.runs.folder import FAILURE
 from kdda.runtime import distributed
 from kdda.runtime.folders import is_disk_full
 from kdda.runtime.live import Receiver, Update, print_line, tell_stage, updates_to
-from kdda.runtime.memory import free_bytes
+from kdda.runtime.memory import free_bytes, leave_out_live_objects
 from kdda.runtime.plugins import import_plugins
 
 FULL_DISK_BYTES = 16 * 2**20  # free bytes, below which an error that has no errno is put down to a full disk
@@ -158,7 +158,9 @@ def _context(shared: str) -> RunContext:
     recipe = Recipe.model_validate(values["recipe"])
     import_plugins(recipe.plugins, Path(values["folder"]))
     console = Console(stderr=True)
-    return RunContext.open(recipe, Path(values["out"]), partial(print_line, console), values["save"])
+    context = RunContext.open(recipe, Path(values["out"]), partial(print_line, console), values["save"])
+    leave_out_live_objects()
+    return context
 
 
 class _UpdateLines:

@@ -1,4 +1,4 @@
-"""Free disk space, peak memory, thresholds of garbage collection, and glibc's malloc settings while training."""
+"""Free disk space, peak memory of the process or of one of its runs, garbage collection, glibc's malloc settings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ctypes
 import gc
 import shutil
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,14 @@ from kdda.runtime.folders import nearest_existing
 # For gc.set_threshold. A young collection comes every 100,000 new objects, a middle one every 50 young ones, a full one
 # every 100 middle ones.
 COLLECTION_THRESHOLDS = (100_000, 50, 100)
+
+
+# Of this process, under Linux: sizes in memory (proc_pid_status(5)), and what starts their highest marks anew.
+STATUS = Path("/proc/self/status")
+
+CLEAR_REFERENCES = Path("/proc/self/clear_refs")
+
+RESET_PEAK = "5"
 
 
 def tune_garbage_collection() -> None:
@@ -25,18 +34,47 @@ def tune_garbage_collection() -> None:
     gc.set_threshold(*COLLECTION_THRESHOLDS)
 
 
+def leave_out_live_objects() -> None:
+    """Collect garbage, and leave what is alive now out of all later collections: each training makes several full ones.
+
+    Only commands and worker processes that do many runs call this, once libraries are imported and rows are read.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def peak_megabytes() -> float:
-    """The most memory that this process has held so far, in MiB."""
+    """The most memory that this process has held so far, in MiB; since `forget_peak`, where that could be done."""
     if sys.platform == "win32":
         import psutil
 
         return float(psutil.Process().memory_info().peak_wset) / 2**20  # bytes
+    if STATUS.is_file():  # getrusage would count the process that has started this one, too
+        for line in STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):  # "VmHWM:   123456 kB"
+                return int(line.split()[1]) / 2**10  # KiB
     import resource  # which Windows lacks
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if sys.platform == "darwin":
         return peak / 2**20  # bytes
     return peak / 2**10  # KiB
+
+
+def forget_peak() -> None:
+    """Let `peak_megabytes` count from now on, for the next of several runs in this process.
+
+    Memory that earlier runs have freed, and that `keep_freed_memory` lets glibc keep, goes back to the system first.
+    Nothing happens where the system is not Linux, or does not allow it.
+    """
+    if not STATUS.is_file():
+        return
+    gc.collect()
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
+    if malloc_trim is not None:
+        malloc_trim(0)
+    with suppress(OSError):
+        CLEAR_REFERENCES.write_text(RESET_PEAK)
 
 
 # Parameters of glibc's mallopt, from <malloc.h>. Free memory at the heap's end above M_TRIM_THRESHOLD bytes goes back
