@@ -214,7 +214,7 @@ class TestInABrowser:
         visit.page.locator("#depths").get_by_label("½").check()
         visit.fill(sentence="cat sleeps")
         visit.page.click("#draw-button")
-        assert "lớp 0/2 so với lớp 0/2" in visit.text("#plan", "lớp 2/2")
+        assert "Lớp 0/2 so với lớp 0/2" in visit.text("#plan", "Lớp 2/2")
         assert visit.page.locator("#plan svg").count() == 6
 
     def test_models_of_two_widths_are_told_apart(self, visit: Visit) -> None:

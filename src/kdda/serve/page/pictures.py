@@ -171,7 +171,8 @@ def _columns(
         if own.layers:
             numbers = {"first": own.layer, "of_first": own.layers, "second": other.layer, "of_second": other.layers}
             parts.append(words.layers.format(**numbers))
-        cell = f"<h3>{plain(': '.join(parts))}</h3>" if parts else ""
+        heading = ": ".join(parts)
+        cell = f"<h3>{plain(heading[:1].upper() + heading[1:])}</h3>" if heading else ""
         if own.states.shape[1] != other.states.shape[1]:
             cell += message(words.widths)
         else:
