@@ -210,6 +210,8 @@ class TestInABrowser:
 
     def test_a_sentence_is_compared_at_several_layers(self, visit: Visit) -> None:
         visit.tab("Vận chuyển")
+        visit.page.click("#second input")
+        visit.page.get_by_role("option", name=re.compile("teacher$")).click()
         visit.page.locator("#depths").get_by_label("0", exact=True).check()
         visit.page.locator("#depths").get_by_label("½").check()
         visit.fill(sentence="cat sleeps")
