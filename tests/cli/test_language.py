@@ -7,11 +7,15 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from kdda.cli.catalogue import Translator, read_catalogue
 from kdda.cli.language import is_vietnamese
+from kdda.cli.shared import print_plan
+from kdda.report.render import Report
 
 ROOT = Path(__file__).parents[2]
 MESSAGES = runpy.run_path(str(ROOT / "tools" / "messages.py"))
@@ -88,6 +92,15 @@ def test_help_and_refusals_are_vietnamese() -> None:
     assert code == 2 and 'không có công thức "mini-nlj" — có phải ý bạn là "mini-nli"?' in text
     code, text = kdda("run", "mini-nli", "--sedes", "1", KDDA_LANG="vi")
     assert code == 2 and "Lỗi: Không có tùy chọn --sedes" in text and "Error" not in text
+
+
+def test_what_a_plan_misses_is_told_in_vietnamese(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KDDA_LANG", "vi")
+    plan: Any = SimpleNamespace(document=lambda: Report("toy", ["3 runs in runs.", 'MISSING: no folder "a/b/c"'], []))
+    print_plan(plan)
+    assert capsys.readouterr().out.splitlines()[2:] == ["3 runs in runs.", 'THIẾU: không có thư mục "a/b/c"']
 
 
 def test_other_languages_than_two_are_refused() -> None:

@@ -86,6 +86,13 @@ class Template:
         match = self.pattern.fullmatch(message)
         return None if match is None else match.groupdict()
 
+    def swallows_a_place(self, values: Mapping[str, str]) -> bool:
+        """Whether the first value, at the begin of a message, holds the place of the message, too: `a.yaml:3: "x"`."""
+        if not self.text.startswith("{"):
+            return False
+        first = next(iter(values.values()), "")  # groups are in the order of the text
+        return JOINTS[0] in first
+
 
 class Translator:
     """Translations of texts that are known beforehand, and of messages that were made of a template.
@@ -137,7 +144,7 @@ class Translator:
         """The phrase as each of the templates that it fits."""
         for template in self.templates:
             values = template.match(core)
-            if values is None:
+            if values is None or template.swallows_a_place(values):
                 continue
             total = template.weight
             is_known = True

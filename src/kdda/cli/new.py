@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdda.cli.language import tr, tr_message
-from kdda.cli.shared import FAILED, Device, app, is_a_dialogue, parse_label_map, parse_names, parse_pairs
+from kdda.cli.shared import FAILED, Device, app, is_a_dialogue, parse_label_map, parse_names, parse_pairs, print_plan
 from kdda.errors import KddaError
 
 if TYPE_CHECKING:
@@ -108,7 +108,6 @@ def _show_plan(recipe: Recipe, out: Path) -> None:
     from kdda.draft.models import needs_download
     from kdda.experiment.plan import Plan
     from kdda.experiment.run import roles
-    from kdda.report.render import markdown
 
     for _role, spec in roles(recipe, list(recipe.arms)):
         if needs_download(spec.model):
@@ -118,7 +117,7 @@ def _show_plan(recipe: Recipe, out: Path) -> None:
             print(advice.format(out=out))
             return
     made = Plan(recipe, Path("runs"))
-    print(markdown(made.document()), end="")
+    print_plan(made)
     print("\n" + tr("Next: kdda run {out}").format(out=out))
     if made.missing:
         sys.exit(FAILED)

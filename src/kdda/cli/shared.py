@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from io import TextIOWrapper
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,9 @@ from kdda.runtime.folders import is_disk_full
 from kdda.runtime.memory import tune_garbage_collection
 from kdda.runtime.text_files import printable
 from kdda.runtime.verbosity import is_quiet, is_verbose
+
+if TYPE_CHECKING:
+    from kdda.experiment.plan import Plan
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -250,6 +253,18 @@ def note(text: str) -> None:
     """Print a line of progress on standard error, unless --quiet is given."""
     if not is_quiet():
         print(text, file=sys.stderr)
+
+
+def print_plan(plan: Plan) -> None:
+    """Print a plan; what it misses is told in the command line's language, as the refusal of `kdda run` would be."""
+    from kdda.report.render import markdown
+
+    document = plan.document()
+    lines = []
+    for line in document.lines:
+        lines.append(tr_message(line) if line.startswith("MISSING: ") else line)
+    document.lines[:] = lines
+    print(markdown(document), end="")
 
 
 def say(text: str, code: int) -> int:

@@ -12,7 +12,7 @@ import typer
 
 from kdda.cli.doc_pages import see
 from kdda.cli.language import tr
-from kdda.cli.shared import FAILED, Device, app, check_model_folder, parse_names, parse_seeds, say
+from kdda.cli.shared import FAILED, Device, app, check_model_folder, parse_names, parse_seeds, print_plan, say
 
 if TYPE_CHECKING:
     from kdda.data.examples import Example
@@ -167,10 +167,9 @@ def plan(
 
     loaded, numbers = load_recipe(recipe, set_ or []), parse_seeds(seeds)
     from kdda.experiment.plan import Plan
-    from kdda.report.render import markdown
 
     made = Plan(loaded, out, parse_names(arms), numbers, workers)
-    print(markdown(made.document()), end="")
+    print_plan(made)
     if made.missing:
         sys.exit(FAILED)
 

@@ -21,7 +21,7 @@ REDRAW_SECONDS = 30.0  # of a training, after which its curves are drawn again
 
 SHOWN_FINGERPRINT = 4  # characters of a teacher's fingerprint, which tells teachers of one language apart
 
-NOTES = ("WARNING", "MISSING")  # how lines of a plan begin that a reader must not overlook
+NOTES = ("WARNING", "MISSING", "THIẾU")  # how lines of a plan begin that a reader must not overlook, in either language
 
 
 def state_html(state: State, words: Words) -> str:
