@@ -55,7 +55,7 @@ def first_try(
     failures = experiment.run()
     if failures:
         sys.exit(say(failures_in_words(failures), FAILED))
-    print("\n" + _tables(experiment.comparison()))
+    print("\n" + _tables(experiment.comparison()) + "\n")
     print("\n".join(_plan_lines(experiment)) + "\n")
     print(_next_steps(experiment))
 
