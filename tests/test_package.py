@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 def run(*command: str | Path, folder: Path) -> str:
     """A command's standard output, in another folder than the sources' and without them on Python's path."""
-    clean = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "LANG": "C.UTF-8"}
+    clean = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"}
     done = subprocess.run([str(part) for part in command], cwd=folder, env=clean, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
