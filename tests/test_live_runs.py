@@ -103,3 +103,12 @@ def test_without_a_terminal_there_is_no_picture(bench: Bench, monkeypatch: pytes
     console = Console(file=io.StringIO())
     Experiment(load_recipe(str(bench.write()), []), bench.folder / "runs", console=console).run()
     assert "\x1b" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_ctrl_c_says_how_to_go_on(bench: Bench, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kdda.recipe.load.load_recipe", interrupt)
+    code, _, errors = command("run", bench.write(), "--out", bench.folder / "runs")
+    assert code == 130 and errors.count("kdda: interrupted; the same command continues") == 1

@@ -196,6 +196,8 @@ def check_model_folder(option: str, folder: Path) -> None:
 
 _FULL = "the disk is full: no output was written in part; make room, and give the same command again"
 
+_INTERRUPTED = "kdda: interrupted; the same command continues from the last checkpoint"
+
 
 def main() -> None:
     """The console script: a user's mistake is a message, the page about it and exit code 2; Ctrl-C is 130."""
@@ -208,9 +210,11 @@ def main() -> None:
     except SystemExit as stop:
         if stop.code == MISTAKE:  # a wrong option or argument, of which the message is printed already
             say(see_about_command(_modules_of_commands()), MISTAKE)
+        if stop.code == INTERRUPTED:  # typer makes it of Ctrl-C, without a word
+            say(_INTERRUPTED, INTERRUPTED)
         raise
     except KeyboardInterrupt:
-        sys.exit(say("kdda: interrupted; the same command continues from the last checkpoint", INTERRUPTED))
+        sys.exit(say(_INTERRUPTED, INTERRUPTED))
     except Exception as error:
         sys.exit(_tell(error))
 
