@@ -18,6 +18,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from kdda.cli.shared import main
+from kdda.runtime.verbosity import VERBOSITY_VARIABLE
 from tests.forks import Command
 
 os.environ["KDDA_LANG"] = "en"  # messages are compared in English, on a Vietnamese machine, too
@@ -183,6 +184,10 @@ def kdda(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *a
 
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`kdda` with arguments, in this process. What --quiet and --verbose set for it ends with the test."""
+    for name in (VERBOSITY_VARIABLE, "TQDM_DISABLE", "TRANSFORMERS_VERBOSITY"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     return lambda *arguments: kdda(capsys, monkeypatch, *map(str, arguments))
 
 

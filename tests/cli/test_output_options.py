@@ -17,11 +17,8 @@ from tests.conftest import Bench
 
 
 @pytest.fixture(autouse=True)
-def verbosity_of_the_test_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What the options set for their process ends with the test."""
-    for name in (VERBOSITY_VARIABLE, "TQDM_DISABLE", "TRANSFORMERS_VERBOSITY"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
+def log_level_of_the_test_alone() -> Iterator[None]:
+    """The level that --verbose sets ends with the test."""
     level = logging.getLogger("kdda").level
     yield
     logging.getLogger("kdda").setLevel(level)

@@ -16,7 +16,7 @@ from kdda.serve.watch import Watch
 from tests.conftest import Bench
 from tests.forks import FORKS
 from tests.report.test_report import write_run
-from tests.serve.live import serving
+from tests.serve.live import serving, until
 
 
 def answer_with_folder(listening: socket.socket, folder: Path) -> None:
@@ -74,6 +74,13 @@ def test_a_run_names_its_page_and_is_not_taken_down_by_one_that_fails(
 ) -> None:
     bench.values["training"]["epochs"] = 1
     in_place_of_the_page(monkeypatch, fail)
+    start = Watch.start
+
+    def start_and_wait(watch: Watch, folder: Path) -> None:
+        start(watch, folder)
+        until(lambda: watch.exit_code is not None)
+
+    monkeypatch.setattr(Watch, "start", start_and_wait)  # the page has ended before the run has
     code, text, _ = command(
         "run", bench.write(), "--out", bench.folder / "runs", "--arms", "student", "--watch", 0, "--quiet"
     )
