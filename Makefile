@@ -1,4 +1,4 @@
-# make demo   `kdda try`, a minute, then the recipe `demo`: two teachers, four arms at three seeds (under 10 minutes on two cores)
+# make demo   `kdda try`, a minute, then the recipe `demo`: two teachers, four arms at three seeds (five minutes on two cores)
 # make test   lint, types and the whole test suite, which builds the documentation with warnings as errors
 # make lint   ruff and mypy, which `make test` runs first
 # make docs   the documentation as a site, in docs/_build/html
