@@ -99,6 +99,18 @@ def test_an_experiment_outlives_the_server_that_started_it(root: Path, monkeypat
         assert own.state("toy").kind == kind
 
 
+def test_an_experiment_of_a_server_in_the_background_of_a_shell_can_be_stopped(root: Path) -> None:
+    own = Experiments(root)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as such a shell starts it
+    try:
+        own.start("toy", "en")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    own.stop("toy")
+    until(lambda: own.running() == "")
+    assert own.state("toy").kind == experiments.STOPPED
+
+
 def test_an_experiment_that_was_killed_can_be_started_again(root: Path) -> None:
     own = Experiments(root)
     own.start("toy", "en")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,6 +60,8 @@ def recorded(root: str, name: str) -> Iterator[None]:
         name: of the experiment's folder in it, which exists.
     """
     folder = Path(root, name)
+    # a server that a shell started in the background ignores Ctrl-C, and so would its processes, which *Stop* sends it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         lock = lock_of(Path(root, LOCKED)).acquire(timeout=PATIENCE)
     except Timeout:
