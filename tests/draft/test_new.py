@@ -137,6 +137,7 @@ def test_viquad(tmp_path: Path, command: Any, models: list[str]) -> None:
         squad(tmp_path / f"{split}_ViQuAD.json", VI, "1.0", "Hà Nội")
     recipe, _ = new(command, models, tmp_path)
     assert (recipe.task, recipe.target, recipe.data["vi"].columns) == ("qa", "vi", {})
+    assert (recipe.distill.objective, recipe.distill.weight, recipe.distill.align) == ("sinkhorn", 3.0, "procrustes")
     assert counts(recipe, "vi") == {"train": 12, "dev": 12, "test": 12}
     assert recipe.training.stride < recipe.training.max_length
 
@@ -437,6 +438,7 @@ def test_words_and_tags_as_lists_in_cells(tmp_path: Path, command: Any, models: 
     table(tmp_path / "train.csv", rows, ",")
     recipe, _ = new(command, models, tmp_path)
     assert recipe.task == "tag" and recipe.data["en"].columns == {"tags": "ner_tags"}
+    assert (recipe.distill.objective, recipe.distill.align) == ("kd-logits", "none")
 
 
 def test_options_in_columns_that_are_letters(tmp_path: Path, command: Any, models: list[str]) -> None:

@@ -112,10 +112,12 @@ def _plan_lines(experiment: Experiment) -> list[str]:
 
 def _saved_model(experiment: Experiment) -> Path:
     """The folder of the model that was saved of the arm `TAUGHT`: that of its best seed on development rows."""
+    from kdda.runs.folder import MODEL_FOLDER
+
     folders = []
     for run in experiment.student_runs:
         if run.arm == TAUGHT:
-            folders.append(run.folder(experiment.out, experiment.task.name) / "model")
+            folders.append(run.folder(experiment.out, experiment.task.name) / MODEL_FOLDER)
     saved = [folder for folder in folders if folder.is_dir()]
     if not saved:  # `kdda clean --models` has removed it
         raise KddaError(f"{experiment.out}: no model of {TAUGHT} is there; choose another --out, or delete that folder")

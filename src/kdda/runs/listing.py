@@ -13,6 +13,7 @@ from kdda.runs.events import BrokenRunError, parse_object, read_metrics, read_ru
 from kdda.runs.folder import (
     FAILURE,
     METRICS,
+    MODEL_FOLDER,
     RECIPE,
     RUN_NAME,
     STATES,
@@ -83,6 +84,16 @@ def run_folders(root: Path) -> Iterator[Path]:
     for folder in _folders(root):
         if RUN_NAME.fullmatch(folder.absolute().name) and (folder / RECIPE).is_file():
             yield folder
+
+
+def saved_models(root: Path) -> dict[str, Path]:
+    """The models of the finished runs below an output folder: the run folder's path from there → the model's folder."""
+    models = {}
+    for folder in run_folders(root):
+        model = folder / MODEL_FOLDER
+        if is_complete(folder) and model.is_dir():
+            models[folder.relative_to(root).as_posix()] = model
+    return models
 
 
 def teacher_folders(root: Path) -> Iterator[Path]:

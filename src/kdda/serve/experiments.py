@@ -18,8 +18,7 @@ from typing import Any
 
 from kdda.errors import KddaError, unknown_choice
 from kdda.recipe.load import built_in
-from kdda.runs.folder import MODEL_FOLDER, is_complete
-from kdda.runs.listing import RunEntry, list_runs, run_folders
+from kdda.runs.listing import RunEntry, list_runs, run_folders, saved_models
 from kdda.runtime.folders import make_folder
 from kdda.runtime.lock_files import is_locked
 from kdda.serve.experiment_process import INTERRUPTED, LOCKED, PROGRAM, RECORD, Record, current_name, read_record
@@ -243,8 +242,8 @@ class Experiments:
         students = {}
         for choice in self.choices().values():
             if choice.out.is_dir():
-                for name, folder in models_of(choice.out).items():
-                    students[f"{choice.name}: {name}"] = folder
+                for run, folder in saved_models(choice.out).items():
+                    students[_student(choice, run)] = folder
         return students
 
     def students_of(self, name: str) -> list[str]:
@@ -252,7 +251,7 @@ class Experiments:
         choice = self.choice(name)
         if not choice.out.is_dir():
             return []
-        return [f"{choice.name}: {student}" for student in models_of(choice.out)]
+        return [_student(choice, run) for run in saved_models(choice.out)]
 
     def _kind(self, choice: Choice, record: Record | None) -> str:
         """The state of an experiment, of which `record` is the last process."""
@@ -296,15 +295,9 @@ class Experiments:
             self._plan = None
 
 
-def models_of(out: Path) -> dict[str, Path]:
-    """The models of the finished runs below an output folder: "ARM/seed-N" → the folder of the model."""
-    models = {}
-    for folder in run_folders(out):
-        model = folder / MODEL_FOLDER
-        if is_complete(folder) and model.is_dir():
-            _task, *parts = folder.relative_to(out).parts  # <task>/<arm>/[lr-<rate>/]seed-<n>
-            models["/".join(parts)] = model
-    return models
+def _student(choice: Choice, run: str) -> str:
+    """What the page calls the student of a run, <task>/<arm>/[lr-<rate>/]seed-<n>: an experiment has one task."""
+    return f"{choice.name}: {run.partition('/')[2]}"
 
 
 def _environment(without: Sequence[str]) -> dict[str, str]:

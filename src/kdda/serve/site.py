@@ -172,12 +172,12 @@ def make_application(
     app = make_app(service, bool(token))
     if site.page:
         _disable_telemetry()
-        from kdda.serve.page import add_page
+        from kdda.serve.page import Page, add_page
         from kdda.serve.students import Students
 
         students = Students(experiments, site.precision) if experiments is not None else None
         compared = [*site.models, *site.compare]
-        add_page(app, service, site.runs, compared, _open_corpus(site, predictors), students, site.watch)
+        add_page(app, Page(service, site.runs, compared, _open_corpus(site, predictors), students, site.watch))
     hosts = AllowedHosts.of(site.host, site.allow_host)
     return LimitsMiddleware(app, limits, service.metrics, hosts, token)
 

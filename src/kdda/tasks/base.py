@@ -301,7 +301,7 @@ class Task(ABC):
     page_view: ClassVar[Literal["bars", "passage", "spans", "text", "options", "number"]] = "text"
     purpose: ClassVar[str] = "predicts"  # in messages: '"my-model" labels texts: classify(text)'
     embeds: ClassVar[bool] = False  # its candidates are vectors of texts, which translations are retrieved by
-    # `distill` of the recipes that `kdda new` drafts: what docs/results/effect.md found best
+    # `distill` of the recipes that `kdda new` drafts: what did best in inference (docs/results/effect.md)
     distillation: ClassVar[Mapping[str, Any]] = {"objective": "mse-pooled", "lambda": 1.0, "align": "procrustes"}
     option_names: ClassVar[tuple[str, ...]] = ()  # fields that a recipe's `task_options` may set
 

@@ -165,6 +165,8 @@ class QuestionAnswering(Task):
     breakdown: ClassVar[Literal["label", "answer length", "none"]] = "answer length"
     page_view: ClassVar[Literal["bars", "passage", "text", "options", "number"]] = "passage"
     purpose: ClassVar[str] = "answers questions"
+    # objective and λ are those that were measured in reading; the alignment is for teachers of any width
+    distillation: ClassVar[Mapping[str, Any]] = {"objective": "sinkhorn", "lambda": 3.0, "align": "procrustes"}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -170,7 +170,7 @@ class Tagging(Task):
     row_weight: ClassVar[str] = "spans"
     page_view: ClassVar[Literal["spans"]] = "spans"
     purpose: ClassVar[str] = "labels spans of texts"
-    distillation: ClassVar[Mapping[str, Any]] = {"objective": "kd-logits", "lambda": 1.0}
+    distillation: ClassVar[Mapping[str, Any]] = {"objective": "kd-logits", "lambda": 1.0}  # best in tagging
     option_names: ClassVar[tuple[str, ...]] = ("scheme", "label", "underscores")
 
     def __post_init__(self) -> None:

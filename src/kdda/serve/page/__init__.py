@@ -11,8 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from kdda.errors import KddaError
-from kdda.runs.folder import MODEL_FOLDER, is_complete
-from kdda.runs.listing import run_folders
+from kdda.runs.listing import saved_models
 from kdda.serve.app import Service
 from kdda.serve.errors import HTTPError
 from kdda.serve.page.components import Components, Say
@@ -60,7 +59,18 @@ SET_LANGUAGE = "(l) => { document.documentElement.lang = l === 'English' ? 'en' 
 
 
 class Page:
-    """The components, the functions that fill them, and what they say in each language."""
+    """The components, the functions that fill them, and what they say in each language.
+
+    Args:
+        runs: folders of runs that the Training tab shows.
+        models: that the Transport tab offers.
+        corpus: answers the questions of the Ask the corpus tab; that tab says how to get one by default.
+        students: of the experiments that the Experiment tab runs; that tab says how to run some by default.
+        watch: the page has the Training tab alone, which is renewed by itself.
+
+    Raises:
+        KddaError: a folder of runs that does not exist.
+    """
 
     def __init__(
         self,
@@ -71,7 +81,9 @@ class Page:
         students: Students | None = None,
         watch: bool = False,
     ):
-        """Keep what the tabs need; `models` are those of the Transport tab, `students` those of experiments."""
+        for folder in runs:
+            if not folder.is_dir():
+                raise KddaError(f'--runs: no folder "{folder}"')
         self.watch = watch
         self.students = students
         self.service = service
@@ -262,10 +274,8 @@ class Page:
         """The students of the finished runs that there are now: what the page calls each → its model's folder."""
         trained = {}
         for root in self.runs:
-            for folder in run_folders(root):
-                model = folder / MODEL_FOLDER
-                if is_complete(folder) and model.is_dir():
-                    trained[f"{root}: {folder.relative_to(root).as_posix()}"] = model
+            for run, model in saved_models(root).items():
+                trained[f"{root}: {run}"] = model
         if self.students is not None:
             trained |= self.students.experiments.students()
         return trained
@@ -304,39 +314,17 @@ def _installed_mini_models() -> list[str]:
     return [name for name, package in MINI.items() if find_spec(package)]
 
 
-def add_page(
-    app: FastAPI,
-    service: Service,
-    runs: Sequence[Path],
-    models: Sequence[str],
-    corpus: Any = None,
-    students: Students | None = None,
-    watch: bool = False,
-) -> None:
-    """Mount the page on the application, at /.
-
-    Args:
-        runs: folders of runs that the Training tab shows.
-        models: that the Transport tab offers.
-        corpus: answers the questions of the Ask the corpus tab; that tab says how to get one by default.
-        students: of the experiments that the Experiment tab runs; that tab says how to run some by default.
-        watch: the page has the Training tab alone, which is renewed by itself.
-
-    Raises:
-        KddaError: a folder of runs that does not exist.
-    """
+def add_page(app: FastAPI, page: Page) -> None:
+    """Mount the page on the application, at /."""
     import gradio as gr
 
-    for folder in runs:
-        if not folder.is_dir():
-            raise KddaError(f'--runs: no folder "{folder}"')
-    if students is not None:
-        add_download(app, students, STUDENT_ROUTE)
+    if page.students is not None:
+        add_download(app, page.students, STUDENT_ROUTE)
     Page._greet.__annotations__["request"] = gr.Request  # gradio passes the request to a parameter of this type
     font = ["system-ui", "sans-serif"]
     gr.mount_gradio_app(
         app,
-        Page(service, runs, models, corpus, students, watch).blocks(),
+        page.blocks(),
         path="/",
         theme=gr.themes.Default(primary_hue="blue", font=font, font_mono=["ui-monospace", "monospace"]),
         css=STYLE,
