@@ -62,8 +62,23 @@ def test_a_terminal_shows_every_run_its_curves_and_the_teacher_check(
 
 
 def run_on_a_terminal(*arguments: str) -> None:
-    """The command line, as on a terminal that is drawn on all the time."""
-    vars(kdda.runtime.live).update(DRAWN_A_SECOND=50.0, progress_console=forced_terminal)
+    """The command line, as on a terminal, where every update is drawn: a short run may end between two drawings."""
+    start, update_job = LiveView._start, Job.update
+    views: list[LiveView] = []
+
+    def start_and_keep(view: LiveView) -> None:
+        start(view)
+        views.append(view)
+
+    def update_and_draw(job: Job, update: Update) -> None:
+        update_job(job, update)
+        live = views[-1]._live
+        if live is not None:
+            live.refresh()
+
+    vars(kdda.runtime.live).update(progress_console=forced_terminal)
+    LiveView._start = start_and_keep  # type: ignore[method-assign]
+    Job.update = update_and_draw  # type: ignore[method-assign]
     run_kdda(*arguments)
 
 
