@@ -77,8 +77,8 @@ def run_on_a_terminal(*arguments: str) -> None:
             live.refresh()
 
     vars(kdda.runtime.live).update(progress_console=forced_terminal)
-    LiveView._start = start_and_keep  # type: ignore[method-assign]
-    Job.update = update_and_draw  # type: ignore[method-assign]
+    LiveView._start = start_and_keep  # type: ignore[assignment]
+    Job.update = update_and_draw  # type: ignore[assignment]
     run_kdda(*arguments)
 
 
