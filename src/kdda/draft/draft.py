@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdda.data.folders import is_format
+from kdda.draft.columns import Recognised
 from kdda.draft.languages import UNKNOWN
 from kdda.draft.models import (
     MINI_LIMITS,
@@ -19,7 +20,6 @@ from kdda.draft.models import (
     training_settings,
     window_for,
 )
-from kdda.draft.recognise import Recognised
 from kdda.draft.sources import RowSource, SeenFiles, find_sources
 from kdda.errors import KddaError
 from kdda.runtime.text_files import printable

@@ -12,21 +12,19 @@ from pathlib import Path
 
 from kdda.data.folders import SAVED, SHARD, is_format, is_saved_dataset, split_of
 from kdda.data.sources import READERS, format_of
+from kdda.draft.columns import Recognised
 from kdda.draft.languages import OTHER_CODES, UNKNOWN, can_be_told, code_of, language_of_name, language_of_texts
 from kdda.draft.models import TEACHERS
-from kdda.draft.recognise import Recognised, recognise
-from kdda.draft.tables import FileTable, look_at, names_an_id
+from kdda.draft.names import LANGUAGE_COLUMNS, SPLIT_COLUMNS, names_an_id
+from kdda.draft.recognise import recognise
+from kdda.draft.tables import FileTable, look_at
 from kdda.errors import KddaError, unknown_choice
 from kdda.runs.folder import ENVIRONMENT
 from kdda.runtime.text_files import printable
 
 PREFERRED = (".jsonl", ".json", ".parquet", ".csv", ".tsv", ".conll", ".bio", ".iob", ".txt", ".xlsx")
 
-LANGUAGE_COLUMNS = ("language", "lang", "locale", "lang_id")
-
 CERTAIN = ("en", "vi")  # texts that are told to be in one of these are in no language that could not be told
-
-SPLIT_COLUMNS = ("split", "set", "fold", "subset", "partition")
 
 MOST_LANGUAGES = 200  # different values of a column, above which it does not name languages
 

@@ -20,6 +20,7 @@ from kdda.data.delimited import Quoting, delimiter_of
 from kdda.data.fields import is_missing
 from kdda.data.sources import Row, Source, read_rows
 from kdda.data.text_lines import text_lines
+from kdda.draft.names import USUAL_NAMES
 
 LOOKED_AT = 400
 
@@ -28,9 +29,6 @@ MOST_VALUES = 200
 LONGEST_LABEL = 60  # characters; a longer value is a text
 
 HEADER_WORDS = 5  # a cell with more words is no name of a column
-
-# Names of which one is in nearly every line of names, in whatever company.
-USUAL_NAMES = frozenset(["id", "label", "text", "gold_label", "premise", "sentence1", "question", "context", "answer"])
 
 UNNAMED = "column"  # columns of a file without a line of names are called column1, column2, …
 
@@ -198,8 +196,3 @@ def _names_of_unnamed(path: Path) -> list[str] | None:
 def _is_a_text(cell: str) -> bool:
     """Whether a cell of a file's first line is a text and hardly a column's name."""
     return len(cell.split()) > HEADER_WORDS or cell.rstrip().endswith((".", "?", "!"))
-
-
-def names_an_id(column: str) -> bool:
-    """Whether a column's name is that of an id, or of a row's number (Vietnamese ``STT``)."""
-    return column.lower() in ("id", "idx", "index", "stt") or column.lower().endswith("_id")

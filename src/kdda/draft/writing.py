@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
+from kdda.draft.columns import as_words
 from kdda.draft.draft import Draft, LanguageData
 from kdda.draft.models import HUB_STUDENT, HUB_TEACHERS
-from kdda.draft.recognise import as_words
 from kdda.draft.sources import RowSource
 from kdda.errors import KddaError
 from kdda.experiment.context import task_of, with_labels
