@@ -34,8 +34,10 @@ from typing import Any, NamedTuple
 
 import psutil
 import yaml
-from page import machine, replace, table
+from aims import Aim, publish
+from page import arguments, machine, table
 from plain import SolverSettings, encoder_of, plain_trainer
+from tiny import tiny_recipe
 
 from kdda.data.examples import Example
 from kdda.experiment.context import RunContext, with_labels
@@ -54,14 +56,14 @@ def arm(objective: str, weight: float) -> str:
     return f"{objective}-{weight:g}"
 
 
-def recipe_file(rows: int, seeds: Sequence[int], folder: Path) -> Path:
-    """mini-nli on so many rows of each language, with an arm for each objective and λ."""
+def recipe_file(base: str, rows: int, seeds: Sequence[int], folder: Path) -> Path:
+    """A recipe on so many rows of each language, with an arm for each objective and λ."""
     arms = {}
     for objective, weight in product(OBJECTIVES, WEIGHTS):
         arms[arm(objective, weight)] = {"distill": {"objective": objective, "lambda": weight}}
     limits = {"train": rows, "dev": 48, "test": 48}
     values: dict[str, Any] = {
-        "extends": "mini-nli",
+        "extends": base,
         "student": str(folder / "start"),
         "data": {language: {"limit": limits} for language in ("vi", "en")},
         "teachers": {language: {"training": {"epochs": 1}} for language in ("vi", "en")},
@@ -177,12 +179,14 @@ def sampled(runs: list[Any], count: int) -> list[Any]:
 # Both ways ------------------------------------------------------------------------------------------------------------
 
 
-def compare(options: argparse.Namespace, folder: Path) -> list[str]:
+def compare(options: argparse.Namespace, folder: Path) -> tuple[list[str], list[Aim]]:
+    """Both ways of doing the runs: the lines of the table, and the aims."""
     seeds = SEEDS[: options.seeds]
-    recipe = recipe_file(options.rows, seeds, folder)
-    mini_nli = load_recipe("mini-nli")
-    context = RunContext.open(with_labels(mini_nli), folder, print)
-    start = load_model(mini_nli.student, context.task, context.labels)
+    base = tiny_recipe("nli", folder) if options.quick else "mini-nli"
+    recipe = recipe_file(base, options.rows, seeds, folder)
+    base_recipe = load_recipe(base)
+    context = RunContext.open(with_labels(base_recipe), folder, print)
+    start = load_model(base_recipe.student, context.task, context.labels)
     start.model.save_pretrained(folder / "start")
     start.tokenizer.save_pretrained(folder / "start")
     teachers, teachers_cost = fine_tune_teachers(recipe, folder)
@@ -198,16 +202,16 @@ def compare(options: argparse.Namespace, folder: Path) -> list[str]:
     command = ["-m", "kdda", "run", recipe, "--out", folder / "runs", "--save", options.save]
     kdda_cost, memory = measured(folder / "runs", *command)
     print(f"kdda: {kdda_cost.wall:.0f} s, processor {kdda_cost.processor:.0f} s", flush=True)
-    lines = report(kdda_cost, teachers_cost, costs, len(seeds), options)
+    lines, aims = report(kdda_cost, teachers_cost, costs, len(seeds), options)
     tenth = max(memory[:10])  # by which all kinds of runs have been made
     held = f"kdda's process holds {tenth:,.0f} MB after the first ten runs at most, and {memory[-1]:,.0f} MB after all."
-    return [*lines, "", held]
+    return [*lines, "", held], aims
 
 
 def report(
     kdda_cost: Cost, teachers_cost: Cost, costs: Sequence[Cost], seeds: int, options: argparse.Namespace
-) -> list[str]:
-    """The table.
+) -> tuple[list[str], list[Aim]]:
+    """The table and the aims.
 
     Args:
         kdda_cost: of kdda's one command.
@@ -220,11 +224,19 @@ def report(
     sample = f"{len(costs)} of the {runs} made, the mean × {runs}"
     if len(costs) == runs:
         sample = "all of them made"
+    separate_runs, with_teachers = mean.times(runs).plus(teachers_cost), mean.plus(teachers_cost).times(runs)
     ways = {
         f"`kdda run grid.yaml --save {options.save}`": kdda_cost,
-        f"separate runs, teachers fine-tuned once ({sample})": mean.times(runs).plus(teachers_cost),
-        "the same, if each run fine-tunes its teachers": mean.plus(teachers_cost).times(runs),
+        f"separate runs, teachers fine-tuned once ({sample})": separate_runs,
+        "the same, if each run fine-tunes its teachers": with_teachers,
     }
+    aims = [
+        Aim(f"grid of {runs} runs: separate runs", separate_runs.wall / kdda_cost.wall, "≥", AIM, "× kdda's"),
+        Aim(
+            f"grid of {runs} runs: separate runs that fine-tune their teachers",
+            with_teachers.wall / kdda_cost.wall, "≥", AIM_WITH_TEACHERS, "× kdda's",
+        ),
+    ]  # fmt: skip
     lines = []
     for name, total in ways.items():
         ratio, processor_ratio = total.wall / kdda_cost.wall, total.processor / kdda_cost.processor
@@ -237,26 +249,25 @@ def report(
         "where runs fine-tune their teachers."
     )
     columns = (f"{runs} runs", "s", "s a run", "× kdda's", "processor s a run", "× kdda's")
-    return [head, "", *table(columns, lines)]
+    return [head, "", *table(columns, lines)], aims
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--rows", type=int, default=48, help="of a language")
     parser.add_argument("--seeds", type=int, choices=(1, 2, 3), default=3, help="of each objective and λ")
     parser.add_argument("--save", choices=("all", "best", "none"), default="all", help="option of kdda run")
     parser.add_argument("--sample", type=int, default=3, help="number of separate runs that are made")
-    parser.add_argument("--write", type=Path, help="docs/performance.md, whose table is replaced")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         separate(json.loads(options.one))
         return
+    if options.quick:
+        options.rows, options.seeds, options.sample = 8, 1, 1
     with tempfile.TemporaryDirectory() as folder:
-        lines = [machine(), "", *compare(options, Path(folder))]
-    print("\n".join(lines))
-    if options.write:
-        replace(options.write, "grid", lines)
+        lines, aims = compare(options, Path(folder))
+    publish(options, "grid", [machine(), "", *lines], aims)
 
 
 if __name__ == "__main__":

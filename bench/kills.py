@@ -1,13 +1,12 @@
 """Runs that are killed at random moments and started again: their weights against those of a run that never stopped.
 
-    python bench/kills.py --kills 20      # about five minutes on two cores
+    python bench/kills.py --write docs/performance.md      # about five minutes on two cores
 
 Tiny models and rows are made by the script. Each try starts `kdda run` in a new folder, kills it (SIGKILL) at a random
 moment of its time, and runs the same command again to its end. Every model of the run, teachers included, must equal
 the uninterrupted run's to the last bit.
 """
 
-import argparse
 import hashlib
 import random
 import subprocess
@@ -16,10 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from tests.conftest import Bench  # noqa: E402
+from aims import Aim, publish
+from page import arguments, machine
+from tiny import Bench
 
 
 def command(recipe: Path, out: Path) -> list[str]:
@@ -47,9 +45,11 @@ def killed(recipe: Path, out: Path, moment: float) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--kills", type=int, default=20)
     options = parser.parse_args()
+    if options.quick:
+        options.kills = 1
     chance = random.Random(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -63,9 +63,12 @@ def main() -> None:
             killed(recipe, out, chance.uniform(0.3, 1.0) * seconds)
             subprocess.run(command(recipe, out), check=True, stdout=subprocess.DEVNULL)
             equal += weights(out) == whole
-        print(f"{equal} of {options.kills} killed runs ended with the weights of the one that never stopped")
-        if equal < options.kills:
-            sys.exit(1)
+            print(f"{equal} of {number + 1}", flush=True)
+    line = f"{equal} of {options.kills} killed runs ended with the weights of the one that never stopped."
+    aim = Aim("killed runs that end with the weights of one that never stopped", equal, "≥", options.kills, "runs")
+    publish(options, "kills", [f"{machine()} {line}"], [aim])
+    if equal < options.kills:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """How long `kdda plan` takes, how accurate its estimate of a run's time is, and how long a large report takes.
 
-    python bench/protocol.py            # runs mini-nli with one seed: about a quarter of an hour on two quiet cores
+    python bench/protocol.py --write docs/reporting.md      # runs mini-nli with one seed: a quarter of an hour
 
 Whole processes are timed, importing included. The report's folders are copies of the runs just made.
 """
 
-import argparse
 import re
 import shutil
 import subprocess
@@ -15,8 +14,11 @@ import time
 from pathlib import Path
 
 import yaml
+from aims import publish
+from page import arguments, machine, table
+from tiny import tiny_recipe
 
-FOLDERS = 60
+FOLDERS, FEW_FOLDERS = 60, 4
 UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 
@@ -33,10 +35,10 @@ def estimated_seconds(plan: str) -> float:
     return float(estimate[1]) * UNITS[estimate[2]]
 
 
-def multiply(runs: Path, out: Path) -> None:
-    """Copy the run folders of a recipe until there are `FOLDERS`, each with another seed."""
+def multiply(runs: Path, out: Path, count: int) -> None:
+    """Copy the run folders of a recipe until there are so many, each with another seed."""
     made = sorted(path.parent for path in runs.glob("*/*/seed-*/predictions.jsonl"))
-    for number in range(FOLDERS):
+    for number in range(count):
         source, seed = made[number % len(made)], 1 + number // len(made)
         target = out / source.parent.relative_to(runs) / f"seed-{seed}"
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("model"))
@@ -45,25 +47,28 @@ def multiply(runs: Path, out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, "docs/reporting.md")
     parser.add_argument("--recipe", default="mini-nli")
     parser.add_argument("--arms", default="", help="only these arms: `--arms student` takes three minutes")
     options = parser.parse_args()
-    recipe = options.recipe
+    folders = FEW_FOLDERS if options.quick else FOLDERS
     arms = ["--arms", options.arms] if options.arms else []
     with tempfile.TemporaryDirectory() as folder:
         out, many = Path(folder) / "runs", Path(folder) / "many"
+        recipe = tiny_recipe("nli", Path(folder)) if options.quick else options.recipe
         planning, plan = timed("plan", recipe, *arms, "--out", out)
         running, _ = timed("run", recipe, *arms, "--out", out)
-        multiply(out, many)
+        multiply(out, many, folders)
         reporting, _ = timed("report", many, "--out", Path(folder) / "report.html")
-    print("| what | seconds |\n|---|---:|")
     recipe = " ".join([recipe, *arms])
-    print(f"| `kdda plan {recipe}` | {planning:.1f} |")
-    print(f"| the time it estimates | {estimated_seconds(plan):.0f} |")
-    print(f"| `kdda run {recipe}` | {running:.0f} |")
-    print(f"| estimated / real | {estimated_seconds(plan) / running:.2f} |")
-    print(f"| `kdda report`, {FOLDERS} run folders, one page | {reporting:.1f} |")
+    rows = [
+        (f"`kdda plan {recipe}`", f"{planning:.1f}"),
+        ("the time that it announces", f"{estimated_seconds(plan):.0f}"),
+        (f"`kdda run {recipe}`", f"{running:.0f}"),
+        ("announced / real", f"{estimated_seconds(plan) / running:.2f}"),
+        (f"`kdda report`, {folders} run folders, one page", f"{reporting:.1f}"),
+    ]
+    publish(options, "protocol", [machine(), "", *table(("what", "seconds"), rows)])
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
 """How fast texts are encoded into windows, and logits decoded into answers, on one core.
 
-    python bench/reading.py            # writes the table of docs/reading.md; about half a minute
+    python bench/reading.py --write docs/reading.md      # about half a minute
 
 The texts are the embedded reading corpus, six questions a passage. Tokens are cached by content within an encoder, so
 every repeat starts with a new encoder and an empty cache of the segmenter. PhoBERT's tokenizer is trained on the corpus
 (the real one needs a download); its code is otherwise the same.
 """
 
-import argparse
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -21,22 +19,21 @@ from typing import Any
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one core means one core
 
 import torch
+from aims import publish
+from page import arguments, machine, table
+from tiny import make_phobert_tokenizer
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from kdda.data.examples import Example, Schema, check_rows
+from kdda.data.questions import question_converter
+from kdda.data.sources import Source, read_rows
+from kdda.models.load import load_checkpoint
+from kdda.tasks.base import Features
+from kdda.tasks.qa import QA
+from kdda.text.encode import Encoder
+from kdda.text.segment import _segment, segmented_text
 
-from kdda.data.examples import Example, Schema, check_rows  # noqa: E402
-from kdda.data.questions import question_converter  # noqa: E402
-from kdda.data.sources import Source, read_rows  # noqa: E402
-from kdda.models.load import load_checkpoint  # noqa: E402
-from kdda.tasks.base import Features  # noqa: E402
-from kdda.tasks.qa import QA  # noqa: E402
-from kdda.text.encode import Encoder  # noqa: E402
-from kdda.text.segment import _segment, segmented_text  # noqa: E402
-from tests.text.phobert import make_phobert_tokenizer  # noqa: E402
-
-MARKERS = ("<!-- bench:start -->", "<!-- bench:end -->")
 REPEATS = 3
+QUICK_ROWS = 32
 
 
 def corpus(language: str) -> Sequence[Example]:
@@ -81,8 +78,9 @@ def decoding(features: Features) -> Callable[[], int]:
     return run
 
 
-def measure() -> list[tuple[str, float]]:
-    vi, en = corpus("vi"), corpus("en")
+def measure(most: int | None) -> list[tuple[str, float]]:
+    """Each step with its windows a second, on so many questions of each language at most."""
+    vi, en = corpus("vi")[:most], corpus("en")[:most]
     multilingual, english = load_checkpoint("mini/multilingual", layers=1), load_checkpoint("mini/english")
     with tempfile.TemporaryDirectory() as folder:
         sentences = [segmented_text(context, "vi").text for context in {example.group for example in vi}]
@@ -99,18 +97,13 @@ def measure() -> list[tuple[str, float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where reading.md is")
-    arguments = parser.parse_args()
+    parser = arguments(__doc__, "docs/reading.md")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [f"| {name} | {windows:,.0f} |" for name, windows in measure()]
-    table = "\n".join(["| step, one core | windows/s |", "|---|---:|", *rows])
-    print(table)
-    page = arguments.docs / "reading.md"
-    before, rest = page.read_text(encoding="utf-8").split(MARKERS[0])
-    after = rest.split(MARKERS[1])[1]
-    command = "`python bench/reading.py` (its PhoBERT has a vocabulary trained on the corpus):"
-    page.write_text(f"{before}{MARKERS[0]}\n{command}\n\n{table}\n{MARKERS[1]}{after}", encoding="utf-8")
+    rows = []
+    for name, windows in measure(QUICK_ROWS if options.quick else None):
+        rows.append((name, f"{windows:,.0f}"))
+    publish(options, "reading", [machine(), "", *table(("step, one core", "windows/s"), rows)])
 
 
 if __name__ == "__main__":

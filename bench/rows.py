@@ -10,26 +10,22 @@ them different, and the models are tiny (2 layers × 16), so that the rows decid
 development and 300 test rows. Memory is the peak of the process' resident memory, mapped files included.
 """
 
-import argparse
 import json
-import os
 import random
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import yaml
-from page import machine, replace, table
-
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from tests.conftest import LABELS, make_model, make_tokenizer  # noqa: E402
+from aims import Aim, publish
+from page import arguments, machine, table
+from process import whole_process
+from tiny import LABELS, make_model, make_tokenizer
 
 SIZES = (10_000, 100_000, 1_000_000)
 BATCH = 512
+MOST = 150  # MB that the most rows may take more than the fewest
 WORDS = {language: [f"{language}{i}" for i in range(400)] for language in ("aa", "bb")}
 
 
@@ -79,22 +75,18 @@ def measure(rows: int, live: bool) -> tuple[float, float]:
         folder = Path(name)
         options = ["--arms", "student-kdda", "--out", str(folder / "runs")]
         command = [sys.executable, "-m", "kdda", "run", str(recipe(folder, rows, live)), *options]
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={"OMP_NUM_THREADS": "1", **os.environ})
-        _, status, usage = os.wait4(child.pid, 0)
-        if status:
-            sys.exit(f"the run on {rows:,} rows failed")
-        return usage.ru_maxrss / 2**10, usage.ru_utime + usage.ru_stime
+        usage = whole_process(*command, OMP_NUM_THREADS="1")
+        return usage.peak, usage.processor
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES)
     parser.add_argument("--live", action="store_true")
-    parser.add_argument("--write", type=Path, help="docs/performance.md, whose table is replaced")
     options = parser.parse_args()
     cells: list[tuple[str, ...]] = []
-    first = None
-    for rows in options.rows:
+    first = 0.0
+    for rows in (200, 400) if options.quick else options.rows:
         memory, seconds = measure(rows, options.live)
         first = first or memory
         row = (
@@ -108,9 +100,8 @@ def main() -> None:
         cells.append(row)
     titles = ("rows", "peak resident memory, MB", "over the first", "seconds of a core", "ms a row")
     lines = [machine(), "", *table(titles, cells)]
-    print("\n".join(lines))
-    if options.write:
-        replace(options.write, "rows", lines)
+    name = f"memory of a run on {rows:,} rows, over one on {options.rows[0]:,}"
+    publish(options, "rows", lines, [Aim(name, memory - first, "≤", MOST, "MB")])
 
 
 if __name__ == "__main__":

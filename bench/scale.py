@@ -10,19 +10,19 @@ two on two cores (torchrun, gloo), in turns. bench/rows.py measures the cost aga
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from page import machine, replace, table
+from aims import Aim, publish
+from page import arguments, machine, table
+from process import whole_process
+from tiny import tiny_recipe, write_rows
 from turns import Program, in_turns, start, take_turns
 
 from kdda.data.sources import Source, read_rows
@@ -31,16 +31,12 @@ from kdda.experiment.specs import StudentRun
 from kdda.recipe.load import load_recipe
 from kdda.runtime.numbers import ceil_div
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from tests.conftest import write_rows  # noqa: E402
-
 LENGTHS, AT_BATCH = (32, 64, 128, 256, 512), 8
 BATCHES, AT_LENGTH = (1, 4, 16, 64), 64
 STEPS, WARM = 5, 2
 SIZES = {"length": LENGTHS, "batch": BATCHES}
 ROUNDS = 2  # of one process and two, in turns
+FASTER = 1.7  # at least, two processes on two cores
 LANGUAGES = ("aa", "bb")
 ARMS = ("student-da", "student-kdda")
 TEACHERS = ("mini/vietnamese", "mini/english")
@@ -64,16 +60,6 @@ class Measurement:
     arm: str
     seconds: float
     peak: float
-
-
-def whole_run(*command: object, **environment: str) -> tuple[float, float]:
-    """Seconds and peak megabytes of a command."""
-    began = time.perf_counter()
-    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, env={**os.environ, **environment})
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"{' '.join(map(str, command))} ended with status {status}")
-    return time.perf_counter() - began, usage.ru_maxrss / 2**10
 
 
 def written(values: Mapping[str, Any], folder: Path) -> Path:
@@ -101,6 +87,11 @@ def recipe(student: str, teachers: Sequence[str], rows: Mapping[str, str], **tra
 
 
 # Steps ----------------------------------------------------------------------------------------------------------------
+
+
+def sizes_of(kind: str, quick: bool) -> Sequence[int]:
+    """The lengths or batch sizes that are measured; in a quick run the smallest alone."""
+    return SIZES[kind][:1] if quick else SIZES[kind]
 
 
 def long_rows(folder: Path, language: str, count: int) -> str:
@@ -143,7 +134,7 @@ def child(arm: str, path: str) -> None:
 # Processes ------------------------------------------------------------------------------------------------------------
 
 
-def measure_processes(folder: Path) -> tuple[float, float, float]:
+def measure_processes(recipe: str, rounds: int, folder: Path) -> tuple[float, float, float]:
     """Seconds a step of one process on one core and of two on two, medians over rounds, and the median of ratios."""
     more = ["--arms", "student-kdda", "--set", "training.log_every=1", "--set", "training.batch_size=32",
             "--set", "training.precision=fp32", "--set", "training.epochs=1"]  # fmt: skip
@@ -152,11 +143,11 @@ def measure_processes(folder: Path) -> tuple[float, float, float]:
         more += ["--set", f"teachers.{language}.random=true"]
     two = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     seconds: dict[str, list[float]] = {"one": [], "two": []}
-    for number in range(ROUNDS):
+    for number in range(rounds):
         for name, launch in (("one", ()), ("two", two)):
             out = folder / f"{name}-{number}"
-            command = (sys.executable, *launch, "-m", "kdda", "run", "mini-nli", "--out", out, *more)
-            whole_run(*command, OMP_NUM_THREADS="1")
+            command = (sys.executable, *launch, "-m", "kdda", "run", recipe, "--out", out, *more)
+            whole_process(*command, OMP_NUM_THREADS="1")
             seconds[name].append(seconds_a_step(out))
     ratios = [one / two for one, two in zip(seconds["one"], seconds["two"], strict=True)]
     return statistics.median(seconds["one"]), statistics.median(seconds["two"]), statistics.median(ratios)
@@ -181,7 +172,7 @@ KINDS = {
 def report(kind: str, measurements: Sequence[Measurement]) -> list[str]:
     by_size_and_arm = {(measurement.size, measurement.arm): measurement for measurement in measurements}
     rows = []
-    for size in SIZES[kind]:
+    for size in dict.fromkeys(measurement.size for measurement in measurements):
         da, kdda = by_size_and_arm[size, "student-da"], by_size_and_arm[size, "student-kdda"]
         times = [f"{da.seconds:.2f}", f"{kdda.seconds:.2f}", f"{kdda.seconds / da.seconds:.2f}"]
         rows.append([f"{size:,}", *times, f"{da.peak:,.0f}", f"{kdda.peak:,.0f}"])
@@ -190,7 +181,9 @@ def report(kind: str, measurements: Sequence[Measurement]) -> list[str]:
 
 def processes(one: float, two: float, faster: float) -> list[str]:
     rows = [["one, on one core", f"{one:.2f}", "1"], ["two, on two cores", f"{two:.2f}", f"{faster:.2f}"]]
-    return table((f"processes, batches of 32, medians of {ROUNDS} runs", "s a step", "× one's speed (aim 1.7)"), rows)
+    return table(
+        (f"processes, batches of 32, medians of {ROUNDS} runs", "s a step", f"× one's speed (aim {FASTER})"), rows
+    )
 
 
 def figure(kind: str, measurements: Sequence[Measurement], path: Path) -> None:
@@ -217,9 +210,8 @@ def figure(kind: str, measurements: Sequence[Measurement], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--parts", default="length,batch,processes")
-    parser.add_argument("--write", type=Path, help="docs/performance.md, whose tables are replaced")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -227,27 +219,27 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         for part in options.parts.split(","):
-            lines = [machine(), "", *measure(part, options, Path(folder))]
-            print("\n".join(lines), flush=True)
-            if options.write:
-                replace(options.write, "scale", lines, part)
+            lines, aims = measure(part, options, Path(folder))
+            publish(options, "scale", [machine(), "", *lines], aims, part)
 
 
-def measure(part: str, options: argparse.Namespace, folder: Path) -> list[str]:
+def measure(part: str, options: argparse.Namespace, folder: Path) -> tuple[list[str], list[Aim]]:
     """Measure one part; its figure is drawn beside the page, if one is written.
 
     Returns:
-        The lines of its table.
+        The lines of its table, and the aims.
     """
     if part == "processes":
-        return processes(*measure_processes(folder))
+        recipe = tiny_recipe("nli", folder) if options.quick else "mini-nli"
+        one, two, faster = measure_processes(recipe, 1 if options.quick else ROUNDS, folder)
+        return processes(one, two, faster), [Aim("two processes on two cores", faster, "≥", FASTER, "× one's speed")]
     measurements = []
-    for measurement in measure_steps(part, SIZES[part], folder):
+    for measurement in measure_steps(part, sizes_of(part, options.quick), folder):
         print(measurement, flush=True)
         measurements.append(measurement)
     if options.write:
         figure(part, measurements, options.write.parent / f"scale-{part}.svg")
-    return report(part, measurements)
+    return report(part, measurements), []
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import itertools
 import json
-import os
 import re
 import socket
 import statistics
@@ -21,14 +20,16 @@ import sys
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import psutil
-from page import replace
+from aims import Aim, publish
+from page import arguments, machine
 from use import DATA
 
 import kdda
 from kdda.data.sources import Source, read_rows
+
+SHARE, SLOWEST = 80.0, 2.0  # of the offline rate in %, at least; p99 against p50, at most
 
 
 @dataclass
@@ -84,19 +85,18 @@ def start_server(model: str) -> tuple[subprocess.Popen[str], int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("model")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--requests", type=int, default=20_000)
-    parser.add_argument("--write", type=Path, help="docs/performance.md, whose table is replaced")
     options = parser.parse_args()
+    if options.quick:
+        options.seconds, options.requests = 2.0, 100
     offline, bodies, path = predict_offline(options.model, repeats=3 if options.seconds >= 30 else 2)
     load, rest, memory = put_under_load(options, bodies, path)
-    lines = report(options, offline, load, rest, memory)
-    print("\n".join(lines), *sorted(set(load.errors + rest.errors)), sep="\n")
-    if options.write:
-        replace(options.write, "serve", lines)
+    print(*sorted(set(load.errors + rest.errors)), sep="\n")
+    publish(options, "serve", report(options, offline, load, rest, memory), aims(options, offline, load, rest))
 
 
 def predict_offline(model: str, repeats: int) -> tuple[float, list[bytes], str]:
@@ -138,6 +138,19 @@ def put_under_load(options: argparse.Namespace, bodies: list[bytes], path: str) 
     return load, rest, (before, after)
 
 
+def aims(options: argparse.Namespace, offline: float, load: Load, rest: Load) -> list[Aim]:
+    """What was aimed at; the arguments are those of `report`."""
+    share = 100 * len(load.seconds) / options.seconds / offline
+    ranked = sorted(load.seconds)
+    slowest = ranked[int(0.99 * len(ranked))] / statistics.median(ranked)
+    name = f"serving {options.clients} clients"
+    return [
+        Aim(f"{name}: rows a second", share, "≥", SHARE, "% of offline"),
+        Aim(f"{name}: 99th percentile of response times", slowest, "≤", SLOWEST, "× the median"),
+        Aim(f"{name}: errors", len(load.errors) + len(rest.errors), "≤", 0),
+    ]
+
+
 def report(options: argparse.Namespace, offline: float, load: Load, rest: Load, memory: tuple[int, int]) -> list[str]:
     """The table.
 
@@ -148,9 +161,9 @@ def report(options: argparse.Namespace, offline: float, load: Load, rest: Load, 
     before, after = memory
     rate = len(load.seconds) / options.seconds
     ranked = sorted(load.seconds)
-    setting = f"{os.cpu_count()} cores shared by server and clients, {options.clients} clients, {options.seconds:g} s"
+    setting = f"cores shared by server and clients, {options.clients} clients, {options.seconds:g} s"
     return [
-        f"{options.model}, {setting}.",
+        f"{machine()} {options.model}, {setting}.",
         "",
         "| requests/s | of offline rows/s | errors | p50 | p99 | slowest | memory before and after |",
         "|--:|--:|--:|--:|--:|--:|--:|",

@@ -24,7 +24,8 @@ from itertools import chain, cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from page import replace
+from aims import Aim, publish
+from page import arguments, machine
 from turns import peak_megabytes
 
 import kdda
@@ -35,7 +36,6 @@ from kdda.embeddings.encoder import MeanPoolingModel
 from kdda.retrieval.index import Index, IndexSettings
 from kdda.retrieval.passages import Document
 from kdda.retrieval.pipeline import Corpus
-from kdda.retrieval.pool import cores
 from kdda.retrieval.registry import open_retriever
 from kdda.retrieval.writer import IndexWriter
 
@@ -188,41 +188,48 @@ def asking(reader: str, texts: Sequence[str], folder: Path, rounds: int) -> list
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--reader", default="", help="a checkpoint that answers questions")
     parser.add_argument("--squad", action="append", default=[], help="a SQuAD file to measure recall on")
     parser.add_argument("--passages", default="100000,1000000", help="sizes of large indexes; none with 0")
     parser.add_argument("--rounds", type=int, default=200, help="queries")
     parser.add_argument("--folder", type=Path, help="where indexes are written meanwhile; 4 GB")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--write", type=Path, help="docs/performance.md, whose tables are replaced")
     options = parser.parse_args()
+    if options.quick:
+        options.passages, options.rounds = "400", 20
     if options.measure:
         print(json.dumps(measure(options.measure, options.rounds)))
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        lines = tables(options, Path(folder))
-    print("\n".join(lines))
-    if options.write:
-        replace(options.write, "systems", lines)
+        lines, aims = tables(options, Path(folder))
+    publish(options, "systems", lines, aims)
 
 
-def tables(options: argparse.Namespace, folder: Path) -> list[str]:
-    """Measure, and return the lines of both tables."""
+def tables(options: argparse.Namespace, folder: Path) -> tuple[list[str], list[Aim]]:
+    """Measure, and return the lines of both tables, and the aims."""
     rows = rows_of(EMBEDDED)
     texts = list(dict.fromkeys(row.texts[1] for row in rows))
-    measured = indexing(texts, folder, {"none": 20_000, "vi": 6_000})
+    counts = {"none": 200, "vi": 20} if options.quick else {"none": 20_000, "vi": 6_000}
+    measured = indexing(texts, folder, counts)
     for count in [int(part) for part in options.passages.split(",") if int(part)]:
         measured += large(texts, folder, count, options.rounds)
     if options.reader:
         measured += asking(options.reader, texts, folder, min(20, options.rounds))
-    lines = [f"{platform.machine()}, {cores()} cores, Python {platform.python_version()}.", ""]
+    lines = [f"{machine()} Python {platform.python_version()}.", ""]
     lines += ["| what | measured | aim |", "|---|--:|--:|", *(f"| {' | '.join(row)} |" for row in measured), ""]
     embedding_model = MeanPoolingModel.load("mini/multilingual")
     lines += ["| corpus | retriever | R@1 | R@5 | R@10 |", "|---|---|--:|--:|--:|"]
     for name, sources in (("embedded", EMBEDDED), *((Path(path).stem, [path]) for path in options.squad)):
-        lines += recalls(name, rows_of(sources), folder, embedding_model)
-    return lines
+        lines += recalls(name, rows_of(sources)[: 40 if options.quick else None], folder, embedding_model)
+    return lines, [aim_of(row) for row in measured if row.target]
+
+
+def aim_of(row: Row) -> Aim:
+    """A row of the table that has a target, such as `≤ 1,024`."""
+    bound, goal = row.target.replace(",", "").split()
+    what, _, unit = row.what.rpartition(", ")
+    return Aim(what, float(row.value.replace(",", "")), "≥" if bound == "≥" else "≤", float(goal), unit)
 
 
 if __name__ == "__main__":

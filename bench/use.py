@@ -7,8 +7,6 @@ medians within one run. Scores are on all of those rows. Writes the tables of do
 machine. `--rows 8 --rounds 1` tries it out.
 """
 
-import argparse
-import platform
 import shutil
 import statistics
 import tempfile
@@ -19,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from page import replace
+from aims import Aim, publish
+from page import arguments, machine
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
 
 import kdda
@@ -28,9 +27,11 @@ from kdda.data.sources import Source, read_rows
 from kdda.inference.onnx import export
 from kdda.inference.predictor import Predictor
 from kdda.models.families import position_limit
+from kdda.runtime.device import in_bfloat16
 
 ROOT = Path(__file__).parents[1]
 TARGETS = {"transformers, one by one": 3.0, "transformers, padded batches of 32": 1.5}
+FASTER_IN_8_BITS, LOST_IN_8_BITS = 2.0, 0.5
 HEADS = {"qa": AutoModelForQuestionAnswering, "nli": AutoModelForSequenceClassification}
 DATA = {"qa": "embedded:reading/vi/test", "nli": "embedded:nli/vi/test"}
 
@@ -67,8 +68,8 @@ def rows_a_second(ways: dict[str, Callable[[], Any]], count: int, rounds: int) -
     return {name: count / statistics.median(times) for name, times in seconds.items()}
 
 
-def measure(name: str, count: int, rounds: int, folder: Path) -> list[str]:
-    """The rows of one model's table."""
+def measure(name: str, count: int, rounds: int, folder: Path) -> tuple[list[str], list[Aim]]:
+    """The rows of one model's table, and the aims."""
     predictor = kdda.load(name, precision="fp32")
     task = predictor.task.name
     schema = Schema(labels=tuple(predictor.labels))
@@ -91,7 +92,23 @@ def measure(name: str, count: int, rounds: int, folder: Path) -> list[str]:
     }
     rates = rows_a_second(ways, len(examples), rounds)
     scores = {label: score(reader, examples) for label, reader in predictors.items()}
-    return [line(label, rate, rates, scores.get(label)) for label, rate in rates.items()]
+    lines = [line(label, rate, rates, scores.get(label)) for label, rate in rates.items()]
+    return lines, aims_of(task, rates, scores)
+
+
+def aims_of(task: str, rates: dict[str, float], scores: dict[str, float]) -> list[Aim]:
+    """What was aimed at, from rows a second and scores of each program.
+
+    kdda is as its users have it: `kdda.load` takes bfloat16 where the processor has the instructions.
+    """
+    default = "kdda, torch in bfloat16" if in_bfloat16("auto") else "kdda, torch"
+    aims = []
+    for name, goal in TARGETS.items():
+        aims.append(Aim(f"{task}: {default}", rates[default] / rates[name], "≥", goal, f"× {name}"))
+    faster = rates["kdda, ONNX in 8 bits"] / rates["kdda, torch"]
+    lost = max(0.0, scores["kdda, torch"] - scores["kdda, ONNX in 8 bits"])
+    aims.append(Aim(f"{task}: ONNX in 8 bits", faster, "≥", FASTER_IN_8_BITS, "× torch in float32"))
+    return [*aims, Aim(f"{task}: score lost in 8 bits", lost, "≤", LOST_IN_8_BITS, "points")]
 
 
 def score(predictor: Predictor, examples: Sequence[Example]) -> float:
@@ -106,25 +123,24 @@ def line(label: str, rate: float, rates: dict[str, float], score: float | None) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--reader", default="", help="a checkpoint that answers questions")
     parser.add_argument("--judge", default="", help="a checkpoint that labels pairs")
     parser.add_argument("--rows", type=int, default=450)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", type=Path, help="docs/performance.md, whose table is replaced")
     options = parser.parse_args()
-    lines = [
-        f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.rounds} rounds.",
-        "",
-    ]
+    if options.quick:
+        options.rows, options.rounds = 8, 1
+    lines = [f"{machine()} {torch.get_num_threads()} threads, {options.rounds} rounds.", ""]
+    aims: list[Aim] = []
     with tempfile.TemporaryDirectory() as folder:
         for name, metric in ((options.reader, "F1"), (options.judge, "accuracy")):
             if name:
                 lines += [f"| {name} | rows/s | vs one by one | vs padded 32 | vs kdda, torch | {metric} |"]
-                lines += ["|---|--:|--:|--:|--:|--:|", *measure(name, options.rows, options.rounds, Path(folder)), ""]
-    print("\n".join(lines))
-    if options.write:
-        replace(options.write, "use", lines)
+                rows, reached = measure(name, options.rows, options.rounds, Path(folder))
+                lines += ["|---|--:|--:|--:|--:|--:|", *rows, ""]
+                aims += reached
+    publish(options, "use", lines, aims)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,147 @@
+"""The aims of the benchmarks: `Aim`, the results that scripts write to docs/results/bench, and the one table of all.
+
+    python bench/aims.py docs/performance.md      # writes the table anew from the results
+
+The script that measures an aim names it, its goal and its figure; nothing of it stands in another file.
+"""
+
+import argparse
+import datetime
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from page import markers_replaced, processor, table
+
+# The scripts in the order in which bench/all.py runs them and the table shows their aims.
+SCRIPTS = (
+    "step", "grid", "transport", "use", "serve", "systems", "rows", "scale", "kills", "protocol", "reading",
+)  # fmt: skip
+RESULTS = Path("results", "bench")  # beside the page
+PAGE = "performance.md"  # which has the table of all aims
+
+
+@dataclass(frozen=True)
+class Aim:
+    """One aim and what was measured.
+
+    Attributes:
+        name: what is measured, and against what.
+        measured: the figure.
+        bound: whether the figure should be at least (``≥``) or at most (``≤``) the goal.
+        goal: what was aimed at beforehand.
+        unit: of both, such as ``×`` or ``MB``.
+    """
+
+    name: str
+    measured: float
+    bound: Literal["≥", "≤"]
+    goal: float
+    unit: str = ""
+
+    @property
+    def reached(self) -> bool:
+        if self.bound == "≥":
+            return self.measured >= self.goal
+        return self.measured <= self.goal
+
+
+@dataclass(frozen=True)
+class Result:
+    """The aims that one script, or one part of it, measured on a day.
+
+    Attributes:
+        script: the file in bench, without its ending.
+        part: of a script that writes its tables in parts.
+        machine: processor, cores and torch.
+        date: of the measurement, in ISO form.
+    """
+
+    script: str
+    part: str
+    aims: Sequence[Aim]
+    machine: str = field(default_factory=processor)
+    date: str = field(default_factory=lambda: str(datetime.date.today()))
+
+
+def publish(
+    options: argparse.Namespace, name: str, lines: Sequence[str], aims: Sequence[Aim] = (), part: str = ""
+) -> None:
+    """Print a benchmark's lines and aims; with --write, write both.
+
+    The lines replace what stands between `<!-- bench/NAME.py PART:start -->` and `:end` in the page; the aims go to
+    their file, and the table of all aims is written anew.
+
+    Args:
+        options: with `write`, the page or None.
+        name: the benchmark's file, without its ending.
+        lines: its tables, with what stands above and below them.
+        aims: what it measured of the goals that were set.
+        part: of a benchmark that is run in parts, each with its markers.
+    """
+    print("\n".join(lines), flush=True)
+    for aim in aims:
+        print(f"aim: {aim.name}: {aim.measured:.4g} {aim.unit} ({aim.bound} {aim.goal:g}), reached: {aim.reached}")
+    if not options.write:
+        return
+    marker = f"bench/{name}.py {part}".strip()
+    text = options.write.read_text(encoding="utf-8")
+    options.write.write_text(markers_replaced(text, marker, lines), encoding="utf-8")
+    if aims:
+        write_result(Result(name, part, aims), options.write.parent)
+
+
+def write_result(result: Result, docs: Path) -> None:
+    """Write a result to its file below the pages' folder, and the table of all aims anew."""
+    folder = docs / RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
+    name = "-".join(filter(None, (result.script, result.part)))
+    text = json.dumps(asdict(result), ensure_ascii=False, indent=1)
+    (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    write_table(docs)
+
+
+def read_results(docs: Path) -> list[Result]:
+    """The results below the pages' folder, in the order of `SCRIPTS`."""
+    results = []
+    for path in sorted((docs / RESULTS).glob("*.json")):
+        values = json.loads(path.read_text(encoding="utf-8"))
+        aims = [Aim(**aim) for aim in values.pop("aims")]
+        results.append(Result(aims=aims, **values))
+    return sorted(results, key=lambda result: SCRIPTS.index(result.script))
+
+
+def write_table(docs: Path) -> None:
+    """Replace the table of all aims in its page."""
+    page = docs / PAGE
+    text = page.read_text(encoding="utf-8")
+    page.write_text(markers_replaced(text, "bench/aims.py", table_of_aims(read_results(docs))), encoding="utf-8")
+
+
+def table_of_aims(results: Sequence[Result]) -> list[str]:
+    """The lines of the table, a row an aim, after a line that counts them."""
+    rows = []
+    reached = 0
+    for result in results:
+        for aim in result.aims:
+            reached += aim.reached
+            verdict = "yes" if aim.reached else "**no**"
+            goal = f"{aim.bound} {_number(aim.goal)} {aim.unit}".strip()
+            measured = f"{_number(aim.measured)} {aim.unit}".strip()
+            rows.append((aim.name, goal, measured, verdict, f"`{result.script}.py`", result.date))
+    titles = ("aim", "goal", "measured", "reached", "script", "date")
+    return [f"{reached} of {len(rows)} aims are reached.", "", *table(titles, rows)]
+
+
+def _number(value: float) -> str:
+    """A number with four digits at most after its thousands."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if abs(value) >= 10 else f"{round(value, 3):g}"
+
+
+if __name__ == "__main__":
+    write_table(Path(sys.argv[1]).parent)
