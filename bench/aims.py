@@ -128,11 +128,11 @@ def table_of_aims(results: Sequence[Result]) -> list[str]:
     for result in results:
         for aim in result.aims:
             reached += aim.reached
+            name = f"{aim.name} ({aim.unit})" if aim.unit else aim.name
             verdict = "yes" if aim.reached else "**no**"
-            goal = f"{aim.bound} {_number(aim.goal)} {aim.unit}".strip()
-            measured = f"{_number(aim.measured)} {aim.unit}".strip()
-            rows.append((aim.name, goal, measured, verdict, f"`{result.script}.py`", result.date))
-    titles = ("aim", "goal", "measured", "reached", "script", "date")
+            numbers = (_number(aim.measured), f"{aim.bound} {_number(aim.goal)}")
+            rows.append((name, *numbers, verdict, f"`{result.script}.py`", result.date))
+    titles = ("aim", "measured", "goal", "reached", "script", "date")
     return [f"{reached} of {len(rows)} aims are reached.", "", *table(titles, rows)]
 
 

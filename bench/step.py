@@ -237,26 +237,26 @@ def against_bf16(task: str, programs: Mapping[str, Program]) -> list[str]:
     return [f"Against kdda's step in bfloat16, its default here: {ratios}."]
 
 
-def aims(task: str, programs: Mapping[str, Program]) -> list[Aim]:
+def aims(recipe: str, task: str, programs: Mapping[str, Program]) -> list[Aim]:
     """What was aimed at, of one recipe."""
     kdda, da, forward = programs["kdda"], programs["kdda, DA"], programs[FORWARD]
     measured = []
     for name, goal in TARGETS[task].items():
         measured.append(
-            Aim(f"{task}: step of {name}, float32", ratio(programs[name], kdda, WARM), "≥", goal, "× kdda's")
+            Aim(f"{recipe}, a step: {name}, float32", ratio(programs[name], kdda, WARM), "≥", goal, "× kdda's")
         )
     stored = {"float32": (kdda, da)}
     if "kdda, bfloat16" in programs:
         stored["bfloat16"] = (programs["kdda, bfloat16"], programs["kdda, DA, bfloat16"])
     for precision, (one, other) in stored.items():
         measured.append(
-            Aim(f"{task}: step with stored states, {precision}", ratio(one, other, WARM), "≤", STORED, "× DA's")
+            Aim(f"{recipe}, a step: stored states, {precision}", ratio(one, other, WARM), "≤", STORED, "× DA's")
         )
     da_and_forward = replace(da, seconds=[a + b for a, b in zip(da.seconds, forward.seconds, strict=True)])
     live = ratio(programs["kdda, live teacher"], da_and_forward, WARM)
-    measured.append(Aim(f"{task}: step with a live teacher", live, "≤", LIVE_TEACHER, "× DA's and the teacher's pass"))
+    measured.append(Aim(f"{recipe}, a step: live teacher", live, "≤", LIVE_TEACHER, "× DA's and the teacher's pass"))
     memory = kdda.peak / programs["plain"].peak
-    return [*measured, Aim(f"{task}: peak memory", memory, "≤", MEMORY, "× plain's")]
+    return [*measured, Aim(f"{recipe}, a step: peak memory", memory, "≤", MEMORY, "× plain's")]
 
 
 def accuracy(context: RunContext, settings: SolverSettings, rows: int) -> list[list[str]]:
@@ -325,7 +325,7 @@ def measure(name: str, options: argparse.Namespace) -> tuple[list[str], list[Aim
         "",
     ]
     titles = ("language", "divergence", "marginal error", "value's error", "gradient's error")
-    return [*lines, *table(titles, exact), ""], aims(recipe.task, by_name)
+    return [*lines, *table(titles, exact), ""], aims(name, recipe.task, by_name)
 
 
 def main() -> None:
