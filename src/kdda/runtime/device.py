@@ -165,4 +165,5 @@ def is_out_of_memory(error: Exception) -> bool:
         return True
     from accelerate.utils.memory import should_reduce_batch_size
 
-    return bool(should_reduce_batch_size(error))
+    # accelerate's list lacks the words of Apple's devices in the oldest version that kdda allows
+    return "backend out of memory" in str(error) or bool(should_reduce_batch_size(error))
