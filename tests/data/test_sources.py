@@ -102,7 +102,7 @@ def test_columns_and_label_names_are_mapped(tmp_path: Path) -> None:
 
 def test_a_label_that_no_map_knows_is_refused_with_its_place(tmp_path: Path) -> None:
     message = refused(file(tmp_path, "a.jsonl", GOOD + GOOD.replace("neutral", "netural")))
-    assert "1 of 2 rows are bad" in message and "a.jsonl:2" in message and 'did you mean "neutral"' in message
+    assert "1 of 2 rows is bad" in message and "a.jsonl:2" in message and 'did you mean "neutral"' in message
 
 
 def test_an_integer_label_is_never_guessed(tmp_path: Path) -> None:

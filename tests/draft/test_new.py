@@ -16,7 +16,6 @@ from kdda.experiment.context import task_of, with_labels
 from kdda.experiment.splits import SplitReader
 from kdda.recipe.load import load_recipe
 from kdda.recipe.schema import Recipe
-from kdda.report.render import Table
 from tests.conftest import make_model
 
 LABELS = ("entailment", "neutral", "contradiction")
@@ -30,36 +29,6 @@ EN = [
     ("Two men repair the roof of a house in the rain.", "It is raining.", "The men are asleep at home."),
     ("An old woman sells vegetables at the market.", "There is a market.", "The woman sells nothing but cars."),
 ]
-
-
-class NoEstimate:
-    """The cost of a recipe without a measurement: the rest of its plan is as ever."""
-
-    def __init__(self, *_: Any): ...
-
-    def models_table(self) -> Table:
-        return Table("Cost", ["model"], [])
-
-    work_table = models_table
-
-    def lines(self) -> list[str]:
-        return []
-
-    warnings = lines
-
-
-@pytest.fixture(autouse=True)
-def estimates(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One test measures the cost; the plans of the others leave it out."""
-    if request.node.name != "test_vinli":
-        monkeypatch.setattr("kdda.experiment.plan.Estimate", NoEstimate)
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Options that name a tiny student and teacher."""
-    student = make_model(tmp_path_factory.mktemp("student"))
-    return ["--student", student, "--teachers", f"vi={student},en={student}"]
 
 
 def lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -110,11 +79,12 @@ def test_vinli(tmp_path: Path, command: Any, models: list[str]) -> None:
         for number, (premise, hypothesis, label) in enumerate(pairs(VI)):
             pair = {"pairID": f"{split}{number}", "gold_label": label, "link": "", "context": "Một đoạn báo dài."}
             rows.append({**pair, "sentence1": premise, "sentenceID": "1", "topic": "xã hội", "sentence2": hypothesis})
-        rows += [{**rows[0], "gold_label": "-"}, {**rows[1], "gold_label": "other"}]
+        rows += [{**rows[0], "gold_label": "-", "pairID": "a"}, {**rows[1], "gold_label": "other", "pairID": "b"}]
         lines(tmp_path / f"UIT_ViNLI_1.0_{split}.jsonl", rows)
     recipe, out = new(command, models, tmp_path)
     assert (recipe.task, recipe.target) == ("nli", "vi") and list(recipe.arms) == ["student", "student-kdda"]
-    assert recipe.data["vi"].columns == {"premise": "sentence1", "hypothesis": "sentence2", "label": "gold_label"}
+    fields = {"premise": "sentence1", "hypothesis": "sentence2", "label": "gold_label"}
+    assert recipe.data["vi"].columns == {"id": "pairID", **fields}
     assert recipe.data["vi"].labels == {"-": None, "other": None}
     assert counts(recipe, "vi") == {"train": 6, "dev": 6, "test": 6}
     assert 'label     "-" is left out' in out and "Time left: about" in out
@@ -224,7 +194,7 @@ def test_anli_has_letters_for_labels_and_three_rounds(tmp_path: Path, command: A
                 rows.append({**row, "label": label[0], "emturk": False, "genre": "wikipedia", "reason": "", "tag": ""})
             lines(tmp_path / "anli_v1.0" / round_ / f"{split}.jsonl", rows)
     recipe, _ = new(command, models, tmp_path)
-    assert recipe.data["en"].columns == {"premise": "context"}
+    assert recipe.data["en"].columns == {"id": "uid", "premise": "context"}
     assert recipe.data["en"].labels == {"c": "contradiction", "e": "entailment", "n": "neutral"}
     assert counts(recipe, "en") == {"train": 18, "dev": 18, "test": 18}
 
@@ -282,7 +252,9 @@ def test_numbers_as_labels_are_never_guessed(tmp_path: Path, command: Any, model
         rows.append({"ID": "x", "Premise": premise, "Hypothesis": hypothesis, "Label": LABELS.index(label)})
     table(tmp_path / "train.csv", rows, ";", "utf-16")
     message = refused(command, tmp_path, "--out", tmp_path / "recipe.yaml", *models)
-    assert "the rows have 0, 1, 2" in message and '--labels "0=entailment,1=neutral,2=contradiction"' in message
+    assert "nothing tells what 0, 1, 2 mean" in message and '--labels "0=___,1=___,2=___"' in message
+    for number in range(3):  # a row of each, for a person to look at
+        assert f'{number}: {tmp_path}/train.csv:{number + 2}: "{VI[0][0]} (0)", "' in message
     recipe, _ = new(command, models, tmp_path, "--labels", "0=entailment,1=contradiction,2=neutral")
     assert recipe.data["vi"].labels == {"0": "entailment", "1": "contradiction", "2": "neutral"}
     assert recipe.data["vi"].holdout == {"dev": 0.1, "test": 0.1}
@@ -482,7 +454,9 @@ def test_numbers_as_tags_are_never_guessed(tmp_path: Path, command: Any, models:
         rows.append({"tokens": ["The", "city", "of", "Hue", str(number)], "ner_tags": [0, 0, 0, 1, 0]})
     lines(tmp_path / "train.jsonl", rows)
     code, _, error = command("new", tmp_path, "--out", tmp_path / "recipe.yaml", *models)
-    assert code == 2 and "the rows have 0, 1, and data sets number" in error and '--labels "0=O,1=B-PER"' in error
+    assert code == 2 and '--labels "0=___,1=___"' in error
+    assert f'0: {tmp_path}/train.jsonl:1: "The", "city", "of", "0"' in error
+    assert f'1: {tmp_path}/train.jsonl:1: "Hue"' in error
     recipe, _ = new(command, models, tmp_path, "--labels", "0=O,1=B-LOC", "--languages", "en")
     assert recipe.data["en"].labels == {"0": "O", "1": "B-LOC"}
 
@@ -513,9 +487,9 @@ def test_columns_that_a_user_names_are_taken(tmp_path: Path, command: Any, model
 
 def test_of_many_files_without_sense_the_first_are_named(tmp_path: Path, command: Any) -> None:
     for number in range(9):
-        (tmp_path / f"{number}.txt").write_text("A text and nothing else.")
+        (tmp_path / f"{number}.csv").write_text(f"id,weight{number}\n1,2\n")
     code, _, error = command("new", tmp_path, "--out", tmp_path / "recipe.yaml")
-    assert code == 2 and len(error.splitlines()) == 8 and "… and 4 more files" in error
+    assert code == 2 and len(error.splitlines()) == 8 and "… and 4 more" in error
 
 
 def test_one_column_of_labels_is_no_column_for_each(tmp_path: Path, command: Any, models: list[str]) -> None:
@@ -563,7 +537,8 @@ def test_copies_of_a_table_in_other_formats_are_read_once(tmp_path: Path, comman
         sentences.append("".join(f"{word}\t{tag}\n" for word, tag in zip(*row.values(), strict=True)))
     (tmp_path / "train.conll").write_text("\n".join(sentences))
     recipe, out = new(command, models, tmp_path, "--languages", "en")
-    assert sum(counts(recipe, "en").values()) == 30 and out.count("in another format, by its name") == 2
+    assert sum(counts(recipe, "en").values()) == 30 and out.count("in another format, by its name") == 1
+    assert "train.conll and " in out or ".gz and " in out
 
 
 def test_a_user_at_a_terminal_is_asked_and_may_correct(

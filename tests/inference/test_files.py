@@ -116,7 +116,7 @@ def test_a_bad_row_is_named_before_any_is_answered(reader: Predictor, tmp_path: 
     with pytest.raises(KddaError) as caught:
         predict_file(reader, FileJob(source, out))
     assert f"{source}:3: " in str(caught.value) and said in str(caught.value) and not out.exists()
-    assert "1 bad rows skipped" in predict_file(reader, FileJob(source, out, "skip"))
+    assert "1 bad row skipped" in predict_file(reader, FileJob(source, out, "skip"))
     assert [row["id"] for row in read(out)] == [1]
 
 
@@ -321,7 +321,7 @@ def test_rows_without_an_id_get_their_number_and_bad_ones_their_place(reader: Pr
     source, out = tmp_path / "in.csv", tmp_path / "out.jsonl"
     source.write_text('hỏi,context\ncat,"dog\nruns"\ncat,\ndog,cat sleeps\n', encoding="utf-8")
     schema = Schema(columns={"question": "hỏi"})
-    with pytest.raises(KddaError, match=r'1 of 3 rows are bad.*\n.*in\.csv:4: "context" is empty'):
+    with pytest.raises(KddaError, match=r'1 of 3 rows is bad.*\n.*in\.csv:4: "context" is empty'):
         predict_file(reader, FileJob(source, out, schema=schema))
     predict_file(reader, FileJob(source, out, "skip", schema))
     assert [row["id"] for row in read(out)] == [1, 3]

@@ -85,7 +85,7 @@ def test_a_label_that_only_other_rows_have_is_refused_with_its_place(bench: Benc
         data["aa"]["test"] = write_rows(bench.folder / "test.jsonl", [{"text": "a", "label": "sad"}])
         code, out, _ = command("plan", bench.write(), "--out", bench.folder / "runs")
         assert code == 1 and "Labels: calm, lively aa, lively bb." in out
-        assert "MISSING: data.aa.test: 1 of 1 rows are bad" in out and 'test.jsonl:1: "label": got "sad"' in out
+        assert "MISSING: data.aa.test: 1 of 1 row is bad" in out and 'test.jsonl:1: "label": got "sad"' in out
     finally:
         del TASKS["mood"]
 

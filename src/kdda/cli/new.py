@@ -69,7 +69,8 @@ def _drafted(request: Request, asks: bool) -> Draft:
     """The draft for a request; labels that are numbers are asked for, if a user can answer."""
     from dataclasses import replace
 
-    from kdda.draft.draft import UnknownLabelsError, draft
+    from kdda.draft.draft import draft
+    from kdda.draft.labels import UnknownLabelsError
 
     try:
         return draft(request)
@@ -77,6 +78,8 @@ def _drafted(request: Request, asks: bool) -> Draft:
         if not asks:
             raise
         labels = dict(request.labels)
+        for row in error.rows:
+            print(f"  {row}")
         for value in error.values:
             question = f'What does the label "{value}" mean ({", ".join(error.names)}; {DROP} leaves such rows out)?'
             answer = typer.prompt(tr_message(question))

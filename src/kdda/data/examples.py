@@ -27,8 +27,8 @@ from kdda.data.fields import (
 from kdda.data.sources import Row
 from kdda.errors import KddaError, did_you_mean, unknown_choice
 from kdda.runtime.disk_sequence import DiskSequence
-
-NAMED_ROWS = 5  # bad rows that a message names before "and … more"
+from kdda.runtime.numbers import counted
+from kdda.runtime.reasons import NAMED_REASONS, Reasons
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def check_rows(
     """
     checker = _RowChecker(convert)
     examples: Sequence[Example] = DiskSequence(checker.examples(rows))
-    if checker.bad and (on_bad_row == "raise" or not examples):
+    if checker.bad.count and (on_bad_row == "raise" or not examples):
         raise KddaError(checker.summary(advice.skip))
     if not checker.rows:
         raise KddaError("no rows: the source is empty")
@@ -195,16 +195,23 @@ def check_rows(
     return CheckedRows(checker.with_unique_ids(examples), checker.skipped, checker.repaired)
 
 
+def bad_of(bad: int, rows: int) -> str:
+    """How many of some rows are bad, for a message: ``1 of 3 rows is bad``."""
+    if bad == 1:
+        return f"1 of {counted(rows, 'row')} is bad"
+    return f"{bad:,} of {counted(rows, 'row')} are bad"
+
+
 class _RowChecker:
     """Converts rows and counts what happens to them; of each example's id it keeps a hash of 8 bytes."""
 
     def __init__(self, convert: RowConverter):
-        """Start at no row; `bad` holds the messages about the first bad rows, `id_hashes` a number a good row."""
+        """Start at no row; `bad` holds the reasons of bad rows, `id_hashes` a number a good row."""
         self.convert = convert
         self.skipped: Counter[str] = Counter()
         self.repaired: Counter[str] = Counter()
         self.rows = 0
-        self.bad: list[str] = []
+        self.bad = Reasons()
         self.id_hashes = array("Q")
 
     def examples(self, rows: Iterable[Row]) -> Iterator[Example]:
@@ -216,27 +223,18 @@ class _RowChecker:
             except DroppedError as reason:
                 self.skipped[str(reason)] += 1
             except (BadRowError, BadFieldError) as reason:
-                self._count_bad(f"{row.where}: {reason}")
+                self.skipped["bad row"] += 1
+                self.bad.add(row.where, str(reason))
             else:
                 self.id_hashes.append(_hash_of_id(example.id))
                 yield example
 
-    def _count_bad(self, message: str) -> None:
-        """Count a bad row, and keep its message if it is one of the first."""
-        self.skipped["bad row"] += 1
-        if len(self.bad) < NAMED_ROWS:
-            self.bad.append(message)
-
     def summary(self, advice: str) -> str:
-        """The message about all bad rows, which names the first ones; `advice` tells how they are skipped."""
-        count = self.skipped["bad row"]
-        heading = f"{count} of {self.rows} rows are bad"
+        """The message about all bad rows, a line a reason; `advice` tells how they are skipped."""
+        heading = bad_of(self.bad.count, self.rows)
         if advice:
             heading += f" ({advice})"
-        lines = [f"{heading}:", *self.bad]
-        if count > NAMED_ROWS:
-            lines.append(f"… and {count - NAMED_ROWS} more")
-        return "\n  ".join(lines)
+        return "\n  ".join([f"{heading}:", *self.bad.lines(NAMED_REASONS)])
 
     def with_unique_ids(self, examples: Sequence[Example]) -> Sequence[Example]:
         """The examples under ids that differ: the k-th example of an id is called ``id#k``, except the first."""

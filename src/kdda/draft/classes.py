@@ -10,7 +10,7 @@ from typing import Any
 
 from kdda.data.fields import canonical
 from kdda.draft.columns import Recognised, label_column, pair_columns, text_column
-from kdda.draft.names import EVIDENCE, LABEL_COLUMNS
+from kdda.draft.names import CLAIMS, EVIDENCE, LABEL_COLUMNS
 from kdda.draft.tables import FileTable
 from kdda.tasks.classify import CLASSIFY, SEPARATORS
 
@@ -35,7 +35,8 @@ def recognise_classes(table: FileTable) -> Recognised | None:
     for value in ("-", ""):
         if counts.pop(value, 0):
             label_map[value] = None
-    if len(counts) < 2:
+    classes = {table.wishes.meaning(value) for value in counts}
+    if len(classes - {None}) < 2:
         return None
     columns = _class_fields(table, label)
     if not columns:
@@ -45,7 +46,7 @@ def recognise_classes(table: FileTable) -> Recognised | None:
         options["fields"] = list(columns)
     commonest = ", ".join(f'"{value}"' for value, _ in counts.most_common(6))
     reasons = (f"text in {', '.join(columns.values())}", f"{label} has {len(counts)} values, most often {commonest}")
-    return Recognised("classify", {**columns, "label": label}, label_map, options, tuple(sorted(counts)), (), reasons)
+    return Recognised("classify", {**columns, "label": label}, label_map, options, (), reasons)
 
 
 def _flag_columns(table: FileTable) -> list[str]:
@@ -140,7 +141,7 @@ def _label_sets(table: FileTable, label: str, separator: str = "") -> Recognised
 
 def _class_fields(table: FileTable, label: str) -> dict[str, str]:
     """Field → column of the texts that a label is of."""
-    claim, pair = table.first_of(("claim", "statement")), pair_columns(table)
+    claim, pair = table.first_of(CLAIMS), pair_columns(table)
     evidence = table.first_of(EVIDENCE)
     if claim and evidence and evidence != label:
         return {"claim": claim, evidence.lower(): evidence}

@@ -21,8 +21,7 @@ class Recognised:
         columns: field of the task → the file's column or columns, where their names differ.
         label_map: the file's label → the task's; None leaves such rows out.
         task_options: what a recipe sets of the task.
-        labels: the file's labels, of tasks whose labels the rows decide.
-        numbers: labels that are numbers and whose meaning nobody tells.
+        unknown: labels, such as numbers, whose meaning for the task nobody tells.
         reasons: what was seen, a phrase each.
     """
 
@@ -30,8 +29,7 @@ class Recognised:
     columns: dict[str, Any] = field(default_factory=dict)
     label_map: dict[str, str | None] = field(default_factory=dict)
     task_options: dict[str, Any] = field(default_factory=dict)
-    labels: tuple[str, ...] = ()
-    numbers: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
 
     @property
@@ -57,14 +55,20 @@ def as_words(columns: str | Sequence[str]) -> str:
 
 def pair_columns(table: FileTable) -> tuple[str, str] | None:
     """The columns of two texts, by their names; or the first two texts of a file without names."""
-    for first, second in TEXT_PAIRS:
-        if first in table.by_lower_name and second in table.by_lower_name:
-            return table.by_lower_name[first], table.by_lower_name[second]
+    for names in TEXT_PAIRS:
+        first, second = table.first_of(names[:1]), table.first_of(names[1:])
+        if first and second:
+            return first, second
     if table.header:
         texts = [column for column in table.columns if column.startswith(UNNAMED) and is_long(table, column)]
         if len(texts) >= 2:
             return texts[0], texts[1]
     return None
+
+
+def text_columns(table: FileTable) -> list[str]:
+    """The columns that hold sentences, in the file's order."""
+    return [column for column in table.columns if is_long(table, column) and not names_an_id(column)]
 
 
 def is_long(table: FileTable, column: str) -> bool:
@@ -74,9 +78,9 @@ def is_long(table: FileTable, column: str) -> bool:
 
 def label_column(table: FileTable) -> str:
     """The column of labels: one that is called so, or the last with few values that are no texts; empty without one."""
-    column = table.first_of(LABEL_COLUMNS)
-    if column and is_label(table, column):
-        return column
+    for column in table.all_of(LABEL_COLUMNS):
+        if is_label(table, column):
+            return column
     for column in reversed(table.columns):
         if not names_an_id(column) and is_label(table, column) and table.words(column) <= 3:
             counts = table.values[column]
@@ -92,8 +96,8 @@ def is_label(table: FileTable, column: str) -> bool:
 
 def text_column(table: FileTable) -> str:
     """The column of the text: one that is called so, or the one with the longest texts."""
-    named = table.first_of(TEXT_COLUMNS)
-    if named and table.is_text(named):
-        return named
+    for column in table.all_of(TEXT_COLUMNS):
+        if table.is_text(column):
+            return column
     texts = [column for column in table.columns if is_long(table, column)]
     return max(texts, key=table.words, default="")

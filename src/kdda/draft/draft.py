@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kdda.data.folders import is_format
-from kdda.draft.columns import Recognised
+from kdda.draft.columns import Recognised, text_columns
+from kdda.draft.labels import as_text, labels_of, unused_labels
 from kdda.draft.languages import UNKNOWN
 from kdda.draft.models import (
     MINI_LIMITS,
@@ -20,8 +21,11 @@ from kdda.draft.models import (
     training_settings,
     window_for,
 )
+from kdda.draft.names import ID_COLUMNS
 from kdda.draft.sources import RowSource, SeenFiles, find_sources
+from kdda.draft.tables import Wishes
 from kdda.errors import KddaError
+from kdda.runtime.numbers import counted
 from kdda.runtime.text_files import printable
 from kdda.tasks.registry import TASKS, task_named
 
@@ -30,8 +34,6 @@ HOLDOUT = {"dev": 0.1, "test": 0.1}  # shares of the training rows, where a spli
 AUXILIARY = "en"  # of several languages, the one that is hardly ever the target
 
 PREFERRED_TARGETS = ("vi",)  # of several others, the first with a teacher of its language here
-
-EXAMPLE_TAGS = ("O", "B-PER", "I-PER")  # of a message about tags that are numbers
 
 TOKENS_LOOKED_AT = 200  # rows of a source
 
@@ -55,24 +57,6 @@ class Request:
     teachers: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str | None] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
-
-
-class UnknownLabelsError(KddaError):
-    """Labels that are numbers, of which the files do not say what they mean.
-
-    Attributes:
-        values: the numbers, as text.
-        names: the task's labels.
-    """
-
-    def __init__(self, values: Sequence[str], names: Sequence[str]):
-        first = ",".join(f"{value}={name}" for value, name in zip(values, names, strict=False))
-        super().__init__(
-            f"labels: the rows have {', '.join(values)}, and data sets number their labels differently: say which is "
-            f'which, such as --labels "{first}"'
-        )
-        self.values = values
-        self.names = names
 
 
 @dataclass
@@ -99,6 +83,26 @@ class LanguageData:
     def first(self) -> RowSource:
         """The first training source, whose columns are the others', too."""
         return self.splits["train"][0]
+
+    @property
+    def sources(self) -> list[RowSource]:
+        """The sources of all splits."""
+        sources = []
+        for members in self.splits.values():
+            sources += members
+        return sources
+
+    @property
+    def unread(self) -> list[str]:
+        """Columns of texts that no field of the task reads; they are named so that none is left out unseen."""
+        read: set[str] = set()
+        for column in self.first.recognised.columns.values():
+            read.update([column] if isinstance(column, str) else column)
+        return [column for column in text_columns(self.first.table) if column not in read]
+
+    def counted(self, split: str) -> str:
+        """The number of a split's rows in words, as their format calls them."""
+        return counted(self.rows(split), self.first.table.unit)
 
     def rows(self, split: str) -> int:
         """Rows of a split's sources."""
@@ -154,30 +158,26 @@ def draft(request: Request) -> Draft:
 
     Raises:
         KddaError: files that cannot be read, that no task fits, or whose languages cannot be told apart.
-        UnknownLabelsError: labels that are numbers without a meaning.
+        UnknownLabelsError: labels without a meaning, such as numbers.
     """
     if request.task:
         task_named(request.task, "--task")
-    seen = find_sources(request.data, request.task, request.languages, request.columns)
+    wishes = Wishes(request.task, request.columns, request.labels)
+    seen = find_sources(request.data, request.languages, wishes)
     task = seen.sources[0].recognised.task
     if task not in TASKS:
         raise KddaError(f"the files are for the task {task}, which this installation lacks")
-    by_language: dict[str, list[RowSource]] = {}
-    for source in seen.sources:
-        by_language.setdefault(source.language, []).append(source)
-    languages: dict[str, LanguageData] = {}
-    for language in _target_first(by_language, request.languages):
-        languages[language] = _divided(by_language[language], seen, is_target=not languages)
-    for language, sources in by_language.items():
-        if language not in languages:
-            for source in sources:
-                seen.left_out.append(
-                    f"{printable(source.table.name)}: rows in {language}, which --languages leaves out"
-                )
+    languages = _by_language(seen, request)
+    used: list[RowSource] = []
+    for data in languages.values():
+        used += data.sources
+    labels = labels_of(used, task, wishes)
+    for label in unused_labels(used, wishes):
+        seen.left_out.add(f"--labels {label}", "no row has this label")
     _remark_on_translations(languages)
     for language in request.teachers:
         if language not in languages:
-            seen.left_out.append(f"--teachers {language}: no rows are in this language")
+            seen.left_out.add(f"--teachers {language}", "no rows are in this language")
     models = choose_models(list(languages), request.student, dict(request.teachers))
     training = training_settings(models, _is_reading(task))
     window, reason = _window(languages, models, task)
@@ -185,7 +185,22 @@ def draft(request: Request) -> Draft:
     if _is_reading(task):
         training["stride"] = window // 4
     options = languages[next(iter(languages))].first.recognised.task_options
-    return Draft(task, dict(options), languages, _labels(languages, task, request), models, training, reason, seen)
+    return Draft(task, dict(options), languages, labels, models, training, reason, seen)
+
+
+def _by_language(seen: SeenFiles, request: Request) -> dict[str, LanguageData]:
+    """The data of each language, the target first; files of other languages than the user's are left out."""
+    by_language: dict[str, list[RowSource]] = {}
+    for source in seen.sources:
+        by_language.setdefault(source.language, []).append(source)
+    languages: dict[str, LanguageData] = {}
+    for language in _target_first(by_language, request.languages):
+        languages[language] = _divided(by_language[language], seen, is_target=not languages)
+    for source in seen.sources:
+        if source.language not in languages:
+            name = printable(source.table.name)
+            seen.left_out.add(name, f"rows in {source.language}, which --languages leaves out")
+    return languages
 
 
 def _is_reading(task: str) -> bool:
@@ -235,9 +250,11 @@ def _divided(sources: Sequence[RowSource], seen: SeenFiles, is_target: bool) -> 
         members = _readable_together(splits.get(split, ()), first, seen)
         if members:
             fitting[split] = members
-    every = [source for members in fitting.values() for source in members]
-    columns, header = _columns_and_header(every)
-    data = LanguageData(fitting, columns, header, remarks=remarks)
+    data = LanguageData(fitting, {}, remarks=remarks)
+    data.columns, data.header = _columns_and_header(data.sources)
+    identifier = _id_column(data.sources)
+    if identifier:
+        data.columns = {"id": identifier, **data.columns}
     for split, share in HOLDOUT.items():
         if split not in fitting and (split == "dev" or is_target):
             data.holdout[split] = share
@@ -270,7 +287,7 @@ def _readable_together(members: Sequence[RowSource], first: RowSource, seen: See
         if fits and (source.select, source.split_column) == (first.select, first.split_column):
             fitting.append(source)
         else:
-            seen.left_out.append(f"{printable(table.name)}: other columns than {printable(first.table.name)}")
+            seen.left_out.add(printable(table.name), f"other columns than {printable(first.table.name)}")
     return fitting
 
 
@@ -298,25 +315,14 @@ def _columns_and_header(sources: Sequence[RowSource]) -> tuple[dict[str, Any], l
     return columns, header
 
 
-def _labels(languages: Mapping[str, LanguageData], task: str, request: Request) -> dict[str, str | None]:
-    """What each label of the data is for the task, in all languages and splits.
-
-    Raises:
-        UnknownLabelsError: some are numbers.
-    """
-    labels: dict[str, str | None] = {}
-    numbers: dict[str, None] = {}
-    for data in languages.values():
-        for sources in data.splits.values():
-            for source in sources:
-                labels.update(source.recognised.label_map)
-                numbers.update(dict.fromkeys(source.recognised.numbers))
-    labels.update(request.labels)
-    unknown = [number for number in numbers if number not in labels]
-    if unknown:
-        unknown.sort(key=lambda value: (len(value), value))  # 10 after 9
-        raise UnknownLabelsError(unknown, TASKS[task].labels or EXAMPLE_TAGS)
-    return labels
+def _id_column(sources: Sequence[RowSource]) -> str:
+    """The column that names each row in all files of a language; empty where it is called ``id``, or is in none."""
+    shared = sources[0].table.all_of(ID_COLUMNS)
+    for source in sources:
+        shared = [column for column in shared if column in source.table.id_columns]
+    if not shared or "id" in shared:
+        return ""
+    return shared[0]
 
 
 def _window(languages: Mapping[str, LanguageData], models: Models, task: str) -> tuple[int, str]:
@@ -325,18 +331,12 @@ def _window(languages: Mapping[str, LanguageData], models: Models, task: str) ->
     for data in languages.values():
         columns = data.first.recognised.text_columns
         for values in data.first.table.sample[:TOKENS_LOOKED_AT]:
-            rows.append([_as_text(values.get(column)) for column in columns])
+            rows.append([as_text(values.get(column)) for column in columns])
     counts, how = token_counts(models.student, rows)
     longest = longest_window(models.student)
     if _is_reading(task) and models.is_mini:
         longest = min(longest, 256)
     window = window_for(counts, longest)
     median = sorted(counts)[len(counts) // 2]
-    return window, f"half of the rows have {median} tokens or fewer, the longest {max(counts)}; {how}"
-
-
-def _as_text(value: Any) -> str:
-    """A cell as the text that its tokens are counted of."""
-    if isinstance(value, list):
-        return " ".join(map(_as_text, value))
-    return str(value or "")
+    unit = languages[next(iter(languages))].first.table.unit
+    return window, f"half of the {unit}s have {median} tokens or fewer, the longest {max(counts)}; {how}"

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from string import ascii_lowercase
 
-from kdda.data.choices import OPTION_COLUMN
 from kdda.draft.columns import Recognised, as_words
-from kdda.draft.names import ANSWERS, CHOICE_CONTEXTS, CHOICE_LABELS, CONTEXTS, OPTIONS, QUESTIONS
+from kdda.draft.names import (
+    ANSWER_STARTS,
+    ANSWERS,
+    CHOICE_CONTEXTS,
+    CHOICE_LABELS,
+    CONTEXTS,
+    OPTION_NAME,
+    OPTIONS,
+    QUESTIONS,
+    plain_name,
+)
 from kdda.draft.tables import FileTable
 
 
@@ -18,7 +27,7 @@ def recognise_questions(table: FileTable) -> Recognised | None:
     if _options(table) or table.words(context) <= table.words(question):
         return None
     columns = {"question": question, "context": context}
-    start = table.first_of(("answer_start", "start"))
+    start = table.first_of(ANSWER_STARTS)
     if answer.lower() == "answers":
         columns["answers"] = answer
     else:
@@ -33,7 +42,7 @@ def _options(table: FileTable) -> str | list[str]:
     column = table.first_of(OPTIONS)
     if column:
         return column
-    numbered = [column for column in table.columns if OPTION_COLUMN.fullmatch(column)]
+    numbered = [column for column in table.columns if OPTION_NAME.fullmatch(plain_name(column))]
     if len(numbered) < 2:
         return _lettered(table)
     return numbered
@@ -43,9 +52,9 @@ def _lettered(table: FileTable) -> list[str]:
     """The columns A, B, … of an option each, in that order; none where there are fewer than two."""
     lettered: list[str] = []
     for letter in ascii_lowercase:
-        if letter not in table.by_lower_name:
+        if letter not in table.by_plain_name:
             break
-        lettered.append(table.by_lower_name[letter])
+        lettered.append(table.by_plain_name[letter])
     return lettered if len(lettered) > 1 else []
 
 

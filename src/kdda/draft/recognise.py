@@ -13,7 +13,7 @@ from typing import Any
 from kdda.draft.classes import recognise_classes
 from kdda.draft.columns import Recognised
 from kdda.draft.names import LABEL_COLUMNS
-from kdda.draft.pairs import recognise_inference, recognise_similarity
+from kdda.draft.pairs import recognise_inference, recognise_similarity, why_not_inference
 from kdda.draft.questions import recognise_choice, recognise_questions
 from kdda.draft.tables import FileTable
 from kdda.draft.tags import recognise_tags
@@ -27,7 +27,7 @@ def recognise(table: FileTable, task: str = "") -> Recognised | None:
     names = [task]
     if not task:
         names = [*dict.fromkeys([*RECOGNISERS, *TASKS])]
-    renamed = {column: field for field, column in table.named.items() if column in table.columns}
+    renamed = {column: field for field, column in table.wishes.columns.items() if column in table.columns}
     columns_of = {field: column for column, field in renamed.items()}
     if renamed:
         others = {*columns_of, *LABEL_COLUMNS} if "label" in columns_of else set(columns_of)
@@ -35,6 +35,9 @@ def recognise(table: FileTable, task: str = "") -> Recognised | None:
     for name in names:
         recognised = RECOGNISERS.get(name, _by_field_names(name))(table)
         if recognised is not None:
+            why = why_not_inference(table) if name == "classify" and not task else ""
+            if why:
+                recognised = replace(recognised, reasons=(*recognised.reasons, why))
             return _with_columns(recognised, columns_of)
     return None
 
@@ -62,9 +65,11 @@ def _by_field_names(task: str) -> Recogniser:
 def _by_fields(task: str, table: FileTable) -> Recognised | None:
     """A task of a plugin, whose fields are columns."""
     known = TASKS.get(task)
-    if known is None or not all(name in table.by_lower_name for name in known.fields):
+    if known is None:
         return None
-    columns = {name: table.by_lower_name[name] for name in known.fields}
+    columns = {name: table.first_of((name,)) for name in known.fields}
+    if not all(columns.values()):
+        return None
     label = table.first_of(LABEL_COLUMNS)
     if known.labelled and label:
         columns["label"] = label

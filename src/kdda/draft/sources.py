@@ -12,23 +12,25 @@ from pathlib import Path
 
 from kdda.data.folders import SAVED, SHARD, is_format, is_saved_dataset, split_of
 from kdda.data.sources import READERS, format_of
-from kdda.draft.columns import Recognised
+from kdda.draft.columns import Recognised, label_column
 from kdda.draft.languages import OTHER_CODES, UNKNOWN, can_be_told, code_of, language_of_name, language_of_texts
 from kdda.draft.models import TEACHERS
 from kdda.draft.names import LANGUAGE_COLUMNS, SPLIT_COLUMNS, names_an_id
 from kdda.draft.recognise import recognise
-from kdda.draft.tables import FileTable, look_at
+from kdda.draft.tables import NO_WISHES, FileTable, Wishes, look_at
 from kdda.errors import KddaError, unknown_choice
 from kdda.runs.folder import ENVIRONMENT
+from kdda.runtime.numbers import counted
+from kdda.runtime.reasons import NAMED_REASONS, Reasons
 from kdda.runtime.text_files import printable
 
 PREFERRED = (".jsonl", ".json", ".parquet", ".csv", ".tsv", ".conll", ".bio", ".iob", ".txt", ".xlsx")
 
+MARKDOWN = ".md"
+
 CERTAIN = ("en", "vi")  # texts that are told to be in one of these are in no language that could not be told
 
 MOST_LANGUAGES = 200  # different values of a column, above which it does not name languages
-
-SOURCES_SHOWN = 5  # of a message
 
 
 @dataclass(frozen=True)
@@ -60,23 +62,22 @@ class SeenFiles:
 
     Attributes:
         sources: what a recipe can read.
-        left_out: a sentence for each file that is not used.
+        left_out: the files that are not used, by reason.
+        texts: those of them that are plain texts.
     """
 
     sources: list[RowSource] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
+    left_out: Reasons = field(default_factory=Reasons)
+    texts: list[Path] = field(default_factory=list)
 
 
-def find_sources(
-    names: Sequence[str], task: str, languages: Sequence[str], columns: Mapping[str, str] | None = None
-) -> SeenFiles:
+def find_sources(names: Sequence[str], languages: Sequence[str], wishes: Wishes = NO_WISHES) -> SeenFiles:
     """The sources of rows in files and folders.
 
     Args:
         names: files, folders, or ``folder:split``.
-        task: what rows are looked for; any by default.
         languages: their codes, which a user names; guessed by default.
-        columns: field of the task → the column that a user says it is in, of the files that have it.
+        wishes: what a user says of the rows: their task, columns of the files that have them, labels.
 
     Raises:
         KddaError: a file that is named and cannot be read, or no file with rows of a task.
@@ -90,20 +91,14 @@ def find_sources(
             paths = _paths_in(Path(name))
         for path in paths:
             try:
-                table = look_at(path, named=columns)
+                tables += _recognised_in(path, wishes, seen)
             except KddaError as error:
                 if not is_folder:
                     raise
-                seen.left_out.append(f"{printable(path)}: {error}")
-                continue
-            recognised = recognise(table, task)
-            if recognised is None:
-                seen.left_out.append(f"{printable(path)}: {_unlike(table, task)}")
-            else:
-                tables.append((table, recognised))
+                seen.left_out.add(printable(path), str(error).removeprefix(f"{printable(path)}: "))
     if not tables:
-        raise _nothing(seen.left_out)
-    _check_named_columns(columns or {}, [table for table, _ in tables])
+        raise _nothing(names, seen)
+    _check_named_columns(wishes.columns, [table for table, _ in tables])
     tables = _of_one_task(tables, seen)
     for table, recognised in _without_copies(tables, seen):
         for source in _by_language(table, recognised, languages, seen):
@@ -111,12 +106,53 @@ def find_sources(
     return seen
 
 
-def _nothing(reasons: Sequence[str]) -> KddaError:
-    """The refusal of files of which none has rows of a task, with the reasons of the first ones."""
-    shown = list(reasons[:SOURCES_SHOWN]) or ["no files"]
-    if len(reasons) > SOURCES_SHOWN:
-        shown.append(f"… and {len(reasons) - SOURCES_SHOWN} more files")
-    return KddaError("nothing that a recipe could train on:\n  " + "\n  ".join(shown))
+def _recognised_in(path: str, wishes: Wishes, seen: SeenFiles) -> list[tuple[FileTable, Recognised]]:
+    """A file with how it is read for a task; nothing of a file without rows of one, which is left out with the reason.
+
+    Raises:
+        KddaError: a file that cannot be read.
+    """
+    is_markdown = is_format(Path(path), (MARKDOWN,)) and Path(path).is_file()  # which no reader of rows reads
+    table = None
+    if not is_markdown:
+        table = look_at(path, wishes=wishes)
+        recognised = recognise(table, wishes.task)
+        if recognised is not None:
+            return [(table, recognised)]
+    if table is None or _is_plain_text(table):
+        seen.texts.append(Path(path))
+        seen.left_out.add(printable(path), "a text without columns")
+    else:
+        seen.left_out.add(printable(path), _unlike(table, wishes.task))
+    return []
+
+
+def _nothing(names: Sequence[str], seen: SeenFiles) -> KddaError:
+    """The refusal of files of which none has rows of a task, with the reasons; of texts, what can be done with them."""
+    shown = seen.left_out.lines(NAMED_REASONS)
+    for name in names:
+        count = _count_texts(Path(name), seen.texts)
+        if count:
+            shown.append(
+                f"{printable(name)}: {counted(count, 'text')} without columns: "
+                f"kdda index {printable(name)} INDEX splits texts into passages and indexes them, for kdda ask; a "
+                "recipe needs rows with labels or answers, in a table or in JSON lines"
+            )
+    listed = "\n  ".join(shown or ["no files"])
+    return KddaError(f"nothing that a recipe could train on:\n  {listed}")
+
+
+def _is_plain_text(table: FileTable) -> bool:
+    """Whether a file is a text that was read as a table of one column."""
+    return format_of(Path(table.name)) == ".txt" and len(table.columns) < 2
+
+
+def _count_texts(path: Path, texts: Sequence[Path]) -> int:
+    """How many plain texts a file or folder is: those that were looked at, and files of Markdown in the folder."""
+    members = [text for text in texts if path in (text, *text.parents)]
+    if path.is_dir():
+        members += path.rglob(f"*{MARKDOWN}")
+    return len(members)
 
 
 def _check_named_columns(columns: Mapping[str, str], tables: Sequence[FileTable]) -> None:
@@ -154,10 +190,11 @@ def _unlike(table: FileTable, task: str) -> str:
         if table.is_text(column):
             kind = "texts"
         if column in table.values:
-            kind = f"{len(table.values[column])} different values"
+            kind = counted(len(table.values[column]), "different value")
         columns.append(f"{column} ({kind})")
-    reason = f"{table.count:,} rows, and no columns of {wanted}; it has {', '.join(columns) or 'none'}"
-    if table.columns and all(table.is_text(column) or names_an_id(column) for column in table.columns):
+    reason = f"{counted(table.count, table.unit)}, and no columns of {wanted}; it has {', '.join(columns) or 'none'}"
+    are_texts = all(table.is_text(column) or names_an_id(column) for column in table.columns)
+    if table.columns and are_texts and not label_column(table):
         reason += (
             "; texts without labels may be added to a recipe, as training rows of a language that has a teacher: "
             "labels: none (docs/languages.md)"
@@ -177,7 +214,7 @@ def _of_one_task(tables: list[tuple[FileTable, Recognised]], seen: SeenFiles) ->
     for table, recognised in tables:
         again = recognise(table, best)
         if again is None:
-            seen.left_out.append(f"{printable(table.name)}: rows of the task {recognised.task}, not of {best}")
+            seen.left_out.add(printable(table.name), f"rows of the task {recognised.task}, not of {best}")
         else:
             same.append((table, again))
     return same
@@ -197,7 +234,7 @@ def _without_copies(
         pair = sorted([other, (table, recognised)], key=lambda item: PREFERRED.index(format_of(Path(item[0].name))))
         best[stem] = pair[0]
         kept, copy = printable(pair[0][0].name), printable(pair[1][0].name)
-        seen.left_out.append(f"{copy}: the same as {kept} in another format, by its name")
+        seen.left_out.add(copy, f"the same as {kept} in another format, by its name")
     return list(best.values())
 
 
@@ -222,7 +259,7 @@ def _by_language(
     if column and 1 < len(table.values.get(column, ())) <= MOST_LANGUAGES:
         sources = []
         for language in _wanted(sorted(table.values[column]), languages, table, seen):
-            selected = look_at(table.name, {column: language}, table.header, table.named)
+            selected = look_at(table.name, {column: language}, table.header, table.wishes)
             again = recognise(selected, recognised.task)
             if again is not None:
                 sources.append(RowSource(selected, again, language, split, f"column {column}"))
@@ -241,7 +278,7 @@ def _by_split(source: RowSource) -> list[RowSource]:
         return [source]
     parts = []
     for value in values:
-        selected = look_at(table.name, {**table.select, column: value}, table.header, table.named)
+        selected = look_at(table.name, {**table.select, column: value}, table.header, table.wishes)
         recognised = recognise(selected, source.recognised.task)
         if recognised is None or recognised.columns != source.recognised.columns:
             return [source]
@@ -268,7 +305,7 @@ def _wanted(values: Sequence[str], languages: Sequence[str], table: FileTable, s
     others = [value for value in values if value and value not in wanted]
     if others:
         names = ", ".join(others)
-        seen.left_out.append(f"{printable(table.name)}: rows in {names}; --languages names those that are taken")
+        seen.left_out.add(printable(table.name), f"rows in {names}; --languages names those that are taken")
     return wanted
 
 

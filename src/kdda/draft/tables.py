@@ -17,10 +17,10 @@ from typing import Any
 from kdda.data.compressed import DECOMPRESSORS
 from kdda.data.conll import looks_like_conll
 from kdda.data.delimited import Quoting, delimiter_of
-from kdda.data.fields import is_missing
-from kdda.data.sources import Row, Source, read_rows
+from kdda.data.fields import canonical, is_missing
+from kdda.data.sources import Row, Source, format_of, read_rows
 from kdda.data.text_lines import text_lines
-from kdda.draft.names import USUAL_NAMES
+from kdda.draft.names import ID_COLUMNS, USUAL_NAMES, is_called, plain_name
 
 LOOKED_AT = 400
 
@@ -31,6 +31,33 @@ LONGEST_LABEL = 60  # characters; a longer value is a text
 HEADER_WORDS = 5  # a cell with more words is no name of a column
 
 UNNAMED = "column"  # columns of a file without a line of names are called column1, column2, …
+
+
+CONLL = (".conll", ".bio", ".iob")
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a user says of the rows in all files, where it is not guessed.
+
+    Attributes:
+        columns: field of the task → the column that it is in.
+        labels: the data's label → the task's, or None to leave such rows out.
+    """
+
+    task: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str | None] = field(default_factory=dict)
+
+    def meaning(self, value: str) -> str | None:
+        """What a value of the labels is for the task: the user's word for it, or the value itself; None if left out."""
+        for label, meaning in self.labels.items():
+            if canonical(label) == canonical(value):
+                return meaning
+        return value
+
+
+NO_WISHES = Wishes()
 
 
 @dataclass(frozen=True)
@@ -44,7 +71,10 @@ class FileTable:
         sample: rows spread evenly over the file.
         values: column → its values as text, and how often each is there; without columns that have many, or long ones.
         header: names for a file without a line of names; else None.
-        named: field of a task → the column that a user says it is in.
+        select: column → the value of it that the rows have, of all rows of the file.
+        wishes: what a user says of the rows.
+        id_columns: the columns that are called as ids and have another value in each row.
+        is_conll: whether a line of the file is a word, and what is counted are sentences.
     """
 
     name: str
@@ -54,19 +84,35 @@ class FileTable:
     values: Mapping[str, Counter[str]]
     header: list[str] | None = None
     select: Mapping[str, str] = field(default_factory=dict)
-    named: Mapping[str, str] = field(default_factory=dict)
+    wishes: Wishes = NO_WISHES
+    id_columns: Sequence[str] = ()
+    is_conll: bool = False
 
     @cached_property
-    def by_lower_name(self) -> dict[str, str]:
-        """Column names in lower case → as they are."""
-        return {column.lower(): column for column in self.columns}
+    def by_plain_name(self) -> dict[str, str]:
+        """Columns by their plain names; of two that differ only in how they are written, the first."""
+        columns: dict[str, str] = {}
+        for column in self.columns:
+            columns.setdefault(plain_name(column), column)
+        return columns
+
+    def all_of(self, names: Sequence[str]) -> list[str]:
+        """The columns that are called by one of some names, however it is written, in the order of the names."""
+        columns: dict[str, None] = {}
+        for name in names:
+            column = self.by_plain_name.get(plain_name(name))
+            if column is not None:
+                columns[column] = None
+        return list(columns)
 
     def first_of(self, names: Sequence[str]) -> str:
-        """The first of some names that is a column's, whatever its case; empty where none is."""
-        for name in names:
-            if name in self.by_lower_name:
-                return self.by_lower_name[name]
-        return ""
+        """The first of some names that is a column's, however it is written; empty where none is."""
+        return next(iter(self.all_of(names)), "")
+
+    @property
+    def unit(self) -> str:
+        """What the rows are called by those who made the file, in the singular."""
+        return "sentence" if self.is_conll else "row"
 
     def cells(self, column: str) -> list[Any]:
         """The values of a column in the sample, without those that say nothing."""
@@ -102,9 +148,10 @@ class FileTable:
 
         Args:
             names: column → its new name.
-            without: names in lower case of columns that are left out, unless they get another name.
+            without: names of columns that are left out, however they are written, unless they get another name.
         """
-        kept = [column for column in self.columns if column in names or column.lower() not in without]
+        dropped = set(map(plain_name, without))
+        kept = [column for column in self.columns if column in names or plain_name(column) not in dropped]
         new_names = {column: names.get(column, column) for column in kept}
         sample = []
         for row in self.sample:
@@ -117,7 +164,7 @@ def look_at(
     name: str,
     select: Mapping[str, str] | None = None,
     header: Sequence[str] | None = None,
-    named: Mapping[str, str] | None = None,
+    wishes: Wishes = NO_WISHES,
 ) -> FileTable:
     """What a source of rows looks like.
 
@@ -125,7 +172,7 @@ def look_at(
         name: a file, or ``folder:split``.
         select: rows of a file of several languages.
         header: names of the columns of a file without a line of names; guessed by default.
-        named: field of a task → the column that a user says it is in.
+        wishes: what a user says of the rows.
 
     Raises:
         KddaError: a file that cannot be read.
@@ -137,18 +184,32 @@ def look_at(
     step = max(len(rows) // LOOKED_AT, 1)
     columns: dict[str, None] = {}
     values: dict[str, Counter[str]] = {}
+    ids: dict[str, set[str]] = {}
     for number, row in enumerate(rows):
         for column, value in row.values.items():
             if column not in columns:
                 columns[column] = None
                 values[column] = Counter()
+                if is_called(column, ID_COLUMNS):
+                    ids[column] = set()
             _count(values, column, value)
+            if column in ids and isinstance(value, str | int):
+                ids[column].add(str(value))
         if number % step == 0 and len(sample) < LOOKED_AT:
             sample.append(row)
     with_name = [column for column in columns if column]
     cells = [row.values for row in sample]
     names = list(header) if header else None
-    return FileTable(name, with_name, len(rows), cells, values, names, select or {}, named or {})
+    id_columns = [column for column in ids if len(ids[column] - {""}) == len(rows)]
+    return FileTable(
+        name, with_name, len(rows), cells, values, names, select or {}, wishes, id_columns, _is_conll(Path(name))
+    )
+
+
+def _is_conll(path: Path) -> bool:
+    """Whether a file has a word and its tag a line."""
+    suffix = format_of(path)
+    return suffix in CONLL or (suffix == ".txt" and path.is_file() and looks_like_conll(path))
 
 
 def _count(values: dict[str, Counter[str]], column: str, value: Any) -> None:
@@ -186,7 +247,7 @@ def _names_of_unnamed(path: Path) -> list[str] | None:
                 cells = next(csv.reader([line], delimiter=delimiter, quoting=quoting), [])
             except csv.Error:  # which reading the rows names with its line
                 return None
-            has_names = any(cell.strip().lower() in USUAL_NAMES for cell in cells)
+            has_names = any(is_called(cell, USUAL_NAMES) for cell in cells)
             if len(cells) > 1 and not has_names and any(_is_a_text(cell) for cell in cells):
                 return [f"{UNNAMED}{number}" for number in range(1, len(cells) + 1)]
             return None

@@ -21,7 +21,9 @@ def recognise_tags(table: FileTable) -> Recognised | None:
         columns = {"tokens": tokens, "tags": tags}
         numbers = _numbers_of_tags(table, tags)
         reasons = (f"{tokens} and {tags} are lists of one length",)
-        return Recognised("tag", columns, numbers=numbers, reasons=reasons)
+        if table.is_conll:
+            reasons = ("a word a line, its tag last",)
+        return Recognised("tag", columns, unknown=numbers, reasons=reasons)
     spans, text = table.first_of(SPANS), text_column(table)
     if spans and text and spans != text and _are_positions(table.cells(spans)):
         columns = {"text": text, "spans": spans}

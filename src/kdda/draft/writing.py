@@ -19,12 +19,15 @@ from kdda.hub.licences import licence, warning_of
 from kdda.recipe.load import load_recipe
 from kdda.recipe.schema import Recipe
 from kdda.runtime.folders import check_output_file
+from kdda.runtime.numbers import counted
 from kdda.runtime.text_files import printable
 from kdda.tasks.registry import TASKS
 
 MOST_BAD = 0.05  # of a language's rows: more bad ones mean that the files are read wrongly
 
 TEACHER_RATE = 2.0e-5  # of teachers that are no mini models, beside a student that is one
+
+FIRST_TRY = 100  # training rows of a recipe that is tried
 
 TEACHER_EPOCHS = 3  # of mini teachers, as in the built-in recipes
 
@@ -174,13 +177,13 @@ def _data_lines(drafted: Draft, language: str, folder: Path) -> list[str]:
     """The entry of a language under `data`."""
     data = drafted.languages[language]
     lines = [f"  {_flow(language)}:  # told by {data.first.evidence}"]
-    for remark in data.remarks:
+    for remark in [*data.remarks, *_unread(data)]:
         lines.append(f"    # {remark}")
     for split, sources in data.splits.items():
         names = [_path(source.table.name, folder) for source in sources]
-        lines.append(f"    {split}: {_flow(names[0] if len(names) == 1 else names)}  # {data.rows(split):,} rows")
+        lines.append(f"    {split}: {_flow(names[0] if len(names) == 1 else names)}  # {data.counted(split)}")
     if data.holdout:
-        lines.append(f"    holdout: {_flow(data.holdout)}  # shares of the training rows, since no file is called so")
+        lines.append(f"    holdout: {_flow(data.holdout)}  # {_holdout_note(data)}")
     select = _selection(data)
     if select:
         lines.append(f"    select: {_flow(select)}")
@@ -195,6 +198,9 @@ def _data_lines(drafted: Draft, language: str, folder: Path) -> list[str]:
     limits = drafted.limits(language)
     if limits:
         lines.append(f"    limit: {_flow(limits)}  # for minutes on a CPU; without it all rows are used")
+    else:
+        first_try = {"train": FIRST_TRY}
+        lines.append(f"    # limit: {_flow(first_try)}  # fewer rows, for a first try; dev and test likewise")
     if data.on_bad_row == "skip":
         lines.append("    on_bad_row: skip")
     return lines
@@ -224,7 +230,7 @@ def _dropped_note(labels: dict[str, str | None], data: LanguageData) -> str:
     for value, name in labels.items():
         rows = sum(_rows_with(value, source) for sources in data.splits.values() for source in sources)
         if name is None and rows:
-            counts.append(f'{rows:,} rows with "{value}"')
+            counts.append(f'{counted(rows, data.first.table.unit)} with "{value}"')
     if not counts:
         return ""
     return f"  # left out: {', '.join(counts)}"
@@ -269,6 +275,25 @@ def _arm_lines(drafted: Draft) -> list[str]:
     return lines
 
 
+def _holdout_note(data: LanguageData) -> str:
+    """Why a language's recipe has `holdout`."""
+    return f"shares of the training {data.first.table.unit}s, since no file is called so"
+
+
+def _unread(data: LanguageData) -> list[str]:
+    """A remark on columns with texts that no field of the task reads, if there are any."""
+    if not data.unread:
+        return []
+    return [f"columns with texts that the recipe does not read: {', '.join(data.unread)}"]
+
+
+def _columns_in_words(data: LanguageData) -> str:
+    """Which column each field of the task is read from, in the words of the file's format."""
+    if data.first.table.is_conll:  # whose columns have no names
+        return "words in the first, tags in the last"
+    return ", ".join(f"{name} = {as_words(column)}" for name, column in data.columns.items())
+
+
 def summary(drafted: Draft) -> list[str]:
     """What was guessed and from what, a line each."""
     lines = [f"task      {drafted.task}: {'; '.join(drafted.recognised.reasons)}"]
@@ -276,22 +301,22 @@ def summary(drafted: Draft) -> list[str]:
         role = "language"
         if language == drafted.target:
             role = "target"
+        unit = data.first.table.unit
         lines.append(f"{role:10}{language}: told by {data.first.evidence}")
         for split, sources in data.splits.items():
             names = ", ".join(printable(source.table.name) for source in sources)
-            lines.append(f"  {split:8}{data.rows(split):,} rows of {names}")
+            lines.append(f"  {split:8}{data.counted(split)} of {names}")
         for split, share in data.holdout.items():
-            lines.append(f"  {split:8}{share:.0%} of the training rows, which no other split has")
-        for remark in data.remarks:
+            lines.append(f"  {split:8}{share:.0%} of the training {unit}s, which no other split has")
+        for remark in [*data.remarks, *_unread(data)]:
             lines.append(f"  note    {remark}")
-        columns = ", ".join(f"{name} = {as_words(column)}" for name, column in data.columns.items())
-        lines.append(f"  columns {columns}")
+        lines.append(f"  columns {_columns_in_words(data)}")
     for value, meaning in _label_map(drafted).items():
         lines.append(f'label     "{value}" is {meaning or "left out"}')
     lines.append(f"student   {drafted.models.student}: {drafted.models.reason}")
     for language in drafted.languages:
         lines.append(f"teacher   {language}: {drafted.models.teachers.get(language, 'none is known here')}")
     lines.append(f"window    {drafted.training['max_length']} tokens: {drafted.length_reason}")
-    for reason in drafted.seen.left_out:
+    for reason in drafted.seen.left_out.lines():
         lines.append(f"left out  {reason}")
     return lines

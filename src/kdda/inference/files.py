@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from kdda.data.compressed import open_file
-from kdda.data.examples import NAMED_ROWS, BadRowError, Schema
+from kdda.data.examples import BadRowError, Schema, bad_of
 from kdda.data.fields import is_missing, is_storable_id, plain, shown
 from kdda.data.json_text import BadJsonError, parse_json
 from kdda.data.sources import READERS, Row, Source, format_of, has_an_object_a_line, stream_rows
@@ -29,7 +29,9 @@ from kdda.errors import DiskFullError, Interrupted, KddaError
 from kdda.inference.output_fingerprint import OutputFingerprint, check_same
 from kdda.inference.predictor import Predictor
 from kdda.runtime.folders import check_folder, check_output_file, is_disk_full
+from kdda.runtime.numbers import counted
 from kdda.runtime.progress import Progress
+from kdda.runtime.reasons import NAMED_REASONS, Reasons
 from kdda.runtime.text_files import READ_FIRST, NotUtf8Error, check_is_utf8, decode, printable
 from kdda.tasks.base import Result, Task
 
@@ -81,8 +83,7 @@ class FileJob:
         on_bad_row: ``raise`` refuses a file with a bad row before any is predicted, ``skip`` skips bad rows.
         name: of the source in messages, where it is not its path.
         has_plain_texts: whether the source is a text a line, for a task that reads one text, and no rows.
-        bad: how many bad rows were read so far.
-        bad_places: places and reasons of the first of them.
+        bad: places and reasons of the bad rows that were read so far.
     """
 
     source: Path
@@ -92,13 +93,11 @@ class FileJob:
     header: Sequence[str] | None = None
     name: str = ""
     has_plain_texts: bool = False
-    bad: int = 0
-    bad_places: list[str] = field(default_factory=list)
+    bad: Reasons = field(default_factory=Reasons)
 
     def rows(self, task: Task) -> Iterator[InputRow]:
         """The good rows, one after another; bad ones are counted."""
-        self.bad = 0
-        self.bad_places = []
+        self.bad = Reasons()
         if self.has_plain_texts:
             records = self._records_of_texts(_text_field(task, self.shown_name))
         elif self._is_of_lines:
@@ -109,7 +108,7 @@ class FileJob:
             try:
                 yield _input_row(record, task, self.schema)
             except BadRowError as error:
-                self._add_bad_row(f"{record.where}: {error}")
+                self.bad.add(record.where, str(error))
 
     @property
     def shown_name(self) -> str:
@@ -143,12 +142,6 @@ class FileJob:
         for number, row in enumerate(stream_rows(Source(str(self.source), self.header)), 1):
             yield Record(number, row.where, row.values)
 
-    def _add_bad_row(self, place: str) -> None:
-        """Count a bad row; of the first ones the place and reason are kept."""
-        self.bad += 1
-        if len(self.bad_places) < NAMED_ROWS:
-            self.bad_places.append(place)
-
     def check_places(self) -> None:
         """Check, before any model is opened, that the input is there and the output can be written.
 
@@ -177,9 +170,9 @@ class FileJob:
         count = 0
         for _ in self.rows(task):
             count += 1
-        if self.bad and self.on_bad_row == "raise":
+        if self.bad.count and self.on_bad_row == "raise":
             raise KddaError(
-                f"{self.bad} of {self.bad + count} rows are bad (--skip-bad-rows skips them):{self.bad_row_lines}"
+                f"{bad_of(self.bad.count, self.bad.count + count)} (--skip-bad-rows skips them):{self.bad_row_lines}"
             )
         if not count:
             raise KddaError(f"{self.shown_name}: no row to predict{self.bad_row_lines}")
@@ -187,13 +180,10 @@ class FileJob:
 
     @property
     def bad_row_lines(self) -> str:
-        """The first bad rows, one a line, for a message."""
+        """The reasons of bad rows with their places, one a line, for a message."""
         text = ""
-        for place in self.bad_places:
-            text += f"\n  {place}"
-        more = self.bad - len(self.bad_places)
-        if more:
-            text += f"\n  … and {more} more"
+        for line in self.bad.lines(NAMED_REASONS):
+            text += f"\n  {line}"
         return text
 
 
@@ -222,12 +212,12 @@ def predict_file(predictor: Predictor, job: FileJob) -> str:
         raise KddaError(f"{job.out} cannot be written: {error.strerror or error}") from error
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; {job.out} holds whole rows, and the same command continues after them") from None
-    summary = f"{done:,} rows"
+    summary = counted(done, "row")
     if done < total:
         summary += f", {total - done:,} were predicted before"
     summary += f"{progress.pace} → {job.out}"
-    if job.bad:
-        summary += f"; {job.bad:,} bad rows skipped:{job.bad_row_lines}"
+    if job.bad.count:
+        summary += f"; {counted(job.bad.count, 'bad row')} skipped:{job.bad_row_lines}"
     return summary
 
 
@@ -255,9 +245,9 @@ def print_predictions(predictor: Predictor, job: FileJob) -> str:
         progress.begin(0)
         out = cast(BufferedIOBase, sys.stdout.buffer)
         done = _write_predictions(predictor, job.rows(predictor.task), out, progress)
-    summary = f"{done:,} rows{progress.pace}"
-    if job.bad:
-        summary += f"; {job.bad:,} bad rows skipped:{job.bad_row_lines}"
+    summary = f"{counted(done, 'row')}{progress.pace}"
+    if job.bad.count:
+        summary += f"; {counted(job.bad.count, 'bad row')} skipped:{job.bad_row_lines}"
     return summary
 
 

@@ -105,7 +105,33 @@ def _explain(mistake: Mapping[str, Any], keys: Sequence[str], place: str) -> str
         return f'{place}: unknown key "{field}"{did_you_mean(keys[-1], known)} (known here: {", ".join(known)})'
     if mistake["type"] == "missing":
         return f'{place}: "{field}" is missing'
-    return f"{place}: {field}: got {mistake['input']!r}, expected: {_expectation(mistake)}"
+    expected = _expectation(mistake)
+    if expected == "dictionary":
+        expected = _mapping_in_words(keys[-1], mistake["input"])
+    return f"{place}: {field}: got {mistake['input']!r}, expected: {expected}"
+
+
+# What a field that is a mapping may hold, for a user who gave it one value.
+MAPPINGS = {
+    "data": "{vi: {train: train.csv}}",
+    "holdout": "{dev: 0.1}",
+    "limit": "{train: 100}",
+    "select": "{language: vi}",
+    "columns": "{premise: sentence1}",
+    "labels": '{"0": entailment}',
+    "teachers": "{vi: mini/vietnamese}",
+    "arms": "{student: {train: target}}",
+    "task_options": "{fields: [claim, context]}",
+}
+
+
+def _mapping_in_words(key: str, value: Any) -> str:
+    """What a field that is a mapping expects, with an example; of numbers by split the user's number in it."""
+    example = MAPPINGS.get(key, "{name: value}")
+    if key in ("holdout", "limit") and isinstance(value, int | float) and not isinstance(value, bool):
+        split = example[1:].partition(":")[0]
+        example = f"{{{split}: {value}}}"
+    return f"a mapping such as {example}"
 
 
 def _expectation(mistake: Mapping[str, Any]) -> str:
