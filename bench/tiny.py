@@ -38,7 +38,7 @@ def tiny_recipe(task: str, folder: Path) -> str:
     values = {
         "extends": f"mini-{task}",
         "student": student,
-        "teachers": models,
+        "teachers": {language: {"model": name} for language, name in models.items()},
         "data": {language: {"limit": limits} for language in models},
         "training": {"epochs": 1, "max_length": 60, "stride": 10, "batch_size": 8},
         "seeds": [1],
