@@ -84,7 +84,9 @@ def publish(
     """
     print("\n".join(lines), flush=True)
     for aim in aims:
-        print(f"aim: {aim.name}: {aim.measured:.4g} {aim.unit} ({aim.bound} {aim.goal:g}), reached: {aim.reached}")
+        verdict = "reached" if aim.reached else "not reached"
+        measured = f"{_number(aim.measured)} {aim.unit}".strip()
+        print(f"aim: {aim.name}: {measured}, goal {aim.bound} {_number(aim.goal)}: {verdict}", flush=True)
     if not options.write:
         return
     marker = f"bench/{name}.py {part}".strip()
