@@ -19,7 +19,6 @@ from pathlib import Path
 
 from aims import PAGE, SCRIPTS
 from page import arguments
-from tiny import tiny_recipe
 
 STUDENTS = Path("runs", "bench")
 ARM = "student-da"  # which needs no teacher
@@ -42,6 +41,8 @@ def student(task: str, quick: bool, folder: Path) -> str:
     """The folder of a trained student of a task, made by a run of the built-in recipe, or of a tiny one."""
     recipe, out = f"mini-{task}", STUDENTS
     if quick:
+        from tiny import tiny_recipe  # which imports torch and transformers
+
         recipe, out = tiny_recipe(task, folder), folder / "runs"
     run(sys.executable, "-m", "kdda", "run", recipe, "--arms", ARM, "--seeds", "1", "--out", out)
     return str(out / task / ARM / "seed-1" / "model")

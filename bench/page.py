@@ -9,10 +9,9 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import torch
 
 
 class Arguments(argparse.ArgumentParser):
@@ -68,7 +67,7 @@ def processor() -> str:
         for line in cpu.read_text().splitlines():
             if "model name" in line.lower():
                 model = f" ({line.split(':')[1].strip()})"
-    return f"{platform.machine()}{model}, {os.cpu_count()} cores, torch {torch.__version__}"
+    return f"{platform.machine()}{model}, {os.cpu_count()} cores, torch {version('torch')}"
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> list[str]:
