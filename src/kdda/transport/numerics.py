@@ -51,6 +51,11 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.float()
 
 
+def are_surely_true(flags: Tensor) -> bool:
+    """Whether all flags are true, where that is known without waiting for an accelerator; False there."""
+    return flags.device.type == "cpu" and bool(flags.all())
+
+
 class HalfGradients:
     """Refusal of gradients that float16 cannot hold, which a backward pass would turn into inf without a word.
 

@@ -17,7 +17,9 @@ LANDING = 1.2  # an ε within this factor of the target becomes the target
 
 REJECT = 0.5  # marginal error above which a step that made things worse is undone
 
-UNDERFLOW = -60.0  # exponents below count as this one: no denormal numbers, which are slow, and no mass either
+# Exponents below count as this one: float64 rounds such a share of a row away, and its square is no denormal number of
+# float32, which would be slow.
+UNDERFLOW = -36.0
 
 
 class Point(NamedTuple):
@@ -77,9 +79,8 @@ def start(cost: Tensor, a: Tensor, b: Tensor, epsilon: float) -> Path:
     first = (START * (column_sums(squared_deviation, a) * b).sum(dim=1).sqrt()).clamp(min=epsilon)
     masses = first[:, None] * relative_log(b)
     g = g + masses
-    residual = residual.sub_(masses[:, None, :])
-    if bool((b == 0).any()):
-        residual.masked_fill_((b == 0)[:, None, :], float(3 * residual.amax() + 100 * first.amax()))
+    far = 3 * residual.amax(dim=(1, 2)).clamp(min=0) + 100 * first  # above it an entry has no mass in any row
+    residual = residual.sub_(torch.where(b > 0, masses, -far[:, None])[:, None, :])
     inverse_a = torch.where(a > 0, 1 / a, 0)
     no_step = torch.zeros_like(b)
     no_fall = torch.zeros_like(first)
@@ -95,7 +96,7 @@ def evaluate(path: Path) -> Point:
     plan = kernel(path)
     mass = plan.sum(dim=2)
     plan *= (path.a / mass)[:, :, None]
-    columns = plan.sum(dim=1) * (path.b > 0)
+    columns = plan.sum(dim=1)
     return Point(plan, mass, columns, (columns - path.b).abs().sum(dim=1))
 
 
@@ -121,24 +122,38 @@ def relative_log(weight: Tensor) -> Tensor:
     return torch.where(weight > 0, (weight / weight.amax(dim=1, keepdim=True)).log(), 0)
 
 
-def move(path: Path, point: Point, newton: Tensor, tangent: Tensor, fall: Tensor, target: float) -> None:
-    """Step from here; where the last step made things worse, undo it and step again, shorter, from where it began."""
-    good = point.error <= (1.5 * path.base_error).clamp(min=REJECT)  # False for NaN too
+def is_worse(path: Path, point: Point) -> Tensor:
+    """True for problems that the last step made worse, so that it is to be undone."""
+    return ~(point.error <= (1.5 * path.base_error).clamp(min=REJECT))  # True for NaN too
+
+
+def move(
+    path: Path, point: Point, newton: Tensor, tangent: Tensor, fall: Tensor, target: float, *, any_worse: bool = True
+) -> None:
+    """Step from here; where the last step made things worse, undo it and step again, shorter, from where it began.
+
+    Args:
+        any_worse: whether that may be so for some problem of the batch.
+    """
     undone = None
-    if not bool(good.all()):
+    if not any_worse:
+        path.base_epsilon = path.epsilon
+        path.base_error = point.error
+    else:
+        good = ~is_worse(path, point)
         each = good[:, None]
         undone = torch.where(each, 0, path.step)
         newton = torch.where(each, newton, torch.where(path.fall > 0, 1.0, 0.25)[:, None] * path.newton)
         tangent = torch.where(each, tangent, path.tangent)
         fall = torch.where(good, fall, torch.where(path.fall > 0.1, path.fall / 4, 0))
-    path.base_epsilon = torch.where(good, path.epsilon, path.base_epsilon)
-    path.base_error = torch.where(good, point.error, path.base_error)
+        path.base_epsilon = torch.where(good, path.epsilon, path.base_epsilon)
+        path.base_error = torch.where(good, point.error, path.base_error)
     path.newton = newton
     path.tangent = tangent
     path.fall = fall
     epsilon = path.base_epsilon * torch.exp(-fall)
     path.epsilon = torch.where(epsilon < LANDING * target, target, epsilon)
-    path.step = newton + (path.epsilon - path.base_epsilon)[:, None] * tangent
+    path.step = torch.addcmul(newton, (path.epsilon - path.base_epsilon)[:, None], tangent)
     change = path.step
     if undone is not None:
         change = path.step - undone

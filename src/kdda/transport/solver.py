@@ -18,6 +18,7 @@ Clason, Lorenz and Wirth (2017) for Newton; Feydy (2020) for the symmetric self-
 ours.
 """
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -25,8 +26,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kdda.transport.newton import column_sums, solve_hessian
-from kdda.transport.numerics import stopping_error
-from kdda.transport.path import Path, Point, evaluate, log_ratio, move, potentials, sinkhorn_pass, start
+from kdda.transport.numerics import are_surely_true, stopping_error
+from kdda.transport.path import Path, Point, evaluate, is_worse, log_ratio, move, potentials, sinkhorn_pass, start
 
 DRIFT = 0.5  # standard deviation, under the plan, of the change of log P that one fall of ε may bring
 
@@ -38,6 +39,8 @@ TRUST = 3.0  # widest Newton step, as max − min of the change of g, in ε
 
 NEWTON_STEPS = 100  # of a problem, before it takes Sinkhorn passes alone
 
+DROP = 0.5  # share of a batch that must be solved before the others are copied, to go on without it
+
 
 class Solution(NamedTuple):
     """A solved batch. `plan` has exact rows; `error` is ‖P1 − a‖₁ + ‖Pᵀ1 − b‖₁; potentials are 0 at padding."""
@@ -47,6 +50,17 @@ class Solution(NamedTuple):
     plan: Float[Tensor, "batch n m"]
     error: Float[Tensor, " batch"]
     iterations: int
+
+    @classmethod
+    def empty(cls, cost: Tensor) -> "Solution":
+        """Room for the solution of problems of this cost `[batch, n, m]`."""
+        return cls(
+            cost.new_empty(cost.shape[:2]),
+            cost.new_empty(cost.shape[::2]),
+            torch.empty_like(cost),
+            cost.new_empty(len(cost)),
+            0,
+        )
 
 
 def solve(
@@ -64,65 +78,141 @@ def solve(
         cost: non-negative and finite, padding included.
         a, b: masses of the points, 1 together; 0 at padding.
     """
-    out = Solution(torch.zeros_like(a), torch.zeros_like(b), torch.empty_like(cost), torch.zeros_like(a[:, 0]), 0)
-    path = start(cost, a, b, epsilon)
-    goal = stopping_error(tolerance, cost.dtype)
-    for iteration in range(1, max_iterations + 1):
-        if iteration == max_iterations:  # unsolved problems are reported at the target ε
-            path.epsilon = torch.full_like(path.epsilon, epsilon)
-        point = evaluate(path)
-        unsolved = (path.epsilon > epsilon) | ~(point.error <= goal)
-        remaining = int(unsolved.sum())
-        if iteration == max_iterations:
-            remaining = 0
-        if 2 * remaining <= len(unsolved):  # dropping the solved problems copies the others: worth it from half on
-            _store(out, path, point)
-            if not remaining:
-                break
-            rows = unsolved.nonzero().squeeze(1)
-            path = path.keep(rows)
-            point = point.keep(rows)
+    descent = Descent(start(cost, a, b, epsilon), epsilon, tolerance, Solution.empty(cost))
+    return descent.out._replace(iterations=descent.run(max_iterations))
+
+
+class Counts(NamedTuple):
+    """How many problems of a batch are as the names say: all that the host reads in an iteration.
+
+    Attributes:
+        falling: those whose ε is above the target.
+        worse: those whose last step is to be undone.
+        flagged: those of `BatchDescent.flagged`.
+    """
+
+    unsolved: int
+    falling: int
+    worse: int
+    flagged: int
+
+
+class BatchDescent(ABC):
+    """A batch of problems on their way to the target ε, and the loop that leads them there.
+
+    Attributes:
+        path, point: where the problems stand that are not dropped yet.
+    """
+
+    point: Point
+
+    def __init__(self, path: Path, target: float, tolerance: float) -> None:
+        self.path = path
+        self.target = target
+        self.tolerance = tolerance
+
+    @abstractmethod
+    def evaluate(self) -> Tensor | float:
+        """Compute `point`, and return the error at which each problem is solved."""
+
+    @abstractmethod
+    def store(self) -> None:
+        """Write the problems to the output; unsolved ones will be written again."""
+
+    @abstractmethod
+    def step(self, iteration: int, counts: Counts) -> None:
+        """Move g, and ε where a problem is ready."""
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these problems of the batch alone."""
+        self.path = self.path.keep(rows)
+        self.point = self.point.keep(rows)
+
+    def flagged(self) -> Tensor:
+        """Problems that `step` wants to be counted; none here."""
+        return torch.zeros_like(self.path.rows, dtype=torch.bool)
+
+    def run(self, max_iterations: int) -> int:
+        """Lead all problems to the target, and store them. Returns the number of evaluations."""
+        for iteration in range(1, max_iterations + 1):
+            if iteration == max_iterations:  # unsolved problems are reported at the target ε
+                self.path.epsilon = torch.full_like(self.path.epsilon, self.target)
+            goal = self.evaluate()
+            falling = self.path.epsilon > self.target
+            unsolved = falling | ~(self.point.error <= goal)
+            flags = torch.stack([unsolved, falling, is_worse(self.path, self.point), self.flagged()])
+            counts = Counts(*flags.sum(dim=1).tolist())  # the only wait for a device in an iteration
+            remaining = counts.unsolved
+            if iteration == max_iterations:
+                remaining = 0
+            if remaining <= (1 - DROP) * len(unsolved):
+                self.store()
+                if not remaining:
+                    break
+                self.keep(unsolved.argsort(descending=True, stable=True)[:remaining])
+            self.step(iteration, counts)
+        return iteration
+
+
+class Descent(BatchDescent):
+    """Balanced problems; `out` is the output."""
+
+    def __init__(self, path: Path, target: float, tolerance: float, out: Solution) -> None:
+        super().__init__(path, target, tolerance)
+        self.out = out
+
+    def evaluate(self) -> float:
+        """The plan of exact rows, and the error to stop at."""
+        self.point = evaluate(self.path)
+        return stopping_error(self.tolerance, self.point.error.dtype)
+
+    def store(self) -> None:
+        """Write potentials, plan and error."""
+        f, g = potentials(self.path, self.point)
+        error = self.point.error + (self.point.plan.sum(dim=2) - self.path.a).abs().sum(dim=1)
+        for whole, part in (
+            (self.out.f, f),
+            (self.out.g, g),
+            (self.out.plan, self.point.plan),
+            (self.out.error, error),
+        ):
+            whole.index_copy_(0, self.path.rows, part)
+
+    def step(self, iteration: int, counts: Counts) -> None:
+        """A Newton step, or from `NEWTON_STEPS` on a Sinkhorn pass."""
         if iteration <= NEWTON_STEPS:
-            _newton_step(path, point, epsilon, tolerance)
+            _newton_step(self.path, self.point, self.target, self.tolerance, counts)
         else:
-            sinkhorn_pass(path, point, epsilon)
-    return out._replace(iterations=iteration)
+            sinkhorn_pass(self.path, self.point, self.target)
 
 
-def _store(out: Solution, path: Path, point: Point) -> None:
-    """Write the current state of these problems to the output; unsolved ones will be written again."""
-    f, g = potentials(path, point)
-    error = point.error + (point.plan.sum(dim=2) - path.a).abs().sum(dim=1)
-    for whole, part in ((out.f, f), (out.g, g), (out.plan, point.plan), (out.error, error)):
-        whole.index_copy_(0, path.rows, part)
-
-
-def _newton_step(path: Path, point: Point, target: float, tolerance: float) -> None:
+def _newton_step(path: Path, point: Point, target: float, tolerance: float, counts: Counts) -> None:
     """Move g by a Newton step and, where the problem is ready, ε towards `target` along the tangent dg/dε.
 
     `width` is max − min of a Newton step in units of ε; `change` is by how much the plan changes for a fall of log ε.
     """
     gap = path.b - point.columns
-    drift: Tensor | None = None
-    right_sides = [gap]
-    if bool((path.epsilon > target).any()):
+    right = gap[..., None]
+    if counts.falling:
         drift, spread = _drift(path, point)
-        right_sides.append(drift)
-    right = torch.stack(right_sides, dim=2)
+        right = torch.stack([gap, drift], dim=2)
     both = solve_hessian(point.plan, path.inverse_a, path.b, point.columns, right, floor=0.1 * tolerance)
     solved = both.sum(dim=(1, 2)).isfinite()
     newton = both[..., 0]
-    if not bool(solved.all()):
+    if not are_surely_true(solved):
         both = torch.where(solved[:, None, None], both, 0)
         newton = torch.where(solved[:, None], both[..., 0], log_ratio(path, point))
-    width = newton.amax(dim=1) - newton.amin(dim=1)
+    lowest, highest = newton.aminmax(dim=1)
+    width = highest - lowest
     newton = newton * (path.epsilon * (TRUST / width).clamp(max=1))[:, None]
-    if drift is None:
-        return move(path, point, newton, torch.zeros_like(gap), torch.zeros_like(width), target)
-    tangent = both[..., 1]
-    change = (spread - (drift * tangent).sum(dim=1)).clamp(min=1e-12).sqrt()
-    ready = (point.error < LOOSE) & (width <= TRUST) & solved
-    return move(path, point, newton, tangent, torch.where(ready, (DRIFT / change).clamp(max=STRIDE), 0), target)
+    tangent = torch.zeros_like(gap)
+    fall = torch.zeros_like(width)
+    if counts.falling:
+        tangent = both[..., 1]
+        change = (spread - (drift * tangent).sum(dim=1)).clamp(min=1e-12).sqrt()
+        ready = (point.error < LOOSE) & (width <= TRUST) & solved
+        fall = torch.where(ready, (DRIFT / change).clamp(max=STRIDE), 0)
+    move(path, point, newton, tangent, fall, target, any_worse=counts.worse > 0)
 
 
 def _drift(path: Path, point: Point) -> tuple[Tensor, Tensor]:
