@@ -186,3 +186,67 @@ def test_the_self_term_is_solved_to_the_plain_loops_value():
     assert torch.allclose(out.plan, out.plan.transpose(1, 2))
     assert torch.allclose(out.plan.sum(dim=2), weight)
     assert out.iterations < 40
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """How often the host has read a number of a tensor, as if the CPU were an accelerator that it had to wait for."""
+    seen = []
+
+    def counted(read):
+        def reading(*args, **kwargs):
+            seen.append(read.__name__)
+            return read(*args, **kwargs)
+
+        return reading
+
+    for name in ("__bool__", "__int__", "__float__", "__index__", "item", "tolist", "nonzero"):
+        monkeypatch.setattr(torch.Tensor, name, counted(getattr(torch.Tensor, name)))
+    monkeypatch.setattr(solver, "are_surely_true", lambda flags: False)
+    monkeypatch.setattr(symmetric, "passes_to_look", lambda ratio, device: 12)
+    return seen
+
+
+def test_an_iteration_waits_once_for_an_accelerator_and_a_solve_few_times_more(waits):
+    x, y = random(6, 30, 16), random(6, 26, 16, seed=1)
+    for epsilon in (1.0, 0.05):
+        waits.clear()
+        iterations = entropic_transport(x, y, epsilon=epsilon).iterations
+        assert iterations > 2
+        assert len(waits) - iterations == 9
+    waits.clear()
+    divergence = sinkhorn_divergence(x, y, epsilon=0.05)
+    assert divergence.converged.all()
+    assert len(waits) <= divergence.iterations + 15
+
+
+def test_an_accelerator_is_asked_after_as_many_symmetric_passes_as_reach_the_goal():
+    elsewhere = torch.device("meta")
+    assert symmetric.passes_to_look(3.0**5, elsewhere) == 5
+    assert symmetric.passes_to_look(1.5, elsewhere) == 1
+    assert symmetric.passes_to_look(float("nan"), elsewhere) == 1
+    assert symmetric.passes_to_look(3.0**5, torch.device("cpu")) == 1
+
+
+def test_texts_of_unlike_lengths_are_solved_in_parts_with_the_result_of_each_alone(monkeypatch):
+    monkeypatch.setattr("kdda.transport.danskin.WORTH_A_CHUNK", {"cpu": 0})
+    x, y = random(5, 12, 8).requires_grad_(), random(5, 9, 8, seed=1).requires_grad_()
+    lengths = ((12, 9), (3, 2), (7, 9), (12, 1), (3, 3))
+    masks = torch.zeros(5, 12, dtype=torch.bool), torch.zeros(5, 9, dtype=torch.bool)
+    for row, (n, m) in enumerate(lengths):
+        masks[0][row, :n] = True
+        masks[1][row, :m] = True
+    parts = sinkhorn_divergence(x, y, x_mask=masks[0], y_mask=masks[1])
+    gradients = torch.autograd.grad(parts.value.sum(), (x, y))
+    known = self_term(y.detach(), y_mask=masks[1])
+    assert torch.allclose(known, parts.y_term)
+    for row, (n, m) in enumerate(lengths):
+        one_x, one_y = x[row : row + 1, :n].detach().requires_grad_(), y[row : row + 1, :m].detach().requires_grad_()
+        alone = sinkhorn_divergence(one_x, one_y)
+        alone.value.sum().backward()
+        assert torch.allclose(parts.value[row], alone.value[0], rtol=1e-5)
+        assert torch.allclose(parts.f[row, :n], alone.f[0], atol=1e-3)
+        assert torch.allclose(gradients[0][row, :n], one_x.grad[0], atol=1e-5)
+        assert torch.allclose(gradients[1][row, :m], one_y.grad[0], atol=1e-5)
+        assert not gradients[0][row, n:].any()
+        assert not gradients[1][row, m:].any()

@@ -49,8 +49,9 @@ def check_mask(mask: Tensor | None, cloud: Tensor, name: str) -> Tensor:
         raise ValueError(
             f"{name}_mask must be boolean, or of masses (floating point), not {mask.dtype}: pass attention_mask.bool()."
         )
-    empty = (~(mask > 0).any(dim=1)).nonzero().flatten().tolist()
-    if empty:
+    is_empty = ~(mask > 0).any(dim=1)
+    if bool(is_empty.any()):
+        empty = is_empty.nonzero().flatten().tolist()
         raise ValueError(
             f"{name} has no real token in row {_row_numbers(empty)} of {list(cloud.shape)}: "
             "drop empty texts from the batch."

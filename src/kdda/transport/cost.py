@@ -57,15 +57,25 @@ def half_squared_distances(
         return cost_of_centred(x - centre, y - centre)
 
 
-def cost_of_centred(x: Tensor, y: Tensor) -> Tensor:
+def half_norms(cloud: Float[Tensor, "batch n d"]) -> Float[Tensor, "batch n"]:
+    """½‖x_i‖² of every point."""
+    return cloud.square().sum(dim=2).mul_(0.5)
+
+
+def cost_of_centred(x: Tensor, y: Tensor, norms_x: Tensor | None = None, norms_y: Tensor | None = None) -> Tensor:
     """½‖x_i − y_j‖² `[batch, n, m]` of clouds that lie around the origin already, in the precision that they have.
 
     By ½‖x‖² + ½‖y‖² − ⟨x, y⟩: one matrix product, which loses digits where clouds lie far from the origin.
+
+    Args:
+        norms_x, norms_y: `half_norms` of the clouds, where they are known.
     """
-    norms_x = x.square().sum(dim=2).mul_(0.5)
-    norms_y = norms_x
-    if y is not x:
-        norms_y = y.square().sum(dim=2).mul_(0.5)
+    if norms_x is None:
+        norms_x = half_norms(x)
+    if norms_y is None:
+        norms_y = norms_x
+        if y is not x:
+            norms_y = half_norms(y)
     cost = torch.baddbmm(norms_y[:, None, :], x, y.transpose(1, 2), alpha=-1)
     return cost.add_(norms_x[:, :, None]).clamp_(min=0)
 

@@ -6,7 +6,7 @@ this is ∂/∂x_i = Σ_j P_ij (x_i − y_j), computed while P is in memory, so 
 saved for the backward pass.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +22,17 @@ CHUNK_ENTRIES = {"cpu": 2**20}
 
 CHUNK_ENTRIES_ELSEWHERE = 2**26
 
+# Entries of padding that a chunk of its own must save to be worth its calls; no padding is saved elsewhere.
+WORTH_A_CHUNK = {"cpu": 2**16}
+
+
+class Chunk(NamedTuple):
+    """Texts that are solved together: their rows in the batch, and how long the longest of each side is."""
+
+    rows: slice | Tensor
+    n: int
+    m: int
+
 
 def transport(
     problem: Problem, x: Tensor, y: Tensor, settings: SolverSettings, *, debiased: bool, y_term: Tensor | None = None
@@ -32,11 +43,11 @@ def transport(
 
 def self_transport(problem: Problem, settings: SolverSettings) -> Tensor:
     """OT_ε(β, β) of the second cloud of each text, without a gradient."""
-    parts = []
+    values = problem.b.new_empty(len(problem.b))
     with torch.no_grad(), full_precision(problem.y.device):
-        for rows in _chunks(problem):
-            parts.append(self_terms(problem.part(rows), settings))
-    return torch.cat(parts)
+        for chunk in _chunks(problem):
+            values[chunk.rows] = self_terms(problem.part(*chunk), settings)
+    return values
 
 
 class _TransportFunction(torch.autograd.Function):
@@ -93,18 +104,87 @@ def _solve_all(
         y_term: OT_ε(β, β) of each text if it is known already, so that it is not solved again.
         grads: gradients are written into these tensors, of which `part` gives views.
     """
-    parts = []
-    for rows in _chunks(problem):
+    outcome = Outcome.empty(problem)
+    for chunk in _chunks(problem):
         known = None
         if y_term is not None:
-            known = y_term[rows]
-        parts.append(solve_texts(problem.part(rows), settings, debiased, known, grads.part(rows)))
-    return Outcome(*(torch.cat(field) for field in zip(*parts, strict=True)))
+            known = y_term[chunk.rows]
+        room = grads.room(*chunk)
+        part = solve_texts(problem.part(*chunk), settings, debiased, known, room)
+        for whole, values in zip(outcome, part, strict=True):
+            if whole.ndim == 1:
+                whole[chunk.rows] = values
+            else:
+                whole[chunk.rows, : values.shape[1]] = values
+        grads.write(chunk.rows, room)
+    return outcome
 
 
-def _chunks(problem: Problem) -> list[slice]:
-    """Slices of the batch whose cost matrices hold at most `CHUNK_ENTRIES` together, one text at least."""
-    longest = max(problem.x.shape[1], problem.y.shape[1])
-    entries = CHUNK_ENTRIES.get(problem.x.device.type, CHUNK_ENTRIES_ELSEWHERE)
-    size = max(1, entries // longest**2)
-    return [slice(first, first + size) for first in range(0, len(problem.a), size)]
+def _chunks(problem: Problem) -> list[Chunk]:
+    """Chunks whose cost matrices hold at most `CHUNK_ENTRIES` together, one text at least, by the length of the texts
+    where that saves enough padding.
+    """
+    batch, n, m = len(problem.a), problem.x.shape[1], problem.y.shape[1]
+    device = problem.x.device.type
+    most = CHUNK_ENTRIES.get(device, CHUNK_ENTRIES_ELSEWHERE)
+    worth = WORTH_A_CHUNK.get(device, most)
+    entries = batch * max(n, m) ** 2
+    if entries <= min(most, 2 * worth):
+        return [Chunk(slice(0, batch), n, m)]
+    lengths = torch.stack([_lengths(problem.a), _lengths(problem.b)], dim=1).tolist()
+    chunks = []
+    for rows in rows_by_length([max(pair) for pair in lengths], most, worth):
+        longest_x = max(lengths[row][0] for row in rows)
+        longest_y = max(lengths[row][1] for row in rows)
+        chunks.append(Chunk(_as_slice(rows, problem.a.device), longest_x, longest_y))
+    return chunks
+
+
+def _lengths(weights: Tensor) -> Tensor:
+    """The number of columns up to the last one with mass, of each row."""
+    places = torch.arange(1, weights.shape[1] + 1, device=weights.device)
+    return (places * (weights > 0)).amax(dim=1)
+
+
+def rows_by_length(lengths: list[int], most: int, worth: int) -> list[list[int]]:
+    """Rows of a batch in groups, the longest first, whose `longest² · rows` is at most `most`, one row at least.
+
+    Groups are divided further where that saves more than `worth` entries of padding.
+
+    >>> rows_by_length([9, 2, 9, 2], most=1000, worth=100)
+    [[0, 2], [1, 3]]
+    >>> rows_by_length([9, 8, 9, 8], most=200, worth=100)
+    [[0, 2], [1, 3]]
+    """
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    groups = []
+    while order:
+        size = max(1, most // lengths[order[0]] ** 2)
+        pending = [order[:size]]
+        order = order[size:]
+        while pending:
+            group = pending.pop()
+            cut = _best_cut([lengths[row] for row in group], worth)
+            if cut:
+                pending += [group[cut:], group[:cut]]
+            else:
+                groups.append(sorted(group))
+    return groups
+
+
+def _best_cut(lengths: list[int], worth: int) -> int:
+    """How many of the texts, the longest first, are to be divided from the others; 0 where that saves too little."""
+    cut = 0
+    for first in range(1, len(lengths)):
+        saved = (len(lengths) - first) * (lengths[0] ** 2 - lengths[first] ** 2)
+        if saved > worth:
+            cut = first
+            worth = saved
+    return cut
+
+
+def _as_slice(rows: list[int], device: torch.device) -> slice | Tensor:
+    """Rising rows as a slice, which gives views, where there are no gaps between them."""
+    if rows[-1] - rows[0] == len(rows) - 1:
+        return slice(rows[0], rows[-1] + 1)
+    return torch.tensor(rows, device=device)

@@ -7,9 +7,19 @@ import torch
 from torch import Tensor
 
 from kdda.transport.checks import NotFiniteValueError
+from kdda.transport.cost import half_norms
 from kdda.transport.flat import FLAT
 from kdda.transport.problem import Problem, SolverSettings
-from kdda.transport.terms import Clouds, Gradients, Outcome, clouds_of, solve_cross_term, solve_self_term, solve_terms
+from kdda.transport.terms import (
+    Clouds,
+    Gradients,
+    Outcome,
+    clouds_between,
+    clouds_of,
+    solve_cross_term,
+    solve_self_term,
+    solve_terms,
+)
 
 CANCELLED = 2e-3  # of the mean ½-squared radius, or of ε: below, float32 has lost too many digits
 
@@ -34,14 +44,14 @@ def solve_texts(
         ValueError: a value that does not fit the precision of the clouds.
     """
     clouds = clouds_of(problem)
-    norms_x = clouds.x.square().sum(dim=2)
-    norms_y = clouds.y.square().sum(dim=2)
-    radius = 0.25 * (clouds.a * norms_x).sum(dim=1) + 0.25 * (clouds.b * norms_y).sum(dim=1)
-    unusual = _unusual(torch.maximum(norms_x.amax(dim=1), norms_y.amax(dim=1)), settings.epsilon)
+    radius = 0.5 * (clouds.a * clouds.norms_x).sum(dim=1) + 0.5 * (clouds.b * clouds.norms_y).sum(dim=1)
+    largest = 2 * torch.maximum(clouds.norms_x.amax(dim=1), clouds.norms_y.amax(dim=1))
+    unusual = _unusual(largest, settings.epsilon)
     any_unusual = bool(unusual.any())
     if any_unusual:
         each = unusual[:, None, None]
-        clouds = clouds._replace(x=clouds.x.masked_fill(each, 0), y=clouds.y.masked_fill(each, 0))
+        x, y = clouds.x.masked_fill(each, 0), clouds.y.masked_fill(each, 0)
+        clouds = clouds_between(x, y, clouds.a, clouds.b)
     representable = _within(settings, clouds.x.dtype)
     outcome = solve_terms(clouds, representable, debiased, y_term, grads)
     del clouds
@@ -59,12 +69,13 @@ def solve_texts(
 
 def self_terms(problem: Problem, settings: SolverSettings) -> Tensor:
     """OT_ε(β, β) of the second cloud of each text of a chunk."""
-    _, y, _, b, _ = clouds_of(problem)
-    unusual = _unusual(y.square().sum(dim=2).amax(dim=1), settings.epsilon)
-    values = solve_self_term(y.masked_fill(unusual[:, None, None], 0), b, _within(settings, y.dtype), None)[0]
+    clouds = clouds_of(problem)
+    unusual = _unusual(2 * clouds.norms_y.amax(dim=1), settings.epsilon)
+    y = clouds.y.masked_fill(unusual[:, None, None], 0)
+    values = solve_self_term(y, clouds.b, half_norms(y), _within(settings, y.dtype), None)[0]
     for row in unusual.nonzero().squeeze(1).tolist():
         clouds, unit, rescaled = _in_near_units(problem, row, settings)
-        value = solve_self_term(clouds.y, clouds.b, rescaled, None, flat=clouds.flat)[0]
+        value = solve_self_term(clouds.y, clouds.b, clouds.norms_y, rescaled, None, flat=clouds.flat)[0]
         values[row] = _fitting(value * unit * unit, values)
     return values
 
@@ -75,7 +86,7 @@ def rows_rounded(x: Tensor, y: Tensor, epsilon: float) -> list[int]:
     Args:
         x, y: the clouds of a problem, as `Problem.clouds` gives them.
     """
-    largest = torch.maximum(x.square().sum(dim=2).amax(dim=1), y.square().sum(dim=2).amax(dim=1))
+    largest = 2 * torch.maximum(half_norms(x).amax(dim=1), half_norms(y).amax(dim=1))
     rounding = largest * torch.finfo(largest.dtype).eps
     rows: list[int] = (~(rounding <= ROUNDED * epsilon)).nonzero().flatten().tolist()  # NaN and inf are among them
     return rows
@@ -140,8 +151,9 @@ def _in_near_units(problem: Problem, row: int, settings: SolverSettings) -> tupl
         unit = 1.0
     epsilon = min(max(settings.epsilon / unit / unit, 1e-300), 1e300)
     x, y = clouds.x / unit, clouds.y / unit
-    reach = max(float(x.square().sum(dim=2).amax()), float(y.square().sum(dim=2).amax()))
-    near = Clouds(x, y, clouds.a, clouds.b, flat=epsilon > FLAT * reach)
+    near = clouds_between(x, y, clouds.a, clouds.b)
+    reach = 2 * max(float(near.norms_x.amax()), float(near.norms_y.amax()))
+    near = near._replace(flat=epsilon > FLAT * reach)
     return near, unit, replace(_tight(settings), epsilon=epsilon)
 
 

@@ -45,9 +45,9 @@ class Problem(NamedTuple):
     b: Tensor
     unit: float
 
-    def part(self, rows: slice | Tensor) -> "Problem":
-        """The problems of these rows of the batch."""
-        return Problem(self.x[rows], self.y[rows], self.a[rows], self.b[rows], self.unit)
+    def part(self, rows: slice | Tensor, n: int | None = None, m: int | None = None) -> "Problem":
+        """The problems of these rows of the batch, up to column n of `x` and m of `y`."""
+        return Problem(self.x[:, :n][rows], self.y[:, :m][rows], self.a[:, :n][rows], self.b[:, :m][rows], self.unit)
 
     def cpu(self) -> "Problem":
         """The same problem on the CPU, which has float64 where an accelerator lacks it."""
@@ -86,7 +86,8 @@ def make_problem(
 
 def without_padding(cloud: Tensor, mask: Tensor, name: str) -> tuple[Tensor, Tensor]:
     """A cloud and its mask without the columns that are padding in every text, and finite at all other padding."""
-    length = int((mask > 0).any(dim=0).nonzero().max()) + 1
+    places = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    length = int((places * (mask > 0).any(dim=0)).amax())
     cloud = cloud[:, :length]
     mask = mask[:, :length]
     if not bool(cloud.detach().sum().isfinite()):
@@ -109,8 +110,6 @@ def weights(mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _centred(cloud: Tensor, centre: Tensor, unit: float, weight: Tensor) -> Tensor:
     """`unit`·(cloud − centre), 0 where `weight` is."""
-    centred = (cloud - centre).mul_(unit).to(weight)
-    real = weight > 0
-    if not bool(real.all()):
-        centred.mul_(real[..., None])
-    return centred
+    centred = cloud - centre
+    factor = unit * (weight > 0).to(centred)
+    return centred.mul_(factor[..., None]).to(weight)

@@ -168,6 +168,7 @@ class Descent(BatchDescent):
 
     def store(self) -> None:
         """Write potentials, plan and error."""
+        self.point.plan.mul_((self.path.b > 0)[:, None, :])  # padding has no mass, not even what underflow has left it
         f, g = potentials(self.path, self.point)
         error = self.point.error + (self.point.plan.sum(dim=2) - self.path.a).abs().sum(dim=1)
         for whole, part in (

@@ -26,7 +26,8 @@ from kdda.transport.flat import FLAT, PASSES, flat_potential
 from kdda.transport.newton import column_sums, row_sums, solve_hessian
 from kdda.transport.numerics import stopping_error
 from kdda.transport.path import Path, Point, change_g, kernel, move, relative_log, start
-from kdda.transport.solver import DRIFT, LOOSE, NEWTON_STEPS, STRIDE, TRUST
+from kdda.transport.solver import DRIFT, LOOSE, NEWTON_STEPS, STRIDE, TRUST, BatchDescent, Counts
+from kdda.transport.symmetric import passes_to_look
 
 FIRST_PASSES = 3  # Sinkhorn passes at the first ε, at least
 
@@ -94,29 +95,52 @@ def solve_unbalanced(
     zero = torch.zeros_like(a[:, 0])
     out = UnbalancedSolution(zero, torch.empty_like(cost), zero.clone(), 0)
     path = _start(cost, a, b, epsilon, relaxation)
-    for iteration in range(1, max_iterations + 1):
-        if iteration == max_iterations:  # unsolved problems are reported at the target ε
-            path.epsilon = torch.full_like(path.epsilon, epsilon)
-        point, wanted = _evaluate(path, relaxation)
-        unsolved = (path.epsilon > epsilon) | ~(point.error <= _accepted(wanted, relaxation, tolerance))
-        remaining = int(unsolved.sum())
-        if iteration == max_iterations:
-            remaining = 0
-        if 2 * remaining <= len(unsolved):
-            _store(out, path, point, wanted, relaxation)
-            if not remaining:
-                break
-            rows = unsolved.nonzero().squeeze(1)
-            path = path.keep(rows)
-            point = point.keep(rows)
-            wanted = _Wanted(*(part.index_select(0, rows) for part in wanted))
-        if _begins(path, point, iteration, relaxation, epsilon):
-            change_g(path, _sinkhorn_step(path, point, wanted, relaxation))
+    descent = _UnbalancedDescent(path, epsilon, tolerance, relaxation, out)
+    return out._replace(iterations=descent.run(max_iterations))
+
+
+class _UnbalancedDescent(BatchDescent):
+    """Unbalanced problems; `out` is the output."""
+
+    def __init__(self, path: Path, target: float, tolerance: float, relaxation: float, out: UnbalancedSolution) -> None:
+        super().__init__(path, target, tolerance)
+        self.relaxation = relaxation
+        self.out = out
+
+    def evaluate(self) -> Tensor:
+        """The plan whose rows f asks for, and the error to stop at."""
+        self.point, self.wanted = _evaluate(self.path, self.relaxation)
+        return _accepted(self.wanted, self.relaxation, self.tolerance)
+
+    def store(self) -> None:
+        """Write value, plan and error."""
+        mass = self.wanted.log_mass.exp()
+        value = -(2 * self.relaxation + self.path.epsilon) * self.wanted.log_mass.expm1()
+        plan = self.point.plan * mass[:, None, None]
+        error = self.point.error + (self.point.plan.sum(dim=2) - self.wanted.rows).abs().sum(dim=1)
+        for whole, part in ((self.out.value, value), (self.out.plan, plan), (self.out.error, error * mass)):
+            whole.index_copy_(0, self.path.rows, part)
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these problems of the batch alone."""
+        super().keep(rows)
+        self.wanted = _Wanted(*(part.index_select(0, rows) for part in self.wanted))
+
+    def flagged(self) -> Tensor:
+        """Problems that Sinkhorn passes at the first ε, which is not below ρ, have not settled yet."""
+        return (self.path.epsilon >= self.relaxation) & ~(self.point.error < LOOSE)
+
+    def step(self, iteration: int, counts: Counts) -> None:
+        """Sinkhorn passes at the first ε, where they are fast; then Newton steps; and passes again after too many."""
+        first = iteration <= FIRST_PASSES or self.target >= self.relaxation
+        if first or (iteration <= MOST_PASSES and counts.flagged):
+            change_g(self.path, _sinkhorn_step(self.path, self.point, self.wanted, self.relaxation))
         elif iteration <= MOST_PASSES + NEWTON_STEPS:
-            _newton_step(path, point, wanted, relaxation, epsilon, tolerance)
+            _newton_step(self, counts)
         else:
-            _falling_pass(path, point, wanted, relaxation, epsilon)
-    return out._replace(iterations=iteration)
+            step = _sinkhorn_step(self.path, self.point, self.wanted, self.relaxation)
+            self.path.epsilon = (0.8 * self.path.epsilon).clamp(min=self.target)
+            change_g(self.path, step)
 
 
 def solve_unbalanced_self(
@@ -145,14 +169,20 @@ def solve_unbalanced_self(
     goal = stopping_error(tolerance, cost.dtype)
     log_u = torch.where(real, -column_sums(inner, a).clamp(min=torch.finfo(a.dtype).tiny).log() / (2 + ratio), 0)
     iteration = 0
+    look = 1  # the next iteration after which the error is read
     while True:
         u = log_u.exp()
         log_row = torch.where(real, (1 + ratio) * log_u + column_sums(inner, a * u).log(), 0)
         wanted = a * (-ratio * log_u).exp()
         error = 2 * (wanted * log_row.expm1()).abs().sum(dim=1)
         iteration += 1
-        if iteration >= max_iterations or bool((error <= goal).all()):
+        if iteration >= max_iterations:
             break
+        if iteration == look:
+            above = float(error.amax()) / goal
+            if above <= 1:
+                break
+            look += passes_to_look(above, cost.device)
         log_u = log_u - log_row / (SELF_STEP + ratio)
     plan = inner.mul_((a * u)[:, :, None]).mul_((a * u)[:, None, :])
     destroyed = -2 * relaxation * (a * (-ratio * log_u).expm1()).sum(dim=1)  # and created: both sides of the dual
@@ -177,14 +207,6 @@ def _accepted(wanted: _Wanted, relaxation: float, tolerance: float) -> Tensor:
     rounding = ROUNDINGS * torch.finfo(dtype).eps * size / relaxation  # of exponents f/ρ
     goal = rounding.clamp(min=stopping_error(tolerance, dtype), max=0.9 * tolerance)
     return goal * (SMALL_MASS / wanted.log_mass.exp()).clamp(min=1)
-
-
-def _begins(path: Path, point: Point, iteration: int, relaxation: float, target: float) -> bool:
-    """Whether the next step is a Sinkhorn pass at the first ε, which is fast where ε is not below ρ."""
-    if iteration <= FIRST_PASSES or target >= relaxation:
-        return True
-    unsettled = (path.epsilon >= relaxation) & ~(point.error < LOOSE)
-    return iteration <= MOST_PASSES and bool(unsettled.any())
 
 
 def _evaluate(path: Path, relaxation: float) -> tuple[Point, _Wanted]:
@@ -230,26 +252,10 @@ def _log_mean_exp(weight: Tensor, exponent: Tensor) -> Tensor:
     return torch.where(above.amax(dim=1) < 1, near, (weight.log() + exponent).logsumexp(dim=1))
 
 
-def _store(out: UnbalancedSolution, path: Path, point: Point, wanted: _Wanted, relaxation: float) -> None:
-    """Write the current state of these problems to the output; unsolved ones will be written again."""
-    mass = wanted.log_mass.exp()
-    value = -(2 * relaxation + path.epsilon) * wanted.log_mass.expm1()
-    error = point.error + (point.plan.sum(dim=2) - wanted.rows).abs().sum(dim=1)
-    for whole, part in ((out.value, value), (out.plan, point.plan * mass[:, None, None]), (out.error, error * mass)):
-        whole.index_copy_(0, path.rows, part)
-
-
 def _sinkhorn_step(path: Path, point: Point, wanted: _Wanted, relaxation: float) -> Tensor:
     """The change of g by one log-domain pass on the columns."""
     damped = path.epsilon * relaxation / (relaxation + path.epsilon)
     return damped[:, None] * _log_ratio(path, point, wanted)
-
-
-def _falling_pass(path: Path, point: Point, wanted: _Wanted, relaxation: float, target: float) -> None:
-    """One log-domain pass on the columns, ε falling by a fifth until the target."""
-    step = _sinkhorn_step(path, point, wanted, relaxation)
-    path.epsilon = (0.8 * path.epsilon).clamp(min=target)
-    change_g(path, step)
 
 
 def _log_ratio(path: Path, point: Point, wanted: _Wanted) -> Tensor:
@@ -258,13 +264,14 @@ def _log_ratio(path: Path, point: Point, wanted: _Wanted) -> Tensor:
     return torch.where(path.b > 0, wanted.log_columns - log_reached, 0)
 
 
-def _newton_step(path: Path, point: Point, wanted: _Wanted, relaxation: float, target: float, tolerance: float) -> None:
+def _newton_step(descent: _UnbalancedDescent, counts: Counts) -> None:
     """Move g by a Newton step and, where the problem is ready, ε towards `target` along dg/dε; see `solver`.
 
     `constant` is Newton's matrix times 1: lifted by its square, the matrix has no null direction however large ρ is,
     and a solution has no part along it. Columns without mass, which the system says nothing of, take Sinkhorn steps.
     """
-    ratio = (path.epsilon / relaxation)[:, None]
+    path, point, wanted = descent.path, descent.point, descent.wanted
+    ratio = (path.epsilon / descent.relaxation)[:, None]
     damping = 1 / (1 + ratio)  # κ
     inverse_rows = torch.where(wanted.rows > torch.finfo(ratio.dtype).tiny, 1 / wanted.rows, 0)
     diagonal = point.columns + ratio * wanted.columns
@@ -274,7 +281,7 @@ def _newton_step(path: Path, point: Point, wanted: _Wanted, relaxation: float, t
     lift = torch.where(has_mass, lift, 0)
     drift = _drift(path, point, wanted, inverse_rows, ratio)
     right = torch.stack([wanted.columns - point.columns, drift.right], dim=2)
-    both = solve_hessian(point.plan, damping * inverse_rows, lift, diagonal, right, floor=0.1 * tolerance)
+    both = solve_hessian(point.plan, damping * inverse_rows, lift, diagonal, right, floor=0.1 * descent.tolerance)
     solved = both.sum(dim=(1, 2)).isfinite()
     follows = solved[:, None] & has_mass
     tangent = torch.where(follows, both[..., 1], 0)
@@ -283,9 +290,9 @@ def _newton_step(path: Path, point: Point, wanted: _Wanted, relaxation: float, t
     moving = torch.where(has_mass, newton, 0)
     width = moving.amax(dim=1) - moving.amin(dim=1)
     newton = newton * (path.epsilon * (trust / width).clamp(max=1))[:, None]
-    ready = (point.error < LOOSE) & (width <= trust) & solved & (path.epsilon > target)
-    fall = (DRIFT / drift.change(tangent)).clamp(max=STRIDE)
-    move(path, point, newton, tangent, torch.where(ready, fall, 0), target)
+    ready = (point.error < LOOSE) & (width <= trust) & solved & (path.epsilon > descent.target)
+    fall = torch.where(ready, (DRIFT / drift.change(tangent)).clamp(max=STRIDE), 0)
+    move(path, point, newton, tangent, fall, descent.target, any_worse=counts.worse > 0)
 
 
 class _Drift(NamedTuple):
