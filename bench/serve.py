@@ -46,9 +46,7 @@ async def client(port: int, bodies: "itertools.cycle[bytes]", path: str, until: 
     while time.monotonic() < until and len(load.seconds) < most:
         body = next(bodies)
         started = time.monotonic()
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)
         headers = await reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"(?i)content-length: (\d+)", headers)
@@ -96,6 +94,8 @@ def main() -> None:
     offline, bodies, path = predict_offline(options.model, repeats=3 if options.seconds >= 30 else 2)
     load, rest, memory = put_under_load(options, bodies, path)
     print(*sorted(set(load.errors + rest.errors)), sep="\n")
+    if len(load.errors) == len(load.seconds):  # refusals are fast, and say nothing of the model
+        sys.exit(f"the server answered none of {len(load.seconds):,} requests")
     publish(options, "serve", report(options, offline, load, rest, memory), aims(options, offline, load, rest))
 
 
