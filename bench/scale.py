@@ -22,7 +22,7 @@ import yaml
 from aims import Aim, publish
 from page import arguments, machine, table
 from process import whole_process
-from tiny import tiny_recipe, write_rows
+from tiny import tiny_models, tiny_recipe, write_rows
 from turns import Program, in_turns, start, take_turns
 
 from kdda.data.sources import Source, read_rows
@@ -39,7 +39,7 @@ ROUNDS = 2  # of one process and two, in turns
 FASTER = 1.7  # at least, two processes on two cores
 LANGUAGES = ("aa", "bb")
 ARMS = ("student-da", "student-kdda")
-TEACHERS = ("mini/vietnamese", "mini/english")
+MODELS = ("mini/multilingual", "mini/vietnamese", "mini/english")  # student, teachers
 TEXTS = {"aa": "vi", "bb": "en"}
 
 
@@ -89,11 +89,6 @@ def recipe(student: str, teachers: Sequence[str], rows: Mapping[str, str], **tra
 # Steps ----------------------------------------------------------------------------------------------------------------
 
 
-def sizes_of(kind: str, quick: bool) -> Sequence[int]:
-    """The lengths or batch sizes that are measured; in a quick run the smallest alone."""
-    return SIZES[kind][:1] if quick else SIZES[kind]
-
-
 def long_rows(folder: Path, language: str, count: int) -> str:
     """A file of pairs longer than any window: stretches of the embedded passages, one after another."""
     rows = read_rows(Source(f"embedded:reading/{TEXTS[language]}/train"))
@@ -106,8 +101,11 @@ def long_rows(folder: Path, language: str, count: int) -> str:
     return write_rows(folder / f"{language}-{count}.jsonl", pairs)
 
 
-def measure_steps(kind: str, sizes: Sequence[int], folder: Path) -> Iterator[Measurement]:
-    """Steps on batches whose windows are all full."""
+def measure_steps(kind: str, quick: bool, folder: Path) -> Iterator[Measurement]:
+    """Steps on batches whose windows are all full; in a quick run, of tiny models at the smallest size."""
+    sizes, (student, *teachers) = SIZES[kind], MODELS
+    if quick:
+        sizes, (student, *teachers) = SIZES[kind][:1], tiny_models(folder).values()
     for size in sizes:
         length, batch = (size, AT_BATCH) if kind == "length" else (AT_LENGTH, size)
         size_folder = folder / f"{kind}-{size}"
@@ -115,7 +113,7 @@ def measure_steps(kind: str, sizes: Sequence[int], folder: Path) -> Iterator[Mea
         count = batch * ceil_div(STEPS, 2)
         rows = {language: long_rows(size_folder, language, count) for language in LANGUAGES}
         rows["dev"] = long_rows(size_folder, "aa", 4)
-        values = recipe("mini/multilingual", TEACHERS, rows, batch_size=batch, max_length=length)
+        values = recipe(student, teachers, rows, batch_size=batch, max_length=length)
         path = written(values, size_folder)
         programs = [Program(arm, (__file__, "--child", json.dumps([arm, str(path)]))) for arm in ARMS]
         start(programs)
@@ -234,7 +232,7 @@ def measure(part: str, options: argparse.Namespace, folder: Path) -> tuple[list[
         one, two, faster = measure_processes(recipe, 1 if options.quick else ROUNDS, folder)
         return processes(one, two, faster), [Aim("two processes on two cores", faster, "≥", FASTER, "× one's speed")]
     measurements = []
-    for measurement in measure_steps(part, sizes_of(part, options.quick), folder):
+    for measurement in measure_steps(part, options.quick, folder):
         print(measurement, flush=True)
         measurements.append(measurement)
     if options.write:

@@ -46,7 +46,8 @@ async def client(port: int, bodies: "itertools.cycle[bytes]", path: str, until: 
     while time.monotonic() < until and len(load.seconds) < most:
         body = next(bodies)
         started = time.monotonic()
-        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        head += f"Content-Length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)
         headers = await reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"(?i)content-length: (\d+)", headers)

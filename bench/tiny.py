@@ -17,7 +17,8 @@ from tests.text.phobert import make_phobert_tokenizer  # noqa: E402
 torch.set_num_threads(_threads)  # which the tests' set to 1 when they are imported
 
 __all__ = [
-    "LABELS", "Bench", "make_model", "make_phobert_tokenizer", "make_tokenizer", "tiny_recipe", "write_rows",
+    "LABELS", "Bench", "make_model", "make_phobert_tokenizer", "make_tokenizer", "tiny_models", "tiny_recipe",
+    "write_rows",
 ]  # fmt: skip
 
 CONFIG = BertConfig(
@@ -25,14 +26,20 @@ CONFIG = BertConfig(
 )  # of transformers' 512 positions, which example scripts pad to
 
 
-def tiny_recipe(task: str, folder: Path) -> str:
-    """A recipe like mini-nli or mini-qa with random models of 16 dimensions on few of their rows; its path."""
+def tiny_models(folder: Path) -> dict[str, str]:
+    """Folders of random encoders of 16 dimensions: `student`, and teachers `vi` and `en`."""
     models = {}
     for seed, name in enumerate(("student", "vi", "en")):
         models[name] = str(folder / f"tiny-{name}")
         torch.manual_seed(seed)
         BertModel(CONFIG).save_pretrained(models[name])
         make_tokenizer().save_pretrained(models[name])
+    return models
+
+
+def tiny_recipe(task: str, folder: Path) -> str:
+    """A recipe like mini-nli or mini-qa with tiny models on few of their rows; its path."""
+    models = tiny_models(folder)
     student = models.pop("student")
     limits = {"train": 32, "dev": 8, "test": 8}
     values = {
