@@ -7,7 +7,7 @@ import math
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -25,6 +25,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from kdda.data.examples import Example
 from kdda.errors import DivergedError, Interrupted, KddaError, NotFiniteError, did_you_mean, unknown_choice
 from kdda.losses.representations import Representations, TokenLogits
+from kdda.models.cpu_kernels import fast_cpu_kernels
 from kdda.models.hidden_states import attention_masses, hidden_at
 from kdda.models.load import quietly
 from kdda.models.vocabulary import TrimmedVocabulary
@@ -206,7 +207,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self.leads = TeacherLeads(self.prepared, self.data.task.metric, self.args.stop_when_ahead)
         vocabulary = TrimmedVocabulary(self.model, self.encoded.used_ids)
         try:
-            output = self._train_trimmed(vocabulary, checkpoint, options)
+            with self._kernels():
+                output = self._train_trimmed(vocabulary, checkpoint, options)
         finally:
             steps = max(1, self.state.max_steps)
             until = self.state.best_global_step or self.state.global_step
@@ -256,6 +258,12 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             self.progress_bar.close()
         self._check_weights()
         return output
+
+    def _kernels(self) -> AbstractContextManager[None]:
+        """A block in which models compute by the kernels that are fastest here; torch.compile makes its kernels."""
+        if self.args.torch_compile:
+            return nullcontext()
+        return fast_cpu_kernels(self.args.device)
 
     def _teacher_of(self, student: FromTeacher) -> Teacher | PreparedTeacher:
         """The teacher that a student starts as.
@@ -774,13 +782,15 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             examples.append(Example(str(number), (text,), group=""))
         features = self.data.task.encode(examples, self.encoded.encoder)
         self._move_model_to_device(self.model, self.args.device)
-        return np.stack(window_candidates(self.model, self.data.task, features, self.encoded.encoder))
+        with self._kernels():
+            return np.stack(window_candidates(self.model, self.data.task, features, self.encoded.encoder))
 
     def _predict_features(self, features: Features, language: str) -> Sequence[Prediction]:
         """Predictions of encoded rows, a row each."""
         self._move_model_to_device(self.model, self.args.device)  # an evaluation may come before any training
         try:
-            return predict(self.model, self.data.task, features, self.encoded.encoder, self.data.labels, language)
+            with self._kernels():
+                return predict(self.model, self.data.task, features, self.encoded.encoder, self.data.labels, language)
         except NotFiniteError as error:
             if not self.is_in_train:
                 raise
