@@ -1,20 +1,23 @@
 """The cost of a training step: kdda's against a straightforward program's (bench/plain.py).
 
     python bench/step.py --write docs/performance.md      # about eight minutes on two cores
+    python bench/step.py --recipes mini-nli --folder F --part 1      # a third of it, and so on; --part 0 for the tables
 
 Models, rows, batches, order and mathematics are the same on both sides, and so are loss curves; dropout is 0 in the
 student, since padding to another length would change its random masks. The programs are separate processes that take
-turns, a step each. Teachers are the recipe's, fine-tuned beforehand on the few rows that are used here, and kdda's
-cache of their states is filled beforehand: this measures a step, and bench/grid.py whole runs.
+turns, a step each, in three parts; a program is compared with those of its part. Teachers are the recipe's, fine-tuned
+beforehand on the few rows that are used here, and kdda's cache of their states is filled beforehand: this measures a
+step, and bench/grid.py whole runs.
 """
 
 import argparse
 import json
+import shutil
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +60,12 @@ PLAIN = ("plain", LONGEST, DEFAULT, EXACT, PLAIN_IN_BF16, "plain, DA")
 # transformers' example script of each task, and what it pads to by default
 SCRIPTS = {"nli": ("glue", 128), "qa": ("qa", 384)}
 FORWARD = "teacher alone"
+# Programs that take turns: all at once would need the memory of twelve. The reports take each from its first part.
+PARTS: tuple[tuple[str, ...], ...] = (
+    ("kdda", "kdda, DA", "kdda, bfloat16", "kdda, DA, bfloat16", "plain"),
+    ("kdda", "kdda, bfloat16", LONGEST, DEFAULT),
+    ("kdda", "kdda, bfloat16", "kdda, DA", "kdda, live teacher", EXACT, PLAIN_IN_BF16, "plain, DA", FORWARD),
+)
 STORED, LIVE_TEACHER, MEMORY = 1.03, 1.03, 0.5  # at most
 TARGETS = {  # at least
     "nli": {"plain": 2.5, LONGEST: 4.0},
@@ -129,17 +138,17 @@ def child(order: Mapping[str, Any]) -> None:
     """Run one of the programs, in its process."""
     name, out = order["name"], Path(order["out"])
     steps = order["steps"] + (0 if name in PLAIN else order["more"])
+    take_turns(steps)
     settings = SolverSettings(**order["settings"])
     recipe = recipe_of(
         order["recipe"], order["steps"] + order["more"], order["batch_size"], settings.student, more_of(name, settings)
     )
-    folder = out / name.replace(" ", "-")
+    folder = out / folder_of(name)
     arm, _ = KDDA.get(name, ("", ()))
     context = RunContext.open(with_labels(recipe), out, quiet)
     languages = list(recipe.data)
     if name == FORWARD:
         run_teachers(context, settings, languages, Turns(steps))
-    take_turns(steps)
     if name in PLAIN:
         longest = {LONGEST: recipe.training.max_length, DEFAULT: SCRIPTS[recipe.task][1]}.get(name)
         teachers = {} if name == "plain, DA" else settings.teachers
@@ -149,6 +158,11 @@ def child(order: Mapping[str, Any]) -> None:
         (folder / "teachers").mkdir(parents=True)
         (folder / "teachers" / "states").symlink_to(out / "teachers" / "states")
         replace(context, out=folder).execute(StudentRun(arm, SEED))
+
+
+def folder_of(name: str) -> str:
+    """Of a program, where it writes."""
+    return "of-" + name.replace(" ", "-")
 
 
 def more_of(name: str, settings: SolverSettings) -> tuple[str, ...]:
@@ -181,30 +195,67 @@ def run_teachers(context: RunContext, settings: SolverSettings, languages: list[
 # The parent -----------------------------------------------------------------------------------------------------------
 
 
-def programs(order: dict[str, Any], bf16: bool) -> dict[str, Program]:
-    """All programs to compare, without those in bfloat16 where the device has no instructions for it."""
-    names = [*KDDA, *PLAIN, FORWARD]
+def programs(order: dict[str, Any], names: Sequence[str], bf16: bool) -> dict[str, Program]:
+    """The programs to compare, without those in bfloat16 where the device has no instructions for it."""
     if not bf16:
         names = [name for name in names if "bfloat16" not in name]
     if load_recipe(order["recipe"]).task == "qa":  # its windows are as long as the script's
-        names.remove(DEFAULT)
+        names = [name for name in names if name != DEFAULT]
     return {name: Program(name, (__file__, "--child", json.dumps({**order, "name": name}))) for name in names}
+
+
+def measure_part(order: dict[str, Any], number: int) -> None:
+    """Let the programs of a part take turns, and write what was measured to the folder."""
+    bf16 = bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    by_name = programs(order, PARTS[number - 1], bf16)
+    for name in by_name:
+        shutil.rmtree(Path(order["out"]) / folder_of(name), ignore_errors=True)  # of a measurement before
+    start(list(by_name.values()))
+    in_turns(list(by_name.values()), order["steps"])
+    in_turns([program for program in by_name.values() if program.name not in PLAIN], order["more"])
+    for program in by_name.values():
+        program.process.wait()
+    measured = {name: program.measured() for name, program in by_name.items()}
+    part_file(Path(order["out"]), number).write_text(json.dumps(measured), encoding="utf-8")
+
+
+def part_file(out: Path, number: int) -> Path:
+    """Where a part's measurements are."""
+    return out / f"part-{number}.json"
+
+
+def measured_programs(out: Path) -> dict[str, Program]:
+    """All programs, in the order of the report, each as in its first part; exits if a part is missing."""
+    by_name: dict[str, Program] = {}
+    for number in range(1, len(PARTS) + 1):
+        if not part_file(out, number).is_file():
+            sys.exit(f"measured; the tables need --part {number} as well")
+        values = json.loads(part_file(out, number).read_text(encoding="utf-8"))
+        part = {name: Program(name, (), **of_program) for name, of_program in values.items()}
+        for program in part.values():
+            program.part = part
+        by_name = {**part, **by_name}
+    return {name: by_name[name] for name in (*KDDA, *PLAIN, FORWARD) if name in by_name}
+
+
+def slower(program: Program, other: str) -> float:
+    """The median over steps of how many times longer a program takes than another one of its part."""
+    return ratio(program, program.part[other], WARM)
 
 
 def report(task: str, programs: Mapping[str, Program], batch_size: int) -> list[str]:
     """A line for each program: its steps against kdda's on the same batches."""
-    kdda = programs["kdda"]
     rows = []
     for name, program in programs.items():
         seconds = statistics.median(program.seconds[WARM:])
-        slower = f"{ratio(program, kdda, WARM):.2f}"
+        times = f"{slower(program, 'kdda'):.2f}"
         if name in TARGETS[task]:
-            slower += f" (aim {TARGETS[task][name]:g})"
+            times += f" (aim {TARGETS[task][name]:g})"
         curve = ""
         if "DA" not in name and name != FORWARD:
-            curve = f"{disagreement(program, kdda):.2%}"
+            curve = f"{disagreement(program, program.part['kdda']):.2%}"
         title = name.format(SCRIPTS[task][0])
-        speed = [f"{1e3 * seconds:.0f}", f"{batch_size / seconds:.1f}", slower]
+        speed = [f"{1e3 * seconds:.0f}", f"{batch_size / seconds:.1f}", times]
         rows.append([title, *speed, f"{program.peak:,.0f}", curve])
     titles = ("program", "ms a step", "examples/s", "× kdda's step", "peak MB", "loss, from kdda's")
     return [*table(titles, rows), "", *summary(task, programs)]
@@ -212,51 +263,57 @@ def report(task: str, programs: Mapping[str, Program], batch_size: int) -> list[
 
 def summary(task: str, programs: Mapping[str, Program]) -> list[str]:
     """The ratios between kdda's programs."""
-    da, live, forward = programs["kdda, DA"], programs["kdda, live teacher"], programs[FORWARD]
-    da_and_forward = replace(da, seconds=[a + b for a, b in zip(da.seconds, forward.seconds, strict=True)])
-    memory = programs["kdda"].peak / programs["plain"].peak
-    stored = f"{ratio(programs['kdda'], da, WARM):.3f} × kdda's DA step (aim {STORED})"
+    kdda, plain = programs["kdda"], programs["plain"]
+    stored = f"{slower(kdda, 'kdda, DA'):.3f} × kdda's DA step (aim {STORED})"
     if "kdda, bfloat16" in programs:
-        in_bf16 = ratio(programs["kdda, bfloat16"], programs["kdda, DA, bfloat16"], WARM)
-        stored += f", in bfloat16 {in_bf16:.3f}"
+        stored += f", in bfloat16 {slower(programs['kdda, bfloat16'], 'kdda, DA, bfloat16'):.3f}"
     return [
         f"Stored states: {stored}. Live teacher: "
-        f"{ratio(live, da_and_forward, WARM):.3f} × (DA step + teacher's forward) (aim {LIVE_TEACHER}). "
-        f"Peak memory: {memory:.2f} of plain's (aim {MEMORY}).",
+        f"{slower_live(programs):.3f} × (DA step + teacher's forward) (aim {LIVE_TEACHER}). "
+        f"Peak memory: {kdda.peak / plain.peak:.2f} of plain's; above the libraries' {plain.libraries:,.0f} MB "
+        f"{memory(programs):.2f} (aim {MEMORY}).",
         *against_bf16(task, programs),
     ]
+
+
+def slower_live(programs: Mapping[str, Program]) -> float:
+    """A step with live teachers against a DA step and the teacher's forward pass."""
+    live = programs["kdda, live teacher"]
+    both = zip(live.part["kdda, DA"].seconds, live.part[FORWARD].seconds, strict=True)
+    return ratio(live, replace(live, seconds=[a + b for a, b in both]), WARM)
+
+
+def memory(programs: Mapping[str, Program]) -> float:
+    """kdda's peak memory against the plain program's, each above what its process had before it read rows or models."""
+    kdda, plain = programs["kdda"], programs["plain"]
+    return (kdda.peak - kdda.libraries) / (plain.peak - plain.libraries)
 
 
 def against_bf16(task: str, programs: Mapping[str, Program]) -> list[str]:
     """Both sides in their default precision: kdda's is bfloat16 where the device has instructions for it."""
     if "kdda, bfloat16" not in programs:
         return []
-    kdda, script = programs["kdda, bfloat16"], SCRIPTS[task][0]
+    script = SCRIPTS[task][0]
     names = [name for name in ("plain", LONGEST, DEFAULT, PLAIN_IN_BF16) if name in programs]
-    ratios = ", ".join(f"{name.format(script)} {ratio(programs[name], kdda, WARM):.2f}" for name in names)
+    ratios = ", ".join(f"{name.format(script)} {slower(programs[name], 'kdda, bfloat16'):.2f}" for name in names)
     return [f"Against kdda's step in bfloat16, its default here: {ratios}."]
 
 
 def aims(recipe: str, task: str, programs: Mapping[str, Program]) -> list[Aim]:
     """What was aimed at, of one recipe."""
-    kdda, da, forward = programs["kdda"], programs["kdda, DA"], programs[FORWARD]
     measured = []
     for name, goal in TARGETS[task].items():
-        measured.append(
-            Aim(f"{recipe}, a step: {name}, float32", ratio(programs[name], kdda, WARM), "≥", goal, "× kdda's")
-        )
-    stored = {"float32": (kdda, da)}
+        times = slower(programs[name], "kdda")
+        measured.append(Aim(f"{recipe}, a step: {name}, float32", times, "≥", goal, "× kdda's"))
+    stored = {"float32": slower(programs["kdda"], "kdda, DA")}
     if "kdda, bfloat16" in programs:
-        stored["bfloat16"] = (programs["kdda, bfloat16"], programs["kdda, DA, bfloat16"])
-    for precision, (one, other) in stored.items():
-        measured.append(
-            Aim(f"{recipe}, a step: stored states, {precision}", ratio(one, other, WARM), "≤", STORED, "× DA's")
-        )
-    da_and_forward = replace(da, seconds=[a + b for a, b in zip(da.seconds, forward.seconds, strict=True)])
-    live = ratio(programs["kdda, live teacher"], da_and_forward, WARM)
+        stored["bfloat16"] = slower(programs["kdda, bfloat16"], "kdda, DA, bfloat16")
+    for precision, times in stored.items():
+        measured.append(Aim(f"{recipe}, a step: stored states, {precision}", times, "≤", STORED, "× DA's"))
+    live = slower_live(programs)
     measured.append(Aim(f"{recipe}, a step: live teacher", live, "≤", LIVE_TEACHER, "× DA's and the teacher's pass"))
-    memory = kdda.peak / programs["plain"].peak
-    return [*measured, Aim(f"{recipe}, a step: peak memory", memory, "≤", MEMORY, "× plain's")]
+    name = f"{recipe}, a step: peak memory above the libraries'"
+    return [*measured, Aim(name, memory(programs), "≤", MEMORY, "× plain's")]
 
 
 def accuracy(context: RunContext, settings: SolverSettings, rows: int) -> list[list[str]]:
@@ -290,29 +347,42 @@ def accuracy(context: RunContext, settings: SolverSettings, rows: int) -> list[l
     return lines
 
 
-def measure(name: str, options: argparse.Namespace) -> tuple[list[str], list[Aim]]:
-    """Measure one recipe.
+def prepared(recipe: Recipe, out: Path) -> tuple[RunContext, SolverSettings, float]:
+    """`prepare`, or what it has prepared in this folder before."""
+    record = out / "prepared.json"
+    if record.is_file():
+        values, seconds = json.loads(record.read_text(encoding="utf-8"))
+        return RunContext.open(with_labels(recipe), out, quiet), SolverSettings(**values), seconds
+    context, settings, seconds = prepare(recipe, out)
+    record.write_text(json.dumps([asdict(settings), seconds]), encoding="utf-8")
+    return context, settings, seconds
+
+
+def measure(name: str, options: argparse.Namespace, out: Path) -> tuple[list[str], list[Aim]]:
+    """Measure one recipe, or a part of its programs.
+
+    Args:
+        out: folder of what is prepared and measured.
 
     Returns:
         The lines of its tables, and the aims.
     """
     recipe = recipe_of(name, options.steps + options.more, options.batch_size)
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder)
-        context, settings, seconds = prepare(recipe, out)
-        order = {
-            "recipe": name,
-            "steps": options.steps,
-            "more": options.more,
-            "batch_size": options.batch_size,
-            "out": folder,
-        }
-        bf16 = bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-        by_name = programs({**order, "settings": asdict(settings)}, bf16)
-        start(list(by_name.values()))
-        in_turns(list(by_name.values()), options.steps)
-        in_turns([program for program in by_name.values() if program.name not in PLAIN], options.more)
-        exact = accuracy(context, settings, recipe.training.batch_size)
+    context, settings, seconds = prepared(recipe, out)
+    order = {
+        "recipe": name,
+        "steps": options.steps,
+        "more": options.more,
+        "batch_size": options.batch_size,
+        "out": str(out),
+        "settings": asdict(settings),
+    }
+    parts = range(1, len(PARTS) + 1) if options.part is None else [options.part]
+    for number in parts:
+        if number:
+            measure_part(order, number)
+    by_name = measured_programs(out)
+    exact = accuracy(context, settings, recipe.training.batch_size)
     size, length = recipe.training.batch_size, recipe.training.max_length
     counted = f"medians of {options.steps - WARM} steps, of kdda's programs {options.steps + options.more - WARM}"
     head = f"**{name}**, batches of {size}, windows of at most {length} tokens; {counted}."
@@ -334,6 +404,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--more", type=int, default=24, help="steps of kdda's programs after those")
     parser.add_argument("--batch-size", type=int, help="the recipe's by default")
+    parser.add_argument("--folder", type=Path, help="keep teachers and measurements there")
+    parser.add_argument("--part", type=int, choices=range(len(PARTS) + 1), help="of the programs; all by default")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -343,7 +415,8 @@ def main() -> None:
         if options.quick:
             options.recipes, options.steps, options.more = tiny_recipe("nli", Path(folder)), WARM + 1, 1
         for name in options.recipes.split(","):
-            lines, measured = measure(name, options)
+            out = (options.folder or Path(folder)) / Path(name).stem
+            lines, measured = measure(name, options, out)
             publish(options, "step", [machine(), "", *lines], measured, name)
 
 

@@ -55,9 +55,10 @@ class InTurns(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, turns: Turns):
         self.turns = turns
+        self.libraries = peak_megabytes()  # before rows and models are read
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        send(ready=True)
+        send(ready=True, libraries=self.libraries)
         self.turns.wait()
 
     def on_log(self, *_: Any, logs: Mapping[str, float], **__: Any) -> None:
@@ -90,6 +91,12 @@ class Program:
     seconds: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     peak: float = 0.0
+    libraries: float = 0.0  # peak MB before rows and models are read
+    part: Mapping[str, "Program"] = field(default_factory=dict)  # those that took turns with it, itself included
+
+    def measured(self) -> dict[str, Any]:
+        """What was measured, by the fields' names."""
+        return {"seconds": self.seconds, "losses": self.losses, "peak": self.peak, "libraries": self.libraries}
 
     def start(self) -> None:
         pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -119,7 +126,7 @@ def start(programs: Sequence[Program]) -> None:
     for program in programs:
         program.start()
     for program in programs:
-        program.receive()
+        program.libraries = program.receive().get("libraries", 0.0)
 
 
 def in_turns(programs: Sequence[Program], steps: int, say: Callable[[str], None] = print) -> None:

@@ -1,6 +1,7 @@
 """Batches are prepared ahead of their steps, in their order."""
 
 import pytest
+import torch
 
 from kdda.training.read_ahead import AHEAD, ReadAhead
 
@@ -32,3 +33,15 @@ def test_other_batches_drop_those_that_wait_and_a_failure_reaches_the_step() -> 
     with pytest.raises(ZeroDivisionError):
         batch["prepared"].result()
     ahead.close()
+
+
+def test_the_thread_computes_without_helpers_and_leaves_the_others_theirs() -> None:
+    count = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        ahead = ReadAhead(lambda _: torch.get_num_threads())
+        assert ahead.submit({}).result() == 1
+        assert torch.get_num_threads() == 2
+        ahead.close()
+    finally:
+        torch.set_num_threads(count)

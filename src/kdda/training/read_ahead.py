@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import torch
+
 AHEAD = 2  # batches that are prepared before they are asked for
 
 Batch = dict[str, Any]
@@ -24,6 +26,7 @@ class ReadAhead:
     def __init__(self, prepare: Callable[[Batch], Any]):
         self._prepare = prepare
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+        _compute_on_one_core(self._thread)
         self._batches: Iterator[Batch] = iter(())
         self._waiting: deque[Batch] = deque()
 
@@ -54,3 +57,15 @@ class ReadAhead:
     def close(self) -> None:
         """End the thread; what waits to be prepared is dropped."""
         self._thread.shutdown(cancel_futures=True)
+
+
+def _compute_on_one_core(thread: ThreadPoolExecutor) -> None:
+    """Let torch compute without helper threads in a thread, whose operations are small, and as before in all others.
+
+    GNU OpenMP puts the helpers of all threads to sleep after every operation once there are more of them than cores:
+    each operation of a training step then waits until they are awake.
+    """
+    count = torch.get_num_threads()
+    thread.submit(torch.set_num_threads, 1).result()
+    thread.submit(torch.get_num_threads).result()  # from here on the thread's number is fixed
+    torch.set_num_threads(count)  # which new threads take over
