@@ -1,11 +1,11 @@
 """The cost of a training step: kdda's against a straightforward program's (bench/plain.py).
 
     python bench/step.py --write docs/performance.md      # about eight minutes on two cores
-    python bench/step.py --recipes mini-nli --folder F --part 1      # a third of it, and so on; --part 0 for the tables
+    python bench/step.py --recipes mini-nli --folder F --part 1      # a part of it; --part 0 for the tables
 
 Models, rows, batches, order and mathematics are the same on both sides, and so are loss curves; dropout is 0 in the
 student, since padding to another length would change its random masks. The programs are separate processes that take
-turns, a step each, in three parts; a program is compared with those of its part. Teachers are the recipe's, fine-tuned
+turns, a step each, in four parts; a program is compared with those of its part. Teachers are the recipe's, fine-tuned
 beforehand on the few rows that are used here, and kdda's cache of their states is filled beforehand: this measures a
 step, and bench/grid.py whole runs.
 """
@@ -64,7 +64,8 @@ FORWARD = "teacher alone"
 PARTS: tuple[tuple[str, ...], ...] = (
     ("kdda", "kdda, DA", "kdda, bfloat16", "kdda, DA, bfloat16", "plain"),
     ("kdda", "kdda, bfloat16", LONGEST, DEFAULT),
-    ("kdda", "kdda, bfloat16", "kdda, DA", "kdda, live teacher", EXACT, PLAIN_IN_BF16, "plain, DA", FORWARD),
+    ("kdda", "kdda, bfloat16", EXACT, PLAIN_IN_BF16),
+    ("kdda", "kdda, DA", "kdda, live teacher", FORWARD, "plain, DA"),
 )
 STORED, LIVE_TEACHER, MEMORY = 1.03, 1.03, 0.5  # at most
 TARGETS = {  # at least
