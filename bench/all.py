@@ -29,6 +29,12 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "systems": ("--reader", "{qa}"),
     "protocol": ("--arms", "student"),
 }
+# About how long each takes on two cores of a server's processor.
+MINUTES = {
+    "step": 8, "grid": 7, "transport": 10, "use": 5, "serve": 6, "systems": 8, "rows": 20, "scale": 10, "kills": 5,
+    "protocol": 3, "reading": 1,
+}  # fmt: skip
+STUDENT_MINUTES = 3
 # Where a script's tables stand, if not in docs/performance.md.
 PAGES = {"transport": "transport.md", "protocol": "reporting.md", "reading": "reading.md"}
 
@@ -67,13 +73,26 @@ def benchmark(name: str, options: argparse.Namespace, students: dict[str, str], 
     run(sys.executable, Path(__file__).parent / f"{name}.py", *(part.format(**students) for part in given), *more)
 
 
+def time_left(names: Sequence[str], students: Mapping[str, str], options: argparse.Namespace) -> str:
+    """About how many minutes these scripts take, and the students that they need and that are not there yet."""
+    if options.quick:
+        return ""
+    minutes = 0
+    for name in names:
+        minutes += MINUTES[name]
+    for task in ("nli", "qa"):
+        needed = any(f"{{{task}}}" in OPTIONS.get(name, ()) for name in names)
+        minutes += STUDENT_MINUTES if needed and task not in students else 0
+    return f", about {minutes} minutes left"
+
+
 def run_all(names: Sequence[str], options: argparse.Namespace) -> list[str]:
     """Run the scripts; a line for each, which says how long it took, and why it failed."""
     students: dict[str, str] = {}
     summary = []
     with tempfile.TemporaryDirectory() as folder:
         for number, name in enumerate(names, 1):
-            print(f"\n[{number}/{len(names)}] {name}.py", flush=True)
+            print(f"\n[{number}/{len(names)}] {name}.py{time_left(names[number - 1 :], students, options)}", flush=True)
             began = time.monotonic()
             outcome = "done"
             try:

@@ -1,6 +1,6 @@
 """Time, error and memory of the Sinkhorn divergence of `kdda.transport` against geomloss, POT and a plain loop.
 
-    python bench/transport.py --write docs/transport.md     # the table and its figure; about half an hour
+    python bench/transport.py --write docs/transport.md     # the table and its figure; about ten minutes
     python bench/transport.py --quick                       # one small batch, half a minute
 
 Clouds are hidden states of real models: mini/multilingual is the student and mini/english the teacher, each reading
