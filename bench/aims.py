@@ -8,13 +8,12 @@ The script that measures an aim names it, its goal and its figure; nothing of it
 import argparse
 import datetime
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from page import markers_replaced, processor, table
+from page import existing_page, markers_replaced, processor, table
 
 # The scripts in the order in which bench/all.py runs them and the table shows their aims.
 SCRIPTS = (
@@ -146,4 +145,6 @@ def _number(value: float) -> str:
 
 
 if __name__ == "__main__":
-    write_table(Path(sys.argv[1]).parent)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("page", type=existing_page, help="docs/performance.md, whose table is written anew")
+    write_table(parser.parse_args().page.parent)

@@ -89,7 +89,7 @@ def time_left(names: Sequence[str], students: Mapping[str, str], options: argpar
 def run_all(names: Sequence[str], options: argparse.Namespace) -> list[str]:
     """Run the scripts; a line for each, which says how long it took, and why it failed."""
     students: dict[str, str] = {}
-    summary = []
+    summary: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         for number, name in enumerate(names, 1):
             print(f"\n[{number}/{len(names)}] {name}.py{time_left(names[number - 1 :], students, options)}", flush=True)
@@ -99,6 +99,8 @@ def run_all(names: Sequence[str], options: argparse.Namespace) -> list[str]:
                 benchmark(name, options, students, Path(folder))
             except Failed as failure:
                 outcome = f"FAILED: {failure}"
+            except KeyboardInterrupt:  # which the script has got, too
+                return [*summary, f"{name}.py: STOPPED by Ctrl-C; {len(names) - number} scripts were not started"]
             summary.append(f"{name}.py: {(time.monotonic() - began) / 60:.1f} min, {outcome}")
     return summary
 
@@ -109,7 +111,7 @@ def main() -> None:
     options = parser.parse_args()
     summary = run_all(options.only or SCRIPTS, options)
     print("", *summary, sep="\n")
-    if any("FAILED" in line for line in summary):
+    if any("FAILED" in line or "STOPPED" in line for line in summary):
         sys.exit(1)
 
 

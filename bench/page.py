@@ -32,12 +32,14 @@ def arguments(description: str | None, page: str = "docs/performance.md") -> Arg
         page: the page that has the script's markers.
     """
     parser = Arguments(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", type=_page, metavar="PAGE", help=f"{page}, whose tables and aims are replaced")
+    parser.add_argument(
+        "--write", type=existing_page, metavar="PAGE", help=f"{page}, whose tables and aims are replaced"
+    )
     parser.add_argument("--quick", action="store_true", help="try it out: tiny sizes, under a minute, nothing written")
     return parser
 
 
-def _page(name: str) -> Path:
+def existing_page(name: str) -> Path:
     """A page that exists, checked before anything is measured."""
     path = Path(name)
     if not path.is_file():
