@@ -288,6 +288,8 @@ def test_a_folder_with_another_recipes_run_is_refused_and_kept(bench: Bench, com
     assert command(*arguments)[0] == 0
     code, _, error = command(*arguments, "--set", "training.epochs=3")
     assert code == 2 and "holds a run of another recipe" in error and "training.epochs: 2 there, 3 here" in error
+    code, _, error = command(*arguments, "--set", "teacher_cache_precision=int8")
+    assert code == 2 and "teacher_cache_precision: 'bf16' there, 'int8' here" in error
     assert "finished already" in command(*arguments)[1]
 
 

@@ -10,6 +10,7 @@ from kdda.experiment import doctor, estimate
 from kdda.experiment.profile import ModelCost, TeacherCost
 from kdda.hub.licences import LICENCES, warning_of
 from kdda.recipe.load import built_in, load_recipe
+from kdda.teachers.shards import bytes_of_state
 from tests.conftest import Bench, make_model, make_sentences, write_rows
 
 
@@ -64,6 +65,28 @@ class Costs:
 
     def teacher(self, *_: Any) -> TeacherCost:
         return TeacherCost(solve=0.0, run=0.0, stored=0.0)
+
+
+class CostsOfStates(Costs):
+    """The bytes of a row's states are as many as its tokens take, here one of a width of 16 each."""
+
+    def __init__(self, *arguments: Any):
+        super().__init__()
+        self.stored_in = arguments[-1]
+
+    def teacher(self, *_: Any) -> TeacherCost:
+        return TeacherCost(solve=0.0, run=0.0, stored=bytes_of_state(16, self.stored_in))
+
+
+def test_the_disk_of_a_plan_is_that_of_the_precision_in_which_states_are_stored(
+    bench: Bench, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "Profiler", CostsOfStates)
+    monkeypatch.setattr(estimate, "GB", 1)
+    bench.values["teacher_cache_precision"] = "int8"
+    bench.values["teachers"] = {"aa": bench.values["teachers"]["aa"]}
+    code, text, error = command("plan", bench.write(), "--out", bench.folder / "runs", "--arms", "student-kdda")
+    assert code == 0 and f" {45 * (16 + 4)}.00 of them teacher states" in text, error
 
 
 def test_development_rows_are_read_in_each_epoch_that_a_teacher_or_an_arm_has(

@@ -206,6 +206,7 @@ class RunContext:
             metrics_file=f"../{METRICS}",  # relative to output_dir: in the run folder
             teacher_cache_dir=str(self.out / TEACHERS / STATES),
             teacher_cache_gb=recipe.teacher_cache_gb,
+            teacher_cache_precision=recipe.teacher_cache_precision,
         )
         student: Model | FromTeacher = recipe.student_of(arm)
         reuse: Reuse | None = self._reuse_of(recipe.student_of(arm))

@@ -81,7 +81,9 @@ class Estimate:
         for language, splits in data.items():
             if "train" in splits:
                 rows[language] = splits["train"]
-        self.profiler = Profiler(self.task, labels, recipe.training, rows, recipe.unlabelled)
+        self.profiler = Profiler(
+            self.task, labels, recipe.training, rows, recipe.unlabelled, recipe.teacher_cache_precision
+        )
         self.model_costs: dict[ModelSpec, ModelCost] = {}
         for spec, languages in self._languages_by_model().items():
             self.model_costs[spec] = self.profiler.model(spec, sorted(languages))

@@ -117,6 +117,7 @@ class Profiler:
         labels: in the order of the head's outputs.
         rows: language → training rows.
         unlabelled: the languages whose rows have no gold labels.
+        stored_in: precision of stored teacher states.
     """
 
     def __init__(
@@ -126,10 +127,12 @@ class Profiler:
         training: Training,
         rows: Mapping[str, Sequence[Example]],
         unlabelled: Collection[str] = (),
+        stored_in: str = "bf16",
     ):
         keep_freed_memory()
         self.task, self.labels, self.training, self.rows = task, labels, training, rows
         self.unlabelled = unlabelled
+        self.stored_in = stored_in
         self.device = compute_device()
         self._in_bf16 = in_bfloat16(training.precision)
         self._loaded: dict[ModelSpec, LoadedModel] = {}
@@ -192,6 +195,7 @@ class Profiler:
                 max_length=self.training.max_length,
                 stride=self.training.stride,
                 precision=self.training.precision,
+                stored_in=self.stored_in,
                 places=loss.needs_places,
                 token_task=token_task,
             )

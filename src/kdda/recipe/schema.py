@@ -34,6 +34,9 @@ Masses = Literal["attended", "received", "entropy"]
 
 Tokens = Literal["all", "text", Masses]
 
+# Of stored teacher states: bfloat16, or 8 bits with a scale a token.
+CachePrecision = Literal["bf16", "int8"]
+
 MANY = 1_000_000_000  # more of anything is a slip of the keyboard
 
 SEEDS = 2**32  # NumPy takes seeds below
@@ -537,6 +540,7 @@ class Recipe(Strict):
     whose scores are averaged.
     `learning_rates`: instead of the training's; each arm's is the one that does best on the development rows.
     `teacher_cache_gb`: teacher states that take no more are computed once and stored for all runs; 0 stores none.
+    `teacher_cache_precision`: of stored states; ``int8`` takes half the disk of ``bf16`` and rounds more.
     `plugins`: modules to import first, which register tasks, objectives or retrievers of the user's.
     `vocabulary`: of the students that are saved: ``whole``, or ``trimmed`` to what the recipe's rows need, as by
     ``kdda trim``; teachers stay whole.
@@ -558,6 +562,7 @@ class Recipe(Strict):
     systems: dict[str, System] = {}
     seeds: Annotated[list[Seed], AfterValidator(_without_repetition)] = Field([1], min_length=1)
     teacher_cache_gb: float = Field(20.0, ge=0)
+    teacher_cache_precision: CachePrecision = "bf16"
     plugins: list[str] = []
     vocabulary: Literal["whole", "trimmed"] = "whole"
     note: str = ""

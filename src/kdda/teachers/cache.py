@@ -42,6 +42,7 @@ from kdda.transport.sinkhorn import self_term
 
 CALIBRATION_ROWS = 512  # whose mean pairwise cost is the scale
 BATCH_WINDOWS = 64  # rows that the teacher reads at once while its states are stored; fewer where memory runs out
+PRECISION_MARKS = {"bf16": "", "int8": " int8"}  # by which fingerprints differ, so that each has a folder for itself
 FREE_SHARE = 0.9  # of the free disk that stored states may take
 
 
@@ -77,6 +78,7 @@ class TeacherCache:
         folder: Path | None = None,
         budget: float = float("inf"),
         precision: str = "auto",
+        stored_in: str = "bf16",
         shuffle: bool = False,
         places: bool = False,
         token_task: Task | None = None,
@@ -95,7 +97,9 @@ class TeacherCache:
             stride: tokens that neighbouring windows share, where the teacher splits a window.
             folder: under which states of all teachers are stored; `None` runs the teacher in each step.
             budget: bytes that may be stored; the teacher runs in each step where its states take more.
-            precision: of the teacher's forward pass; states are stored in bfloat16 whatever it is.
+            precision: of the teacher's forward pass.
+            stored_in: precision of stored states, whatever that of the pass is: ``bf16``, or ``int8``, 8 bits with a
+                scale a token, in half the bytes. A teacher that runs in each step gives float32.
             shuffle: a control: each row gets the states of another row.
             places: whether `batch` gives the tokens' places, which some objectives read (`Objective.uses_places`).
             token_task: the task, where logits of its tokens are compared: `batch` then gives `token_logits`.
@@ -107,14 +111,14 @@ class TeacherCache:
             KddaError: a row that the device's memory does not hold.
         """
         inputs = TeacherInputs(teacher.encoder(max_length, stride), spans, tokens, places, token_task)
-        needed = len(layers) * inputs.stored_bytes(teacher.width, len(labels))
+        needed = len(layers) * inputs.stored_bytes(teacher.width, len(labels), stored_in)
         if folder is not None and not _fits(needed, budget, folder):
             folder = None
         computation = Computation(device or compute_device(), in_bfloat16(precision), say)
         device_before = teacher.model.device
         caches = []
         for layer in layers:
-            caches.append(LayerCache(teacher, inputs, labels, computation, folder, shuffle, layer))
+            caches.append(LayerCache(teacher, inputs, labels, computation, folder, shuffle, layer, stored_in))
         if folder is not None:
             teacher.model.to(device_before)  # so that the device's memory is the training's
         return cls(caches, needed)
@@ -179,7 +183,7 @@ class TeacherCache:
 
 @dataclass(frozen=True)
 class ReadStates:
-    """Outputs of some rows, padded: states (bfloat16 where stored), mask or masses, logits of tasks with labels; and
+    """Outputs of some rows, padded: states (bfloat16 where stored so), mask or masses, logits of tasks with labels; and
     the tokens' places and logits where they are read.
     """
 
@@ -234,6 +238,7 @@ class LayerCache:
         folder: under which states of all teachers are stored; `None` runs the teacher in each step.
         shuffle: a control: `batch` gives each row the states of another one.
         layer: as a part of the model's depth: 1 is the last.
+        stored_in: precision of stored states.
     """
 
     def __init__(
@@ -245,6 +250,7 @@ class LayerCache:
         folder: Path | None = None,
         shuffle: bool = False,
         layer: float = 1.0,
+        stored_in: str = "bf16",
     ):
         self.inputs, self.layer = inputs, layer
         self.device, self.bf16, self._say = computation
@@ -264,8 +270,9 @@ class LayerCache:
         if folder is None:
             self.scale = float(self._calibrated_scale())
             return
-        name = cache_fingerprint(self.model, f"{inputs.digest} {layer:g}", self.label_order)
-        self.store = CacheStore(folder / name, name, inputs.lengths, teacher.width)
+        digest = f"{inputs.digest} {layer:g}{PRECISION_MARKS[stored_in]}"
+        name = cache_fingerprint(self.model, digest, self.label_order)
+        self.store = CacheStore(folder / name, name, inputs.lengths, teacher.width, stored_in)
         self.shards_written = self.store.fill(self._outputs)
         self.scale = float(self.store.term("scale", self._calibrated_scale))
         self.model = None  # everything it computes is stored, so that its memory can be the training's

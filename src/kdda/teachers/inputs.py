@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from kdda.recipe.schema import has_masses
 from kdda.tasks.base import LogitPlaces, PaddedLogitPlaces, Task, TextSpan
 from kdda.tasks.windows import ByRow, RowWindows, in_chunks
+from kdda.teachers.shards import bytes_of_state
 from kdda.text.encode import Encoder
 from kdda.text.places import token_places
 
@@ -109,14 +110,15 @@ class TeacherInputs:
             tokens_before += len(counted)
         return LogitPlaces(np.concatenate(tokens), np.concatenate(characters))
 
-    def stored_bytes(self, width: int, labels: int = 0) -> int:
-        """Bytes that stored states of one layer take: bfloat16 states, float32 masses where tokens have them.
+    def stored_bytes(self, width: int, labels: int = 0, stored_in: str = "bf16") -> int:
+        """Bytes that stored states of one layer take, with float32 masses where tokens have them.
 
         Args:
             width: of a state.
+            stored_in: precision of stored states: ``bf16`` or ``int8``.
             labels: of which each token has a logit in float32, where those are compared.
         """
-        bytes_a_token = 2 * width
+        bytes_a_token = bytes_of_state(width, stored_in)
         if has_masses(self.tokens):
             bytes_a_token += 4
         if self.token_task is not None:

@@ -1,7 +1,8 @@
 """A folder of stored teacher states: its fingerprint, which shards must be computed again, terms beside them.
 
-Rows are ragged ``[tokens, width]`` states in bfloat16, in shards of consecutive rows. A shard is one safetensors file
-that carries its checksum and the fingerprint of what computed it, and gets its name only when it is whole.
+Rows are ragged ``[tokens, width]`` states in bfloat16 or 8 bits, in shards of consecutive rows. A shard is one
+safetensors file that carries its checksum and the fingerprint of what computed it, and gets its name only when it is
+whole.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from kdda.models.fingerprint import bytes_of, weights_fingerprint
 from kdda.runtime.files import atomic_file
 from kdda.teachers.shards import (
     SHARD_BYTES,
+    STATE_DTYPES,
     CacheShard,
     OutputBatches,
     TeacherOutput,
+    bytes_of_state,
     open_shard,
     read_header,
     write_shard,
@@ -54,12 +57,13 @@ class CacheStore:
         name: the fingerprint that every shard must carry.
         lengths: tokens of each row.
         width: of a state.
+        precision: of stored states: ``bf16`` or ``int8``.
     """
 
-    def __init__(self, folder: Path, name: str, lengths: Int32[ndarray, " rows"], width: int):
-        self.folder, self.name, self.width = folder, name, width
+    def __init__(self, folder: Path, name: str, lengths: Int32[ndarray, " rows"], width: int, precision: str = "bf16"):
+        self.folder, self.name, self.width, self.precision = folder, name, width, precision
         self.ends: Int64[ndarray, " rows"] = np.cumsum(lengths, dtype=np.int64)
-        self.starts = _shard_starts(self.ends, max(1, SHARD_BYTES // (2 * width)))  # a state takes 2·width bytes
+        self.starts = _shard_starts(self.ends, max(1, SHARD_BYTES // bytes_of_state(width, precision)))
         self._open: dict[int, CacheShard] = {}  # headers that were read, by the shard's number
 
     def fill(self, compute: ComputeRows) -> int:
@@ -67,6 +71,9 @@ class CacheStore:
 
         Args:
             compute: gives the outputs of consecutive rows.
+
+        Raises:
+            KddaError: a newer version has written a shard.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         written = 0
@@ -78,7 +85,7 @@ class CacheStore:
         return written
 
     def read(self, rows: Iterable[int]) -> list[TeacherOutput]:
-        """The states of some rows, in bfloat16, with their logits and masses."""
+        """The states of some rows, in bfloat16, or float32 from 8 bits, with their logits and masses."""
         return [self._row(row) for row in rows]
 
     def term(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
@@ -108,7 +115,7 @@ class CacheStore:
             masses = shard.read("masses", position, count)[:, 0]
         if "token_logits" in shard.entries:
             token_logits = shard.read("token_logits", position, count)
-        return TeacherOutput(shard.read("states", position, count), logits, masses, token_logits)
+        return TeacherOutput(shard.read_states(position, count), logits, masses, token_logits)
 
     def _rows_of(self, k: int) -> range:
         """The rows of the k-th shard."""
@@ -125,16 +132,19 @@ class CacheStore:
     def _whole_shard(self, k: int) -> CacheShard | None:
         """The k-th shard, if it is undamaged and of this store; else None."""
         shard, rows = open_shard(self._path(k), self.name), self._rows_of(k)
-        shape = [self._tokens_before(rows.stop) - self._tokens_before(rows.start), self.width]
-        if shard is None or shard.entries["states"]["shape"] != shape:
+        if shard is None:
             return None
-        return shard
+        shape = [self._tokens_before(rows.stop) - self._tokens_before(rows.start), self.width]
+        states = shard.entries["states"]
+        is_of_store = states["shape"] == shape and states["dtype"] == STATE_DTYPES[self.precision]
+        return shard if is_of_store else None
 
     def _write(self, k: int, compute: ComputeRows) -> None:
         """Compute and write the k-th shard."""
         rows = self._rows_of(k)
         ends = self.ends[rows.start : rows.stop] - self._tokens_before(rows.start)
-        write_shard(self._path(k), ends, self.width, _numbered_from(rows.start, compute(rows)), self.name)
+        outputs = _numbered_from(rows.start, compute(rows))
+        write_shard(self._path(k), ends, self.width, outputs, self.name, self.precision)
 
 
 def save_checked(path: Path, tensors: dict[str, Tensor], name: str) -> None:

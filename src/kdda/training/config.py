@@ -14,7 +14,7 @@ from transformers.trainer_utils import SchedulerType
 
 from kdda.errors import KddaError, did_you_mean, unknown_choice
 from kdda.losses.distillation import DistillationLoss
-from kdda.recipe.schema import Distill, Tokens, Training, language_temperature
+from kdda.recipe.schema import CachePrecision, Distill, Tokens, Training, language_temperature
 from kdda.runtime.device import compute_device, in_bfloat16, pins_memory
 from kdda.teachers.align import check_alignment
 
@@ -107,6 +107,8 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
         sampling_temperature: T, 1 or more; 2 by default.
         teacher_cache_dir: where teacher states are stored; ``OUTPUT_DIR/teachers/states`` by default.
         teacher_cache_gb: most gigabytes of stored states; 0 runs teachers in each step.
+        teacher_cache_precision: of stored states: ``"bf16"``, or ``"int8"`` with a scale a token, which takes half the
+            disk and rounds more (docs/performance.md, *Scale*).
         metrics_file: where events are written, from `output_dir`.
 
     `per_device_train_batch_size` is the rows of one gradient, shared among processes where there are several.
@@ -166,6 +168,7 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
     sampling_temperature: float | None = None
     teacher_cache_dir: str | None = None
     teacher_cache_gb: float = 20.0
+    teacher_cache_precision: str = "bf16"
     metrics_file: str = "metrics.jsonl"
 
     def __post_init__(self) -> None:
@@ -191,6 +194,9 @@ class DistillationConfig(TrainingArguments):  # type: ignore[misc]
         check_alignment(self.align)
         if self.tokens not in get_args(Tokens):
             raise KddaError(unknown_choice("tokens", self.tokens, get_args(Tokens)))
+        if self.teacher_cache_precision not in get_args(CachePrecision):
+            precisions = get_args(CachePrecision)
+            raise KddaError(unknown_choice("teacher_cache_precision", self.teacher_cache_precision, precisions))
         self.bf16: bool = bool(self.bf16) or in_bfloat16(self.precision)
         device = torch.device("cpu") if getattr(self, "use_cpu", False) else compute_device()
         self.use_cpu: bool = device.type == "cpu"

@@ -318,6 +318,7 @@ def _build_cache(
         "folder": folder if args.teacher_cache_gb > 0 else None,
         "budget": args.teacher_cache_gb * 2**30,
         "precision": args.precision,
+        "stored_in": args.teacher_cache_precision,
         "shuffle": args.shuffle_teacher,
         "places": loss.needs_places,
         "token_task": token_task,
