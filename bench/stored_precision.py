@@ -1,6 +1,6 @@
 """What storing teacher states in bfloat16 or in 8 bits changes in the distillation term, beside its disk.
 
-    python bench/stored_precision.py --write docs/performance.md    # half a minute on two cores
+    python bench/stored_precision.py --write docs/performance.md    # two minutes on two cores
 
 The student is mini/multilingual, the teachers mini/vietnamese and mini/english, each reading the same pairs of the
 embedded corpus. For every row, value and gradient with stored states are compared with those of the teacher's states
@@ -8,7 +8,6 @@ in float32. Two stages: "start" takes the student as it is; "end" moves each of 
 transport plan sends it, which distillation works towards, and where the term is small.
 """
 
-import argparse
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import torch
-from page import machine, replace, table
+from aims import publish
+from page import arguments, machine, table
 
 from kdda.data.examples import Schema, check_rows
 from kdda.data.sources import Source, read_rows
@@ -154,17 +154,16 @@ def sizes_of(pairs: dict[str, Pair], folder: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=256, help="of each language")
-    parser.add_argument("--write", type=Path, help="docs/performance.md, whose table is replaced")
+    parser = arguments(__doc__)
+    parser.add_argument("--rows", type=int, default=96, help="of each language")
     options = parser.parse_args()
+    if options.quick:
+        options.rows = 8
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pairs = {language: pair_of(language, options.rows, folder) for language in TEACHERS}
         lines = [machine(), "", *lines_of(pairs), "", sizes_of(pairs, folder)]
-    print("\n".join(lines))
-    if options.write:
-        replace(options.write, "stored_precision", lines)
+    publish(options, "stored_precision", lines)
 
 
 if __name__ == "__main__":

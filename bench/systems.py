@@ -4,7 +4,8 @@
 
 Passages are those of the embedded Vietnamese corpus; large indexes repeat them, each copy with a part of its words
 replaced at random. Large indexes are built without word segmentation, which would take an hour; syllables occur in more
-passages than words do, so their queries are slower. `--passages 2000 --rounds 20` tries it out.
+passages than words do, so their queries are slower. `--passages 2000 --rounds 20` tries it out, and
+`--only-large --passages 100000` measures queries of one index alone.
 """
 
 import argparse
@@ -20,13 +21,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import chain, cycle, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from aims import Aim, publish
 from page import arguments, machine
-from turns import peak_megabytes
 
 import kdda
 from kdda.data.examples import Question, Schema, check_rows
@@ -93,12 +93,15 @@ def indexing(texts: Sequence[str], folder: Path, counts: dict[str, int]) -> list
 
 
 def large(texts: Sequence[str], folder: Path, count: int, rounds: int) -> list[Row]:
-    """Queries of a large index, in a separate process, so that its memory can be measured."""
+    """Queries of a large index, in a separate process (bench/queries.py), so that its memory can be measured."""
     started = time.perf_counter()
     IndexWriter(folder / f"large-{count}", IndexSettings(segmenter="none", size=5000)).build(repeated(texts, count))
     seconds = time.perf_counter() - started
-    command = [sys.executable, __file__, "--measure", str(folder / f"large-{count}"), "--rounds", str(rounds)]
-    measured = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    questions = json.dumps([row.texts[0] for row in rows_of(EMBEDDED[1:])])
+    queries = Path(__file__).with_name("queries.py")
+    command = [sys.executable, str(queries), str(folder / f"large-{count}"), "--rounds", str(rounds)]
+    child = subprocess.run(command, input=questions, stdout=subprocess.PIPE, text=True, check=True)
+    measured = json.loads(child.stdout)
     limit = 20 if count <= 100_000 else 150
     name = f"{count:,} passages"
     return [
@@ -106,27 +109,11 @@ def large(texts: Sequence[str], folder: Path, count: int, rounds: int) -> list[R
         Row(f"BM25 query, {name}, 95th percentile ms", f"{measured['p95']:.1f}"),
         Row(f"open the index, {name}, s", f"{measured['open']:.2f}"),
         Row(f"resident memory after {rounds} queries, {name}, MB", f"{measured['mb']:,.0f}", "≤ 1,024"),
-        Row(f"of which before it was opened (Python, torch), {name}, MB", f"{measured['before']:,.0f}"),
+        Row(f"of which no copies of files, {name}, MB", f"{measured['anonymous']:,.0f}"),
+        Row(f"of which before it was opened (Python, numpy), {name}, MB", f"{measured['before']:,.0f}"),
+        Row(f"peak of resident memory, {name}, MB", f"{measured['peak']:,.0f}"),
         Row(f"build the index, {name}, passages/s", f"{count / seconds:,.0f}"),
     ]
-
-
-def measure(folder: Path, rounds: int) -> dict[str, float]:
-    """Measure queries of an index, in the process that `large` starts."""
-    questions = [row.texts[0] for row in rows_of(EMBEDDED[1:])]
-    before = peak_megabytes()
-    started = time.perf_counter()
-    retriever = open_retriever("bm25", Index.open(folder))
-    opened = time.perf_counter() - started
-    queries = islice(cycle(questions), rounds)
-    seconds = [seconds_of(partial(retriever.search, query, 10)) for query in queries]
-    return {
-        "median": 1000 * statistics.median(seconds),
-        "p95": 1000 * statistics.quantiles(seconds, n=20)[-1],
-        "open": opened,
-        "mb": peak_megabytes(),
-        "before": before,
-    }
 
 
 def seconds_of(work: Callable[[], Any]) -> float:
@@ -194,13 +181,12 @@ def main() -> None:
     parser.add_argument("--passages", default="100000,1000000", help="sizes of large indexes; none with 0")
     parser.add_argument("--rounds", type=int, default=200, help="queries")
     parser.add_argument("--folder", type=Path, help="where indexes are written meanwhile; 4 GB")
-    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--only-large", action="store_true", help="measure large indexes alone; nothing is written")
     options = parser.parse_args()
+    if options.only_large and options.write:
+        parser.error("--only-large measures a part of what --write replaces")
     if options.quick:
         options.passages, options.rounds = "400", 20
-    if options.measure:
-        print(json.dumps(measure(options.measure, options.rounds)))
-        return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         lines, aims = tables(options, Path(folder))
     publish(options, "systems", lines, aims)
@@ -211,13 +197,15 @@ def tables(options: argparse.Namespace, folder: Path) -> tuple[list[str], list[A
     rows = rows_of(EMBEDDED)
     texts = list(dict.fromkeys(row.texts[1] for row in rows))
     counts = {"none": 200, "vi": 20} if options.quick else {"none": 20_000, "vi": 6_000}
-    measured = indexing(texts, folder, counts)
+    measured = [] if options.only_large else indexing(texts, folder, counts)
     for count in [int(part) for part in options.passages.split(",") if int(part)]:
         measured += large(texts, folder, count, options.rounds)
-    if options.reader:
+    if options.reader and not options.only_large:
         measured += asking(options.reader, texts, folder, min(20, options.rounds))
     lines = [f"{machine()} Python {platform.python_version()}.", ""]
     lines += ["| what | measured | aim |", "|---|--:|--:|", *(f"| {' | '.join(row)} |" for row in measured), ""]
+    if options.only_large:
+        return lines, [aim_of(row) for row in measured if row.target]
     embedding_model = MeanPoolingModel.load("mini/multilingual")
     lines += ["| corpus | retriever | R@1 | R@5 | R@10 |", "|---|---|--:|--:|--:|"]
     for name, sources in (("embedded", EMBEDDED), *((Path(path).stem, [path]) for path in options.squad)):

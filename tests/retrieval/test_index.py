@@ -156,9 +156,41 @@ def test_a_damaged_index_or_another_versions_is_refused_with_what_to_do(tmp_path
 
 def test_damage_that_only_a_search_meets_is_no_traceback(tmp_path: Path) -> None:
     index = make_index(tmp_path / "index")
-    index.segments[0].counts["indices"] = index.segments[0].counts["indices"] + 1000
+    counts = index.segments[0].counts
+    counts["indices"] = counts["indices"][:] + 1000
     with pytest.raises(KddaError, match="damaged"):
         Bm25(index).search("cat", 3)
+
+
+def test_a_file_that_was_cut_since_it_was_opened_is_no_traceback(tmp_path: Path) -> None:
+    index = make_index(tmp_path / "index")
+    for name in ("passages.jsonl", "data.csc.index.npy"):
+        path = tmp_path / "index/segment-00001" / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1])
+        with pytest.raises(KddaError, match="damaged"):
+            _read_whole(index)
+        path.write_bytes(whole)
+    _read_whole(index)
+
+
+def _read_whole(index: Index) -> None:
+    """Read all passages, and the counts of all terms."""
+    assert list(index.passages())
+    for segment in index.segments:
+        for term in segment.vocabulary:
+            segment.guarded(partial(segment.occurrences, term))
+
+
+def test_a_search_by_bm25_imports_no_torch_and_maps_no_posting_list(tmp_path: Path) -> None:
+    make_index(tmp_path / "index")
+    code = (
+        "import sys; from pathlib import Path; from kdda.retrieval import Index, open_retriever; "
+        f"index = Index.open(Path({str(tmp_path / 'index')!r})); open_retriever('bm25', index).search('cat', 3); "
+        "assert 'torch' not in sys.modules; maps = Path('/proc/self/maps'); "
+        "assert not maps.exists() or 'indices.csc' not in maps.read_text()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_large_files_are_read_whole_before_more_is_put_beside_them(

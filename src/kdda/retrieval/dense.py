@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from kdda.embeddings.encoder import EmbeddingModel, MeanPoolingModel
 from kdda.retrieval.base import Hit, ScoredPassage, best_hits, scored_passages
 from kdda.retrieval.index import Index, check_dense_model
 from kdda.retrieval.segments import Segment
+
+if TYPE_CHECKING:
+    from kdda.embeddings.encoder import EmbeddingModel
 
 BLOCK_ROWS = 65_536  # vectors that are read from disk and compared at once
 
@@ -40,6 +43,8 @@ class Dense:
         Raises:
             KddaError: a model that no longer exists, or whose weights have changed since.
         """
+        from kdda.embeddings.encoder import MeanPoolingModel  # imports torch, which a search by BM25 does not need
+
         return cls(index, MeanPoolingModel.load(index.settings.dense))
 
     def search(self, question: str, k: int) -> list[Hit]:

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +15,7 @@ from numpy import ndarray
 from pydantic import BaseModel, ConfigDict, Field
 
 from kdda.errors import KddaError
+from kdda.retrieval.file_rows import FileRows
 from kdda.retrieval.passages import Passage
 from kdda.retrieval.terms import Terms
 
@@ -151,10 +151,11 @@ class Segment:
         first: the number of its first passage in the whole index.
         lengths: the number of terms of each passage.
         vocabulary: term → column of `counts`.
-        counts: the sparse matrix in compressed columns: ``indptr``, ``indices`` (rows) and ``data``.
-        offsets: where each passage's line begins in `lines`.
-        lines: the bytes of passages.jsonl, on disk.
-        vectors: [passages, width] on disk; `None` without.
+        counts: the sparse matrix in compressed columns: ``indptr``, which is mapped, and `FileRows` of ``indices``
+            (rows of the matrix) and ``data``.
+        offsets: where each passage's line begins in `lines`; mapped.
+        lines: the bytes of passages.jsonl, as `FileRows`.
+        vectors: [passages, width] as `FileRows`; `None` without.
     """
 
     folder: Path
@@ -168,7 +169,7 @@ class Segment:
 
     @classmethod
     def open(cls, folder: Path, first: int) -> Segment:
-        """Map a segment's files; only its vocabulary is read whole.
+        """Open a segment's files; only its vocabulary is read whole.
 
         Raises:
             KddaError: files that numpy cannot read.
@@ -186,15 +187,19 @@ class Segment:
         counts = open_counts(folder)
         vectors = None
         if (folder / VECTORS_FILE).is_file():
-            vectors = _map_array(folder / VECTORS_FILE)
+            vectors = FileRows(_map_array(folder / VECTORS_FILE))
         return cls(
             folder,
             first,
             lengths=np.asarray(_map_array(folder / LENGTHS_FILE)),
             vocabulary=counts.vocab_dict,
-            counts=counts.scores,
+            counts={
+                "indptr": counts.scores["indptr"],
+                "indices": FileRows(counts.scores["indices"]),
+                "data": FileRows(counts.scores["data"]),
+            },
             offsets=_map_array(folder / OFFSETS_FILE),
-            lines=np.memmap(folder / PASSAGES_FILE, np.uint8, "r"),
+            lines=FileRows(np.memmap(folder / PASSAGES_FILE, np.uint8, "r")),
             vectors=vectors,
         )
 
@@ -221,8 +226,8 @@ class Segment:
 
     def passage(self, number: int) -> Passage:
         """A passage by its number in the segment."""
-        start, end = self.offsets[number], self.offsets[number + 1]
-        return self.guarded(partial(_parse_passage, self.lines[start:end]))
+        start, end = int(self.offsets[number]), int(self.offsets[number + 1])
+        return self.guarded(lambda: _parse_passage(self.lines[start:end]))
 
     def guarded(self, read: Callable[[], ResultT]) -> ResultT:
         """Call a function that reads large files, which are not read whole when the index is opened.
