@@ -17,7 +17,8 @@ from page import existing_page, markers_replaced, processor, table
 
 # The scripts in the order in which bench/all.py runs them and the table shows their aims.
 SCRIPTS = (
-    "step", "grid", "transport", "use", "serve", "systems", "rows", "stored_precision", "scale", "kills", "protocol", "reading",
+    "step", "grid", "transport", "use", "serve", "systems", "rows", "stored_precision", "scale", "kills", "protocol",
+    "reading",
 )  # fmt: skip
 RESULTS = Path("results", "bench")  # beside the page
 PAGE = "performance.md"  # which has the table of all aims
