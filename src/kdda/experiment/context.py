@@ -197,17 +197,6 @@ class RunContext:
             if "dev" in splits:
                 dev[language] = self.reader_rows(arm, language, "dev")
         unlabelled = [language for language in train if language in recipe.unlabelled]
-        args = DistillationConfig.from_recipe(
-            recipe.training_of(arm, run.learning_rate),
-            recipe.distillation(arm),
-            output_dir=str(folder / CHECKPOINTS),
-            seed=run.seed,
-            run_name=str(run),
-            metrics_file=f"../{METRICS}",  # relative to output_dir: in the run folder
-            teacher_cache_dir=str(self.out / TEACHERS / STATES),
-            teacher_cache_gb=recipe.teacher_cache_gb,
-            teacher_cache_precision=recipe.teacher_cache_precision,
-        )
         student: Model | FromTeacher = recipe.student_of(arm)
         reuse: Reuse | None = self._reuse_of(recipe.student_of(arm))
         for language, spec in recipe.source_of(arm).items():
@@ -218,10 +207,25 @@ class RunContext:
             student,
             teachers,
             train_dataset=TrainingData(self.task, self.labels, train, dev, recipe.targets, unlabelled),
-            args=args,
+            args=self._arguments(run, folder),
             config=config_fields(recipe.sentences_of(arm)),  # the saved model's config says which sentences it reads
             say=self.say,
             reuse=reuse,
+        )
+
+    def _arguments(self, run: StudentRun, folder: Path) -> DistillationConfig:
+        """The arguments of a student's training, in its run folder."""
+        recipe = self.recipe
+        return DistillationConfig.from_recipe(
+            recipe.training_of(run.arm, run.learning_rate),
+            recipe.distillation(run.arm),
+            output_dir=str(folder / CHECKPOINTS),
+            seed=run.seed,
+            run_name=str(run),
+            metrics_file=f"../{METRICS}",  # relative to output_dir: in the run folder
+            teacher_cache_dir=str(self.out / TEACHERS / STATES),
+            teacher_cache_gb=recipe.teacher_cache_gb,
+            teacher_cache_precision=recipe.teacher_cache_precision,
         )
 
     def _reuse_of(self, student: ModelSpec) -> Reuse:
