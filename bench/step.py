@@ -226,11 +226,11 @@ def part_file(out: Path, number: int) -> Path:
 
 
 def measured_programs(out: Path) -> dict[str, Program]:
-    """All programs, in the order of the report, each as in its first part; exits if a part is missing."""
+    """The programs of the parts measured so far, in the order of the report, each as in its first part."""
     by_name: dict[str, Program] = {}
     for number in range(1, len(PARTS) + 1):
         if not part_file(out, number).is_file():
-            sys.exit(f"measured; the tables need --part {number} as well")
+            continue
         values = json.loads(part_file(out, number).read_text(encoding="utf-8"))
         part = {name: Program(name, (), **of_program) for name, of_program in values.items()}
         for program in part.values():
@@ -264,17 +264,32 @@ def report(task: str, programs: Mapping[str, Program], batch_size: int) -> list[
 
 def summary(task: str, programs: Mapping[str, Program]) -> list[str]:
     """The ratios between kdda's programs."""
-    kdda, plain = programs["kdda"], programs["plain"]
-    stored = f"{slower(kdda, 'kdda, DA'):.3f} × kdda's DA step (aim {STORED})"
-    if "kdda, bfloat16" in programs:
-        stored += f", in bfloat16 {slower(programs['kdda, bfloat16'], 'kdda, DA, bfloat16'):.3f}"
-    return [
-        f"Stored states: {stored}. Live teacher: "
-        f"{slower_live(programs):.3f} × (DA step + teacher's forward) (aim {LIVE_TEACHER}). "
-        f"Peak memory: {kdda.peak / plain.peak:.2f} of plain's; above the libraries' {plain.libraries:,.0f} MB "
-        f"{memory(programs):.2f} (aim {MEMORY}).",
-        *against_bf16(task, programs),
-    ]
+    sentences = []
+    stored = [f"{times:.3f} in {precision}" for precision, times in stored_states(programs).items()]
+    if stored:
+        sentences.append(f"Stored states: {', '.join(stored)} × kdda's DA step (aim {STORED}).")
+    if "kdda, live teacher" in programs:
+        live = f"{slower_live(programs):.3f} × (DA step + teacher's forward) (aim {LIVE_TEACHER})"
+        sentences.append(f"Live teacher: {live}.")
+    if "plain" in programs:
+        kdda, plain = programs["kdda"], programs["plain"]
+        sentences.append(
+            f"Peak memory: {kdda.peak / plain.peak:.2f} of plain's; above the {plain.libraries:,.0f} MB of the "
+            f"libraries {memory(programs):.2f} (aim {MEMORY})."
+        )
+    return [" ".join(sentences), *against_bf16(task, programs)]
+
+
+def stored_states(programs: Mapping[str, Program]) -> dict[str, float]:
+    """Precision → a step with stored states against a DA step, as far as measured."""
+    times = {}
+    for precision, name, da in (
+        ("float32", "kdda", "kdda, DA"),
+        ("bfloat16", "kdda, bfloat16", "kdda, DA, bfloat16"),
+    ):
+        if name in programs and da in programs[name].part:
+            times[precision] = slower(programs[name], da)
+    return times
 
 
 def slower_live(programs: Mapping[str, Program]) -> float:
@@ -304,17 +319,20 @@ def aims(recipe: str, task: str, programs: Mapping[str, Program]) -> list[Aim]:
     """What was aimed at, of one recipe."""
     measured = []
     for name, goal in TARGETS[task].items():
-        times = slower(programs[name], "kdda")
-        measured.append(Aim(f"{recipe}, a step: {name}, float32", times, "≥", goal, "× kdda's"))
-    stored = {"float32": slower(programs["kdda"], "kdda, DA")}
-    if "kdda, bfloat16" in programs:
-        stored["bfloat16"] = slower(programs["kdda, bfloat16"], "kdda, DA, bfloat16")
-    for precision, times in stored.items():
+        if name in programs:
+            times = slower(programs[name], "kdda")
+            measured.append(Aim(f"{recipe}, a step: {name}, float32", times, "≥", goal, "× kdda's"))
+    for precision, times in stored_states(programs).items():
         measured.append(Aim(f"{recipe}, a step: stored states, {precision}", times, "≤", STORED, "× DA's"))
-    live = slower_live(programs)
-    measured.append(Aim(f"{recipe}, a step: live teacher", live, "≤", LIVE_TEACHER, "× DA's and the teacher's pass"))
-    name = f"{recipe}, a step: peak memory above the libraries'"
-    return [*measured, Aim(name, memory(programs), "≤", MEMORY, "× plain's")]
+    if "kdda, live teacher" in programs:
+        live = slower_live(programs)
+        measured.append(
+            Aim(f"{recipe}, a step: live teacher", live, "≤", LIVE_TEACHER, "× DA's and the teacher's pass")
+        )
+    if "plain" in programs:
+        name = f"{recipe}, a step: peak memory above the libraries'"
+        measured.append(Aim(name, memory(programs), "≤", MEMORY, "× plain's"))
+    return measured
 
 
 def accuracy(context: RunContext, settings: SolverSettings, rows: int) -> list[list[str]]:
@@ -385,7 +403,8 @@ def measure(name: str, options: argparse.Namespace, out: Path) -> tuple[list[str
     by_name = measured_programs(out)
     exact = accuracy(context, settings, recipe.training.batch_size)
     size, length = recipe.training.batch_size, recipe.training.max_length
-    counted = f"medians of {options.steps - WARM} steps, of kdda's programs {options.steps + options.more - WARM}"
+    counts = [len(program.seconds) - WARM for program in by_name.values()]
+    counted = f"medians of {min(counts)} to {max(counts)} steps"
     head = f"**{name}**, batches of {size}, windows of at most {length} tokens; {counted}."
     lines = [
         head,
