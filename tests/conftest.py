@@ -196,7 +196,8 @@ def start(*arguments: object) -> Command:
     return Command(list(map(str, arguments)))
 
 
-def start_python(*arguments: object) -> subprocess.Popen[str]:
-    """`python -m kdda` as a shell starts it: its workers, too, are new processes of Python."""
-    command = [sys.executable, "-m", "kdda", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
+def start_python(*arguments: object, folder: Path | None = None) -> subprocess.Popen[str]:
+    """`kdda` as a shell starts it in a folder: its workers, too, are new processes of Python."""
+    command = [sys.executable, "-P", "-m", "kdda", *map(str, arguments)]  # -P: as the installed command
+    pipe, environment = subprocess.PIPE, {**os.environ}
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=folder)

@@ -145,7 +145,7 @@ class Worker(Fork):
     """What `subprocess.Popen` gives for a worker process of `kdda run --workers`."""
 
     def __init__(self, command: Sequence[str], env: dict[str, str], encoding: str, **_: Any):
-        _python, _option, code = command
+        code = command[-1]
         ends = [FORKS.Pipe(duplex=False) for _ in range(3)]  # for reading, for writing
         (read_in, write_in), (read_out, write_out), (read_err, write_err) = ends
         super().__init__(_run_code, [code], [read_in, write_out, write_err], env)

@@ -298,7 +298,8 @@ def test_a_process_that_is_killed_fails_its_own_run_alone(bench: Bench) -> None:
     out = bench.folder / "runs"
     bench.values["training"] |= {"epochs": 40, "log_every": 1}
     bench.values["arms"] = {"short": {"train": "target"}, "long": {}}
-    process = start_python("run", bench.write(), "--workers", "2", "--out", out)
+    (bench.folder / "queue.py").write_text("raise ImportError('not the module of Python')")
+    process = start_python("run", bench.write(), "--workers", "2", "--out", out, folder=bench.folder)
     metrics = out / "nli/long/seed-1/metrics.jsonl"
     while process.poll() is None and not read_metrics(metrics):
         time.sleep(0.02)

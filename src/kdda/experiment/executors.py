@@ -198,7 +198,7 @@ class WorkerProcess:
         """Start a process with the cores or the device of the slot."""
         # in a new session: a terminal's Ctrl-C reaches this process alone, which then interrupts its children once
         return subprocess.Popen(
-            [sys.executable, "-c", WORKER],
+            [sys.executable, "-P", "-c", WORKER],  # -P: a queue.py of the user's folder is not Python's
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

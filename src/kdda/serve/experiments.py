@@ -185,7 +185,7 @@ class Experiments:
             arguments = [str(self.root), choice.out.name, "run", choice.recipe, "--out", str(choice.out)]
             with (choice.out / OUTPUT).open("wb") as output:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", PROGRAM, *arguments],
+                    [sys.executable, "-P", "-c", PROGRAM, *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -218,7 +218,7 @@ class Experiments:
             KddaError: no such experiment, or what `kdda plan` refuses.
         """
         choice = self.choice(name)
-        command = [sys.executable, "-m", "kdda", "plan", choice.recipe, "--out", str(choice.out)]
+        command = [sys.executable, "-P", "-m", "kdda", "plan", choice.recipe, "--out", str(choice.out)]
         with self._planning, self._started_plan(command, language) as process:
             try:
                 output, errors = process.communicate(timeout=PLAN_SECONDS)
