@@ -29,11 +29,6 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "systems": ("--reader", "{qa}"),
     "protocol": ("--arms", "student"),
 }
-# About how long each takes on two cores of a server's processor.
-MINUTES = {
-    "step": 8, "grid": 7, "transport": 10, "use": 5, "serve": 6, "systems": 8, "rows": 20, "scale": 10, "kills": 5,
-    "protocol": 3, "reading": 1,
-}  # fmt: skip
 STUDENT_MINUTES = 3
 # Where a script's tables stand, if not in docs/performance.md.
 PAGES = {"transport": "transport.md", "protocol": "reporting.md", "reading": "reading.md"}
@@ -79,7 +74,7 @@ def time_left(names: Sequence[str], students: Mapping[str, str], options: argpar
         return ""
     minutes = 0
     for name in names:
-        minutes += MINUTES[name]
+        minutes += SCRIPTS[name]
     for task in ("nli", "qa"):
         needed = any(f"{{{task}}}" in OPTIONS.get(name, ()) for name in names)
         minutes += STUDENT_MINUTES if needed and task not in students else 0
@@ -109,7 +104,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--only", nargs="+", choices=SCRIPTS, metavar="NAME", help=f"of {', '.join(SCRIPTS)}")
     options = parser.parse_args()
-    summary = run_all(options.only or SCRIPTS, options)
+    summary = run_all(options.only or list(SCRIPTS), options)
     print("", *summary, sep="\n")
     if any("FAILED" in line or "STOPPED" in line for line in summary):
         sys.exit(1)
