@@ -1,5 +1,7 @@
 """fast_cpu_kernels: models compute the same numbers by other libraries; torch and transformers stay as they were."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import Tensor
@@ -79,6 +81,20 @@ def test_attention_in_the_block_is_as_near_to_float32_in_mixed_precision(bert: B
     with fast_cpu_kernels(CPU):
         inside = difference(states_and_gradients(bert, in_bf16=True), exact)
     assert 0 < inside < 1.1 * outside
+
+
+@pytest.mark.usefixtures("faster")
+def test_a_learned_bias_of_scores_keeps_its_gradient() -> None:
+    torch.manual_seed(0)
+    query, bias = torch.randn(1, 2, 5, 4), torch.randn(1, 2, 5, 5, requires_grad=True)
+    layer = torch.nn.Module()
+    gradients = []
+    for block in (nullcontext(), fast_cpu_kernels(CPU)):
+        with block:
+            attention = ALL_ATTENTION_FUNCTIONS["sdpa"]
+            states, _ = attention(layer, query, query, query, bias, is_causal=False)
+        gradients.append(torch.autograd.grad(states.square().sum(), bias)[0])
+    assert torch.allclose(*gradients, atol=1e-6) and gradients[0].abs().max() > 0
 
 
 @pytest.mark.usefixtures("faster")

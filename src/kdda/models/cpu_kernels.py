@@ -119,6 +119,8 @@ def _attention(
     """
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     is_like_bert = not causal and more.get("position_bias") is None and more.get("cache") is None
+    if attention_mask is not None and attention_mask.requires_grad:  # a learned bias, of which this has no gradient
+        is_like_bert = False
     if is_like_bert and key.shape[1] == query.shape[1]:
         dtype = query.dtype
         with torch.autocast(query.device.type, enabled=False):
