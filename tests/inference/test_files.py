@@ -200,10 +200,8 @@ def test_the_command_line_predicts_and_names_mistakes_without_a_traceback(
 
     assert json.loads(run("--question", "cat", "--context", "cat sleeps", "--json")[0])["text"] in "cat sleeps"
     assert "%" in run("--question", "cat", "--context", "cat sleeps")[0]
-    assert run("--premise", "cat", "--hypothesis", "dog") == (
-        "",
-        f'kdda: got hypothesis, premise: "{model}" answers questions: answer(question, context)\nSee docs/use.md\n',
-    )
+    refusal = f'kdda: got hypothesis, premise: "{model}" answers questions: answer(question, context); expected: '
+    assert run("--premise", "cat", "--hypothesis", "dog")[1].startswith(refusal)
     assert '--text: "question" is empty, expected its text' in run("--text", "question=")[1]
     twice = run("--question", "cat", "--text", "question=dog", "--context", "cat sleeps")[1]
     assert twice == 'kdda: "question" is given 2 times, and it holds one text\nSee docs/use.md\n'
@@ -334,7 +332,7 @@ def test_the_command_line_maps_the_columns_of_an_input(tmp_path: Path, command: 
     source.write_text("key,s1,s2\na,cat,dog\n", encoding="utf-8")
     arguments = ("predict", model, "--input", source, "--output", out)
     code, _, error = command(*arguments)
-    assert code == 2 and 'in.csv:2: no field "premise"' in error
+    assert code == 2 and "in.csv: no column for premise, hypothesis, and the columns are key, s1, s2" in error
     code, _, error = command(*arguments, "--columns", "premise=s1,hypothesis=s2,id=key")
     assert code == 0 and read(out)[0]["id"] == "a", error
     code, _, error = command("predict", model, "--premise", "a", "--hypothesis", "b", "--columns", "id=key")

@@ -285,7 +285,8 @@ def test_commands_predict_and_evaluate_it(model: Path, tmp_path: Path, command: 
     scores = json.loads(out)
     assert code == 0 and scores["task"] == "choose" and scores["chance"] > 0, err
     code, _, err = command("predict", model, "--text", "question=gì", *options)
-    assert code == 2 and "got options, question, expected one text for each of: context, options; and perhaps" in err
+    assert code == 2 and "got options, question, expected each of its fields: kdda predict" in err
+    assert '[--question "…"]' in err
     code, _, err = command("predict", model, "--text", "txt=gì")
     assert code == 2 and "kdda: got txt: " in err
     bad = write_rows(tmp_path / "bad.jsonl", [{"context": "a", "options": ["b"]}])

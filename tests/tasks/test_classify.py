@@ -137,7 +137,7 @@ def test_options_of_a_command_take_the_place_of_stored_ones(facts: Path, command
     texts = [make_claims("aa", 1, 5)[0][name] for name in FIELDS]
     options = ("--task-options", "{fields: [a, b, c], long_texts: cut}")
     code, _, err = command("predict", facts, "--text", f"a={texts[0]}", "--text", f"b={texts[1]}", *options)
-    assert code == 2 and "expected one text for each of: a, b, c" in err
+    assert code == 2 and '--text "a=…" --text "b=…" --text "c=…"' in err
     predictor = kdda.load(facts, task_options={"fields": ["a", "b", "c"], "long_texts": "cut"})
     predictor(a=texts[0], b=texts[1], c=texts[2])
     assert predictor.warnings == ["1 × texts truncated at 16 tokens"]

@@ -129,7 +129,7 @@ def _next_steps(experiment: Experiment) -> str:
     model = quote(str(_saved_model(experiment)))
     out = quote(str(experiment.out))
     steps = (
-        (f'kdda predict {model} --text text="{SENTENCE}"', tr("ask this student")),
+        (f'kdda predict {model} --text "{SENTENCE}"', tr("ask this student")),
         (f"kdda serve {model} --runs {out}", tr("a page for it in the browser, with plans and curves")),
         (f"kdda report {out} --out try.html", tr("all tables and figures")),
         (f"kdda recipes --show {RECIPE} > mine.yaml", tr("the recipe of all this, to change and to run")),

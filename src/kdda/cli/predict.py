@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -24,7 +25,7 @@ from kdda.cli.shared import (
     parse_names,
     parse_pairs,
 )
-from kdda.errors import KddaError
+from kdda.errors import KddaError, did_you_mean
 from kdda.runtime.folders import check_folder, check_output_file
 from kdda.runtime.plugins import import_plugins
 
@@ -98,7 +99,10 @@ def predict(
     premise: Annotated[str, typer.Option(help="One premise, with --hypothesis.")] = "",
     hypothesis: Annotated[str, typer.Option(help="What may follow from the premise.")] = "",
     text: Annotated[
-        list[str] | None, typer.Option(help="A field of any task, as field=value. May repeat; of a list field, too.")
+        list[str] | None,
+        typer.Option(
+            help="The text, for a model that reads one; else a field of any task, as field=value. May repeat."
+        ),
     ] = None,
     input_: Annotated[
         Path | None,
@@ -126,17 +130,17 @@ def predict(
     of JSON, or texts for a model that reads one, a line each; their predictions are printed.
     """
     given = {"question": question, "context": context, "premise": premise, "hypothesis": hypothesis}
-    texts = _by_field([*given.items(), *map(_field_and_text, text or [])])
     import_plugins(plugin or [])
     from kdda.data.examples import Schema
     from kdda.inference.files import STANDARD, FileJob, is_piped
     from kdda.inference.predictor import load, task_of_model
 
-    if input_ is None and output is None and not texts and is_piped():
+    has_texts = bool(text) or any(given.values())
+    if input_ is None and output is None and not has_texts and is_piped():
         input_ = STANDARD
     if input_ == STANDARD and output is None:
         output = STANDARD
-    _check_inputs(texts, input_, output, bool(columns or header))
+    _check_inputs(has_texts, input_, output, bool(columns or header))
     options = parse_mapping("--task-options", task_options)
     open_predictor = partial(
         load, model, task=task or None, no_answer=no_answer, precision=precision, task_options=options
@@ -146,20 +150,18 @@ def predict(
         on_bad_row: Literal["raise", "skip"] = "skip" if skip_bad_rows else "raise"
         _predict_rows(FileJob(input_, output, on_bad_row, schema, parse_names(header) or None), open_predictor)
         return
-    values = _checked_fields(model, task_of_model(model, task or None, options), texts)
+    values = _one_row(model, task_of_model(model, task or None, options), given, text or [])
     predictor = open_predictor()
     result = predictor.predict_texts(**values)
     print(json.dumps(result.as_dict(), ensure_ascii=False, allow_nan=False) if json_ else result)
     _print_warnings(predictor)
 
 
-def _check_inputs(
-    texts: Mapping[str, list[str]], source: Path | None, output: Path | None, names_columns: bool
-) -> None:
+def _check_inputs(has_texts: bool, source: Path | None, output: Path | None, names_columns: bool) -> None:
     """Refuse a call that names no row, one row and a file, or what belongs to a file that is not there."""
     if (source is None) != (output is None):
         raise KddaError("--input and --output go together; --output - prints the predictions")
-    if bool(texts) == (source is not None):
+    if has_texts == (source is not None):
         raise KddaError(
             "give --question and --context, --premise and --hypothesis, --text, --input and --output, or rows on "
             "standard input"
@@ -188,41 +190,87 @@ def _print_warnings(predictor: Predictor) -> None:
         print(tr_message(warning), file=sys.stderr)
 
 
-def _field_and_text(option: str) -> tuple[str, str]:
-    """The field and the text of ``--text field=value``."""
-    field, equals, value = option.partition("=")
-    if not equals or not field.strip():
-        raise KddaError(f'--text: got "{option}", expected field=value')
-    if not value.strip():
-        raise KddaError(f'--text: "{field.strip()}" is empty, expected its text behind the equals sign')
-    return field.strip(), value
+# Fields that `kdda predict` has an option for; all others are given by --text.
+OPTION_FIELDS = ("question", "context", "premise", "hypothesis")
 
 
-def _by_field(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Field → its texts in their order, of pairs of a field and a text; pairs with an empty text are left out."""
-    texts: dict[str, list[str]] = {}
-    for field, value in pairs:
+def _one_row(model: str, task: Task, given: Mapping[str, str], texts: Sequence[str]) -> dict[str, Any]:
+    """One row's values by field, a list where the field holds a list.
+
+    Args:
+        model: as the command line names it, for messages.
+        given: field → its text, of the fields that have an option; empty where it was not given.
+        texts: the values of --text.
+
+    Raises:
+        KddaError: fields that the task does not have, or some of its fields missing.
+    """
+    by_field: dict[str, list[str]] = {}
+    for field, value in given.items():
         if value:
-            texts.setdefault(field, []).append(value)
-    return texts
+            by_field[field] = [value]
+    for option in texts:
+        field, value = _field_and_text(option, task, model)
+        by_field.setdefault(field, []).append(value)
+    return _checked_fields(model, task, by_field)
+
+
+def _field_and_text(option: str, task: Task, model: str) -> tuple[str, str]:
+    """The field and the text of ``--text field=value``, or of ``--text "A text."`` for a task that reads one text.
+
+    A text may hold an equals sign: what stands before it is a field only if it is one, or a misspelt one.
+    """
+    field, equals, value = option.partition("=")
+    field = field.strip()
+    names_field = bool(equals) and (field in _all_fields(task) or bool(did_you_mean(field, task.fields)))
+    if names_field or (equals and field.isidentifier() and task.only_field is None):
+        if not value.strip():
+            raise KddaError(f'--text: "{field}" is empty, expected its text behind the equals sign')
+        return field, value
+    if task.only_field is None:
+        raise KddaError(f'--text: got "{option}", and task {task.name} reads several texts: {_command(model, task)}')
+    if not option.strip():
+        raise KddaError("--text: the text is empty")
+    return task.only_field, option
+
+
+def _all_fields(task: Task) -> set[str]:
+    """The text fields of a task and of every registered one: before an equals sign these are no part of a text."""
+    from kdda.tasks.registry import TASKS
+
+    fields = set(task.fields)
+    for other in TASKS.values():
+        fields.update(other.fields)
+    return fields
+
+
+def _command(model: str, task: Task) -> str:
+    """The command that predicts one row, with an option for each field of a task; optional ones are in brackets."""
+    parts = ["kdda predict", shlex.quote(model)]
+    for field in task.fields:
+        option = f'--{field} "…"' if field in OPTION_FIELDS else f'--text "{field}=…"'
+        if field == task.only_field:
+            option = '--text "…"'
+        if field in task.list_fields:
+            option += f" {option}"  # two texts of a list at least
+        if field in task.optional_fields:
+            option = f"[{option}]"
+        parts.append(option)
+    return " ".join(parts)
 
 
 def _checked_fields(model: str, task: Task, texts: Mapping[str, list[str]]) -> dict[str, Any]:
     """One row's values by field, a list where the field holds a list; other fields than the task's are refused."""
+    got = ", ".join(sorted(texts))
     if not set(texts) & set(task.fields):
-        raise KddaError(f'got {", ".join(sorted(texts))}: "{model}" {task.describe()}')
+        raise KddaError(f'got {got}: "{model}" {task.describe()}; expected: {_command(model, task)}')
     values: dict[str, Any] = {}
     for field, several in texts.items():
         if len(several) > 1 and field in task.fields and field not in task.list_fields:
             raise KddaError(f'"{field}" is given {len(several)} times, and it holds one text')
         values[field] = several if field in task.list_fields else several[-1]
     if not set(task.fields) - set(task.optional_fields) <= set(values) <= set(task.fields):
-        got = ", ".join(sorted(values))
-        expected = [name for name in task.fields if name not in task.optional_fields]
-        message = f"task {task.name}: got {got}, expected one text for each of: {', '.join(expected)}"
-        if task.optional_fields:
-            message += f"; and perhaps {', '.join(task.optional_fields)}"
-        raise KddaError(message)
+        raise KddaError(f"task {task.name}: got {got}, expected each of its fields: {_command(model, task)}")
     return values
 
 

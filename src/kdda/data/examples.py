@@ -157,6 +157,10 @@ class BadRowError(Exception):
     """A row that cannot be used as it is and that the user should look at."""
 
 
+class NoFieldError(BadRowError):
+    """A row without the column of a field; all rows of its file may lack it."""
+
+
 class DroppedError(Exception):
     """A row that is skipped and counted on purpose, such as one whose label the recipe drops."""
 
@@ -313,11 +317,11 @@ def row_id(row: Row, schema: Schema) -> str:
 
 
 def value_of(row: Row, column: str) -> Any:
-    """The value of a field that the row must have; `BadRowError` names the columns of a row that lacks it."""
+    """The value of a field that the row must have; `NoFieldError` names the columns of a row that lacks it."""
     if column not in row.values:
         columns = [str(name) for name in row.values]
         has = ", ".join(columns) or "no fields"
-        raise BadRowError(f'no field "{column}"{did_you_mean(column, columns)}; the row has {has}')
+        raise NoFieldError(f'no field "{column}"{did_you_mean(column, columns)}; the row has {has}')
     return row.values[column]
 
 

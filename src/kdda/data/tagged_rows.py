@@ -13,6 +13,7 @@ from kdda.data.examples import (
     BadRowError,
     Example,
     LabelledSpan,
+    NoFieldError,
     RowConverter,
     Schema,
     TaggedExample,
@@ -93,10 +94,8 @@ def _untagged_text(row: Row, schema: Schema, form: TagFormat) -> str:
     if words_column not in row.values or not is_missing(row.values.get(text_column)):
         try:
             return raw_text(row, text_column)
-        except BadRowError as error:
-            if text_column in row.values:
-                raise
-            raise BadRowError(f'{error}; a list of words may stand in "{words_column}" instead') from None
+        except NoFieldError as error:
+            raise NoFieldError(f'{error}; a list of words may stand in "{words_column}" instead') from None
     try:
         words = word_list(row.values[words_column], words_column)
     except BadFieldError as error:

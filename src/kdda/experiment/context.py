@@ -25,6 +25,7 @@ from kdda.experiment.splits import Split, SplitReader, Splits
 from kdda.experiment.translations import translation_scores
 from kdda.hub.card import AND, ModelCardFacts, write_card
 from kdda.hub.licences import licence, warning_of
+from kdda.inference.columns import config_of_columns
 from kdda.metrics.correlation import RankedRows, spearman_interval
 from kdda.metrics.significance import Interval, WeightedMean, bootstrap_interval, mean_bootstrap_interval
 from kdda.models.trim import trim
@@ -208,7 +209,7 @@ class RunContext:
             teachers,
             train_dataset=TrainingData(self.task, self.labels, train, dev, recipe.targets, unlabelled),
             args=self._arguments(run, folder),
-            config=config_fields(recipe.sentences_of(arm)),  # the saved model's config says which sentences it reads
+            config=self._config_fields(arm),
             say=self.say,
             reuse=reuse,
         )
@@ -227,6 +228,11 @@ class RunContext:
             teacher_cache_gb=recipe.teacher_cache_gb,
             teacher_cache_precision=recipe.teacher_cache_precision,
         )
+
+    def _config_fields(self, arm: str) -> dict[str, Any]:
+        """What a saved model's config says of its data: the sentences it reads, and what its columns were called."""
+        namings = [self.recipe.data[language].columns for language in self.recipe.languages(arm)]
+        return {**config_fields(self.recipe.sentences_of(arm)), **config_of_columns(namings)}
 
     def _reuse_of(self, student: ModelSpec) -> Reuse:
         """What runs of this process share that start from a student."""

@@ -13,6 +13,7 @@ from kdda.data.adapters import to_rows
 from kdda.data.examples import ARGUMENT_ADVICE, CheckedRows, Schema, check_rows
 from kdda.errors import KddaError
 from kdda.inference.checkpoint import choose_task, counted, encoder_of_config, label_names
+from kdda.inference.columns import in_words, missing_columns, with_columns_in_training
 from kdda.models.load import load_checkpoint, load_config
 from kdda.runtime.files import write_output
 from kdda.tasks.base import Prediction, Task, predict
@@ -87,7 +88,18 @@ def evaluate_rows(
     chosen.check_columns(schema.columns)
     names = _named_labels(config, name) if chosen.labelled else []
     schema = replace(schema, labels=tuple(names))
-    checked = check_rows(to_rows(dataset), chosen.convert(schema))
+    rows = to_rows(dataset)
+    naming = []  # a line about columns that are read as in training
+    if rows and not schema.columns:
+        schema = with_columns_in_training(schema, config, chosen, rows[0], with_golds=True)
+        if schema.columns:
+            naming.append(f"columns as in training: {in_words(schema.columns)}")
+    convert = chosen.convert(schema)
+    try:
+        checked = check_rows(rows, convert)
+    except KddaError as error:
+        refusal = rows and missing_columns(rows[0].where, schema, config, chosen, rows[0], names, with_golds=True)
+        raise refusal or error from None
     started = perf_counter()
     rules = language or getattr(config, "kdda_language", None) or "vi"
     encoder = encoder_of_config(config, checkpoint.tokenizer, checkpoint.segmenter)
@@ -95,7 +107,7 @@ def evaluate_rows(
     predictions = predict(checkpoint.model, chosen, features, encoder, names, rules)
     seconds = round(perf_counter() - started, 3)
     scores = {"task": chosen.name, "seconds": seconds, **chosen.score(predictions, names)}
-    return Evaluation(scores, predictions, _warnings(checked, encoder))
+    return Evaluation(scores, predictions, [*naming, *_warnings(checked, encoder)])
 
 
 def _named_labels(config: Any, name: str) -> list[str]:

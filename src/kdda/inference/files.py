@@ -26,6 +26,7 @@ from kdda.data.fields import is_missing, is_storable_id, plain, shown
 from kdda.data.json_text import BadJsonError, parse_json
 from kdda.data.sources import READERS, Row, Source, format_of, has_an_object_a_line, stream_rows
 from kdda.errors import DiskFullError, Interrupted, KddaError
+from kdda.inference.columns import in_words, missing_columns, with_columns_in_training
 from kdda.inference.output_fingerprint import OutputFingerprint, check_same
 from kdda.inference.predictor import Predictor
 from kdda.runtime.folders import check_folder, check_output_file, is_disk_full
@@ -78,12 +79,14 @@ class FileJob:
 
     Attributes:
         source: a file of any format that `kdda.data.sources.READERS` reads; of other names, JSON lines.
-        schema: the source's columns by field of the task, where their names differ.
+        schema: the source's columns by field of the task, where their names differ; where it names none, those of the
+            model's training data, if the source has these.
         header: names of the columns of a table without a line of names.
         on_bad_row: ``raise`` refuses a file with a bad row before any is predicted, ``skip`` skips bad rows.
         name: of the source in messages, where it is not its path.
         has_plain_texts: whether the source is a text a line, for a task that reads one text, and no rows.
         bad: places and reasons of the bad rows that were read so far.
+        columns_in_words: the columns that are read as those of the model's training data; empty for most.
     """
 
     source: Path
@@ -94,21 +97,41 @@ class FileJob:
     name: str = ""
     has_plain_texts: bool = False
     bad: Reasons = field(default_factory=Reasons)
+    columns_in_words: str = ""
 
     def rows(self, task: Task) -> Iterator[InputRow]:
         """The good rows, one after another; bad ones are counted."""
         self.bad = Reasons()
-        if self.has_plain_texts:
-            records = self._records_of_texts(_text_field(task, self.shown_name))
-        elif self._is_of_lines:
-            records = self._records_of_lines()
-        else:
-            records = self._records_of_table()
-        for record in records:
+        for record in self._records(task):
             try:
                 yield _input_row(record, task, self.schema)
             except BadRowError as error:
                 self.bad.add(record.where, str(error))
+
+    def _records(self, task: Task) -> Iterator[Record]:
+        """What stands in each place of the source, good or bad, one after another."""
+        if self.has_plain_texts:
+            return self._records_of_texts(_text_field(task, self.shown_name))
+        if self._is_of_lines:
+            return self._records_of_lines()
+        return self._records_of_table()
+
+    def _read_as_training_data(self, predictor: Predictor) -> KddaError | None:
+        """Read the columns as those of the model's training data, where they are called so and `schema` names none.
+
+        Returns:
+            The refusal if no row is good, since the first one lacks a column; None where it lacks none.
+        """
+        task = predictor.task
+        config = predictor.engine.config
+        record = next(self._records(task), None)
+        if record is None or record.problem:
+            return None
+        row = Row(record.where, record.values)
+        if not self.schema.columns:
+            self.schema = with_columns_in_training(self.schema, config, task, row)
+            self.columns_in_words = in_words(self.schema.columns)
+        return missing_columns(self.shown_name, self.schema, config, task, row, predictor.labels)
 
     @property
     def shown_name(self) -> str:
@@ -159,17 +182,20 @@ class FileJob:
         check_output_file("--output", self.out)
         check_folder(self.out.absolute().parent)  # the lock and the fingerprint stand beside the output
 
-    def check(self, task: Task) -> int:
+    def check(self, predictor: Predictor) -> int:
         """The number of good rows; the file is read once before any row is predicted, in bounded memory.
 
         Raises:
             KddaError: no such file, no row, or bad rows under ``raise``.
         """
         self.check_places()
-        task.check_columns(self.schema.columns)
+        predictor.task.check_columns(self.schema.columns)
+        refusal = self._read_as_training_data(predictor)
         count = 0
-        for _ in self.rows(task):
+        for _ in self.rows(predictor.task):
             count += 1
+        if refusal and not count:
+            raise refusal
         if self.bad.count and self.on_bad_row == "raise":
             raise KddaError(
                 f"{bad_of(self.bad.count, self.bad.count + count)} (--skip-bad-rows skips them):{self.bad_row_lines}"
@@ -177,6 +203,16 @@ class FileJob:
         if not count:
             raise KddaError(f"{self.shown_name}: no row to predict{self.bad_row_lines}")
         return count
+
+    @property
+    def notes(self) -> str:
+        """What a summary ends with: how columns were read, and which rows were skipped."""
+        notes = ""
+        if self.columns_in_words:
+            notes += f"; columns as in training: {self.columns_in_words}"
+        if self.bad.count:
+            notes += f"; {counted(self.bad.count, 'bad row')} skipped:{self.bad_row_lines}"
+        return notes
 
     @property
     def bad_row_lines(self) -> str:
@@ -196,7 +232,7 @@ def predict_file(predictor: Predictor, job: FileJob) -> str:
     Raises:
         KddaError: a bad file, row or output; `Interrupted` after Ctrl-C, when the output holds whole rows.
     """
-    total = job.check(predictor.task)
+    total = job.check(predictor)
     lock = FileLock(job.out.with_name(f".{job.out.name}.lock"), timeout=0)
     try:
         with lock, Progress(job.out.name, total) as progress:
@@ -215,10 +251,7 @@ def predict_file(predictor: Predictor, job: FileJob) -> str:
     summary = counted(done, "row")
     if done < total:
         summary += f", {total - done:,} were predicted before"
-    summary += f"{progress.pace} → {job.out}"
-    if job.bad.count:
-        summary += f"; {counted(job.bad.count, 'bad row')} skipped:{job.bad_row_lines}"
-    return summary
+    return f"{summary}{progress.pace} → {job.out}{job.notes}"
 
 
 def _predict_rows(predictor: Predictor, job: FileJob, progress: Progress) -> int:
@@ -238,17 +271,14 @@ def print_predictions(predictor: Predictor, job: FileJob) -> str:
     Raises:
         KddaError: a bad file or row.
     """
-    total = job.check(predictor.task)
+    total = job.check(predictor)
     # on a terminal the predictions themselves show the progress, and a picture among them would tear them
     console = Console(quiet=True) if sys.stdout.isatty() else None
     with Progress(job.shown_name, total, console) as progress:
         progress.begin(0)
         out = cast(BufferedIOBase, sys.stdout.buffer)
         done = _write_predictions(predictor, job.rows(predictor.task), out, progress)
-    summary = f"{counted(done, 'row')}{progress.pace}"
-    if job.bad.count:
-        summary += f"; {counted(job.bad.count, 'bad row')} skipped:{job.bad_row_lines}"
-    return summary
+    return f"{counted(done, 'row')}{progress.pace}{job.notes}"
 
 
 def _write_predictions(predictor: Predictor, rows: Iterator[InputRow], out: BufferedIOBase, progress: Progress) -> int:
@@ -308,14 +338,14 @@ def _text_field(task: Task, name: str) -> str:
     Raises:
         KddaError: the task needs several fields, or a list.
     """
-    needed = [field_name for field_name in task.fields if field_name not in task.optional_fields]
-    if len(needed) != 1 or needed[0] in task.list_fields:
+    if task.only_field is None:
+        needed = [field_name for field_name in task.fields if field_name not in task.optional_fields]
         example = json.dumps(dict.fromkeys(needed, "…"), ensure_ascii=False)
         raise KddaError(
             f"{name}:1: no object of JSON, and task {task.name} reads {', '.join(needed)}: expected one object a line, "
             f"such as {example}"
         )
-    return needed[0]
+    return task.only_field
 
 
 def _check_lines(source: Path, name: str) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from kdda.data.examples import BadRowError, Schema
 from kdda.data.sources import Source, read_rows, sample
 from kdda.errors import KddaError, unknown_choice
+from kdda.inference.columns import missing_columns, with_columns_in_training
 from kdda.inference.engines import RECORD, TorchEngine, runtime
 from kdda.inference.predictor import Predictor, load
 from kdda.models.load import GRAPH, is_exported, quietly
@@ -108,7 +109,7 @@ def export(
     predictor = load(name, task=task, precision="fp32", task_options=task_options)
     if task_options:
         predictor.engine.config.update({"kdda_task": predictor.task.name, **predictor.task.settings()})
-    rows = _real_rows(predictor.task, data, Schema(columns=columns or {}))
+    rows = _real_rows(predictor, data, Schema(columns=columns or {}))
     part = out.with_name(f"{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -132,8 +133,10 @@ def _check_tools() -> None:
             raise KddaError('export needs onnx and onnxscript: pip install "kdda[export]"')
 
 
-def _real_rows(task: Task, data: str | Source, schema: Schema) -> list[Texts]:
+def _real_rows(predictor: Predictor, data: str | Source, schema: Schema) -> list[Texts]:
     """Texts to check on, the same every time; `schema` says which columns of `data` they are in."""
+    task = predictor.task
+    config = predictor.engine.config
     sources = [Source(f"embedded:{corpus}") for corpus in task.export_rows]
     if data:
         sources = [data if isinstance(data, Source) else Source(data)]
@@ -143,10 +146,13 @@ def _real_rows(task: Task, data: str | Source, schema: Schema) -> list[Texts]:
     texts: list[Texts] = []
     for source in sources:
         for row in sample(read_rows(source), ROWS // len(sources), "check"):
+            schema = with_columns_in_training(schema, config, task, row)
             try:
                 texts.append(task.texts_of_row(row, schema))
             except BadRowError as error:
-                raise KddaError(f"--data {row.where}: {error}") from None
+                place = f"--data {row.where}"
+                refusal = missing_columns(place, schema, config, task, row, predictor.labels)
+                raise refusal or KddaError(f"{place}: {error}") from None
     if not texts:
         raise KddaError(f"--data {sources[0].name}: no row to check the export on")
     return texts

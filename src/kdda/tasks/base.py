@@ -321,6 +321,14 @@ class Task(ABC):
         """Whether a teacher's and a student's logits are of the same labels of the same texts, and can be compared."""
         return self.labelled and self.logits_of == "text"
 
+    @property
+    def only_field(self) -> str | None:
+        """The field that a plain text is for; None where a row needs several texts, or a list of them."""
+        needed = [name for name in self.fields if name not in self.optional_fields]
+        if len(needed) != 1 or needed[0] in self.list_fields:
+            return None
+        return needed[0]
+
     def logit_places(self, window: Window) -> LogitPlaces:
         """Where the logits of a window's tokens are compared with another model's, of tasks that compare those."""
         raise NotImplementedError(f'task "{self.name}" compares no logits of tokens')
