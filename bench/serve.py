@@ -38,17 +38,17 @@ class Load:
 
     seconds: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    cpu: float = 0.0  # seconds of a core that the clients took
 
 
 async def client(port: int, bodies: "itertools.cycle[bytes]", path: str, until: float, most: int, load: Load) -> None:
     """One client: sends a request, waits for the response, and sends the next, on one connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n".encode()
     while time.monotonic() < until and len(load.seconds) < most:
         body = next(bodies)
         started = time.monotonic()
-        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        head += f"Content-Length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
+        writer.write(b"%sContent-Length: %d\r\n\r\n%s" % (head, len(body), body))
         headers = await reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"(?i)content-length: (\d+)", headers)
         await reader.readexactly(int(length[1]) if length else 0)
@@ -62,7 +62,9 @@ async def clients(count: int, port: int, bodies: list[bytes], path: str, seconds
     load = Load()
     cycle = itertools.cycle(bodies)
     until = time.monotonic() + seconds
+    began = time.process_time()
     await asyncio.gather(*(client(port, cycle, path, until, most, load) for _ in range(count)))
+    load.cpu = time.process_time() - began
     return load
 
 
@@ -164,7 +166,8 @@ def report(options: argparse.Namespace, offline: float, load: Load, rest: Load, 
     ranked = sorted(load.seconds)
     setting = f"cores shared by server and clients, {options.clients} clients, {options.seconds:g} s"
     return [
-        f"{machine()} {options.model}, {setting}.",
+        f"{machine()} {options.model}, {setting}. Offline {offline:.1f} rows/s; the clients take "
+        f"{1000 * load.cpu / len(load.seconds):.2f} ms of a core a request.",
         "",
         "| requests/s | of offline rows/s | errors | p50 | p99 | slowest | memory before and after |",
         "|--:|--:|--:|--:|--:|--:|--:|",

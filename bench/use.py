@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from aims import Aim, publish
 from page import arguments, machine
-from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import kdda
 from kdda.data.examples import Example, Schema, check_rows
@@ -56,6 +56,13 @@ def plain_loop(name: str, task: str, examples: Sequence[Example], size: int) -> 
     return run
 
 
+def pipeline_of(name: str, examples: Sequence[Example]) -> Callable[[], object]:
+    """transformers' pipeline as its documentation calls it for pairs of texts."""
+    classify: Any = pipeline("text-classification", model=name, tokenizer=name, top_k=None, device="cpu")
+    rows = [{"text": example.texts[0], "text_pair": example.texts[1]} for example in examples]
+    return partial(classify, rows, truncation=True, batch_size=32)
+
+
 def rows_a_second(ways: dict[str, Callable[[], Any]], count: int, rounds: int) -> dict[str, float]:
     """Rows a second of each program, by the median of rounds in which all take turns."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -88,8 +95,11 @@ def measure(name: str, count: int, rounds: int, folder: Path) -> tuple[list[str]
     ways: dict[str, Callable[[], Any]] = {
         "transformers, one by one": plain_loop(name, task, examples, 1),
         "transformers, padded batches of 32": plain_loop(name, task, examples, 32),
-        **{label: partial(reader.read, pairs) for label, reader in predictors.items()},
     }
+    if task == "nli":
+        ways["transformers, pipeline, batches of 32"] = pipeline_of(name, examples)
+    for label, reader in predictors.items():
+        ways[label] = partial(reader.read, pairs)
     rates = rows_a_second(ways, len(examples), rounds)
     scores = {label: score(reader, examples) for label, reader in predictors.items()}
     lines = [line(label, rate, rates, scores.get(label)) for label, rate in rates.items()]

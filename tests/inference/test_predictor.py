@@ -1,6 +1,7 @@
 """One interface over students, checkpoints of transformers and PhoBERT: answers that are slices, labels by name."""
 
 import itertools
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import kdda
 from kdda.errors import KddaError
+from kdda.inference.engines import TorchEngine
 from kdda.inference.predictor import Predictor
+from kdda.inference.streams import in_streams
 from kdda.tasks.classification import LabelResult
 from kdda.tasks.qa import AnswerResult
 from kdda.text.batching import buckets
@@ -88,6 +91,30 @@ def test_lists_keep_their_order_and_say_what_single_texts_say(reader: Predictor,
 
 def test_an_empty_list_asks_nothing(reader: Predictor, judge: Predictor) -> None:
     assert reader.answer([], []) == [] and judge.entails([], "dog") == []
+
+
+def test_linear_layers_rounded_once_give_the_bits_that_autocast_gives(judge: Predictor) -> None:
+    batch = judge.encoder.pad(judge.windows([("cat sleeps", "dog"), ("dog runs", "cat sleeps very")]))
+    model = AutoModelForSequenceClassification.from_pretrained(judge.name)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        expected = model.eval()(**batch).logits
+    assert torch.equal(TorchEngine(model, bf16=True)(batch).logits, expected)
+
+
+def test_streams_give_outputs_in_the_order_of_batches_and_leave_the_threads_as_they_were() -> None:
+    before = torch.get_num_threads()
+    both = threading.Barrier(2, timeout=60)
+
+    def compute(number: int) -> tuple[int, int]:
+        both.wait()  # passes only where another thread computes at the same time
+        return number, torch.get_num_threads()
+
+    torch.set_num_threads(2)
+    try:
+        outputs = in_streams(compute, [3, 1, 2, 0], 2)
+        assert outputs == [(3, 1), (1, 1), (2, 1), (0, 1)] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_batches_are_of_like_length_and_hold_no_more_tokens_than_allowed() -> None:

@@ -90,6 +90,7 @@ class Held(Predictor):
 
     def __init__(self, own: Predictor):
         super().__init__(own.name, own.engine, own.encoder, own.task, own.labels)
+        self.streams = 1  # what a test holds is all that is read
         self.open, self.seen, self.asked = threading.Event(), [], 0  # type: ignore[var-annotated]
 
     def read(self, pairs: Any) -> Any:

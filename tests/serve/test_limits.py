@@ -93,6 +93,18 @@ def test_a_client_that_hangs_is_hung_up_on(reader: Predictor, sent: bytes, said:
         assert said in closed(client)
 
 
+def test_headers_without_an_end_are_hung_up_on(live: Live) -> None:
+    with socket.create_connection(("127.0.0.1", live.port)) as client:
+        try:
+            client.sendall(b"GET / HTTP/1.1\r\n")
+            for _ in range(50):
+                client.sendall(b"X: " + b"y" * 4096 + b"\r\n")
+        except ConnectionError:
+            pass
+        closed(client)
+    assert live.ask("POST", "/answer", PAIR).status == 200
+
+
 def test_a_client_that_has_gone_is_not_read(held: Held) -> None:
     with serving([held], Limits(batch=1)) as own, ThreadPoolExecutor(2) as pool:
         first = pool.submit(own.ask, "POST", "/answer", PAIR)

@@ -1,4 +1,4 @@
-"""What computes logits of token ids: a model in torch, or a folder that `kdda export` wrote, in onnxruntime."""
+"""What computes logits of token ids: a model in torch, or an export in onnxruntime; streams, tokens of a batch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ from types import SimpleNamespace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdda.errors import KddaError
+from kdda.inference.streams import batch_tokens, stream_count
 from kdda.models.fingerprint import FINGERPRINT_LENGTH, weights_fingerprint
 from kdda.models.load import GRAPH
 from kdda.runtime.device import compute_device
+from kdda.text.batching import BATCH_TOKENS
 
 RECORD = "export.json"  # written last: an exported folder that has it is complete
+
+# Of onnxruntime's optimizers, left out: its kernel of a sum with a layer norm takes longer than both by themselves.
+SLOW_FUSIONS = ("SkipLayerNormFusion",)
+
+ONNX_TOKENS = 512  # of a batch at least: its activations fit into a core's cache, and few calls are Python's
 
 
 @runtime_checkable
@@ -33,6 +40,16 @@ class Engine(Protocol):
         """The type in which it computes, such as float32."""
         ...
 
+    @property
+    def streams(self) -> int:
+        """How many batches it computes at once, asked for by so many threads."""
+        ...
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens of a batch, padding included, from which larger ones are no faster."""
+        ...
+
     def fingerprint(self) -> str:
         """A digest that tells models apart."""
         ...
@@ -47,13 +64,16 @@ class TorchEngine:
 
     Args:
         model: put into eval mode, and moved.
-        bf16: whether the forward pass computes in bfloat16; weights stay float32.
+        bf16: whether the forward pass computes in bfloat16. The weights of linear layers are rounded to it here, which
+            autocast would do anew for every batch; those of other layers stay float32.
     """
 
     def __init__(self, model: Any, bf16: bool = False):
         self.bf16 = bf16
         self.device = compute_device()
         self.model = model.eval().to(self.device)
+        if bf16:
+            _round_linears(self.model)
 
     @property
     def config(self) -> Any:
@@ -65,6 +85,18 @@ class TorchEngine:
         """The type in which the forward pass computes."""
         return "bfloat16" if self.bf16 else "float32"
 
+    @property
+    def streams(self) -> int:
+        """One on an accelerator; on a CPU by the threads that the caller may use."""
+        return stream_count(torch.get_num_threads()) if self.device.type == "cpu" else 1
+
+    @property
+    def batch_tokens(self) -> int:
+        """Fewer on a CPU than on an accelerator."""
+        if self.device.type != "cpu":
+            return BATCH_TOKENS
+        return batch_tokens(torch.get_num_threads() // self.streams)
+
     def fingerprint(self) -> str:
         """A digest of the weights."""
         return weights_fingerprint(self.model)
@@ -72,6 +104,17 @@ class TorchEngine:
     def __call__(self, inputs: Mapping[str, Tensor]) -> Any:
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             return self.model(**{name: ids.to(self.device) for name, ids in inputs.items()})
+
+
+def _round_linears(model: nn.Module) -> None:
+    """Round the weights of linear layers to bfloat16, in place; those that an embedding shares stay as they are."""
+    embeddings = set()
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            embeddings.add(module.weight)
+    for module in model.modules():
+        if type(module) is nn.Linear and module.weight not in embeddings:
+            module.to(torch.bfloat16)
 
 
 class OnnxEngine:
@@ -89,10 +132,12 @@ class OnnxEngine:
         self.config = config
         self.folder = folder
         options = runtime().SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        self.threads = torch.get_num_threads()
+        options.intra_op_num_threads = self.threads
         graph = folder / GRAPH
+        settings = {"providers": ["CPUExecutionProvider"], "disabled_optimizers": SLOW_FUSIONS}
         try:
-            self.session = runtime().InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+            self.session = runtime().InferenceSession(str(graph), options, **settings)
         except Exception as error:  # onnxruntime has exceptions of many kinds for a damaged or missing file
             reason = " ".join(str(error).split())[:300]
             raise KddaError(f"{graph} cannot be run ({reason}); export it again") from error
@@ -103,6 +148,16 @@ class OnnxEngine:
     def precision(self) -> str:
         """That of the graph."""
         return "as exported"
+
+    @property
+    def streams(self) -> int:
+        """One: all threads are those of the session, which shares them out."""
+        return 1
+
+    @property
+    def batch_tokens(self) -> int:
+        """By the threads of the session."""
+        return batch_tokens(self.threads, ONNX_TOKENS)
 
     def fingerprint(self) -> str:
         """A digest of the graph, with the files of weights beside it."""

@@ -15,6 +15,7 @@ from kdda.data.examples import Example
 from kdda.errors import KddaError
 from kdda.inference.checkpoint import choose_task, counted, encoder_of_config, label_names, no_head
 from kdda.inference.engines import RECORD, Engine, OnnxEngine, TorchEngine
+from kdda.inference.streams import in_streams
 from kdda.models.classes import outputs_config
 from kdda.models.load import is_exported, load_checkpoint, load_config, load_tokenizer
 from kdda.runtime.device import in_bfloat16
@@ -24,7 +25,7 @@ from kdda.tasks.classification import LabelResult
 from kdda.tasks.qa import AnswerResult, AnswerSpan
 from kdda.tasks.similarity import SimilarityResult
 from kdda.tasks.tag import TagResult
-from kdda.text.batching import BATCH_TOKENS, buckets
+from kdda.text.batching import buckets
 from kdda.text.check import check_text
 from kdda.text.encode import Encoder, Window
 
@@ -50,7 +51,9 @@ class Predictor:
         self.encoder = encoder
         self.task = task
         self.labels = list(labels)
-        self._lock = threading.Lock()
+        self.streams = engine.streams  # batches that are computed at once; threads that read wait for their turn
+        self._encoding = threading.Lock()
+        self._computing = threading.BoundedSemaphore(self.streams)
 
     def predict_texts(self, *texts: Texts, **fields: Texts) -> Any:
         """The result for one row, or a list of results for lists of texts, for any task.
@@ -173,9 +176,8 @@ class Predictor:
             raise KddaError("encode: expected a list of one text or more")
         for number, text in enumerate(texts):
             check_text(text, f"text {number}")
-        with self._lock:
-            features = self._features(_examples([(text,) for text in texts]))
-            return np.stack(self._candidates(features))
+        features = self._features(_examples([(text,) for text in texts]))
+        return np.stack(self._candidates(features))
 
     def read(self, rows: Sequence[tuple[str, ...]]) -> Sequence[Prediction]:
         """The task's predictions for rows of texts, in their order."""
@@ -183,9 +185,8 @@ class Predictor:
 
     def predict(self, examples: Sequence[Example], language: str = "") -> Sequence[Prediction]:
         """The task's predictions for examples, scored against their golds by a language's rules."""
-        with self._lock:
-            features = self._features(examples)
-            return self.task.decode(features, self._candidates(features), self.labels, language)
+        features = self._features(examples)
+        return self.task.decode(features, self._candidates(features), self.labels, language)
 
     def results(self, predictions: Sequence[Prediction], best: int = BEST) -> list[Result]:
         """What predictions tell a user, without golds and scores."""
@@ -199,15 +200,13 @@ class Predictor:
         """
         self.require("answer")
         task: Any = self.task
-        with self._lock:
-            features = self._features(_examples(pairs))
-            spans: list[list[AnswerSpan]] = task.answer_spans(features, self._candidates(features))
+        features = self._features(_examples(pairs))
+        spans: list[list[AnswerSpan]] = task.answer_spans(features, self._candidates(features))
         return spans
 
     def windows(self, rows: Sequence[tuple[str, ...]]) -> Sequence[Window]:
         """What the model reads of rows of texts."""
-        with self._lock:
-            return self._features(_examples(rows)).windows
+        return self._features(_examples(rows)).windows
 
     def logits(self, windows: Sequence[Window]) -> Any:
         """The head's outputs for one batch.
@@ -248,18 +247,24 @@ class Predictor:
 
     def _features(self, examples: Sequence[Example]) -> Features:
         """The windows of some examples; the encoder's memory of words is emptied, since a server reads without end."""
-        features = self.task.encode(examples, self.encoder)
-        self.encoder.clear_cache()
+        with self._encoding:
+            features = self.task.encode(examples, self.encoder)
+            self.encoder.clear_cache()
         return features
 
     def _candidates(self, features: Features) -> list[Any]:
         """What the task reads from the logits of each window, in the order of windows; batches are of one length."""
         candidates: list[Any] = [None] * len(features.windows)
-        for chosen in buckets(features.lengths.tolist(), BATCH_TOKENS):
+
+        def compute(chosen: Sequence[int]) -> None:
+            """Put in their places what the task reads from the logits of the windows of these numbers."""
             batch = [features.windows[i] for i in chosen]
-            outputs = self.logits(batch)
+            with self._computing:
+                outputs = self.logits(batch)
             for i, candidate in zip(chosen, self.task.candidates(outputs, batch), strict=True):
                 candidates[i] = candidate
+
+        in_streams(compute, list(buckets(features.lengths.tolist(), self.engine.batch_tokens)), self.engine.streams)
         return candidates
 
 

@@ -188,8 +188,11 @@ def _add_task(app: FastAPI, service: Service, task: Task) -> None:
     add(predict)
 
 
-def _require_json(request: Request) -> None:
-    """Refuse a body of another type, such as the text that a page of another origin may send to any server."""
+async def _require_json(request: Request) -> None:
+    """Refuse a body of another type, such as the text that a page of another origin may send to any server.
+
+    A coroutine, since FastAPI would hand a plain function to a thread, for every request.
+    """
     if not is_json(request.scope):
         raise HTTPError(415, "the body must be JSON, with Content-Type: application/json")
 

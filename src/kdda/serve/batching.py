@@ -1,4 +1,4 @@
-"""The queue of each model: too many waiting requests (429), time is up (504), batches, and whether it can answer."""
+"""The queue of each model: too many waiting requests (429), time is up (504), streams of batches, can it answer."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
+
+import torch
 
 from kdda.errors import KddaError, NotFiniteError
 from kdda.inference.predictor import Predictor
+from kdda.inference.streams import use_threads
 from kdda.runtime.numbers import ceil_div
 from kdda.serve.errors import HTTPError
 from kdda.serve.limits import Limits
@@ -33,29 +38,51 @@ class WaitingRequest(NamedTuple):
     future: asyncio.Future[Result]
 
 
+@dataclass
+class Stream:
+    """A thread that reads one batch after another, beside others.
+
+    Attributes:
+        thread: the only one of its pool.
+        batch: how many requests it reads.
+        last_batch: how many it has read before; their clients are about to send the next ones.
+        started: time.monotonic() of the batch that it reads; None while it reads none.
+        task: runs `Batcher.run`.
+    """
+
+    thread: ThreadPoolExecutor
+    batch: int = 0
+    last_batch: int = 0
+    started: float | None = None
+    task: asyncio.Task[None] | None = None
+
+
 class Batcher:
     """One model behind a queue. No request waits for others to arrive, so a lone client is served at once.
 
+    The model reads as many batches at once as it has streams, each on its share of the processor's threads; a request
+    that comes alone is read on all of them.
+
     Clients send their next request when they have their response. If all of them were read together, the model would be
-    idle until the next requests arrive; so a batch is no more than half of those who wait and those of the last batch.
+    idle until the next requests arrive; so each stream takes one of as many shares as there are streams and one more.
 
     A request whose client has gone, or whose time is up, is dropped before it is read.
     """
 
     def __init__(self, predictor: Predictor, limits: Limits, metrics: Metrics):
-        """Start the thread that the model runs in, and let `metrics` watch the queue's length."""
+        """Make the streams that the model runs in, and let `metrics` watch the queue's length."""
         self.predictor = predictor
         self.limits = limits
         self.metrics = metrics
         self.task = predictor.task.name
         self.queue: deque[WaitingRequest] = deque()
         self.not_empty = asyncio.Event()
-        self.last_batch = 0  # requests
         self.seconds_per_request = 0.01  # a running mean, from which Retry-After is computed
-        self.reader: asyncio.Task[None] | None = None  # runs `run`
-        self.batch_started: float | None = None  # time.monotonic() of the batch that the model has now
         self.last_failure = ""  # the error of the last batch, where no row of it could be read and none had a mistake
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix=f"kdda-{self.task}")
+        self.threads = torch.get_num_threads()
+        self.streams: list[Stream] = []
+        for _ in range(predictor.streams):
+            self.streams.append(Stream(ThreadPoolExecutor(1, f"kdda-{self.task}")))
         metrics.watch(self.task, lambda: len(self.queue), lambda: sum(predictor.encoder.counts.values()))
 
     async def submit(self, texts: Texts) -> Result:
@@ -81,24 +108,26 @@ class Batcher:
 
     def start(self) -> None:
         """Begin to read batches."""
-        self.reader = asyncio.create_task(self.run())
+        for stream in self.streams:
+            stream.task = asyncio.create_task(self.run(stream))
 
-    async def run(self) -> None:
-        """Read batches for as long as the server runs, whatever becomes of one of them."""
+    async def run(self, stream: Stream) -> None:
+        """Read batches in a stream for as long as the server runs, whatever becomes of one of them."""
         while True:
             await self.not_empty.wait()
             batch: list[WaitingRequest] = []
             try:
-                batch = self._next_batch()
+                batch = self._next_batch(stream)
                 if batch:
-                    await self._read(batch)
+                    await self._read(batch, stream)
             except Exception as error:
                 if not batch:  # the queue itself cannot be read: none of it may stay, or the loop would never end
                     batch = list(self.queue)
                     self.queue.clear()
                 self._fail(batch, error)
             finally:
-                self.batch_started = None
+                stream.batch = 0
+                stream.started = None
             if not self.queue:
                 self.not_empty.clear()
 
@@ -107,12 +136,13 @@ class Batcher:
 
         A model whose last batch failed reads a sample: it may have been that batch's texts alone.
         """
-        if self.reader is None or self.reader.done():
-            return "requests are not read any more"
-        if self.batch_started is not None:
-            seconds = time.monotonic() - self.batch_started
-            if seconds > self.limits.seconds:
-                return f"one batch has taken {seconds:.0f} seconds so far"
+        for stream in self.streams:
+            if stream.task is None or stream.task.done():
+                return "requests are not read any more"
+            if stream.started is not None:
+                seconds = time.monotonic() - stream.started
+                if seconds > self.limits.seconds:
+                    return f"one batch has taken {seconds:.0f} seconds so far"
         if not self.last_failure:
             return ""
         task = self.predictor.task
@@ -123,10 +153,11 @@ class Batcher:
         return ""
 
     def close(self) -> None:
-        """Stop reading, and end the model's thread once its present batch is finished."""
-        if self.reader is not None:
-            self.reader.cancel()
-        self.thread.shutdown(wait=False, cancel_futures=True)
+        """Stop reading, and end the streams' threads once their present batches are finished."""
+        for stream in self.streams:
+            if stream.task is not None:
+                stream.task.cancel()
+            stream.thread.shutdown(wait=False, cancel_futures=True)
 
     def _drop_gone(self) -> None:
         """Remove the requests of clients that have gone, so that others can wait in their places."""
@@ -137,10 +168,13 @@ class Batcher:
         self.metrics.dropped.labels(self.task).inc(len(self.queue) - len(present))
         self.queue = present
 
-    def _next_batch(self) -> list[WaitingRequest]:
-        """Take the next requests to be read together from the queue; none where all of them have gone."""
-        half = ceil_div(len(self.queue) + self.last_batch, 2)
-        most = min(half, self.limits.batch)
+    def _next_batch(self, stream: Stream) -> list[WaitingRequest]:
+        """Take the next requests that a stream reads from the queue; none where all of them have gone."""
+        clients = len(self.queue) + stream.last_batch
+        for other in self.streams:
+            clients += other.batch
+        shares = len(self.streams) + 1  # one waits while each stream reads one
+        most = min(ceil_div(clients, shares), self.limits.batch)
         batch: list[WaitingRequest] = []
         characters = 0
         while self.queue and len(batch) < most:
@@ -154,19 +188,31 @@ class Batcher:
                 batch.append(request)
         return batch
 
-    async def _read(self, batch: Sequence[WaitingRequest]) -> None:
-        """Run the model on a batch in its thread, and give each request its result or its error."""
+    async def _read(self, batch: Sequence[WaitingRequest], stream: Stream) -> None:
+        """Run the model on a batch in a stream's thread, and give each request its result or its error."""
         rows = [request.texts for request in batch]
-        self.batch_started = time.monotonic()
-        outcomes = await asyncio.get_running_loop().run_in_executor(self.thread, self._outcomes, rows)
-        seconds = time.monotonic() - self.batch_started
-        self.seconds_per_request += 0.2 * (seconds / len(batch) - self.seconds_per_request)
+        stream.batch = len(batch)
+        stream.started = time.monotonic()
+        work = partial(self._outcomes_of_batch, rows, self._threads_for_batch())
+        outcomes = await asyncio.get_running_loop().run_in_executor(stream.thread, work)
+        seconds = time.monotonic() - stream.started
+        per_request = seconds / len(batch) / len(self.streams)
+        self.seconds_per_request += 0.2 * (per_request - self.seconds_per_request)
         self.metrics.batches.labels(self.task).observe(len(batch))
         self.metrics.batch_seconds.labels(self.task).observe(seconds)
-        self.last_batch = len(batch)
+        stream.last_batch = len(batch)
         self.last_failure = _failure_of_all(outcomes)
         for request, outcome in zip(batch, outcomes, strict=True):
             _settle(request, outcome)
+
+    def _threads_for_batch(self) -> int:
+        """All threads where nothing else waits or is read, else those of one stream; the next batch is in a stream."""
+        streams_reading = 0
+        for stream in self.streams:
+            streams_reading += stream.batch > 0
+        if streams_reading == 1 and not self.queue:
+            return self.threads
+        return max(1, self.threads // len(self.streams))
 
     def _fail(self, batch: Sequence[WaitingRequest], error: Exception) -> None:
         """Answer a batch that could not be read with an error."""
@@ -174,6 +220,11 @@ class Batcher:
         self.last_failure = str(failure)
         for request in batch:
             _settle(request, failure)
+
+    def _outcomes_of_batch(self, rows: Sequence[Texts], threads: int) -> list[Result | Exception]:
+        """The outcomes of rows, computed by so many threads of torch."""
+        use_threads(threads)
+        return self._outcomes(rows)
 
     def _outcomes(self, rows: Sequence[Texts]) -> list[Result | Exception]:
         """The result of each row, or its error: a row that cannot be read does not fail the others."""
