@@ -7,7 +7,6 @@ medians within one run. Scores are on all of those rows. Writes the tables of do
 machine. `--rows 8 --rounds 1` tries it out.
 """
 
-import shutil
 import statistics
 import tempfile
 import time
@@ -88,8 +87,8 @@ def measure(name: str, count: int, rounds: int, folder: Path) -> tuple[list[str]
     }
     for label, int8 in exports.items():
         out = folder / f"{task}-{int8}"
-        shutil.rmtree(out, ignore_errors=True)
-        print(f"{label}: {export(name, out, int8=int8)}")
+        if not out.exists():
+            print(f"{label}: {export(name, out, int8=int8)}")
         predictors[label] = kdda.load(out)
     pairs = [(example.texts[0], example.texts[1]) for example in examples]
     ways: dict[str, Callable[[], Any]] = {
@@ -136,21 +135,19 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--reader", default="", help="a checkpoint that answers questions")
     parser.add_argument("--judge", default="", help="a checkpoint that labels pairs")
+    parser.add_argument("--exports", type=Path, help="a folder with the exports of an earlier run, which it keeps")
     parser.add_argument("--rows", type=int, default=450)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     if options.quick:
         options.rows, options.rounds = 8, 1
-    lines = [f"{machine()} {torch.get_num_threads()} threads, {options.rounds} rounds.", ""]
-    aims: list[Aim] = []
+    top = f"{machine()} {torch.get_num_threads()} threads, {options.rounds} rounds."
     with tempfile.TemporaryDirectory() as folder:
-        for name, metric in ((options.reader, "F1"), (options.judge, "accuracy")):
+        for part, name, metric in (("qa", options.reader, "F1"), ("nli", options.judge, "accuracy")):
             if name:
-                lines += [f"| {name} | rows/s | vs one by one | vs padded 32 | vs kdda, torch | {metric} |"]
-                rows, reached = measure(name, options.rows, options.rounds, Path(folder))
-                lines += ["|---|--:|--:|--:|--:|--:|", *rows, ""]
-                aims += reached
-    publish(options, "use", lines, aims)
+                titles = f"| {name} | rows/s | vs one by one | vs padded 32 | vs kdda, torch | {metric} |"
+                rows, aims = measure(name, options.rows, options.rounds, options.exports or Path(folder))
+                publish(options, "use", [top, "", titles, "|---|--:|--:|--:|--:|--:|", *rows], aims, part)
 
 
 if __name__ == "__main__":
