@@ -56,6 +56,44 @@ class Watched:
         self.timer = None
 
 
+class WatchedByEvents(Watched):
+    """The mixin of a connection whose parser calls the methods named `on_…` while it reads, as httptools does."""
+
+    is_whole = False
+    is_in_headers = True
+    header_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Close a connection whose headers never end; else as in the base."""
+        if self.is_in_headers:
+            self.header_bytes += len(data)
+        super().data_received(data)
+        if self.is_in_headers and self.header_bytes > MAX_HEADER_BYTES:
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """A request's first byte has come."""
+        self.is_whole = False
+        self.is_in_headers = True
+        super().on_message_begin()  # type: ignore[misc]
+
+    def on_headers_complete(self) -> None:
+        """The empty line after the headers has come."""
+        self.is_in_headers = False
+        self.header_bytes = 0
+        super().on_headers_complete()  # type: ignore[misc]
+
+    def on_message_complete(self) -> None:
+        """The last byte of the body has come; the next bytes are the headers of another request."""
+        self.is_whole = True
+        self.is_in_headers = True
+        super().on_message_complete()  # type: ignore[misc]
+
+    def is_incomplete(self) -> bool:
+        """By what was called last."""
+        return not self.is_whole
+
+
 def timeout_protocol(seconds: float) -> type[Any]:
     """uvicorn's protocol, with a time within which a request must have arrived whole, from its first byte on.
 
@@ -84,41 +122,7 @@ def _with_httptools() -> type[Any]:
     """The protocol whose parser is httptools."""
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-    class WatchedHttpTools(Watched, HttpToolsProtocol):
-        """One connection that httptools reads; it calls the methods named `on_…` while it does."""
-
-        is_whole = False
-        is_in_headers = True
-        header_bytes = 0
-
-        def data_received(self, data: bytes) -> None:
-            """Close a connection whose headers never end; else as in the base."""
-            if self.is_in_headers:
-                self.header_bytes += len(data)
-            super().data_received(data)
-            if self.is_in_headers and self.header_bytes > MAX_HEADER_BYTES:
-                self.transport.close()
-
-        def on_message_begin(self) -> None:
-            """A request's first byte has come."""
-            self.is_whole = False
-            self.is_in_headers = True
-            super().on_message_begin()
-
-        def on_headers_complete(self) -> None:
-            """The empty line after the headers has come."""
-            self.is_in_headers = False
-            self.header_bytes = 0
-            super().on_headers_complete()
-
-        def on_message_complete(self) -> None:
-            """The last byte of the body has come; the next bytes are the headers of another request."""
-            self.is_whole = True
-            self.is_in_headers = True
-            super().on_message_complete()
-
-        def is_incomplete(self) -> bool:
-            """By what was called last."""
-            return not self.is_whole
+    class WatchedHttpTools(WatchedByEvents, HttpToolsProtocol):
+        """One connection that httptools reads."""
 
     return WatchedHttpTools
