@@ -31,7 +31,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
 }
 STUDENT_MINUTES = 3
 # Where a script's tables stand, if not in docs/performance.md.
-PAGES = {"transport": "transport.md", "protocol": "reporting.md", "reading": "reading.md"}
+PAGES = {"transport": "transport.md", "unbalanced": "transport.md", "protocol": "reporting.md", "reading": "reading.md"}
 
 
 class Failed(Exception):

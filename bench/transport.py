@@ -2,6 +2,10 @@
 
     python bench/transport.py --write docs/transport.md     # the table and its figure; about ten minutes
     python bench/transport.py --quick                       # one small batch, half a minute
+    python bench/transport.py --folder out --sizes 32x48x40x384 --solvers kdda "geomloss .9"    # a piece of the table
+
+With `--folder` clouds and rows are kept there, and only what is missing is measured, so that the table can be made in
+pieces; `--write` then writes all rows of the folder.
 
 Clouds are hidden states of real models: mini/multilingual is the student and mini/english the teacher, each reading
 the same English windows (of the LICENSE, or of `--text`) through its tokenizer. 768-wide states are the last two layers
@@ -12,9 +16,12 @@ bench/solvers.py has the solvers, and how errors are measured.
 
 import ctypes
 import gc
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from aims import Aim, publish
@@ -122,22 +129,86 @@ def kilobytes(status: Path, key: str) -> int:
     raise KeyError(key)
 
 
-def measure_all(sizes: tuple[tuple[int, ...], ...], text: str) -> Iterator[Row]:
+class Pieces:
+    """Clouds, references and rows, kept in a folder if there is one, so that nothing is computed twice."""
+
+    def __init__(self, folder: Path | None, text: str):
+        self.folder = folder
+        self.text = text
+        self.rows: list[Row] = []
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+            for line in self._lines():
+                self.rows.append(Row(**{**json.loads(line), "size": tuple(json.loads(line)["size"])}))
+
+    def _lines(self) -> list[str]:
+        assert self.folder
+        path = self.folder / "rows.jsonl"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def clouds(self, size: tuple[int, ...], stage: str) -> Clouds:
+        """Those of a stage of training."""
+        return Clouds(*self._kept(f"{size_name(size)}-{stage}", lambda: tuple(self._make_clouds(size, stage))))
+
+    def _make_clouds(self, size: tuple[int, ...], stage: str) -> Clouds:
+        if stage == "start":
+            return make_clouds(size, self.text)
+        return distilled(self.clouds(size, "start"))
+
+    def truth(self, size: tuple[int, ...], stage: str, epsilon: float) -> tuple[Tensor, Tensor]:
+        """Value and gradient of the first texts in float64."""
+        clouds = self.clouds(size, stage)
+        value, gradient = self._kept(f"{size_name(size)}-{stage}-{epsilon}", lambda: reference(clouds, epsilon))
+        return value, gradient
+
+    def _kept(self, name: str, make: Callable[[], Any]) -> Any:
+        if not self.folder:
+            return make()
+        path = self.folder / f"{name}.pt"
+        if not path.exists():
+            torch.save(make(), path)
+        return torch.load(path)
+
+    def has(self, row: Row) -> bool:
+        """Whether such a row has been measured."""
+        return any(key(row) == key(other) for other in self.rows)
+
+    def add(self, row: Row) -> None:
+        """Keep a row, and print it."""
+        self.rows.append(row)
+        print(f"{row.size} {row.stage} ε={row.epsilon} {row.solver}: {1e3 * row.seconds:.0f} ms", flush=True)
+        if self.folder:
+            with (self.folder / "rows.jsonl").open("a") as file:
+                file.write(json.dumps(asdict(row)) + "\n")
+
+
+def key(row: Row) -> tuple[Any, ...]:
+    """What a row is of; tables are sorted by it."""
+    cells = row.size[0] * row.size[1] * row.size[2]
+    return (cells, row.size, STAGES.index(row.stage), -row.epsilon, list(SOLVERS).index(row.solver))
+
+
+def size_name(size: tuple[int, ...]) -> str:
+    return "x".join(map(str, size))
+
+
+def measure_all(pieces: Pieces, sizes: Sequence[tuple[int, ...]], solvers: Sequence[str], measuring: bool) -> None:
+    """Measure what is missing; or only make the clouds and references."""
     for size in sizes:
-        start = make_clouds(size, text)
         for stage in STAGES:
-            clouds = start if stage == "start" else distilled(start)
             for epsilon in EPSILONS:
-                truth = reference(clouds, epsilon)
-                for solver in SOLVERS:
-                    yield measure(Row(size, epsilon, stage, solver), clouds, truth, repeats_of(solver, size))
+                clouds, truth = pieces.clouds(size, stage), pieces.truth(size, stage, epsilon)
+                for solver in solvers if measuring else ():
+                    row = Row(size, epsilon, stage, solver)
+                    if not pieces.has(row):
+                        pieces.add(measure(row, clouds, truth, repeats_of(solver, size)))
 
 
 def repeats_of(solver: str, size: tuple[int, ...]) -> int:
     """Fewer runs of what takes long."""
     if solver in ("POT batch", "plain loop"):
         return 1
-    return 2 if size[1] >= 512 else 5
+    return 1 if size[1] >= 512 else 5
 
 
 def aims(rows: list[Row]) -> list[Aim]:
@@ -158,14 +229,19 @@ def aims(rows: list[Row]) -> list[Aim]:
 def main() -> None:
     parser = arguments(__doc__, "docs/transport.md")
     parser.add_argument("--text", type=Path, default=ROOT / "LICENSE", help="English text to take windows from")
+    parser.add_argument("--folder", type=Path, help="where clouds and rows are kept, for a table in pieces")
+    parser.add_argument("--sizes", nargs="+", help="B×n×m×d, such as 32x48x40x384; all if not given")
+    parser.add_argument("--solvers", nargs="+", choices=list(SOLVERS), default=list(SOLVERS))
+    parser.add_argument("--prepare", action="store_true", help="only make the clouds and their references")
     options = parser.parse_args()
     sizes = SIZES
     if options.quick:
         sizes = ((4, *SIZES[0][1:]),)
-    rows = []
-    for row in measure_all(sizes, options.text.read_text()):
-        rows.append(row)
-        print(f"{row.size} {row.stage} ε={row.epsilon} {row.solver}: {1e3 * row.seconds:.0f} ms", flush=True)
+    if options.sizes:
+        sizes = tuple(tuple(map(int, size.split("x"))) for size in options.sizes)
+    pieces = Pieces(options.folder, options.text.read_text())
+    measure_all(pieces, sizes, options.solvers, not options.prepare)
+    rows = sorted(pieces.rows, key=key)
     setting = f"{machine()} {torch.get_num_threads()} threads."
     publish(options, "transport", [setting, "", table(rows)], aims(rows))
     if options.write:

@@ -203,6 +203,7 @@ def waits(monkeypatch):
     for name in ("__bool__", "__int__", "__float__", "__index__", "item", "tolist", "nonzero"):
         monkeypatch.setattr(torch.Tensor, name, counted(getattr(torch.Tensor, name)))
     monkeypatch.setattr(solver, "are_surely_true", lambda flags: False)
+    monkeypatch.setattr(newton, "are_surely_true", lambda flags: False)
     monkeypatch.setattr(symmetric, "passes_to_look", lambda ratio, device: 12)
     return seen
 

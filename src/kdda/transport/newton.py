@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kdda.transport.numerics import are_surely_true
+
 FACTOR_UP_TO = 384  # columns; above, a factorisation costs more than the products that it saves early on the path
 
 UPPER_UP_TO = 160  # columns; up to there LAPACK's upper factors take two thirds of the time of lower ones, above more
@@ -63,16 +65,18 @@ def solve_hessian(
 
 def _factored(plan: Tensor, inverse_a: Tensor, b: Tensor, columns: Tensor, right: Tensor) -> Tensor:
     """`solve_hessian` by Cholesky factors; arguments as there, `b` the masses of the columns (0 at padding)."""
-    padding = (b == 0).to(b.dtype)
     lift = b[:, :, None] * b[:, None, :]  # lifts the null direction to an eigenvalue of Σb²
     hessian = lift.baddbmm_((plan * -inverse_a[:, :, None]).transpose(1, 2), plan)
-    hessian.diagonal(dim1=1, dim2=2).add_(columns + DAMPING[b.dtype] * b + padding)
+    diagonal = torch.add(columns, b, alpha=DAMPING[b.dtype]).add_(b == 0)
+    hessian.diagonal(dim1=1, dim2=2).add_(diagonal)
     upper = plan.shape[2] <= UPPER_UP_TO
     factor, failed = torch.linalg.cholesky_ex(hessian, upper=upper)
     if upper:
         factor = factor.mT
     half = torch.linalg.solve_triangular(factor, right, upper=False)
-    solution = torch.linalg.solve_triangular(factor.mT, half, upper=True)
+    solution: Tensor = torch.linalg.solve_triangular(factor.mT, half, upper=True)
+    if are_surely_true(failed == 0):
+        return solution
     return torch.where((failed > 0)[:, None, None], torch.nan, solution)
 
 

@@ -152,7 +152,7 @@ def move(
     path.tangent = tangent
     path.fall = fall
     epsilon = path.base_epsilon * torch.exp(-fall)
-    path.epsilon = torch.where(epsilon < LANDING * target, target, epsilon)
+    path.epsilon = epsilon.masked_fill_(epsilon < LANDING * target, target)
     path.step = torch.addcmul(newton, (path.epsilon - path.base_epsilon)[:, None], tangent)
     change = path.step
     if undone is not None:

@@ -94,7 +94,7 @@ class Counts(NamedTuple):
     unsolved: int
     falling: int
     worse: int
-    flagged: int
+    flagged: int = 0
 
 
 class BatchDescent(ABC):
@@ -128,9 +128,9 @@ class BatchDescent(ABC):
         self.path = self.path.keep(rows)
         self.point = self.point.keep(rows)
 
-    def flagged(self) -> Tensor:
-        """Problems that `step` wants to be counted; none here."""
-        return torch.zeros_like(self.path.rows, dtype=torch.bool)
+    def flagged(self) -> Tensor | None:
+        """Problems that `step` wants to be counted; None where it counts none."""
+        return None
 
     def run(self, max_iterations: int) -> int:
         """Lead all problems to the target, and store them. Returns the number of evaluations."""
@@ -140,8 +140,11 @@ class BatchDescent(ABC):
             goal = self.evaluate()
             falling = self.path.epsilon > self.target
             unsolved = falling | ~(self.point.error <= goal)
-            flags = torch.stack([unsolved, falling, is_worse(self.path, self.point), self.flagged()])
-            counts = Counts(*flags.sum(dim=1).tolist())  # the only wait for a device in an iteration
+            flags = [unsolved, falling, is_worse(self.path, self.point)]
+            flagged = self.flagged()
+            if flagged is not None:
+                flags.append(flagged)
+            counts = Counts(*torch.stack(flags).sum(dim=1).tolist())  # the only wait for a device in an iteration
             remaining = counts.unsolved
             if iteration == max_iterations:
                 remaining = 0
@@ -206,13 +209,13 @@ def _newton_step(path: Path, point: Point, target: float, tolerance: float, coun
     lowest, highest = newton.aminmax(dim=1)
     width = highest - lowest
     newton = newton * (path.epsilon * (TRUST / width).clamp(max=1))[:, None]
-    tangent = torch.zeros_like(gap)
-    fall = torch.zeros_like(width)
     if counts.falling:
         tangent = both[..., 1]
         change = (spread - (drift * tangent).sum(dim=1)).clamp(min=1e-12).sqrt()
         ready = (point.error < LOOSE) & (width <= TRUST) & solved
-        fall = torch.where(ready, (DRIFT / change).clamp(max=STRIDE), 0)
+        fall = (DRIFT / change).clamp(max=STRIDE).masked_fill_(~ready, 0)
+    else:
+        tangent, fall = torch.zeros_like(gap), torch.zeros_like(width)
     move(path, point, newton, tangent, fall, target, any_worse=counts.worse > 0)
 
 
