@@ -205,10 +205,12 @@ def measure_all(pieces: Pieces, sizes: Sequence[tuple[int, ...]], solvers: Seque
 
 
 def repeats_of(solver: str, size: tuple[int, ...]) -> int:
-    """Fewer runs of what takes long."""
-    if solver in ("POT batch", "plain loop"):
+    """More runs of what takes a few milliseconds, one of what takes long."""
+    if solver in ("POT batch", "plain loop") or size[1] >= 512:
         return 1
-    return 1 if size[1] >= 512 else 5
+    if size == SIZES[0]:
+        return 15
+    return 5
 
 
 def aims(rows: list[Row]) -> list[Aim]:
