@@ -87,12 +87,14 @@ def solved_by_pot(
 def objective_of(plan: Tensor, cost: Tensor, a: Tensor, b: Tensor, epsilon: float) -> Tensor:
     """⟨P, C⟩ + ε·KL(P ‖ a⊗b) + ρ·KL(P1 ‖ a) + ρ·KL(Pᵀ1 ‖ b)."""
     marginals = divergence(plan.sum(dim=1), a) + divergence(plan.sum(dim=0), b)
-    return (plan * cost).sum() + epsilon * divergence(plan, a[:, None] * b) + RELAXATION * marginals
+    total: Tensor = (plan * cost).sum() + epsilon * divergence(plan, a[:, None] * b) + RELAXATION * marginals
+    return total
 
 
 def divergence(p: Tensor, q: Tensor) -> Tensor:
     """KL(p ‖ q) = Σ p log(p/q) − p + q."""
-    return (torch.special.xlogy(p, p / q) - p + q).sum()
+    total: Tensor = (torch.special.xlogy(p, p / q) - p + q).sum()
+    return total
 
 
 def with_pot(name: str, clouds: Clouds, epsilon: float) -> tuple[Tensor, float]:
