@@ -56,7 +56,7 @@ def test_the_header_tells_the_delimiter_once_for_the_whole_file(tmp_path: Path) 
     assert values_of(tmp_path / "a.csv", b'"x,y";z\n1;2,3\n') == [{"x,y": "1", "z": "2,3"}]
     assert values_of(tmp_path / "a.csv", b"x\ty\n1,2;3\t4\n") == [{"x": "1,2;3", "y": "4"}]
     assert values_of(tmp_path / "a.csv", b"x\n1;2\n") == [{"x": "1;2"}]
-    assert "a.csv:3: got 1 fields, expected 2" in refusal(tmp_path / "a.csv", b"x;y\n1;2\n3,4\n")
+    assert "a.csv:3: got 1 field, expected 2" in refusal(tmp_path / "a.csv", b"x;y\n1;2\n3,4\n")
     assert values_of(tmp_path / "a.csv", b"1,5;2\n", header=["x", "y"]) == [{"x": "1", "y": "5;2"}]
     assert values_of(tmp_path / "a.csv", b"1;2,3,4\n", header=["x", "y"]) == [{"x": "1", "y": "2,3,4"}]
 

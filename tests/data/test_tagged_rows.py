@@ -113,7 +113,7 @@ def test_empty_words_are_no_part_of_the_text() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"tokens": WORDS, "tags": ["O"]}, r'rows:1: "tags": got 1 tags for 5 words \("tokens"\)'),
+        ({"tokens": WORDS, "tags": ["O"]}, r'rows:1: "tags": got 1 tag for 5 words \("tokens"\)'),
         ({"tokens": WORDS, "tags": ["O", "Q-PER", "I-PER", "O", "O"]}, '"Q-PER" is no tag of a scheme'),
         ({"tokens": WORDS, "tags": ["O", "B-ORG", "I-ORG", "O", "O"]}, 'label: got "ORG", expected one of: PER, LOC'),
         ({"tokens": WORDS, "tags": ["O", "B-ORG", "I-ORG", "O", "O"]}, r'labels=\{"ORG": None\} leaves'),

@@ -10,6 +10,8 @@ import pytest
 
 from kdda.draft.draft import Request, draft
 from kdda.draft.writing import summary
+from kdda.errors import KddaError
+from kdda.recipe.load import built_in, find
 from tests.draft.test_new import VI, counts, lines, new, refused, table
 
 VIETNAMESE = ("suy ra", "trung lập", "mâu thuẫn")
@@ -168,3 +170,22 @@ def test_rows_with_one_fault_are_one_line(tmp_path: Path, command: Any, models: 
     message = refused(command, tmp_path, "--out", tmp_path / "recipe.yaml", *models)
     assert "9 of 30 rows are bad" in message
     assert 'train.csv: lines 2, 4, 6, 8, 10 and 4 more: "hypothesis" is empty' in message
+
+
+def test_one_of_anything_is_in_the_singular(tmp_path: Path) -> None:
+    (tmp_path / "notes.csv").write_text("weight\n1\n", encoding="utf-8")
+    with pytest.raises(KddaError, match=r"notes\.csv: 1 row, and no columns .* it has weight \(1 different value\)"):
+        draft(Request([str(tmp_path / "notes.csv")]))
+
+
+def test_built_in_recipes_are_listed_with_what_each_is_for(command: Any) -> None:
+    code, out, _ = command("recipes")
+    listed = {}
+    for line in out.splitlines():
+        name, _, purpose = line.partition(" ")
+        listed[name] = purpose.strip()
+    assert code == 0 and list(listed) == built_in()
+    assert len(set(listed.values())) == len(listed) and min(map(len, listed.values())) > 30
+    for name, purpose in listed.items():  # the one owner of it is the comment that the recipe begins with
+        comment = find(name).read_text(encoding="utf-8").replace("\n#", "")
+        assert purpose[-1] in ".?" and comment.startswith(f"# {purpose}"), name

@@ -84,7 +84,7 @@ def test_a_model_can_be_held_as_shallow_as_a_student_begins(tmp_path: Path, comm
     [
         ([{"vi": "cat", "en": "dog"}, {"vi": "hen", "en": " "}], "vi,en", ':2: "en" is empty'),
         ([{"vi": "cat", "en": "dog"}] * 2, "vi,en", ":2: the same vi as"),
-        ([{"vi": "cat", "en": "dog"}], "vi,en", "got 1 rows"),
+        ([{"vi": "cat", "en": "dog"}], "vi,en", "got 1 row,"),
         ([{"vi": "cat", "en": "dog"}], "vi,fr", 'no field "fr"; the row has vi, en'),
         ([{"vi": "cat", "en": "dog"}], "vi", "expected two names"),
     ],

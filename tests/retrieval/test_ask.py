@@ -96,7 +96,7 @@ class TestCommands:
         assert code == 0 and f"⟦{found[0]['answer']}⟧" in out
         (tmp_path / "more.txt").write_text("a cat in a hat", encoding="utf-8")
         code, out, _ = command("index", tmp_path / "more.txt", tmp_path / "index", "--add")
-        assert code == 0 and "1 documents, 1 passages" in out
+        assert code == 0 and "1 document, 1 passage" in out
 
     def test_a_question_with_no_known_word_is_answered_so(self, tmp_path: Path, reader: str, command: Any) -> None:
         make_index(tmp_path / "index")

@@ -120,5 +120,5 @@ def test_a_cluster_that_fails_is_a_message() -> None:
     with pytest.raises(KddaError, match='index "texts": RuntimeError: resource_already_exists'):
         own.make()
     own.client.bulk = lambda **_: {"errors": True, "items": [{"index": {"error": "no room"}}]}
-    with pytest.raises(KddaError, match="refused 1 passages: no room"):
+    with pytest.raises(KddaError, match="refused 1 passage: no room"):
         own.add(passages()[:1])

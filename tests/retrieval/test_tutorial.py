@@ -40,7 +40,7 @@ def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comm
             assert code == 0, err
             said.append(out)
     first, marked, listed, added = said
-    assert "3 documents, 3 passages" in first and "1 documents, 1 passages" in added
+    assert "3 documents, 3 passages" in first and "1 document, 1 passage" in added
     assert "⟦" in marked and "thang-long.txt" in marked
     assert any(own["source"] == "hue.md" for own in json.loads(listed))
     (code,) = [block for block in blocks("python") if "Corpus.open" in block]

@@ -27,6 +27,7 @@ from kdda.cli.shared import (
 )
 from kdda.errors import KddaError, did_you_mean
 from kdda.runtime.folders import check_folder, check_output_file
+from kdda.runtime.numbers import count_of
 from kdda.runtime.plugins import import_plugins
 
 if TYPE_CHECKING:
@@ -323,7 +324,7 @@ def _print_translation_retrieval(scores: Mapping[str, TranslationRetrieval], lan
         "means over translations and over all other pairs. Last hidden states, pooled by their mean unless a model "
         "stores another way; all in per cent."
     ]
-    print(to_markdown(Table(f"Translation retrieval, {pairs:,} pairs", header, rows, notes)))
+    print(to_markdown(Table(f"Translation retrieval, {count_of(pairs, 'pair')}", header, rows, notes)))
 
 
 @app.command()

@@ -10,6 +10,7 @@ import typer
 
 from kdda.cli.language import tr, tr_message
 from kdda.cli.shared import app, is_a_dialogue
+from kdda.runtime.numbers import count_of
 
 if TYPE_CHECKING:
     from kdda.runs.listing import RunEntry
@@ -33,7 +34,7 @@ def runs(folder: Folder = Path("runs")) -> None:
         return
     rows = [[str(entry.folder), _state(entry), entry.score, size_in_words(entry.size)] for entry in entries]
     print(to_markdown(Table("Runs", ["run", "state", "score", "size"], rows)))
-    total = f"{len(entries)} folders; {folder} takes {size_in_words(folder_size(folder))}"
+    total = f"{count_of(len(entries), 'folder')}; {folder} takes {size_in_words(folder_size(folder))}"
     freed = Cleaning.of(folder, models=False).size
     if freed:
         total += f", of which kdda clean {folder} frees {size_in_words(freed)}"

@@ -9,6 +9,7 @@ import typer
 
 from kdda.cli.shared import app
 from kdda.errors import KddaError
+from kdda.runtime.numbers import count_of
 from kdda.runtime.text_files import printable
 
 
@@ -50,7 +51,8 @@ def compare_segmenters(
                 tokens[column] += len(TokenizerAdapter(tokenizer, segmenter).tokenize([line])[0])
         if readings[0].split() != readings[1].split():
             different.append((readings[0], readings[1]))
-    print(f"{texts} texts, {len(different)} segmented differently; words: {first} {words[0]}, {second} {words[1]}")
+    segmented = f"{count_of(texts, 'text')}, {len(different)} segmented differently"
+    print(f"{segmented}; words: {first} {words[0]}, {second} {words[1]}")
     if tokenizer is not None:
         print(f"tokens: {first} {tokens[0]}, {second} {tokens[1]}")
     for left, right in different[:examples]:

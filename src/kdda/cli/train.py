@@ -183,12 +183,12 @@ def recipes(
         ),
     ] = "",
 ) -> None:
-    """List the built-in recipes, or print one."""
-    from kdda.recipe.load import built_in, find, load_recipe
+    """List the built-in recipes with what each is for, or print one."""
+    from kdda.recipe.load import built_in, description, find
     from kdda.runtime.text_files import read_text
 
     if show:
         print(read_text(find(show)), end="")
         return
     for name in built_in():
-        print(f"{name:26} {load_recipe(name).note}")
+        print(f"{name:26} {description(name)}")

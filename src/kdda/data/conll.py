@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kdda.data.text_lines import text_lines
 from kdda.errors import KddaError
+from kdda.runtime.numbers import count_of
 from kdda.runtime.text_files import printable
 
 DOCUMENT_START = "-DOCSTART-"  # the word of lines that begin a document in the files of CoNLL-2003
@@ -93,7 +94,9 @@ def _check_count(where: str, count: int, first: tuple[int, int]) -> None:
     """
     line, expected = first
     if count != expected:
-        raise KddaError(f"{where}: got {count} columns, expected {expected} as in line {line}: a word, …, its tag")
+        raise KddaError(
+            f"{where}: got {count_of(count, 'column')}, expected {expected} as in line {line}: a word, …, its tag"
+        )
     if count < 2:
         raise KddaError(f"{where}: got one column, expected a word and its tag")
 

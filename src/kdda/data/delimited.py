@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from kdda.data.text_lines import text_lines
 from kdda.errors import KddaError
+from kdda.runtime.numbers import count_of
 from kdda.runtime.text_files import printable
 
 LARGEST_CELL = 2**25  # characters; what csv holds of a cell takes four bytes each
@@ -230,7 +231,8 @@ def check_names(names: Sequence[str], where: str) -> None:
 
 def _wrong_count(path: Path, lines: _RecordLines, cells: Sequence[str], names: Sequence[str]) -> str:
     """The message about a record with more or fewer cells than there are columns."""
-    message = f"{printable(path)}:{lines.begin}: got {len(cells)} fields, expected {len(names)} ({', '.join(names)})"
+    fields = count_of(len(cells), "field")
+    message = f"{printable(path)}:{lines.begin}: got {fields}, expected {len(names)} ({', '.join(names)})"
     if lines.number > lines.begin:
         message += f'; the record ends in line {lines.number}: is the closing " of a cell missing?'
     return message

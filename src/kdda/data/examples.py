@@ -27,7 +27,7 @@ from kdda.data.fields import (
 from kdda.data.sources import Row
 from kdda.errors import KddaError, did_you_mean, unknown_choice
 from kdda.runtime.disk_sequence import DiskSequence
-from kdda.runtime.numbers import counted
+from kdda.runtime.numbers import count_of
 from kdda.runtime.reasons import NAMED_REASONS, Reasons
 
 
@@ -136,7 +136,7 @@ class Schema:
         """
         columns = self.columns_of(name)
         if len(columns) != 1:
-            raise KddaError(f"columns.{name}: got {len(columns)} columns, and this field is read from one")
+            raise KddaError(f"columns.{name}: got {count_of(len(columns), 'column')}, and this field is read from one")
         return columns[0]
 
     def columns_of(self, name: str) -> Sequence[str]:
@@ -202,8 +202,8 @@ def check_rows(
 def bad_of(bad: int, rows: int) -> str:
     """How many of some rows are bad, for a message: ``1 of 3 rows is bad``."""
     if bad == 1:
-        return f"1 of {counted(rows, 'row')} is bad"
-    return f"{bad:,} of {counted(rows, 'row')} are bad"
+        return f"1 of {count_of(rows, 'row')} is bad"
+    return f"{bad:,} of {count_of(rows, 'row')} are bad"
 
 
 class _RowChecker:

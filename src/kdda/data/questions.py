@@ -23,6 +23,7 @@ from kdda.data.examples import (
 from kdda.data.fields import BadFieldError, check_surrogates, is_missing, plain, shown, structure, truth, whole_number
 from kdda.data.normal_forms import equivalent_matches
 from kdda.data.sources import Row
+from kdda.runtime.numbers import count_of
 
 NO_START = -1  # the start of an answer whose row gives none
 
@@ -185,7 +186,7 @@ def _answers_of_lists(value: Mapping[str, Any], column: str) -> list[Any]:
         starts = [starts]
     if not isinstance(starts, list) or len(starts) != len(texts):
         count = len(starts) if isinstance(starts, list) else 1
-        raise BadRowError(f'"{column}": {len(texts)} texts but {count} answer_start')
+        raise BadRowError(f'"{column}": {count_of(len(texts), "text")} but {count} answer_start')
     answers = []
     for text, start in zip(texts, starts, strict=True):
         answers.append({"text": text, "answer_start": start})

@@ -25,6 +25,7 @@ from kdda.data.fields import BadFieldError, check_surrogates, is_missing, plain,
 from kdda.data.sources import Row
 from kdda.data.tag_schemes import BARE, BadTagError, count_repaired, labels_of, parse_tags, runs
 from kdda.errors import unknown_choice
+from kdda.runtime.numbers import count_of
 
 # An underscore inside a word, which word segmentation of Vietnamese writes between the syllables of a word.
 _JOINT = re.compile(r"(?<=[^\s_])_(?=[^\s_])")
@@ -148,7 +149,9 @@ def _from_words(row: Row, schema: Schema, form: TagFormat, repaired: Counter[str
     words = word_list(value_of(row, words_column), words_column)
     names = word_list(value_of(row, tags_column), tags_column)
     if len(words) != len(names):
-        raise BadRowError(f'"{tags_column}": got {len(names)} tags for {len(words)} words ("{words_column}")')
+        raise BadRowError(
+            f'"{tags_column}": got {count_of(len(names), "tag")} for {count_of(len(words), "word")} ("{words_column}")'
+        )
     mapped = []
     for name in names:
         tag = schema.label_map.get(name, name) or "O"

@@ -25,7 +25,7 @@ from kdda.draft.names import ID_COLUMNS
 from kdda.draft.sources import RowSource, SeenFiles, find_sources
 from kdda.draft.tables import Wishes
 from kdda.errors import KddaError
-from kdda.runtime.numbers import counted
+from kdda.runtime.numbers import count_of
 from kdda.runtime.text_files import printable
 from kdda.tasks.registry import TASKS, task_named
 
@@ -100,9 +100,9 @@ class LanguageData:
             read.update([column] if isinstance(column, str) else column)
         return [column for column in text_columns(self.first.table) if column not in read]
 
-    def counted(self, split: str) -> str:
+    def count_of(self, split: str) -> str:
         """The number of a split's rows in words, as their format calls them."""
-        return counted(self.rows(split), self.first.table.unit)
+        return count_of(self.rows(split), self.first.table.unit)
 
     def rows(self, split: str) -> int:
         """Rows of a split's sources."""

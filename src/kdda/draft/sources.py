@@ -20,7 +20,7 @@ from kdda.draft.recognise import recognise
 from kdda.draft.tables import NO_WISHES, FileTable, Wishes, look_at
 from kdda.errors import KddaError, unknown_choice
 from kdda.runs.folder import ENVIRONMENT
-from kdda.runtime.numbers import counted
+from kdda.runtime.numbers import count_of
 from kdda.runtime.reasons import NAMED_REASONS, Reasons
 from kdda.runtime.text_files import printable
 
@@ -134,7 +134,7 @@ def _nothing(names: Sequence[str], seen: SeenFiles) -> KddaError:
         count = _count_texts(Path(name), seen.texts)
         if count:
             shown.append(
-                f"{printable(name)}: {counted(count, 'text')} without columns: "
+                f"{printable(name)}: {count_of(count, 'text')} without columns: "
                 f"kdda index {printable(name)} INDEX splits texts into passages and indexes them, for kdda ask; a "
                 "recipe needs rows with labels or answers, in a table or in JSON lines"
             )
@@ -190,9 +190,9 @@ def _unlike(table: FileTable, task: str) -> str:
         if table.is_text(column):
             kind = "texts"
         if column in table.values:
-            kind = counted(len(table.values[column]), "different value")
+            kind = count_of(len(table.values[column]), "different value")
         columns.append(f"{column} ({kind})")
-    reason = f"{counted(table.count, table.unit)}, and no columns of {wanted}; it has {', '.join(columns) or 'none'}"
+    reason = f"{count_of(table.count, table.unit)}, and no columns of {wanted}; it has {', '.join(columns) or 'none'}"
     are_texts = all(table.is_text(column) or names_an_id(column) for column in table.columns)
     if table.columns and are_texts and not label_column(table):
         reason += (

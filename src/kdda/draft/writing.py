@@ -19,7 +19,7 @@ from kdda.hub.licences import licence, warning_of
 from kdda.recipe.load import load_recipe
 from kdda.recipe.schema import Recipe
 from kdda.runtime.folders import check_output_file
-from kdda.runtime.numbers import counted
+from kdda.runtime.numbers import count_of
 from kdda.runtime.text_files import printable
 from kdda.tasks.registry import TASKS
 
@@ -181,7 +181,7 @@ def _data_lines(drafted: Draft, language: str, folder: Path) -> list[str]:
         lines.append(f"    # {remark}")
     for split, sources in data.splits.items():
         names = [_path(source.table.name, folder) for source in sources]
-        lines.append(f"    {split}: {_flow(names[0] if len(names) == 1 else names)}  # {data.counted(split)}")
+        lines.append(f"    {split}: {_flow(names[0] if len(names) == 1 else names)}  # {data.count_of(split)}")
     if data.holdout:
         lines.append(f"    holdout: {_flow(data.holdout)}  # {_holdout_note(data)}")
     select = _selection(data)
@@ -230,7 +230,7 @@ def _dropped_note(labels: dict[str, str | None], data: LanguageData) -> str:
     for value, name in labels.items():
         rows = sum(_rows_with(value, source) for sources in data.splits.values() for source in sources)
         if name is None and rows:
-            counts.append(f'{counted(rows, data.first.table.unit)} with "{value}"')
+            counts.append(f'{count_of(rows, data.first.table.unit)} with "{value}"')
     if not counts:
         return ""
     return f"  # left out: {', '.join(counts)}"
@@ -305,7 +305,7 @@ def summary(drafted: Draft) -> list[str]:
         lines.append(f"{role:10}{language}: told by {data.first.evidence}")
         for split, sources in data.splits.items():
             names = ", ".join(printable(source.table.name) for source in sources)
-            lines.append(f"  {split:8}{data.counted(split)} of {names}")
+            lines.append(f"  {split:8}{data.count_of(split)} of {names}")
         for split, share in data.holdout.items():
             lines.append(f"  {split:8}{share:.0%} of the training {unit}s, which no other split has")
         for remark in [*data.remarks, *_unread(data)]:

@@ -13,6 +13,7 @@ from kdda.data.examples import BadRowError, raw_text
 from kdda.data.sources import Row
 from kdda.embeddings.encoder import TextEncoder
 from kdda.errors import KddaError
+from kdda.runtime.numbers import count_of
 
 BATCH_SIZE = 1024  # source texts that are compared with all target texts together
 
@@ -81,7 +82,9 @@ def translated_texts(rows: Sequence[Row], columns: tuple[str, str]) -> tuple[lis
     """
     texts = (_column(rows, columns[0]), _column(rows, columns[1]))
     if len(rows) < 2:
-        raise KddaError(f"translations: got {len(rows)} rows, expected two or more to compare a text with others")
+        raise KddaError(
+            f"translations: got {count_of(len(rows), 'row')}, expected two or more to compare a text with others"
+        )
     return texts
 
 

@@ -20,7 +20,7 @@ from kdda.runs.folder import SYSTEMS, TEACHERS, is_complete
 from kdda.runtime.device import device_name, peak_memory, total_memory
 from kdda.runtime.folders import nearest_existing
 from kdda.runtime.memory import free_bytes, peak_megabytes
-from kdda.runtime.numbers import ceil_div
+from kdda.runtime.numbers import ceil_div, count_of
 from kdda.training.prepare import Teacher, is_ready
 from kdda.training.sampler import batches_an_epoch
 
@@ -151,10 +151,11 @@ class Estimate:
         """Rows of the work table: the index of documents, then what each arm's reader reads at a seed."""
         if self.systems is None:
             return []
-        name = f"systems: index of {self.systems.documents:,} documents"
+        name = f"systems: index of {count_of(self.systems.documents, 'document')}"
         rows = [[name, "1", "", _duration(self.systems.index)]]
         for reading, systems in readings_of(self.recipe, self.arms).items():
-            name = f"systems {', '.join(systems)}: {reading.passages} passages a question, by {reading.retriever}"
+            passages = count_of(reading.passages, "passage")
+            name = f"systems {', '.join(systems)}: {passages} a question, by {reading.retriever}"
             seeds = set[int]()
             for run in self.runs:
                 if run.arm == reading.arm:

@@ -14,6 +14,7 @@ from kdda.models.classes import NO_HEAD, has_head, outputs_config
 from kdda.models.load import Checkpoint, load_checkpoint
 from kdda.models.resolve import resolve
 from kdda.recipe.schema import Recipe
+from kdda.runtime.numbers import count_of
 from kdda.tasks.base import Task
 from kdda.tasks.registry import TASKS
 from kdda.text.tokenize import TokenizedText, TokenizerAdapter
@@ -95,7 +96,7 @@ def tokenization_lines(reports: Sequence[ModelReport]) -> list[str]:
     for report in reports:
         if report.checkpoint is not None:
             tokens = report.tokens()
-            lines += [f"  {report.name}, {tokens.count(' | ') + 1} tokens", f"    {tokens}"]
+            lines += [f"  {report.name}, {count_of(tokens.count(' | ') + 1, 'token')}", f"    {tokens}"]
     return lines
 
 

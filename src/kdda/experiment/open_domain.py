@@ -34,6 +34,7 @@ from kdda.runs.events import event_line
 from kdda.runs.folder import ENVIRONMENT, METRICS, MODEL_FOLDER, PREDICTIONS, RECIPE, SYSTEMS, Run, is_complete
 from kdda.runs.predictions import read_predictions
 from kdda.runtime.files import write_atomically
+from kdda.runtime.numbers import count_of
 from kdda.runtime.progress import Say
 from kdda.text.segmenters import SEGMENTERS
 
@@ -217,7 +218,8 @@ class SystemsEvaluation:
         read: dict[str, PassagesByQuestion] = {}
         for split in ("dev", "test"):
             questions = self.splits[split].question_texts
-            self.say(f"  {run_folder}: {split}, {len(questions)} questions × {count} passages by {retriever_name}")
+            what = f"{count_of(len(questions), 'question')} × {count_of(count, 'passage')}"
+            self.say(f"  {run_folder}: {split}, {what} by {retriever_name}")
             read[split] = read_passages(retriever, reader, questions, count, max(RECALL_DEPTHS))
         return read
 
@@ -283,7 +285,8 @@ class SystemsEvaluation:
         write_atomically(folder / ENVIRONMENT, (run.folder / ENVIRONMENT).read_text(encoding="utf-8"))
         write_atomically(folder / METRICS, _json_lines(events))
         write_atomically(folder / PREDICTIONS, _json_lines(_with_settings(rows)))  # last: it marks completeness
-        self.say(f"  {name}, seed {run.seed}: open f1 {open_f1:.1f}, {chosen.passages} passages, μ = {chosen.mu:g}")
+        passages = count_of(chosen.passages, "passage")
+        self.say(f"  {name}, seed {run.seed}: open f1 {open_f1:.1f}, {passages}, μ = {chosen.mu:g}")
 
     def _development_f1(self, system: System, read: PassagesByQuestion) -> dict[AnswerParameters, float]:
         """The mean F1 (0 to 1) on the development rows with each number of passages and each μ that the recipe names.

@@ -21,6 +21,7 @@ from kdda.report.render import Report, Table
 from kdda.report.teacher_check import teacher_warnings
 from kdda.runs.folder import find_runs, is_complete
 from kdda.runtime.folders import check_folder
+from kdda.runtime.numbers import count_of
 from kdda.training.compatibility import check_architecture, count_layers, width_of
 
 WARNING = "WARNING: "
@@ -74,7 +75,7 @@ class Plan:
             if not is_complete(run.folder(self.out, self.task.name)):
                 unfinished.append(run)
         finished = len(self.runs) - len(unfinished)
-        lines = [f"{len(self.runs)} runs in {self.out}, {finished} of them finished."]
+        lines = [f"{count_of(len(self.runs), 'run')} in {self.out}, {finished} of them finished."]
         if self.recipe.labels and self.task.labelled:
             lines.append(f"Labels: {shown_labels(self.recipe.labels)}.")
         if not self.missing:

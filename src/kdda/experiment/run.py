@@ -29,6 +29,7 @@ from kdda.runs.folder import RECIPE, is_complete, read_recipe, read_run
 from kdda.runtime import distributed
 from kdda.runtime.folders import make_folder
 from kdda.runtime.live import LiveView
+from kdda.runtime.numbers import count_of
 from kdda.runtime.verbosity import is_quiet
 from kdda.tasks.base import Task
 from kdda.training.compatibility import (
@@ -186,8 +187,9 @@ class Experiment:
     def _say_plan(self) -> None:
         """Print what is going to run: the number of runs, models with widths and licences, and rows."""
         recipe = self.recipe
-        counts = f"{len(self.student_runs)} runs in {self.out}"
-        self.say(f"{recipe.name}: task {recipe.task}, target {', '.join(recipe.targets)}, {counts}")
+        targets = ", ".join(recipe.targets)
+        runs = count_of(len(self.student_runs), "run")
+        self.say(f"{recipe.name}: task {recipe.task}, target {targets}, {runs} in {self.out}")
         for role, spec in roles(recipe, self.arms):
             self.say(f"  {role}: {_describe(spec)}")
         for language, splits in self.context.data.items():
@@ -255,7 +257,7 @@ def shown_labels(labels: Sequence[str]) -> str:
     """Labels as a line of the plan names them: all, or the first `MAX_LABELS` of more."""
     text = ", ".join(labels[:MAX_LABELS])
     if len(labels) > MAX_LABELS:
-        text += f", … ({len(labels):,} labels)"
+        text += f", … ({count_of(len(labels), 'label')})"
     return text
 
 
@@ -263,7 +265,7 @@ def _describe(spec: ModelSpec) -> str:
     """A model's name with its width, changed depth and licence, as a line of the plan names it."""
     parts = [f"{width_of(spec.model)} wide"]
     if spec.layers:
-        parts.append(f"{count_layers(spec)} layers")
+        parts.append(count_of(count_layers(spec), "layer"))
     if isinstance(spec, TeacherSpec) and spec.random:
         parts.append("random weights")
     return f"{spec.model} ({', '.join(parts)}, licence {licence(spec.model)})"

@@ -23,7 +23,7 @@ from kdda.data.fields import BadFieldError
 from kdda.data.sources import DiskRows, Row, Source, read_rows, sample
 from kdda.errors import KddaError
 from kdda.recipe.schema import Recipe
-from kdda.runtime.numbers import counted
+from kdda.runtime.numbers import count_of
 from kdda.tasks.base import Task
 
 Split = Literal["train", "dev", "test"]
@@ -225,8 +225,8 @@ def hold_out(
             count += sizes[group]
     if not remaining or len(set(split_of_group.values())) < len(shares):
         raise KddaError(
-            f"holdout: {counted(len(rows), 'row')} in {counted(len(sizes), 'group')} (of one premise, passage or text "
-            "each) are too few to divide"
+            f"holdout: {count_of(len(rows), 'row')} in {count_of(len(sizes), 'group')} (of one premise, passage or "
+            "text each) are too few to divide"
         )
     divided: dict[Split, Sequence[Row]] = {}
     splits: tuple[Split, ...] = ("train", *shares)

@@ -30,7 +30,7 @@ from kdda.inference.columns import in_words, missing_columns, with_columns_in_tr
 from kdda.inference.output_fingerprint import OutputFingerprint, check_same
 from kdda.inference.predictor import Predictor
 from kdda.runtime.folders import check_folder, check_output_file, is_disk_full
-from kdda.runtime.numbers import counted
+from kdda.runtime.numbers import count_of
 from kdda.runtime.progress import Progress
 from kdda.runtime.reasons import NAMED_REASONS, Reasons
 from kdda.runtime.text_files import READ_FIRST, NotUtf8Error, check_is_utf8, decode, printable
@@ -211,7 +211,7 @@ class FileJob:
         if self.columns_in_words:
             notes += f"; columns as in training: {self.columns_in_words}"
         if self.bad.count:
-            notes += f"; {counted(self.bad.count, 'bad row')} skipped:{self.bad_row_lines}"
+            notes += f"; {count_of(self.bad.count, 'bad row')} skipped:{self.bad_row_lines}"
         return notes
 
     @property
@@ -248,7 +248,7 @@ def predict_file(predictor: Predictor, job: FileJob) -> str:
         raise KddaError(f"{job.out} cannot be written: {error.strerror or error}") from error
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; {job.out} holds whole rows, and the same command continues after them") from None
-    summary = counted(done, "row")
+    summary = count_of(done, "row")
     if done < total:
         summary += f", {total - done:,} were predicted before"
     return f"{summary}{progress.pace} → {job.out}{job.notes}"
@@ -278,7 +278,7 @@ def print_predictions(predictor: Predictor, job: FileJob) -> str:
         progress.begin(0)
         out = cast(BufferedIOBase, sys.stdout.buffer)
         done = _write_predictions(predictor, job.rows(predictor.task), out, progress)
-    return f"{counted(done, 'row')}{progress.pace}{job.notes}"
+    return f"{count_of(done, 'row')}{progress.pace}{job.notes}"
 
 
 def _write_predictions(predictor: Predictor, rows: Iterator[InputRow], out: BufferedIOBase, progress: Progress) -> int:

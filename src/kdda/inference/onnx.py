@@ -26,6 +26,7 @@ from kdda.models.load import GRAPH, is_exported, quietly
 from kdda.models.smoothing import smooth_linears
 from kdda.runtime.folders import is_disk_full
 from kdda.runtime.live import tell_stage
+from kdda.runtime.numbers import count_of
 from kdda.tasks.base import Task
 
 FORMATS = ("onnx",)
@@ -68,8 +69,9 @@ class Exported:
         """What `kdda export` prints: the check of the graph and its size."""
         same = round(self.rows * self.agreement / 100)
         return (
-            f"{self.rows} real rows read by both: largest difference of a logit {self.max_logit_difference:.2g}, "
-            f"{same} of {self.rows} answers or labels the same ({self.agreement:.1f} %)"
+            f"{count_of(self.rows, 'real row')} read by both: largest difference of a logit "
+            f"{self.max_logit_difference:.2g}, {same} of {self.rows} answers or labels the same "
+            f"({self.agreement:.1f} %)"
         )
 
 
@@ -280,7 +282,7 @@ def _check(predictor: Predictor, out: Path, int8: bool, rows: Sequence[Texts]) -
     """Let both read the same rows, and write the record that marks the folder as complete."""
     record_path = out / RECORD
     record_path.write_text("{}", encoding="utf-8")  # or else the folder could not be loaded
-    tell_stage(f"both read {len(rows)} rows")
+    tell_stage(f"both read {count_of(len(rows), 'row')}")
     exported = load(str(out), task=predictor.task)
     difference = _largest_difference(predictor, exported, rows)
     if not int8 and not difference <= TOLERANCE:

@@ -19,6 +19,7 @@ from kdda.inference.streams import in_streams
 from kdda.models.classes import outputs_config
 from kdda.models.load import is_exported, load_checkpoint, load_config, load_tokenizer
 from kdda.runtime.device import in_bfloat16
+from kdda.runtime.numbers import count_of
 from kdda.tasks.base import Features, Prediction, Result, Task, check_finite
 from kdda.tasks.choose import ChoiceResult
 from kdda.tasks.classification import LabelResult
@@ -344,7 +345,7 @@ def _rows(texts: Sequence[Texts], task: Task) -> tuple[list[tuple[str, ...]], bo
     fields = task.fields
     least = len(fields) - len(task.optional_fields)
     if not least <= len(texts) <= len(fields):
-        raise KddaError(f"got {len(texts)} texts, expected {len(fields)}: {', '.join(fields)}")
+        raise KddaError(f"got {count_of(len(texts), 'text')}, expected {len(fields)}: {', '.join(fields)}")
     columns = dict(zip(fields, texts, strict=False))
     lists = [field for field, column in columns.items() if _is_list_of_rows(column, field in task.list_fields)]
     lengths = [len(columns[field]) for field in lists]

@@ -22,6 +22,7 @@ from kdda.models.classes import MODEL_CLASSES, has_head
 from kdda.models.load import Checkpoint, load_checkpoint, load_config
 from kdda.models.tokenizer_cut import NewIds, VocabularyCut, vocabulary_cut
 from kdda.runtime.folders import new_folder
+from kdda.runtime.numbers import count_of
 from kdda.text.scripts import is_written_in, scripts_of
 from kdda.text.tokenize import TokenizerAdapter
 
@@ -67,13 +68,12 @@ class TrimmedCheckpoint:
         """What `kdda trim` prints: tokens, megabytes saved, what was compared, what is missing."""
         saved = self.bytes_before - self.bytes_after
         text = (
-            f"{self.kept:,} of {self.tokens:,} tokens; weights {self.bytes_before / 1e6:,.1f} → "
+            f"{self.kept:,} of {count_of(self.tokens, 'token')}; weights {self.bytes_before / 1e6:,.1f} → "
             f"{self.bytes_after / 1e6:,.1f} MB, {saved / 1e6:,.1f} MB saved"
         )
         if self.compared:
-            text += (
-                f"; the same tokens on {self.compared:,} texts, the same states on {min(self.compared, CHECKED_STATES)}"
-            )
+            texts = count_of(self.compared, "text")
+            text += f"; the same tokens on {texts}, the same states on {min(self.compared, CHECKED_STATES)}"
         if self.dropped:
             text += f"; {self.dropped}"
         return text

@@ -29,6 +29,21 @@ def built_in() -> list[str]:
     return sorted(p.relative_to(BUILT_IN).with_suffix("").as_posix() for p in BUILT_IN.rglob("*.yaml"))
 
 
+def description(name: str) -> str:
+    """What a built-in recipe is for: the first sentence of the comment that its file begins with.
+
+    >>> description("mini-tag")
+    'Named entities with mini models and the embedded corpus: everything comes with pip.'
+    """
+    comment = ""
+    for line in read_text(find(name)).splitlines():
+        if not line.startswith("# "):
+            break
+        comment += line.removeprefix("#")
+    sentence = re.match(r".*?[.?](?=\s|$)", comment)
+    return sentence[0].strip() if sentence else comment.strip()
+
+
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe by its built-in name or from a file; the plugins that it names are imported.
 

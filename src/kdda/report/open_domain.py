@@ -12,6 +12,7 @@ from kdda.report.render import Table
 from kdda.report.tables import spread
 from kdda.runs.events import read_metrics
 from kdda.runs.folder import METRICS, PREDICTIONS, is_system
+from kdda.runtime.numbers import count_of
 
 # settings, as `final-test` events name them: the passage that contains the answer is given, or is retrieved
 CLOSED, OPEN = "closed", "open"
@@ -151,7 +152,7 @@ def _notes(by_name: Mapping[str, Sequence[SystemRun]]) -> list[str]:
     first = next(iter(by_name.values()))[0]
     test = first.test[OPEN]
     sizes = (
-        f"{test['rows']} test rows, {first.chosen['corpus']:,} passages; "
+        f"{count_of(test['rows'], 'test row')}, {count_of(first.chosen['corpus'], 'passage')}; "
         f"one F1 has a standard error of about {test['standard_error']:.1f} points."
     )
     return [*NOTES, _seeds_note(by_name), sizes]

@@ -9,6 +9,7 @@ from kdda.metrics.significance import mean_sd
 from kdda.report.comparison import Comparison, runs_by_arm, score_name
 from kdda.report.render import Table
 from kdda.runs.folder import Run
+from kdda.runtime.numbers import count_of
 
 ZERO_SHOT = "zero-shot"  # beside scores in a language of which no labels were in training
 
@@ -172,7 +173,7 @@ def _sampling_error(comparison: Comparison) -> list[str]:
                 variance += (facts["standard_error"] / len(comparison.targets)) ** 2
             metric = score_name(comparison.metric)
             error = f"one run's {metric} has a standard error of about {variance**0.5:.1f} points"
-            return [f"{rows} {comparison.split} rows: {error}."]
+            return [f"{count_of(rows, f'{comparison.split} row')}: {error}."]
     return []
 
 

@@ -14,6 +14,7 @@ from kdda.errors import KddaError
 from kdda.retrieval.base import K1, B, Hit
 from kdda.retrieval.passages import Passage
 from kdda.retrieval.terms import terms_of, terms_of_all
+from kdda.runtime.numbers import count_of
 
 BULK = 500  # passages of one request
 
@@ -129,7 +130,7 @@ def open_opensearch(index: str, url: str, name: str = "", segmenter: str = "vi",
 def _refusal(response: dict[str, Any]) -> KddaError:
     """The error for a bulk request of which the cluster refused some passages."""
     errors = [item["index"]["error"] for item in response["items"] if "error" in item["index"]]
-    return KddaError(f"OpenSearch refused {len(errors)} passages: {errors[0]}")
+    return KddaError(f"OpenSearch refused {count_of(len(errors), 'passage')}: {errors[0]}")
 
 
 def _passage(source: dict[str, Any]) -> Passage:

@@ -22,6 +22,7 @@ from kdda.retrieval.segments import SegmentContents, SegmentEntry, check_files, 
 from kdda.runtime.files import write_atomically
 from kdda.runtime.folders import check_folder, is_disk_full
 from kdda.runtime.live import has_receiver, tell_count
+from kdda.runtime.numbers import count_of
 
 SEGMENT_PASSAGES = 50_000  # passages of a segment at most, so that memory does not grow with the corpus
 
@@ -47,9 +48,9 @@ class IndexSummary:
 
     def __str__(self) -> str:
         """What `kdda index` prints."""
-        text = f"{self.documents:,} documents, {self.passages:,} passages"
+        text = f"{count_of(self.documents, 'document')}, {count_of(self.passages, 'passage')}"
         if self.known:
-            text += f"; skipped {self.known:,} documents whose id the index already holds"
+            text += f"; skipped {count_of(self.known, 'document')} whose id the index already holds"
         return text
 
 
@@ -196,7 +197,7 @@ class _Progress:
         if not has_receiver() and now - self.last >= PROGRESS_SECONDS:
             self.last = now
             rate = self.done / (now - self.started)
-            self.say(f"  {self.done:,} passages, {rate:,.0f} passages/s")
+            self.say(f"  {count_of(self.done, 'passage')}, {rate:,.0f} passages/s")
 
 
 def _split_all(documents: Iterable[Document], settings: IndexSettings) -> Iterator[Passage]:

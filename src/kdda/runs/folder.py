@@ -17,6 +17,7 @@ from kdda.errors import KddaError
 from kdda.recipe.renamed import old_names
 from kdda.recipe.schema import Recipe
 from kdda.runs.events import BrokenRunError, check_number, parse_object, read_metrics, read_run_file
+from kdda.runtime.numbers import count_of
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where libyaml is there
 
@@ -124,7 +125,7 @@ class Run:
         shared = _item(self.recipe.get("teachers", {}).get(language), index)
         changes = _item((self.arm_settings.get("teachers") or {}).get(language), index)
         rows = {**shared, **changes}.get("rows")
-        return f", {rows:,} rows" if rows else ""
+        return f", {count_of(rows, 'row')}" if rows else ""
 
 
 def _item(settings: Any, index: int) -> dict[str, Any]:

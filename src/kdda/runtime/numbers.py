@@ -1,4 +1,4 @@
-"""Integer division that rounds up (`ceil_div`), and counts in words: 1 row, 2 rows (`counted`)."""
+"""Integer division that rounds up (`ceil_div`), and counts in words: 1 row, 2 rows (`count_of`)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def counted(count: int, noun: str, plural: str = "") -> str:
+def count_of(count: float, noun: str, plural: str = "") -> str:
     """A count with its noun, in the singular of one.
 
     Args:
         noun: in the singular.
         plural: of nouns that take more than an ``s``.
 
-    >>> counted(1, "row"), counted(1200, "row"), counted(0, "class", "classes")
-    ('1 row', '1,200 rows', '0 classes')
+    >>> count_of(1, "row"), count_of(1200, "row"), count_of(2.0, "batch", "batches"), count_of(0.5, "epoch")
+    ('1 row', '1,200 rows', '2 batches', '0.5 epochs')
     """
     if count == 1:
         return f"1 {noun}"
-    return f"{count:,} {plural or noun + 's'}"
+    number = int(count) if count == int(count) else count
+    return f"{number:,} {plural or noun + 's'}"

@@ -329,7 +329,7 @@ def _interrupt(process: int) -> None:
 def _planned(output: Path) -> int:
     """How many runs `kdda run` has announced in the first lines that it printed; 0 where it has not."""
     with _opened(output) as file:
-        match = re.search(rb", (\d+) runs in ", file.read(TAIL_BYTES))
+        match = re.search(rb", (\d+) runs? in ", file.read(TAIL_BYTES))
     return int(match[1]) if match else 0
 
 

@@ -26,6 +26,7 @@ from kdda.data.fields import BadFieldError, canonical, structure
 from kdda.data.sources import Row
 from kdda.errors import KddaError, NotFiniteError, unknown_choice
 from kdda.runtime.disk_sequence import LazySequence
+from kdda.runtime.numbers import count_of
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.text.check import check_text
 from kdda.text.encode import Encoder, Window
@@ -311,7 +312,7 @@ class Task(ABC):
         if len(self.samples) not in (0, len(self.fields)):
             raise KddaError(
                 f'task "{self.name}": got {len(self.samples)} samples, expected one for each of its '
-                f"{len(self.fields)} fields"
+                f"{count_of(len(self.fields), 'field')}"
             )
         if not self.route:
             object.__setattr__(self, "route", f"/{self.name}")

@@ -14,6 +14,7 @@ from kdda.data.examples import Example, LabelledExample, RowConverter, Schema, l
 from kdda.errors import KddaError
 from kdda.metrics.labels import accuracy, macro_f1, per_label_f1
 from kdda.metrics.significance import standard_error
+from kdda.runtime.numbers import count_of
 from kdda.tasks.base import DIGITS, SMALLEST, Features, Prediction, Result, Task
 from kdda.text.encode import Window
 
@@ -86,7 +87,7 @@ class Classification(Task):
         super().__post_init__()
         if len(self.fields) > self.most_fields:
             texts = ("one text or a pair of texts", "one text, two or three")[self.most_fields - 2]
-            raise KddaError(f'task "{self.name}": got {len(self.fields)} fields, expected {texts}')
+            raise KddaError(f'task "{self.name}": got {count_of(len(self.fields), "field")}, expected {texts}')
 
     def convert(self, schema: Schema) -> RowConverter:
         """The function that makes an example of a row: its texts by field, and its label."""

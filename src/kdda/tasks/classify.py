@@ -36,6 +36,7 @@ from kdda.data.sources import Row
 from kdda.errors import KddaError
 from kdda.metrics.labels import accuracy, macro_f1_of_sets, micro_f1_of_sets, per_label_f1_of_sets, set_f1
 from kdda.metrics.significance import standard_error
+from kdda.runtime.numbers import count_of
 from kdda.tasks.base import DIGITS, SMALLEST, Features, PageWords, Prediction, Result, Task, TextSpan, spans_of_windows
 from kdda.tasks.classification import Classification, LabelPrediction, gold_of
 from kdda.tasks.pooling import check_long_texts, pooled
@@ -498,8 +499,8 @@ def _check_one_label_column(schema: Schema) -> None:
     columns = schema.columns_of("label")
     if len(columns) > 1:
         raise KddaError(
-            f"columns.label: got {len(columns)} columns ({', '.join(columns)}); task_options: {{multi_label: true}} "
-            "reads a column a label with 1 or 0, and a task with one label a row reads one column"
+            f"columns.label: got {count_of(len(columns), 'column')} ({', '.join(columns)}); task_options: "
+            "{multi_label: true} reads a column a label with 1 or 0, and a task with one label a row reads one column"
         )
 
 

@@ -20,6 +20,7 @@ from kdda.data.questions import question_converter
 from kdda.errors import KddaError
 from kdda.metrics.answers import answer_f1, best_over_golds, exact_match
 from kdda.metrics.significance import standard_error
+from kdda.runtime.numbers import count_of
 from kdda.tasks.base import DIGITS, Features, PageWords, Prediction, Result, Task, TextSpan, spans_of_windows
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.text.encode import Encoder, Window
@@ -171,7 +172,9 @@ class QuestionAnswering(Task):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.fields) != 2:
-            raise KddaError(f'task "{self.name}": got {len(self.fields)} fields, expected a question and a context')
+            raise KddaError(
+                f'task "{self.name}": got {count_of(len(self.fields), "field")}, expected a question and a context'
+            )
 
     # -- settings
 

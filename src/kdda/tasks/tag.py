@@ -33,6 +33,7 @@ from kdda.data.tag_schemes import (
 from kdda.data.tagged_rows import TagFormat, row_labels, tagged_converter, untagged_converter
 from kdda.errors import KddaError, unknown_choice
 from kdda.metrics.entities import SpanCounts, f1_standard_error, total
+from kdda.runtime.numbers import count_of
 from kdda.tasks.base import (
     DIGITS,
     Features,
@@ -176,7 +177,7 @@ class Tagging(Task):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.fields) != 1:
-            raise KddaError(f'task "{self.name}": got {len(self.fields)} fields, expected one text')
+            raise KddaError(f'task "{self.name}": got {count_of(len(self.fields), "field")}, expected one text')
 
     # -- options and labels
 

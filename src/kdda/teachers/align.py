@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from kdda.errors import KddaError, unknown_choice
 from kdda.models.fingerprint import bytes_of
 from kdda.runtime import distributed
+from kdda.runtime.numbers import count_of
 from kdda.transport.numerics import full_precision
 
 ALIGNMENTS = ("none", "procrustes", "learned")
@@ -113,7 +114,9 @@ class ProcrustesMap:
         widths = (
             f"{teacher_width} → {student_width} wide" if teacher_width != student_width else f"{student_width} wide"
         )
-        return f"{self.pairs:,} pairs of chunks, {widths}, rank {self.rank}, correlation {self.correlation:.2f}"
+        return (
+            f"{count_of(self.pairs, 'pair')} of chunks, {widths}, rank {self.rank}, correlation {self.correlation:.2f}"
+        )
 
 
 def pooled_chunks(

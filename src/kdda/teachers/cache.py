@@ -30,7 +30,7 @@ from kdda.recipe.schema import has_masses
 from kdda.runtime.device import compute_device, in_bfloat16, is_out_of_memory, pins_memory
 from kdda.runtime.live import tell_count
 from kdda.runtime.memory import free_bytes
-from kdda.runtime.numbers import ceil_div
+from kdda.runtime.numbers import ceil_div, count_of
 from kdda.runtime.progress import Say
 from kdda.tasks.base import PaddedLogitPlaces, Task, TextSpan
 from kdda.teachers.align import ProcrustesMap, fit_everywhere, pooled_chunks
@@ -397,8 +397,8 @@ class LayerCache:
         if len(rows) == 1:
             tokens = int(self.inputs.lengths[rows[0]])
             raise KddaError(
-                f"a row of {tokens} tokens of the teacher does not fit into the memory of {self.device}; lower "
-                "training.max_length, or compute on another device (--device cpu)"
+                f"a row of {count_of(tokens, 'token')} of the teacher does not fit into the memory of {self.device}; "
+                "lower training.max_length, or compute on another device (--device cpu)"
             )
         self.batch_windows = ceil_div(len(rows), 2)
         self._say(

@@ -27,7 +27,7 @@ from kdda.models.vocabulary import TrimmedVocabulary, decay_of_unused
 from kdda.recipe.schema import ModelSpec
 from kdda.runs.folder import STATES, TEACHERS
 from kdda.runtime import distributed
-from kdda.runtime.numbers import ceil_div
+from kdda.runtime.numbers import ceil_div, count_of
 from kdda.runtime.progress import Say
 from kdda.tasks.base import Features, Task
 from kdda.teachers.align import LearnedMaps, pooled_chunks
@@ -449,10 +449,11 @@ def describe(name: str, encoded: EncodedData, vocabulary: TrimmedVocabulary, arg
     for language, features in encoded.train.items():
         sizes.append(f"{language} {_size(features)}")
         batches[language] = ceil_div(len(features.item_lengths), args.per_device_train_batch_size)
-    steps = f"{args.num_train_epochs:g} epochs of {sum(batches.values())} batches of {args.per_device_train_batch_size}"
+    steps = f"{count_of(args.num_train_epochs, 'epoch')} of {count_of(sum(batches.values()), 'batch', 'batches')}"
+    steps += f" of {args.per_device_train_batch_size}"
     steps += _shares(batches, args.language_temperature)
     saved = f"{vocabulary.bytes_saved / 2**20:,.0f} MB saved"
-    trimmed = f"vocabulary {vocabulary.rows_in_use:,} of {vocabulary.rows:,} rows ({saved})"
+    trimmed = f"vocabulary {vocabulary.rows_in_use:,} of {count_of(vocabulary.rows, 'row')} ({saved})"
     parts = [f"  {name}: {', '.join(sizes)}", steps, trimmed]
     for what, count in encoded.truncated.items():
         if count:
@@ -508,8 +509,8 @@ def _size(features: Features) -> str:
     """Rows and tokens in words; windows too where long rows have several."""
     windows = ""
     if len(features.windows) != len(features.examples):
-        windows = f"{len(features.windows):,} windows, "
-    return f"{len(features.examples):,} rows ({windows}{_tokens(features):,} tokens)"
+        windows = f"{count_of(len(features.windows), 'window')}, "
+    return f"{count_of(len(features.examples), 'row')} ({windows}{count_of(_tokens(features), 'token')})"
 
 
 def _tokens(features: Features) -> int:
