@@ -12,7 +12,7 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def count_of(count: float, noun: str, plural: str = "") -> str:
+def count_of(count: int | float, noun: str, plural: str = "") -> str:
     """A count with its noun, in the singular of one.
 
     Args:
