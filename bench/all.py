@@ -27,6 +27,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "use": ("--reader", "{qa}", "--judge", "{nli}"),
     "serve": ("{nli}",),
     "systems": ("--reader", "{qa}"),
+    "kills": ("--kills", "10"),
     "protocol": ("--arms", "student"),
 }
 STUDENT_MINUTES = 3
