@@ -204,7 +204,7 @@ def test_what_a_training_ends_with_is_not_computed_again_and_is_what_the_model_p
     trainer.train()
     anew = trainer.predict(trainer.data.dev["aa"], "aa")
     with monkeypatch.context() as patch:
-        patch.setattr("kdda.training.trainer.predict", None)
+        patch.setattr("kdda.training.evaluation.predict", None)
         assert list(trainer.predict_development("aa")) == list(anew)
 
 

@@ -7,25 +7,20 @@ import math
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from jaxtyping import Float32
-from numpy import ndarray
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
-from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerControl, set_seed
+from transformers import EvalPrediction, PrinterCallback, set_seed
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from kdda.data.examples import Example
-from kdda.errors import DivergedError, Interrupted, KddaError, NotFiniteError, did_you_mean, unknown_choice
+from kdda.errors import Interrupted, KddaError, did_you_mean, unknown_choice
 from kdda.losses.representations import Representations, TokenLogits
-from kdda.models.cpu_kernels import fast_cpu_kernels
 from kdda.models.hidden_states import attention_masses, hidden_at
 from kdda.models.load import quietly
 from kdda.models.vocabulary import TrimmedVocabulary
@@ -33,19 +28,15 @@ from kdda.recipe.schema import ModelSpec, has_masses
 from kdda.runs.folder import TEACHERS
 from kdda.runtime import distributed
 from kdda.runtime.device import is_out_of_memory, pins_memory
-from kdda.runtime.live import tell
 from kdda.runtime.memory import keep_freed_memory
 from kdda.runtime.numbers import ceil_div
 from kdda.runtime.progress import Say
 from kdda.tasks.base import (
     Features,
     PaddedLogitPlaces,
-    Prediction,
     Task,
     logit_places_of,
     places_of_windows,
-    predict,
-    window_candidates,
 )
 from kdda.tasks.registry import task_named
 from kdda.teachers.align import LearnedMaps
@@ -56,6 +47,7 @@ from kdda.training.checkpoints import last_whole_checkpoint
 from kdda.training.compatibility import check_architecture, check_task, check_task_of_teacher, check_teacher
 from kdda.training.config import TASK_METRIC, DistillationConfig, objective_name
 from kdda.training.data import TrainingData
+from kdda.training.evaluation import EvaluatingTrainer
 from kdda.training.fine_tune import (
     FromTeacher,
     Model,
@@ -87,7 +79,7 @@ class BatchPart(NamedTuple):
     terms: dict[str, Any]
 
 
-class DistillationTrainer(Trainer):  # type: ignore[misc]
+class DistillationTrainer(EvaluatingTrainer):
     """Fine-tunes a student on a task in several languages, distilling it from a teacher of each language.
 
     A `transformers.Trainer`: callbacks, trackers (`report_to`), resuming and Hub uploads work as they do there. Each
@@ -183,10 +175,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self.caches: dict[str, list[TeacherCache]] = {}  # one a teacher
         self.prepared: dict[str, list[PreparedTeacher]] = {}
         self.learned_maps: LearnedMaps | None = None
-        self._metrics_log: MetricsLog | None = None  # opened by `train`, which knows whether it resumes
         self.terms: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
         self.parts: list[BatchPart] = []
-        self._evaluated: dict[int, Mapping[str, Sequence[Prediction]]] = {}  # by step of the training and language
 
     # -- training
 
@@ -259,12 +249,6 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self._check_weights()
         return output
 
-    def _kernels(self) -> AbstractContextManager[None]:
-        """A block in which models compute by the kernels that are fastest here; torch.compile makes its kernels."""
-        if self.args.torch_compile:
-            return nullcontext()
-        return fast_cpu_kernels(self.args.device)
-
     def _teacher_of(self, student: FromTeacher) -> Teacher | PreparedTeacher:
         """The teacher that a student starts as.
 
@@ -321,12 +305,6 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         if not resume_step:
             facts = self.data.task.report_facts()
             self.metrics_log.write("task", **facts, data=data_facts(self.encoded, self.data.unlabelled))
-
-    @property
-    def metrics_log(self) -> MetricsLog:
-        """Writes metrics.jsonl; there is one once `train` has begun."""
-        assert self._metrics_log is not None, "train() opens the log"
-        return self._metrics_log
 
     def _make_sampler(self) -> LanguageBatchSampler:
         """The order of batches, from the lengths in tokens of their items: windows, or whole rows."""
@@ -559,13 +537,6 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             if not bool(weight.isfinite().all()):
                 raise self._diverged(f"{name} is not finite")
 
-    def _diverged(self, what: str) -> DivergedError:
-        """The error of a training that cannot go on, at the present step; `what` is not finite."""
-        # steps are counted once they are done: in a batch, the present one is the next
-        step = min(self.state.global_step + 1, max(1, self.state.max_steps))
-        place = f"step {step} of {self.state.max_steps} of {self.args.run_name}"
-        return DivergedError(f"diverged at {place}: {what}; lower the learning rate or the distillation weight")
-
     def _divergence(
         self,
         student: list[Representations],
@@ -637,165 +608,6 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             return None
         return TokenLogits(places.chosen(outputs.logits), places.characters)
 
-    # -- evaluation
-
-    def evaluate(
-        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
-    ) -> dict[str, float]:
-        """Scores on development rows.
-
-        Args:
-            eval_dataset: rows of the (first) target language, or language → rows; by default the development rows of
-                all targets.
-
-        Returns:
-            ``{"eval_accuracy": 61.3, …}`` in per cent; ``eval_vi_accuracy`` where languages are named. Of several
-            targets both: each one's, and their mean as ``eval_accuracy``.
-        """
-        metrics: dict[str, float] = {}
-        if isinstance(eval_dataset, Mapping):
-            for language, dataset in eval_dataset.items():
-                metrics |= self._evaluate_rows(self.predict(dataset, language), f"{metric_key_prefix}_{language}")
-        elif eval_dataset is None or eval_dataset is self.eval_dataset:
-            metrics = self._evaluate_targets(metric_key_prefix)
-        else:
-            metrics = self._evaluate_rows(self.predict(eval_dataset), metric_key_prefix)
-        self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-    def _evaluate_targets(self, prefix: str) -> dict[str, float]:
-        """Scores on the targets' development rows: of the only target, or each one's and the means, which select."""
-        if not self.encoded.dev:
-            raise KddaError("evaluate: no eval_dataset was given, here or to the trainer")
-        scores: dict[str, dict[str, Any]] = {}
-        metrics: dict[str, dict[str, float]] = {}  # language → its scores, with `prefix_` before their names
-        predictions: dict[str, Sequence[Prediction]] = {}
-        for language, features in self.encoded.dev.items():
-            predictions[language] = self._predict_features(features, language)
-            scores[language] = self.data.task.score(predictions[language], self.data.labels)
-            metrics[language] = self._metrics_of(predictions[language], scores[language], prefix)
-        first, *others = scores
-        event = scores[first]
-        selecting = metrics[first]
-        if others:
-            event = {**mean_scores(list(scores.values())), "languages": scores}
-            selecting = mean_scores(list(metrics.values()))
-        if self.is_in_train:
-            self._keep_predictions(predictions)
-            self._write_evaluation(event, selecting)
-            self._compare_with_teachers(scores)
-        named = {}  # each target's, by names with its language
-        for language in metrics if others else ():
-            for name, value in metrics[language].items():
-                named[name.replace(prefix, f"{prefix}_{language}", 1)] = value
-        return {**selecting, **named}
-
-    def _keep_predictions(self, predictions: Mapping[str, Sequence[Prediction]]) -> None:
-        """Keep the predictions of an evaluation of the training, beside those of the best evaluation so far."""
-        kept = {self.state.global_step: predictions}
-        best = self.state.best_global_step  # does not know this evaluation yet
-        if best in self._evaluated:
-            kept[best] = self._evaluated[best]
-        self._evaluated = kept
-
-    def predict_development(self, language: str) -> Sequence[Prediction]:
-        """The trained student's predictions of a target's development rows, a row each, in order.
-
-        The model that a training ends with is that of one of its evaluations, mostly; what it predicted there is
-        returned then.
-        """
-        step: int | None = self.state.global_step
-        if self.args.load_best_model_at_end:
-            step = self.state.best_global_step
-        if step in self._evaluated and not self.is_in_train:
-            return self._evaluated[step][language]
-        return self._predict_features(self.encoded.dev[language], language)
-
-    def _evaluate_rows(self, predictions: Sequence[Prediction], prefix: str) -> dict[str, float]:
-        """Scores of one dataset, with `prefix_` before their names; during training they are logged as well."""
-        scores = self.data.task.score(predictions, self.data.labels)
-        metrics = self._metrics_of(predictions, scores, prefix)
-        if self.is_in_train:
-            self._write_evaluation(scores, metrics)
-        return metrics
-
-    def _metrics_of(
-        self, predictions: Sequence[Prediction], scores: Mapping[str, Any], prefix: str
-    ) -> dict[str, float]:
-        """A dataset's scores that are numbers, and those of a user's `compute_metrics`, with `prefix_` before them."""
-        metrics = {}
-        for name, value in scores.items():
-            if isinstance(value, int | float):
-                metrics[f"{prefix}_{name}"] = float(value)
-        if self.compute_metrics is not None:
-            arrays = EvalPrediction(*self.data.task.eval_prediction(predictions, self.data.labels))
-            for name, value in self.compute_metrics(arrays).items():
-                metrics[name if name.startswith(f"{prefix}_") else f"{prefix}_{name}"] = value
-        return metrics
-
-    def _write_evaluation(self, scores: Mapping[str, Any], metrics: dict[str, float]) -> None:
-        """Log an evaluation of the training as an event, and to the trackers."""
-        self.metrics_log.write("dev", step=self.state.global_step, epoch=self.state.epoch, **scores)
-        self._log_to_trackers(metrics)
-
-    def _compare_with_teachers(self, scores: Mapping[str, Mapping[str, Any]]) -> None:
-        """Say and log, after an evaluation of the training, which teachers lead; stop those that no longer do so.
-
-        Args:
-            scores: language → the student's scores on its development rows.
-        """
-        if not self.prepared:
-            return
-        student = {}  # language → its score
-        for language, of_language in scores.items():
-            student[language] = float(of_language[self.data.task.metric])
-        epoch = self.state.epoch or 0.0
-        leads = self.leads.compare(distributed.broadcast(student), epoch)  # all processes must stop the same teachers
-        for lead in leads:
-            self.metrics_log.write("teacher-lead", step=self.state.global_step, epoch=epoch, **lead.event())
-        if leads:
-            line = self.leads.describe(leads, epoch)
-            self._log_to_trackers(self.leads.scalars(leads))
-            tell({"note": line})
-            with self.progress_bar.hidden():
-                self.say(f"  {self.args.run_name}: {line}")
-
-    def predict(self, test_dataset: Any, language: str | None = None, **_: Any) -> Sequence[Prediction]:  # type: ignore[override]
-        """The task's predictions, a row each, in order.
-
-        Args:
-            test_dataset: rows, as `train_dataset` has them for one language.
-            language: whose scoring rules hold; the target by default.
-        """
-        examples = self.data.examples(test_dataset, "test_dataset")
-        features = self.reuse.encode(self.data.task, examples, self.encoded.encoder)
-        return self._predict_features(features, language or self.data.target)
-
-    def scores(self, examples: Sequence[Example], language: str) -> dict[str, Any]:
-        """The task's scores of some examples, in per cent."""
-        return self.data.task.score(self.predict(examples, language), self.data.labels)
-
-    def encode(self, texts: Sequence[str]) -> Float32[ndarray, "texts width"]:
-        """The vector of each text, of length 1, by the model of a task that embeds (`Task.embeds`)."""
-        examples = []
-        for number, text in enumerate(texts):
-            examples.append(Example(str(number), (text,), group=""))
-        features = self.data.task.encode(examples, self.encoded.encoder)
-        self._move_model_to_device(self.model, self.args.device)
-        with self._kernels():
-            return np.stack(window_candidates(self.model, self.data.task, features, self.encoded.encoder))
-
-    def _predict_features(self, features: Features, language: str) -> Sequence[Prediction]:
-        """Predictions of encoded rows, a row each."""
-        self._move_model_to_device(self.model, self.args.device)  # an evaluation may come before any training
-        try:
-            with self._kernels():
-                return predict(self.model, self.data.task, features, self.encoded.encoder, self.data.labels, language)
-        except NotFiniteError as error:
-            if not self.is_in_train:
-                raise
-            raise self._diverged(str(error)) from None
-
     # -- logging and saving
 
     def log(self, logs: dict[str, float], *_: Any, **__: Any) -> None:
@@ -833,13 +645,6 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             values = [process[name] for process in everywhere]
             means[name] = max(values) if name == "marginal_error" else fmean(values)
         return means
-
-    def _log_to_trackers(self, logs: dict[str, float]) -> None:
-        """What Trainer's `log` does: keep the values in the history, and hand them to callbacks and trackers."""
-        if self.state.epoch is not None:
-            logs["epoch"] = self.state.epoch
-        self.state.log_history.append({**logs, "step": self.state.global_step})
-        self.control = self.callback_handler.on_log(self.args, self.state, self.control, logs)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save an ordinary checkpoint: safetensors, config and tokenizer, with the full vocabulary.
@@ -976,22 +781,6 @@ def fine_tune(
 def _parts(rows: Sequence[int], size: int) -> list[Sequence[int]]:
     """Rows cut into parts of `size` each; the last may be smaller."""
     return [rows[start : start + size] for start in range(0, len(rows), size)]
-
-
-def mean_scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The means over several languages of their scores that are numbers.
-
-    Args:
-        scores: a language's by name; all languages have the same names.
-
-    >>> mean_scores([{"accuracy": 50.0, "per_label": {}}, {"accuracy": 60.0, "per_label": {}}])
-    {'accuracy': 55.0}
-    """
-    means = {}
-    for name, value in scores[0].items():
-        if isinstance(value, int | float):
-            means[name] = fmean(of_language[name] for of_language in scores)
-    return means
 
 
 def _windows_of_first(dev: Mapping[str, Features]) -> Sequence[Window] | None:
