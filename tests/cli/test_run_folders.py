@@ -152,3 +152,26 @@ def test_a_missing_folder_is_refused(name: str, command: Any, tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     code, _, errors = command(name)
     assert code == 2 and 'no folder "runs"' in errors and errors.splitlines()[-1].startswith("See docs/commands.md")
+
+
+def test_several_folders_are_listed_and_a_run_in_two_of_them_once(place: Path, command: Any) -> None:
+    shutil.copytree("runs", "runs-2")
+    code, text, errors = command("runs", "runs", "runs-2", RUN.parent)
+    assert code == 0 and text.count(f"| {RUN} ") == 1 and "| runs-2/nli/student-kdda/seed-1 " in text, errors
+    assert "3 folders; runs takes" in text and "3 folders; runs-2 takes" in text and f"1 folder; {RUN.parent}" in text
+    code, _, errors = command("runs", "runs", "nowhere")
+    assert code == 2 and 'no folder "nowhere"' in errors
+
+
+@pytest.mark.parametrize("folder", [RUN, RUN / "model"])
+def test_a_model_that_was_removed_says_so_and_how_it_is_made_again(place: Path, command: Any, folder: Path) -> None:
+    code, _, errors = command("predict", RUN, "--premise", "a", "--hypothesis", "b")
+    assert code == 2 and f"its model is {RUN}/model" in errors
+    assert command("clean", "--models", "--yes")[0] == 0
+    calls = [("predict", folder, "--premise", "a", "--hypothesis", "b"), ("evaluate", folder, "--data", "x.jsonl")]
+    calls += [("export", folder, "out"), ("serve", folder)]
+    for call in calls:
+        code, _, errors = command(*call)
+        assert code == 2 and f"kdda: {RUN}: its model was removed by kdda clean --models; kdda run {RUN}/" in errors
+    (RUN / "model-removed.txt").unlink()
+    assert "was not saved (--save) or was removed" in command(*calls[0])[2]

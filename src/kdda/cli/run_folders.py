@@ -21,24 +21,35 @@ Folder = Annotated[Path, typer.Argument(help="The folder of `kdda run --out`, or
 
 
 @app.command()
-def runs(folder: Folder = Path("runs")) -> None:
+def runs(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of `kdda run --out`, or below one; runs by default.")
+    ] = None,
+) -> None:
     """List run folders and fine-tuned teachers with their state, score and size on disk."""
     from kdda.report.render import Table, to_markdown
     from kdda.runs.cleaning import Cleaning
     from kdda.runs.listing import list_runs
     from kdda.runtime.folders import folder_size, size_in_words
 
-    entries = list_runs(folder)
-    if not entries:
-        print(tr_message(f"{folder}: no run and no teacher"))
-        return
-    rows = [[str(entry.folder), _state(entry), entry.score, size_in_words(entry.size)] for entry in entries]
-    print(to_markdown(Table("Runs", ["run", "state", "score", "size"], rows)))
-    total = f"{count_of(len(entries), 'folder')}; {folder} takes {size_in_words(folder_size(folder))}"
-    freed = Cleaning.of(folder, models=False).size
-    if freed:
-        total += f", of which kdda clean {folder} frees {size_in_words(freed)}"
-    print(tr_message(total))
+    entries: dict[Path, RunEntry] = {}  # by folder, since one of the arguments may lie below another
+    totals = []
+    for folder in folders or [Path("runs")]:
+        listed = list_runs(folder)
+        for entry in listed:
+            entries.setdefault(entry.folder.resolve(), entry)
+        total = f"{count_of(len(listed), 'folder')}; {folder} takes {size_in_words(folder_size(folder))}"
+        freed = Cleaning.of(folder, models=False).size
+        if freed:
+            total += f", of which kdda clean {folder} frees {size_in_words(freed)}"
+        totals.append(total if listed else f"{folder}: no run and no teacher")
+    rows = []
+    for entry in entries.values():
+        rows.append([str(entry.folder), _state(entry), entry.score, size_in_words(entry.size)])
+    if rows:
+        print(to_markdown(Table("Runs", ["run", "state", "score", "size"], rows)))
+    for total in totals:
+        print(tr_message(total))
 
 
 def _state(entry: RunEntry) -> str:

@@ -11,6 +11,7 @@ from kdda.models.mini.english import english_folder
 from kdda.models.mini.multilingual import multilingual
 from kdda.models.mini.weights import MiniWeights
 from kdda.models.mini.word_level import indonesian, vietnamese
+from kdda.runs.folder import MODEL_FOLDER, RECIPE, missing_model
 from kdda.runtime.network import hub_is_reachable
 
 Opened = TypeVar("Opened")
@@ -37,7 +38,14 @@ def resolve(name: str) -> str | None:
         return str(english_folder())
     if name.startswith("mini/"):
         raise KddaError(unknown_choice("mini model", name, MINI))
-    if Path(name).is_dir():
+    folder = Path(name)
+    is_run = (folder / RECIPE).is_file() and not (folder / "config.json").is_file()
+    reason = missing_model(folder) if is_run or not folder.is_dir() else ""
+    if reason:
+        raise KddaError(reason)
+    if is_run and (folder / MODEL_FOLDER).is_dir():
+        raise KddaError(f'"{name}" is the folder of a run: its model is {folder / MODEL_FOLDER}')
+    if folder.is_dir():
         return name
     looks_like_a_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     if looks_like_a_path:

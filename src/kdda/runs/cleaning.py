@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from kdda.errors import KddaError
-from kdda.runs.folder import CHECKPOINTS, MODEL_FOLDER, is_complete
+from kdda.runs.folder import CHECKPOINTS, MODEL_FOLDER, MODEL_REMOVED, is_complete
 from kdda.runs.listing import check_is_folder, run_folders, state_folders, teacher_folders
 from kdda.runtime.folders import folder_size
 from kdda.runtime.lock_files import is_locked, lock_of
@@ -51,6 +51,9 @@ class Removable:
         try:
             with lock_of(self.guarded).acquire(timeout=0) if self.guarded else nullcontext():
                 shutil.rmtree(self.folder)
+                if self.what == STUDENT:
+                    note = "kdda clean --models has removed the model of this run\n"
+                    self.folder.with_name(MODEL_REMOVED).write_text(note, encoding="utf-8")
         except Timeout:
             raise KddaError(f"{self.folder}: a process uses it now; wait for it, and clean again") from None
 

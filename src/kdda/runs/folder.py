@@ -31,6 +31,8 @@ PREDICTIONS = "predictions.jsonl"  # written last: a folder that has it is compl
 
 MODEL_FOLDER = "model"
 
+MODEL_REMOVED = "model-removed.txt"  # in a run's folder in place of the model: what `kdda clean --models` removed
+
 CHECKPOINTS = "checkpoints"  # of an unfinished training, in the folder of a run or a teacher
 
 TEACHERS = "teachers"  # in the output folder: teachers/<language>-<fingerprint>, each as it was fine-tuned
@@ -158,6 +160,26 @@ def _path_from_here(model: str) -> str:
 def is_complete(folder: Path) -> bool:
     """Whether a run or system has finished: its predictions, which are written last, are there."""
     return (folder / PREDICTIONS).is_file()
+
+
+def missing_model(folder: Path) -> str:
+    """Why a model's folder is not there, in a sentence with what gives it back; empty where no run explains it.
+
+    Args:
+        folder: the run's folder, or the folder of its model, which is not there.
+    """
+    run = folder.parent if folder.name == MODEL_FOLDER else folder
+    if run.parent.name == TEACHERS:
+        return (
+            f'no folder "{folder}": of a fine-tuned teacher that kdda clean --models has removed, or that is not made '
+            "yet; kdda run fine-tunes it again for the next run that needs it"
+        )
+    if not is_complete(run) or (run / MODEL_FOLDER).is_dir():
+        return ""
+    again = f"kdda run {run / RECIPE} --seeds {run.name.removeprefix('seed-')} --out NEW_FOLDER trains it again"
+    if (run / MODEL_REMOVED).is_file():
+        return f"{run}: its model was removed by kdda clean --models; {again}"
+    return f"{run}: its model was not saved (--save) or was removed; {again}"
 
 
 def is_system(folder: Path) -> bool:
