@@ -426,15 +426,15 @@ def test_a_checkpoint_that_a_kill_has_cut_is_not_continued_from(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_after_ctrl_c_the_same_command_ends_with_the_weights_of_a_run_never_stopped(bench: Bench) -> None:
+def test_after_ctrl_c_or_kill_the_same_command_ends_with_the_weights_of_a_run_never_stopped(bench: Bench) -> None:
     bench.values["training"] |= {"epochs": 10, "log_every": 1, "learning_rate": 1e-3}
     recipe = bench.write()
     arguments = ("run", recipe, "--arms", "student-kdda", "--out", bench.folder / "stopped")
     run = bench.folder / "stopped" / "nli" / "student-kdda" / "seed-1"
-    for step in (20, 65):  # in the middle of an epoch of 12 steps, twice
+    for step, number in ((20, signal.SIGINT), (65, signal.SIGTERM)):  # in the middle of an epoch of 12 steps, twice
         process = start(*arguments)
         wait_for_step(run / "metrics.jsonl", step, process)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, error = process.communicate()
         assert process.returncode == 130, error
         assert "the same command continues from there" in error and "Traceback" not in error

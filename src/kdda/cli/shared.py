@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Mapping
 from io import TextIOWrapper
 from math import isfinite
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -200,11 +202,12 @@ _INTERRUPTED = "kdda: interrupted; the same command continues from the last chec
 
 
 def main() -> None:
-    """The console script: a user's mistake is a message, the page about it and exit code 2; Ctrl-C is 130."""
+    """The console script: a user's mistake is a message, the page about it and exit code 2; Ctrl-C and SIGTERM are 130."""
     tune_garbage_collection()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # names of files may hold what the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         call(app)
     except SystemExit as stop:
@@ -217,6 +220,16 @@ def main() -> None:
         sys.exit(say(_INTERRUPTED, INTERRUPTED))
     except Exception as error:
         sys.exit(_tell(error))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Handle SIGTERM, which `kill` and job schedulers send, as Ctrl-C; also where a shell's `&` ignores that."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):
+        raise KeyboardInterrupt
+    handler(number, frame)
 
 
 def _tell(error: Exception) -> int:
