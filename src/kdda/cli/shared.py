@@ -202,7 +202,7 @@ _INTERRUPTED = "kdda: interrupted; the same command continues from the last chec
 
 
 def main() -> None:
-    """The console script: a user's mistake is a message, the page about it and exit code 2; Ctrl-C and SIGTERM are 130."""
+    """The console script: a mistake of the user is a message and exit code 2, Ctrl-C and SIGTERM are 130."""
     tune_garbage_collection()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # names of files may hold what the terminal's encoding lacks
