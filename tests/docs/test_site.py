@@ -92,3 +92,47 @@ def test_the_readme_in_vietnamese_gives_the_commands_of_the_english_one() -> Non
     english = {line for block in blocks(ROOT / "README.md", "sh") for line in commands(block.code)}
     vietnamese = [line for block in blocks(ROOT / "README.vi.md", "sh") for line in commands(block.code)]
     assert set(vietnamese) - english == {"export KDDA_LANG=vi"}
+    assert english <= set(vietnamese)
+
+
+def shell_commands(page: Path) -> set[str]:
+    """Every command of a page's shell blocks, its spaces made one."""
+    lines = set()
+    for block in blocks(page, "sh"):
+        for line in commands(block.code):
+            lines.add(" ".join(line.split()))
+    return lines
+
+
+def test_the_quickstart_in_vietnamese_gives_the_commands_of_the_english_one() -> None:
+    assert shell_commands(DOCS / "quickstart.md") <= shell_commands(DOCS / "vi" / "quickstart.md")
+
+
+def test_the_quickstart_in_vietnamese_says_what_the_english_pages_say_of_watching_predicting_and_cleaning() -> None:
+    text = (DOCS / "vi" / "quickstart.md").read_text(encoding="utf-8")
+    english = ""
+    for name in ("quickstart.md", "commands.md", "use.md"):
+        english += (DOCS / name).read_text(encoding="utf-8")
+    for shown in (
+        "kdda try",
+        "kdda serve --experiments lab",
+        "--watch 8001",
+        'kdda predict MODEL --text "claim=…" --text "context=…"',
+        "columns as in training: text=comment",
+        "kdda clean runs --models --yes",
+        "student-kdda, seed 1   ━━━━━━━╺━━━━━━━━ 108/240  42.0 steps/s  0:00:03 left",
+    ):
+        assert shown in english and shown in text, shown
+    assert "kdda runs runs runs-mine" in text
+
+
+def test_the_errors_in_vietnamese_are_in_the_words_of_the_command_line() -> None:
+    catalogue = (ROOT / "src" / "kdda" / "cli" / "vi.po").read_text(encoding="utf-8")
+    page = (DOCS / "vi" / "errors.md").read_text(encoding="utf-8")
+    for words in (
+        "mô hình của lượt chạy này đã bị kdda clean --models xóa",
+        "mô hình của lượt chạy này không được lưu (--save) hoặc đã bị xóa",
+        "đọc nhiều văn bản: ",
+        "để chỉ rõ cột nào là trường nào",
+    ):
+        assert words in catalogue and words in page, words
