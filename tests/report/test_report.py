@@ -381,6 +381,15 @@ def test_points_are_told_beside_the_seconds_that_they_cost(tmp_path: Path) -> No
     assert float(cost["larger-weight"]) == pytest.approx(2 * gain, abs=0.1)  # half a minute more
 
 
+def test_every_table_with_seconds_says_what_they_are(tmp_path: Path) -> None:
+    for arm in ("student-da", "kdda"):
+        taught(tmp_path, arm, 1, 0.6, 70.0)
+    timed = [table for table in report([tmp_path]).tables if "seconds" in table.header]
+    assert len(timed) == 2
+    for table in timed:
+        assert any("wall-clock" in note and "Other work on the machine" in note for note in table.notes)
+
+
 def cost_of(root: Path) -> dict[str, list[str]]:
     table = next(table for table in report([root]).tables if table.title == "Cost")
     return {row[0]: row[1:] for row in table.rows}

@@ -73,6 +73,24 @@ def test_no_text_of_a_plan_is_cut_off(tokens: list[str]) -> None:
             assert contains(figure.drawing.bbox, text.get_window_extent()), (figure.title, text.get_text())
 
 
+def test_a_model_that_is_a_path_has_a_short_name_in_a_plan_and_its_whole_path_as_the_title() -> None:
+    first = "/home/an/experiments/nli/student-kdda/seed-1/model"
+    for second, shown in (
+        (
+            "/home/an/models/PhoBERT-base-v2-fine-tuned-nli",
+            ["nli/student-kdda/seed-1", "PhoBERT-base-v2-fine-tuned-nli"],
+        ),
+        (
+            first.replace("experiments", "rehearsals"),
+            ["an/experiments/nli/student-kdda/seed-1", "an/rehearsals/nli/student-kdda/seed-1"],
+        ),
+    ):
+        for figure in plan_figures(["a"], ["b"], np.ones((1, 1)), (first, second), 0.01):
+            drawn = [text.get_text() for text in texts(figure.drawing)]
+            assert [name for name in drawn if "/" in name or "-" in name] == shown
+            assert f"<title>{first} → {second}</title>" in figure.svg
+
+
 @pytest.mark.parametrize("form", ["png", "svg"])
 def test_the_command_line_draws_runs_and_plans(
     tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -53,19 +53,26 @@ def text_size(drawing: Any, text: Any) -> tuple[float, float]:
     return float(extent.width / drawing.dpi), float(extent.height / drawing.dpi)
 
 
-def as_figure(title: str, drawing: Any) -> Figure:
-    """The part of a report that a finished drawing makes, with its title."""
-    return Figure(title, _svg(drawing), drawing)
+def as_figure(title: str, drawing: Any, tooltip: str = "") -> Figure:
+    """The part of a report that a finished drawing makes, with its title.
+
+    Args:
+        tooltip: the ``<title>`` of the SVG, which browsers show where the pointer rests; none by default.
+    """
+    return Figure(title, _svg(drawing, tooltip), drawing)
 
 
-def _svg(drawing: Any) -> str:
-    """The ``<svg>`` element of a drawing, without the XML declaration before it."""
+def _svg(drawing: Any, tooltip: str) -> str:
+    """The ``<svg>`` element of a drawing with a ``<title>``, without the XML declaration before it."""
     from matplotlib import rc_context
 
     # Letters stay text in the file and are not drawn as paths. A fixed salt for the ids, and no date: the same runs
     # give the same file.
     out = io.StringIO()
+    metadata: dict[str, str | None] = {"Date": None}
+    if tooltip:
+        metadata["Title"] = tooltip
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "kdda"}):
-        drawing.savefig(out, format="svg", metadata={"Date": None})
+        drawing.savefig(out, format="svg", metadata=metadata)
     text = out.getvalue()
     return text[text.index("<svg") :]

@@ -9,12 +9,10 @@ from kdda.metrics.significance import mean_sd
 from kdda.report.comparison import Comparison
 from kdda.report.differences import Difference, signed
 from kdda.report.render import Table
-from kdda.report.tables import spread
+from kdda.report.tables import SECONDS_NOTE, spread
 from kdda.runs.folder import Run
 
-SECONDS_NOTE = (
-    "Seconds of training, over all sittings. Peak memory is the process's, which may have run other arms before."
-)
+MEMORY_NOTE = "Peak memory is the process's, which may have run other arms before."
 
 TEACHERS_NOTE = (
     "A teacher is fine-tuned once, and all arms and seeds that are distilled from it share it: its seconds are in no "
@@ -37,7 +35,7 @@ def cost_table(comparison: Comparison, measured: Sequence[Difference]) -> Table:
     rows = []
     for arm in comparison.arms:
         rows.append(_arm_row(arm, list(comparison.by_arm[arm].values())))
-    notes = [SECONDS_NOTE]
+    notes = [SECONDS_NOTE, MEMORY_NOTE]
     if gains:
         header.append(f"points per extra minute vs {baseline}")
         for arm, row in zip(comparison.arms, rows, strict=True):

@@ -1,4 +1,4 @@
-"""The tables of arms' scores (mean ± standard deviation, differences by seed) and of the rows they were trained on."""
+"""The tables of arms' scores (mean ± standard deviation, differences by seed, seconds) and of the rows trained on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ from kdda.runtime.numbers import count_of
 ZERO_SHOT = "zero-shot"  # beside scores in a language of which no labels were in training
 
 ZERO_SHOT_NOTE = f"{ZERO_SHOT}: the arm was trained without labels of this language."
+
+# below every table with a column of seconds
+SECONDS_NOTE = (
+    "Seconds: wall-clock time of training of one run, its evaluations included, over all sittings. Other work on the "
+    "machine, such as other workers of the same command, makes it longer."
+)
 
 
 def comparison_table(comparison: Comparison, note: str = "") -> Table:
@@ -36,6 +42,7 @@ def comparison_table(comparison: Comparison, note: str = "") -> Table:
     notes = [*_explanation(comparison), *_seed_notes(comparison), *_sampling_error(comparison)]
     if any(ZERO_SHOT in row[0] for row in rows):
         notes.append(ZERO_SHOT_NOTE)
+    notes.append(SECONDS_NOTE)
     if note:
         notes.append(note)
     return Table(f"{comparison.target}, {comparison.split} rows", header, rows, notes)

@@ -1,4 +1,4 @@
-"""A transport plan as a heat map, and as lines between two columns of tokens: their sizes in inches, and colours."""
+"""A transport plan as a heat map, and as lines between tokens: inches, colours, short names of models (28 letters)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from numpy import ndarray
 
 from kdda.report.canvas import as_figure, bare_canvas, empty_canvas, text_size
 from kdda.report.render import Figure
+from kdda.runs.folder import MODEL_FOLDER
+
+SHORT = 28  # letters of a model's name beside a picture; a part of a path that is longer stays whole
 
 LEAST_SHARE = 0.01  # of a token's mass; smaller shares are not drawn as lines
 
@@ -36,29 +39,45 @@ def plan_figures(
     Args:
         first, second: the tokens of the two models.
         shares: row i says which share of token i goes to each token of the second model; rows sum to 1.
-        names: of the two models.
+        names: of the two models; the pictures show their ends where they are long, and whole as the SVG's title.
         epsilon: of the plan.
     """
-    names = (short(names[0]), short(names[1]))
-    return [_heat_map(first, second, shares, names, epsilon), _lines(first, second, shares, names, epsilon)]
+    shown = short_names(*names)
+    whole = f"{names[0]} → {names[1]}"
+    heat_map = _heat_map(first, second, shares, shown)
+    lines = _lines(first, second, shares, shown)
+    title = f"Transport plan, ε = {epsilon:g}"
+    return [as_figure(f"{title}: heat map", heat_map, whole), as_figure(f"{title}: lines", lines, whole)]
 
 
-def short(name: str, letters: int = 28) -> str:
-    """A model's name, or the end of its path.
+def short_names(first: str, second: str) -> tuple[str, str]:
+    """The names of two models, short and different where the models are."""
+    letters = SHORT
+    while first != second and short(first, letters) == short(second, letters):
+        letters += 10  # ends where the longer name fits whole
+    return short(first, letters), short(second, letters)
 
-    >>> short("runs/nli/student-kdda/seed-1/model")
-    '…/student-kdda/seed-1/model'
+
+def short(name: str, letters: int = SHORT) -> str:
+    """A model's name; of a path or an id that is longer than so many letters, the last parts, without a run's "model".
+
+    >>> short("runs/nli/2026-11/student-kdda/seed-1/model")
+    'student-kdda/seed-1'
     """
-    parts = name.split("/")
-    while len(parts) > 1 and len("/".join(parts)) > letters - 2:
-        parts = parts[1:]
-    tail = "/".join(parts)
-    return tail if tail == name else f"…/{tail}"
+    if len(name) <= letters:
+        return name
+    parts = name.rstrip("/").split("/")
+    if len(parts) > 1 and parts[-1] == MODEL_FOLDER:
+        parts.pop()
+    end = parts.pop()
+    while parts and len(parts[-1]) + 1 + len(end) <= letters:
+        end = f"{parts.pop()}/{end}"
+    return end
 
 
 def _heat_map(
-    first: Sequence[str], second: Sequence[str], shares: Float[ndarray, "n m"], names: tuple[str, str], epsilon: float
-) -> Figure:
+    first: Sequence[str], second: Sequence[str], shares: Float[ndarray, "n m"], names: tuple[str, str]
+) -> Any:
     """A square for each pair of tokens, as dark as its share; the drawing grows with what is written beside it."""
     figure, axes = empty_canvas(1.0, 1.0)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
@@ -74,7 +93,7 @@ def _heat_map(
     name_width, _ = text_size(figure, name_below)
     _, name_height = text_size(figure, name)
     figure.set_size_inches(max(width, name_width + 2 * MARGIN), max(height, name_height + 2 * MARGIN, LEAST_HEIGHT))
-    return as_figure(f"Transport plan, ε = {epsilon:g}: heat map", figure)
+    return figure
 
 
 def _largest(figure: Any, texts: Iterable[Any]) -> tuple[float, float]:
@@ -87,9 +106,7 @@ def _largest(figure: Any, texts: Iterable[Any]) -> tuple[float, float]:
     return max(widths), max(heights)
 
 
-def _lines(
-    first: Sequence[str], second: Sequence[str], shares: Float[ndarray, "n m"], names: tuple[str, str], epsilon: float
-) -> Figure:
+def _lines(first: Sequence[str], second: Sequence[str], shares: Float[ndarray, "n m"], names: tuple[str, str]) -> Any:
     """Two columns of tokens with lines between them, as wide as each share; the axes count inches."""
     longest = max(len(first), len(second))
     figure, axes = bare_canvas(1.0, 1.0)
@@ -111,7 +128,7 @@ def _lines(
     height = LINE * (longest + 1) + 2 * MARGIN
     figure.set_size_inches(width, height)
     axes.set(xlim=(0, width), ylim=(height, 0))  # y grows downwards, as lines of text do
-    return as_figure(f"Transport plan, ε = {epsilon:g}: lines", figure)
+    return figure
 
 
 class _Column:

@@ -18,7 +18,7 @@ from kdda.report.render import Figure, html_parts
 from kdda.runs.folder import read_run
 from kdda.serve.page.markup import message, plain, svg_html
 from kdda.serve.page.words import Words
-from kdda.visualize.plan_figures import plan_figures, short
+from kdda.visualize.plan_figures import plan_figures, short_names
 from kdda.visualize.transport_plan import SentenceStates, StateReader, TransportPlan, plan_between
 
 CACHED_SENTENCES = 32  # whose states stay in memory, so that a change of ε does not run the models again
@@ -191,7 +191,10 @@ def _figures(plan: TransportPlan) -> list[Figure]:
 
 def _facts(plan: TransportPlan, words: Words) -> str:
     """How many tokens each model reads, and the cost of the plan."""
-    counts = [words.reads.format(name=short(side.name), count=len(side.tokens)) for side in (plan.first, plan.second)]
+    counts = []
+    names = short_names(plan.first.name, plan.second.name)
+    for name, side in zip(names, (plan.first, plan.second), strict=True):
+        counts.append(words.reads.format(name=name, count=len(side.tokens)))
     return f'<p class="hint" role="status">{plain("; ".join(counts))}; OT = {plan.cost:.4f}, ε = {plan.epsilon:.3g}</p>'
 
 
