@@ -74,7 +74,7 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(folders: Path, tm
     for name, form, data, said in (
         ("qa", "onx", "", 'did you mean "onnx"'),
         ("qa-onnx", "onnx", "", "an export already"),
-        ("qa", "onnx", str(folders / "nli.jsonl"), 'no field "question"'),
+        ("qa", "onnx", str(folders / "nli.jsonl"), "no column for question, context, and the columns are premise"),
         ("qa", "onnx", "no.jsonl", "no file"),
     ):
         with pytest.raises(KddaError, match=said):
@@ -95,7 +95,7 @@ def test_rows_to_check_on_have_the_columns_that_the_command_names(
     data.write_text("cat runs,cat,dog\ndog runs,hen,\n", encoding="utf-8")
     arguments = ("export", chooser, tmp_path / "out", "--data", data, "--header", "a,b,c")
     code, _, error = command(*arguments)
-    assert code == 2 and f'--data {data}:1: no field "context"' in error
+    assert code == 2 and f"--data {data}:1: no column for context" in error
     code, _, error = command(*arguments, "--columns", "context=a,options=b,c")
     assert code == 2 and f'--data {data}:2: "options": got 1 option' in error and not read
     data.write_text("cat runs,cat,dog\ndog runs,hen,fish\n", encoding="utf-8")

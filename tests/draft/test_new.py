@@ -62,7 +62,7 @@ def new(command: Any, models: list[str], folder: Path, *arguments: str) -> tuple
     """The recipe that `kdda new` writes for a folder, and what the command says; all rows of it can be read."""
     code, out, errors = command("new", folder, "--out", folder / "recipe.yaml", *models, *arguments)
     assert (code, errors) == (0, ""), errors + out
-    assert f"written: {folder / 'recipe.yaml'}" in out and "runs in runs, 0 of them finished." in out
+    assert f"written: {folder / 'recipe.yaml'}" in out and " in runs, 0 of them finished." in out
     recipe = with_labels(load_recipe(str(folder / "recipe.yaml")))
     SplitReader(recipe, task_of(recipe)).read_all()
     return recipe, out

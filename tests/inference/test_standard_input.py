@@ -107,7 +107,7 @@ def test_a_bad_row_of_a_pipe_is_named_by_its_line_and_nothing_is_printed(command
     assert (code, printed) == (2, "") and "standard input:2: " in errors and "--skip-bad-rows" in errors
     pipe(lines(make_questions("bb", 1, 0)) + b'{"question": "cat"}\n')
     code, printed, errors = command("predict", reader, "--skip-bad-rows")
-    assert code == 0 and len(read(printed)) == 1 and "1 bad rows skipped" in errors
+    assert code == 0 and len(read(printed)) == 1 and "1 bad row skipped" in errors
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n"])
