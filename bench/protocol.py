@@ -30,7 +30,7 @@ def timed(*arguments: object) -> tuple[float, str]:
 
 
 def estimated_seconds(plan: str) -> float:
-    estimate = re.search(r"Time left: about (\S+) (s|min|h)", plan)
+    estimate = re.search(r"Time: about (\S+) (s|min|h)", plan)
     assert estimate
     return float(estimate[1]) * UNITS[estimate[2]]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kdda.experiment import doctor, estimate
-from kdda.experiment.profile import ModelCost, TeacherCost
+from kdda.experiment.profile import ModelCost, TeacherCost, TimedSeconds
 from kdda.hub.licences import LICENCES, warning_of
 from kdda.recipe.load import built_in, load_recipe
 from kdda.teachers.shards import bytes_of_state
@@ -34,7 +34,7 @@ def test_a_plan_names_models_rows_steps_time_memory_and_disk(
         "2",
         "24",
     ]  # 45 rows: 6 batches of 8, twice
-    for sentence in ("Time left: about", "Memory: about", "Disk: about", "Memory of cpu: about 3.0 of 8.0 GB"):
+    for sentence in ("Time: about", "Memory: about", "Disk: about", "Memory of cpu: about 3.0 of 8.0 GB"):
         assert any(line.startswith(sentence) for line in text.splitlines())
 
 
@@ -53,6 +53,8 @@ class Costs:
     """In place of measurements: a window takes a tenth of a second to read, and nothing else costs anything."""
 
     device = torch.device("cpu")
+    read = 0.1
+    step = TimedSeconds(0.0, 0.0, 0.0)
 
     def __init__(self, *_: Any):
         pass
@@ -60,7 +62,7 @@ class Costs:
     def model(self, spec: Any, languages: list[str]) -> ModelCost:
         one = dict.fromkeys(languages, 1.0)
         return ModelCost(
-            load=0.0, encode=0.0, step=0.0, read=0.1, tokens=one, windows=one, items=one, saved=0, trained=0
+            load=0.0, encode=0.0, step=self.step, read=self.read, tokens=one, windows=one, items=one, saved=0, trained=0
         )
 
     def teacher(self, *_: Any) -> TeacherCost:
@@ -76,6 +78,25 @@ class CostsOfStates(Costs):
 
     def teacher(self, *_: Any) -> TeacherCost:
         return TeacherCost(solve=0.0, run=0.0, stored=bytes_of_state(16, self.stored_in))
+
+
+class CostsOfSteps(Costs):
+    """A step takes a minute, from half a minute to 64 seconds, and nothing else costs anything."""
+
+    read = 0.0
+    step = TimedSeconds(60.0, 30.0, 64.0)
+
+
+def test_the_time_of_a_plan_is_a_range_by_the_spread_of_timed_steps_and_says_of_what(
+    bench: Bench, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "Profiler", CostsOfSteps)
+    _, text, _ = command("plan", bench.write(), "--out", bench.folder / "runs")
+    # 12 steps of the student and of each teacher, 24 of the other arms
+    time = "about 84 min, 42 to 90 min by the spread of the timed steps, for 3 unfinished runs and 2 teachers"
+    assert f"Time: {time}. The measurement took" in text
+    _, text, _ = command("plan", bench.write(), "--out", bench.folder / "runs", "--arms", "student", "--workers", "2")
+    assert "Time: about 6 min, 3 to 6 min by the spread of the timed steps, for 1 unfinished run, 2 at once." in text
 
 
 def test_the_disk_of_a_plan_is_that_of_the_precision_in_which_states_are_stored(
@@ -111,7 +132,7 @@ def test_finished_runs_cost_nothing_more(bench: Bench, command: Any) -> None:
     out = bench.folder / "runs"
     command("run", bench.write(), "--out", out)
     _, text, _ = command("plan", bench.write(), "--out", out)
-    assert "3 runs" in text and "3 of them finished" in text and "Time left: about 0 s" in text
+    assert "3 runs" in text and "3 of them finished" in text and "Time: 0 s, since all runs are finished." in text
     assert "| teacher aa" not in text.split("## Work")[1]  # it is made already
     worth = [line for line in text.splitlines() if line.startswith("WARNING: this teacher is no better")]
     _, table, _ = command("run", bench.write(), "--out", out)
@@ -123,7 +144,7 @@ def test_everything_that_is_missing_is_said_at_once_with_how_to_get_it(bench: Be
     bench.values["teachers"]["bb"] = str(bench.folder / "no-model")
     code, text, _ = command("plan", bench.write(), "--out", bench.folder / "runs")
     assert code == 1 and text.count("MISSING") == 2
-    assert "nowhere.jsonl" in text and "ask its authors" in text and "no-model" in text and "Time left" not in text
+    assert "nowhere.jsonl" in text and "ask its authors" in text and "no-model" in text and "Time:" not in text
 
 
 def test_models_that_do_not_fit_are_refused_as_the_run_would(bench: Bench, command: Any) -> None:

@@ -87,7 +87,7 @@ def test_vinli(tmp_path: Path, command: Any, models: list[str]) -> None:
     assert recipe.data["vi"].columns == {"id": "pairID", **fields}
     assert recipe.data["vi"].labels == {"-": None, "other": None}
     assert counts(recipe, "vi") == {"train": 6, "dev": 6, "test": 6}
-    assert 'label     "-" is left out' in out and "Time left: about" in out
+    assert 'label     "-" is left out' in out and "Time: about" in out
     assert '3 rows with "-", 3 rows with "other"' in (tmp_path / "recipe.yaml").read_text(encoding="utf-8")
 
 

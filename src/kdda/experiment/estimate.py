@@ -1,4 +1,4 @@
-"""The estimate of `kdda plan`: time left, memory and disk of all runs, from a few measured steps of each model."""
+"""The estimate of `kdda plan`: time with its range, memory and disk of all runs, by a few timed steps a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kdda.experiment.context import base_config, labelled_rows, teacher_data
-from kdda.experiment.profile import ModelCost, Profiler, TeacherCost, bytes_a_second
+from kdda.experiment.profile import ModelCost, Profiler, TeacherCost, TimedSeconds, bytes_a_second
 from kdda.experiment.specs import StudentRun, TeacherRun, teacher_runs
 from kdda.experiment.splits import SplitReader, Splits
 from kdda.experiment.systems_cost import SystemsCost, measure_systems, readings_of
@@ -132,7 +132,7 @@ class Estimate:
                 windows = cost.windows[language] * len(self.data[language]["train"])
                 name = f"{spec.model}, {language}"
                 amounts = [f"{windows:,.0f}", f"{tokens * windows:,.0f}"]
-                rows.append([name, *amounts, f"{cost.step:.2f}", f"{cost.saved / GB:.2f}"])
+                rows.append([name, *amounts, f"{cost.step.mean:.2f}", f"{cost.saved / GB:.2f}"])
         header = ["model, language", "windows", "tokens", "seconds a step", "GB"]
         note = "Windows and tokens of the training rows; a step is a batch forward and backward, and an update."
         return Table("As models read them", header, rows, [note])
@@ -166,17 +166,33 @@ class Estimate:
 
     def lines(self) -> list[str]:
         """Sentences about time, memory and disk of everything that is not finished."""
-        workers = f", {self.workers} at once" if self.workers > 1 else ""
         memory = peak_megabytes() / 1024 * self.workers
         states = self._teacher_states().size / GB
         free = free_bytes(self.out) / GB
         lines = [
-            f"Time left: about {_duration(self._time_left() / self.workers)}{workers}; measured in "
-            f"{self.measuring:.0f} s.",
+            self._time_line(),
             f"Memory: about {memory:.1f} GB, by the peak of the measurement.",
             f"Disk: about {self._disk() / GB:.1f} GB, {states:.2f} of them teacher states; {free:.1f} GB free.",
         ]
         return lines + self._device_lines() + self._sampling_lines()
+
+    def _time_line(self) -> str:
+        """A sentence about the time of what is not finished: the mean, the range, and of how many runs and teachers."""
+        teachers = self._needed_teachers()
+        what = []
+        for count, noun in ((len(self.unfinished), "unfinished run"), (len(teachers), "teacher")):
+            if count:
+                what.append(count_of(count, noun))
+        if self._systems_left():
+            what.append("systems")
+        if not what:
+            return "Time: 0 s, since all runs are finished."
+        mean, fastest, slowest = self._time_left(teachers)
+        workers = f", {self.workers} at once" if self.workers > 1 else ""
+        return (
+            f"Time: about {_duration(mean / self.workers)}{_range(fastest / self.workers, slowest / self.workers)} for "
+            f"{' and '.join(what)}{workers}. The measurement took {self.measuring:.0f} s."
+        )
 
     def _sampling_lines(self) -> list[str]:
         """A sentence on the shares of languages for each arm that temperature sampling changes."""
@@ -205,18 +221,35 @@ class Estimate:
             "which holds all models at once."
         ]
 
-    def _time_left(self) -> float:
-        """Seconds of all unfinished runs, one after another, with the teachers, states and systems that they need."""
-        seconds = 0.0
-        needs_teachers = False
+    def _needs_teachers(self) -> bool:
+        """Whether any unfinished run is distilled."""
+        return any(self.recipe.teachers_of(run.arm) for run in self.unfinished)
+
+    def _needed_teachers(self) -> list[TeacherWork]:
+        """The teachers that unfinished runs need and that are not made yet."""
+        return self._unprepared_teachers() if self._needs_teachers() else []
+
+    def _time_left(self, teachers: Sequence[TeacherWork]) -> TimedSeconds:
+        """Seconds of all unfinished runs, one after another, with the teachers, states and systems that they need.
+
+        The fastest and the slowest are those of training steps as fast, or as slow, as the timed ones have been.
+        """
+        seconds = self._systems_left()
+        steps: Counter[ModelSpec] = Counter()
         for run in self.unfinished:
             seconds += self._seconds(run.arm)
-            needs_teachers = needs_teachers or bool(self.recipe.teachers_of(run.arm))
-        if needs_teachers:
+            steps[self.recipe.student_of(run.arm)] += self._steps(run.arm)
+        if self._needs_teachers():
             seconds += self._teacher_states().seconds
-            for teacher in self._unprepared_teachers():
-                seconds += teacher.seconds
-        return seconds + self._systems_left()
+        for teacher in teachers:
+            seconds += teacher.seconds
+            steps[teacher.run.spec] += teacher.steps
+        fastest = slowest = seconds
+        for spec, count in steps.items():
+            step = self.model_costs[spec].step
+            fastest -= count * (step.mean - step.fastest)
+            slowest += count * (step.slowest - step.mean)
+        return TimedSeconds(seconds, fastest, slowest)
 
     def _systems_left(self) -> float:
         """Seconds of the systems of runs that are unfinished, or whose systems are not all scored."""
@@ -302,7 +335,7 @@ class Estimate:
         evaluation = dev_rows * self._seconds_a_row(spec, first_language)
         disk = (cost.saved + epochs * cost.trained) / self.disk_speed
         encoding = sum(rows.values()) * cost.encode
-        return cost.load + encoding + steps * cost.step + evaluation + disk
+        return cost.load + encoding + steps * cost.step.mean + evaluation + disk
 
     def _seconds_a_row(self, spec: ModelSpec, language: str) -> float:
         """Seconds to encode and predict one row, without training."""
@@ -353,3 +386,18 @@ def _duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def _range(fastest: float, slowest: float) -> str:
+    """The seconds that timed steps span, as text after a mean; empty where both ends read the same.
+
+    >>> _range(540, 900), _range(60, 300), _range(100, 101)
+    (', 9 to 15 min by the spread of the timed steps,', ', 60 s to 5 min by the spread of the timed steps,', '')
+    """
+    low, high = _duration(fastest), _duration(slowest)
+    if low == high:
+        return ""
+    number, unit = low.split()
+    if unit == high.split()[1]:
+        low = number
+    return f", {low} to {high} by the spread of the timed steps,"

@@ -1,4 +1,4 @@
-"""Profiling: seconds a step and a window, and bytes, of each model, measured in 3 steps (4 s) on up to 512 rows."""
+"""Profiling: seconds a step and a window, and bytes, of each model, by 3 steps, thrice (4 s), on up to 512 rows."""
 
 from __future__ import annotations
 
@@ -33,10 +33,28 @@ from kdda.training.fine_tune import load_model
 from kdda.training.sampler import LanguageBatchSampler
 
 ENCODED_ROWS = 512  # rows of a language that are encoded, at most; the others are taken to be like them
-TIMED_STEPS = 3  # after one that warms up
+TIMED_STEPS = 3  # of unlike lengths, after one that warms up
+TIMED_ROUNDS = 3  # how often each of them is timed, for the spread
 TIMED_SECONDS = 4.0  # of steps, after which no more are taken
 FORWARD_WINDOWS = 16  # windows, at most, in the batch by which evaluation is timed
 DISK_BYTES = 32 * 2**20  # that are written to time the disk
+
+
+class TimedSeconds(NamedTuple):
+    """Seconds of what was timed several times: their mean, and what it would be were all as the fastest or slowest."""
+
+    mean: float
+    fastest: float
+    slowest: float
+
+    @classmethod
+    def of(cls, times: Sequence[Sequence[float]]) -> TimedSeconds:
+        """Means over different steps, each of which was timed once or several times.
+
+        >>> TimedSeconds.of([[1.0, 3.0], [4.0, 6.0]])
+        TimedSeconds(mean=3.5, fastest=2.5, slowest=4.5)
+        """
+        return cls(fmean(map(fmean, times)), fmean(map(min, times)), fmean(map(max, times)))
 
 
 @dataclass(frozen=True)
@@ -46,7 +64,7 @@ class ModelCost:
     Attributes:
         load: seconds to load it and its tokenizer.
         encode: seconds a row of text to tokens.
-        step: seconds a step on a batch of mean size.
+        step: seconds a step on a batch of mean size, with their spread.
         read: seconds a window in evaluation.
         tokens: language → mean tokens of a window.
         windows: language → mean windows of a row.
@@ -57,7 +75,7 @@ class ModelCost:
 
     load: float
     encode: float
-    step: float
+    step: TimedSeconds
     read: float
     tokens: Mapping[str, float]
     windows: Mapping[str, float]
@@ -269,35 +287,43 @@ class Profiler:
             loaded.checkpoint.model.eval()(**self._padded(loaded.encoder, some))
         return reading[0] / len(some)
 
-    def _seconds_a_step(self, loaded: LoadedModel) -> float:
-        """Mean seconds of a training step over batches that stand for all, from short to long.
+    def _seconds_a_step(self, loaded: LoadedModel) -> TimedSeconds:
+        """Seconds of a training step over batches that stand for all, from short to long.
 
-        Batches are sorted by their longest window, and the middle one of each third is timed.
+        Batches are sorted by their longest window, and the middle one of each third is timed, several times if time
+        allows: its repetitions differ by what else the machine does, and not by its length.
         """
         batches = sorted(self._batches(loaded), key=lambda batch: batch.length)
         chosen = []
         for third in range(TIMED_STEPS):
             chosen.append(batches[int((third + 0.5) * len(batches) / TIMED_STEPS)])
-        warm_up = chosen[-1]
         model = loaded.checkpoint.model.train()
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)  # rate 0 leaves the weights as they are
-        times: list[float] = []
-        for batch in [warm_up, *chosen]:
-            inputs, targets = self._training_inputs(loaded, batch)
-            with self._clock() as stepping:
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bf16):
-                    if batch.language in self.unlabelled:
-                        loss = self.task.outputs_without_labels(model, inputs).loss
-                    else:
-                        loss = self.task.outputs_with_loss(model, inputs, targets).loss
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), self.training.max_grad_norm)
-                optimizer.step()
-                optimizer.zero_grad()
-            times.append(stepping[0])
-            if len(times) > 1 and sum(times) > TIMED_SECONDS:
+        spent = self._seconds_of_step(loaded, optimizer, chosen[-1])  # warms up
+        times: dict[int, list[float]] = {}  # number of a chosen batch → seconds of its steps
+        for number in list(range(TIMED_STEPS)) * TIMED_ROUNDS:
+            seconds = self._seconds_of_step(loaded, optimizer, chosen[number])
+            times.setdefault(number, []).append(seconds)
+            spent += seconds
+            if spent > TIMED_SECONDS:
                 break
-        return fmean(times[1:])
+        return TimedSeconds.of(list(times.values()))
+
+    def _seconds_of_step(self, loaded: LoadedModel, optimizer: torch.optim.Optimizer, batch: WindowBatch) -> float:
+        """Seconds of one training step on a batch."""
+        model = loaded.checkpoint.model
+        inputs, targets = self._training_inputs(loaded, batch)
+        with self._clock() as stepping:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bf16):
+                if batch.language in self.unlabelled:
+                    loss = self.task.outputs_without_labels(model, inputs).loss
+                else:
+                    loss = self.task.outputs_with_loss(model, inputs, targets).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), self.training.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+        return stepping[0]
 
     def _training_inputs(
         self, loaded: LoadedModel, batch: WindowBatch
