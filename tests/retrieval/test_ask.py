@@ -98,6 +98,33 @@ class TestCommands:
         code, out, _ = command("index", tmp_path / "more.txt", tmp_path / "index", "--add")
         assert code == 0 and "1 document, 1 passage" in out
 
+    def test_a_passage_out_of_a_long_sentence_has_an_ellipsis_where_it_is_cut_and_words_are_whole(
+        self, tmp_path: Path, reader: str, command: Any
+    ) -> None:
+        text = "hen runs. " + "very old dog sleeps and " * 12 + "a cat runs. fish runs."
+        (tmp_path / "one.txt").write_text(text, encoding="utf-8")
+        command("index", tmp_path / "one.txt", tmp_path / "index", "--no-segment", "--size", 100, "--overlap", 0)
+        code, out, _ = command("ask", tmp_path / "index", reader, "dog cat", "--best", 9)
+        assert code == 0
+        shown = [line.translate({ord("⟦"): None, ord("⟧"): None}) for line in out.splitlines() if "⟦" in line]
+        assert len(shown) > 2
+        for line in shown:
+            passage = line.strip("…")
+            assert passage in text and set(passage.split()) <= set(text.split())
+            assert line.startswith("…") != passage.startswith(("hen runs", "very old dog"))
+            assert line.endswith("…") != passage.endswith("runs.")
+
+    @pytest.mark.parametrize(
+        ("language", "words"), [("en", "not the probability that the answer is right"), ("vi", "không phải xác suất")]
+    )
+    def test_the_score_is_explained_above_the_answers(
+        self, tmp_path: Path, reader: str, command: Any, language: str, words: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("KDDA_LANG", language)
+        make_index(tmp_path / "index")
+        header = command("ask", tmp_path / "index", reader, "dog runs", "--mu", 0.3)[1].splitlines()[0]
+        assert words in header and "0.3" in header and "0.7" in header
+
     def test_a_question_with_no_known_word_is_answered_so(self, tmp_path: Path, reader: str, command: Any) -> None:
         make_index(tmp_path / "index")
         assert command("ask", tmp_path / "index", reader, "xyzzy", "--json")[:2] == (0, "[]\n")

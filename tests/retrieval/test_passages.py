@@ -34,6 +34,15 @@ def test_a_passage_shares_whole_sentences_with_the_next_and_ends_with_its_paragr
     assert third.text == "Đoạn hai mở đầu ở đây. Rồi nó kết thúc."
 
 
+def test_a_sentence_longer_than_a_passage_is_cut_between_letters_and_says_so() -> None:
+    family = "👩‍👩‍👧"  # five characters, one letter
+    passages = list(split(Document("d", f"Một câu. a{12 * family}. Hai câu."), 20, 0))
+    for passage in passages:
+        assert set(passage.text.replace(family, "")) <= set("Một câu. Hai a")
+    ends = [(passage.begins_inside, passage.ends_inside) for passage in passages]
+    assert ends == [(False, False), (False, True), (True, True), (True, True), (True, False)]
+
+
 @pytest.mark.parametrize("language", ["", "vi"])
 def test_sentences_are_spans_of_the_raw_text(language: str) -> None:
     text = "  Ông sinh ở TP. Hồ Chí Minh… Năm 1945?\n Đúng vậy. "

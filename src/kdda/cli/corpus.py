@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdda.cli.language import tr
+from kdda.cli.language import tr, tr_message
 from kdda.cli.shared import Device, app, note
 from kdda.errors import KddaError
 from kdda.recipe.yaml_text import parse_yaml
@@ -84,7 +84,7 @@ def ask(
         objects = [answer.as_dict() for answer in answers]
         print(json.dumps(objects, ensure_ascii=False, allow_nan=False))
     else:
-        _print_answers(answers)
+        _print_answers(answers, mu)
 
 
 def _parse_options(texts: Sequence[str]) -> dict[str, Any]:
@@ -98,20 +98,41 @@ def _parse_options(texts: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def _print_answers(answers: list[CorpusAnswer]) -> None:
-    """Answers with their passages: the answer is coloured on a terminal, in brackets elsewhere."""
+def _print_answers(answers: list[CorpusAnswer], mu: float) -> None:
+    """What their scores are, and answers with their passages: coloured on a terminal, in brackets elsewhere.
+
+    Args:
+        mu: the reader's weight in the scores.
+    """
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False)
     if not answers:
         print(tr("No passage holds a word of this question."))
+        return
+    reader, retriever = f"{mu:g}", f"{1 - mu:g}"
+    header = (
+        f"Score in brackets: {reader} × reader + {retriever} × retriever, each divided by its best for this question; "
+        "not the probability that the answer is right."
+    )
+    console.print(Text(tr_message(header), "dim"), end="\n\n", soft_wrap=not console.is_terminal)
     for answer in answers:
-        passage = answer.passage
-        heading = f"{answer.answer}  ({answer.score:.2f}, {passage.source})"
+        heading = f"{answer.answer}  ({answer.score:.2f}, {answer.passage.source})"
         console.print(Text(heading, "bold"), soft_wrap=True)
         is_coloured = console.is_terminal and not console.no_color
         mark = answer.answer if is_coloured else f"⟦{answer.answer}⟧"
-        before, after = passage.text[: answer.start], passage.text[answer.end :]
+        before, after = _around(answer)
         text = Text.assemble(before, (mark, "bold black on yellow"), after, "\n")
         console.print(text, soft_wrap=not console.is_terminal)
+
+
+def _around(answer: CorpusAnswer) -> tuple[str, str]:
+    """The passage before and behind an answer, with "…" where it is cut out of a sentence."""
+    passage = answer.passage
+    before, after = passage.text[: answer.start], passage.text[answer.end :]
+    if passage.begins_inside:
+        before = f"…{before}"
+    if passage.ends_inside:
+        after = f"{after}…"
+    return before, after

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -103,7 +102,7 @@ class OpenSearch:
         for passage, terms in zip(passages, terms_of_all(texts, self.segmenter), strict=True):
             key = hashlib.sha256(json.dumps(passage.key).encode()).hexdigest()
             yield {"index": {"_index": self.name, "_id": key}}
-            yield {**asdict(passage), TERMS: " ".join(terms)}
+            yield {**passage.as_row(), TERMS: " ".join(terms)}
 
     def _request(self, send: Callable[[], Any]) -> Any:
         """The answer of the cluster to one call of the client; any failure as a KddaError of one line."""
@@ -135,5 +134,6 @@ def _refusal(response: dict[str, Any]) -> KddaError:
 
 def _passage(source: dict[str, Any]) -> Passage:
     """The passage that a document of the cluster was made from."""
-    fields = {name: source[name] for name in Passage.__dataclass_fields__}
+    fields = dict(source)
+    fields.pop(TERMS, None)  # which the cluster leaves out where `make` has created the index
     return Passage(**fields)

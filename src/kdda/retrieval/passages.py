@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kdda.data.fields import BadFieldError, check_surrogates, identifier, is_missing, shown
 from kdda.data.json_text import BadJsonError, parse_json
@@ -14,12 +13,15 @@ from kdda.data.sources import format_of
 from kdda.data.text_lines import text_lines, whole_text
 from kdda.errors import KddaError, did_you_mean
 from kdda.runtime.text_files import printable
-from kdda.text.segment import Span
+from kdda.text.letters import letter_bounds
 from kdda.text.sentences import plain_sentences
 
 SIZE, OVERLAP = 1000, 200  # characters: about 200 Vietnamese syllables, and two or three sentences
 
 DOCUMENT_FIELDS = ("id", "text", "title", "source")
+
+
+LETTER_LOOK = 50  # characters on each side of a cut in which the letter is looked for that it might divide
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Passage:
 
     Attributes:
         document: the document's id.
+        begins_inside: whether it begins inside a sentence that was too long for one passage.
+        ends_inside: whether it ends inside such a sentence.
     """
 
     document: str
@@ -51,6 +55,16 @@ class Passage:
     end: int
     title: str = ""
     source: str = ""
+    begins_inside: bool = False
+    ends_inside: bool = False
+
+    def as_row(self) -> dict[str, Any]:
+        """Its fields as an index stores them; of those with a sentence that was cut, the true ones alone."""
+        row = asdict(self)
+        for name in ("begins_inside", "ends_inside"):
+            if not row[name]:
+                del row[name]
+        return row
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -63,6 +77,19 @@ class Passage:
         if not self.title:
             return self.text
         return f"{self.title}\n{self.text}"
+
+
+class SentencePart(NamedTuple):
+    """Where a sentence stands in its document, or a part of one that is longer than a passage.
+
+    Attributes:
+        begins_inside, ends_inside: whether the sentence goes on before it and behind it.
+    """
+
+    start: int
+    end: int
+    begins_inside: bool = False
+    ends_inside: bool = False
 
 
 def read_documents(
@@ -152,27 +179,28 @@ def split(document: Document, size: int = SIZE, overlap: int = OVERLAP) -> Itera
     ['Một câu. Hai câu.', 'Hai câu. Ba câu.']
     """
     text = document.text
-    spans: list[Span] = []  # the sentences of the passage that is being collected
-    for start, end in _sentence_parts(text, size):
-        if spans and (end - spans[0][0] > size or _paragraph_ends(text, spans, start, size)):
-            yield _passage(document, spans)
-            spans = _shared(text, spans, (start, end), size, overlap)
-        spans.append((start, end))
-    if spans:
-        yield _passage(document, spans)
+    parts: list[SentencePart] = []  # of the passage that is being collected
+    for part in _sentence_parts(text, size):
+        if parts and (part.end - parts[0].start > size or _paragraph_ends(text, parts, part.start, size)):
+            yield _passage(document, parts)
+            parts = _shared(text, parts, part, size, overlap)
+        parts.append(part)
+    if parts:
+        yield _passage(document, parts)
 
 
-def _sentence_parts(text: str, size: int) -> Iterator[Span]:
+def _sentence_parts(text: str, size: int) -> Iterator[SentencePart]:
     """Sentences; those longer than a passage in parts."""
-    for start, end in plain_sentences(text):
+    for begin, end in plain_sentences(text):
+        start = begin
         while end - start > size:
             cut = _cut(text, start, start + size)
-            yield start, cut
+            yield SentencePart(start, cut, begins_inside=start > begin, ends_inside=True)
             start = cut
             if text[cut].isspace():
                 start += _leading_spaces(text[cut:end])
         if start < end:
-            yield start, end
+            yield SentencePart(start, end, begins_inside=start > begin)
 
 
 def _leading_spaces(text: str) -> int:
@@ -181,39 +209,54 @@ def _leading_spaces(text: str) -> int:
 
 
 def _cut(text: str, start: int, limit: int) -> int:
-    """The last white space before a limit; without one, the limit, but not between a letter and its marks."""
+    """The last white space before a limit, in the second half; without one, the limit, but not inside a letter."""
     for position in range(limit, start + (limit - start) // 2, -1):
         if text[position].isspace():
             return position
-    while limit - start > 1 and unicodedata.combining(text[limit]):
-        limit -= 1
-    return limit
+    first = max(start, limit - LETTER_LOOK)
+    bounds = letter_bounds(text[first : limit + LETTER_LOOK])
+    if bounds is None:
+        return limit
+    begins, _ = bounds
+    begin = first + int(begins[limit - first])  # of the letter at the limit
+    return begin if begin > start else limit
 
 
-def _paragraph_ends(text: str, spans: list[Span], start: int, size: int) -> bool:
+def _paragraph_ends(text: str, parts: list[SentencePart], start: int, size: int) -> bool:
     """Whether a paragraph has ended that fills half a passage."""
-    last = spans[-1][1]
-    is_long_enough = last - spans[0][0] >= size // 2
+    last = parts[-1].end
+    is_long_enough = last - parts[0].start >= size // 2
     return is_long_enough and text.count("\n", last, start) > 1
 
 
-def _shared(text: str, spans: list[Span], following: Span, size: int, overlap: int) -> list[Span]:
+def _shared(
+    text: str, parts: list[SentencePart], following: SentencePart, size: int, overlap: int
+) -> list[SentencePart]:
     """The last sentences of a passage that the next one repeats; none if a paragraph ends between both.
 
     Args:
-        spans: the passage's sentences.
+        parts: the passage's sentences.
         following: the next passage's first new sentence, with which they must fit into `size` characters.
     """
-    end = spans[-1][1]
-    if text.count("\n", end, following[0]) > 1:
+    end = parts[-1].end
+    if text.count("\n", end, following.start) > 1:
         return []
-    return [span for span in spans[1:] if end - span[0] <= overlap and following[1] - span[0] <= size]
+    return [part for part in parts[1:] if end - part.start <= overlap and following.end - part.start <= size]
 
 
-def _passage(document: Document, spans: list[Span]) -> Passage:
+def _passage(document: Document, parts: list[SentencePart]) -> Passage:
     """The passage from the first of some sentences to the last."""
-    start, end = spans[0][0], spans[-1][1]
-    return Passage(document.id, document.text[start:end], start, end, document.title, document.source)
+    first, last = parts[0], parts[-1]
+    return Passage(
+        document.id,
+        document.text[first.start : last.end],
+        first.start,
+        last.end,
+        document.title,
+        document.source,
+        first.begins_inside,
+        last.ends_inside,
+    )
 
 
 def _read_text(path: Path, name: str) -> Iterator[Document]:

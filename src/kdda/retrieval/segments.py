@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -100,7 +100,7 @@ def _write_passages(path: Path, passages: Sequence[Passage]) -> list[int]:
     offsets = [0]
     with path.open("wb") as file:
         for passage in passages:
-            line = json.dumps(asdict(passage), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+            line = json.dumps(passage.as_row(), ensure_ascii=False, allow_nan=False).encode() + b"\n"
             offsets.append(offsets[-1] + file.write(line))
     return offsets
 
