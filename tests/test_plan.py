@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Regex, pre_tokenizers
+from transformers import BertConfig, BertModel
 
 from kdda.experiment import doctor, estimate
 from kdda.experiment.profile import ModelCost, TeacherCost, TimedSeconds
 from kdda.hub.licences import LICENCES, warning_of
 from kdda.recipe.load import built_in, load_recipe
 from kdda.teachers.shards import bytes_of_state
-from tests.conftest import Bench, make_model, make_sentences, write_rows
+from tests.conftest import Bench, make_model, make_rows, make_sentences, make_tokenizer, write_rows
 
 
 def test_a_plan_names_models_rows_steps_time_memory_and_disk(
@@ -62,7 +64,16 @@ class Costs:
     def model(self, spec: Any, languages: list[str]) -> ModelCost:
         one = dict.fromkeys(languages, 1.0)
         return ModelCost(
-            load=0.0, encode=0.0, step=self.step, read=self.read, tokens=one, windows=one, items=one, saved=0, trained=0
+            load=0.0,
+            encode=0.0,
+            step=self.step,
+            read=self.read,
+            tokens=one,
+            windows=one,
+            items=one,
+            saved=0,
+            trained=0,
+            lengths={},
         )
 
     def teacher(self, *_: Any) -> TeacherCost:
@@ -126,6 +137,39 @@ def test_development_rows_are_read_in_each_epoch_that_a_teacher_or_an_arm_has(
     # 15 development rows an epoch, 30 at the end, and of students 36 test rows
     assert (times["teacher aa"], times["teacher bb"]) == ("9 s", "6 s")
     assert (times["short"], times["long"]) == ("10 s", "16 s")
+
+
+@pytest.mark.parametrize(
+    ("max_length", "positions", "advice"),
+    [
+        (16, 64, "; training.max_length: {longest} would do."),
+        (16, 17, "; training.max_length: 17, all that its positions allow, would leave {beyond_positions}."),
+        (128, 16, ", and its positions allow no more; the longest has {longest}."),
+    ],
+)
+def test_a_plan_says_how_many_rows_a_teachers_tokenizer_truncates_and_which_window_would_do(
+    max_length: int, positions: int, advice: str, bench: Bench, command: Any
+) -> None:
+    teacher = Path(bench.values["teachers"]["aa"])
+    config = BertConfig.from_pretrained(teacher, max_position_embeddings=positions)
+    BertModel(config).save_pretrained(teacher)
+    tokenizer = make_tokenizer()
+    characters = [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex("."), "isolated")]
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(characters)
+    tokenizer.save_pretrained(teacher)
+    bench.values["training"]["max_length"] = max_length
+    lengths = []
+    for row in make_rows("aa", 45, seed=0):
+        lengths.append(3 + len(f"{row['premise']}{row['hypothesis']}".replace(" ", "")))  # a token a character
+    code, text, error = command("plan", bench.write(), "--out", bench.folder / "runs")
+    assert code == 0, error
+    (line,) = (line for line in text.splitlines() if line.startswith("Teacher "))
+    too_long = sum(length > 16 for length in lengths)
+    assert 0 < too_long < 45
+    beyond = sum(length > positions for length in lengths)
+    sentence = f"truncates or splits {too_long} of 45 sampled rows at 16 tokens (the student's 0)"
+    advice = advice.format(longest=max(lengths), beyond_positions=beyond)
+    assert line == f"Teacher aa, {teacher}: its tokenizer {sentence}{advice}"
 
 
 def test_finished_runs_cost_nothing_more(bench: Bench, command: Any) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kdda.experiment.context import base_config, labelled_rows, teacher_data
-from kdda.experiment.profile import ModelCost, Profiler, TeacherCost, TimedSeconds, bytes_a_second
+from kdda.experiment.profile import ModelCost, Profiler, RowLengths, TeacherCost, TimedSeconds, bytes_a_second
 from kdda.experiment.specs import StudentRun, TeacherRun, teacher_runs
 from kdda.experiment.splits import SplitReader, Splits
 from kdda.experiment.systems_cost import SystemsCost, measure_systems, readings_of
@@ -174,7 +174,7 @@ class Estimate:
             f"Memory: about {memory:.1f} GB, by the peak of the measurement.",
             f"Disk: about {self._disk() / GB:.1f} GB, {states:.2f} of them teacher states; {free:.1f} GB free.",
         ]
-        return lines + self._device_lines() + self._sampling_lines()
+        return lines + self._device_lines() + self._sampling_lines() + self._length_lines()
 
     def _time_line(self) -> str:
         """A sentence about the time of what is not finished: the mean, the range, and of how many runs and teachers."""
@@ -207,6 +207,19 @@ class Estimate:
             temperature = training.language_temperature
             lines.append(f"Sampling temperature {temperature:g}: {arm} has {', '.join(parts)} batches an epoch.")
         return lines
+
+    def _length_lines(self) -> list[str]:
+        """A sentence for each teacher whose windows truncate or split some of the sampled rows."""
+        lines: dict[tuple[str, TeacherSpec], str] = {}  # by language and teacher; arms share them
+        for arm in self.arms:
+            student = self.model_costs[self.recipe.student_of(arm)]
+            for language, teacher in self.recipe.teachers_of(arm):
+                lengths = self.model_costs[teacher].lengths.get(language)
+                if lengths is None or not lengths.too_long(lengths.window):
+                    continue
+                name = f"Teacher {language}, {teacher.model}"
+                lines.setdefault((language, teacher), _length_line(name, lengths, student.lengths[language]))
+        return list(lines.values())
 
     def _device_lines(self) -> list[str]:
         """A sentence about an accelerator's memory; none on the CPU."""
@@ -386,6 +399,20 @@ def _duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def _length_line(name: str, teacher: RowLengths, student: RowLengths) -> str:
+    """How many sampled rows a teacher truncates or splits, and which `max_length` would do, as far as one does."""
+    count = f"{teacher.too_long(teacher.window):,} of {count_of(len(teacher.tokens), 'sampled row')}"
+    line = f"{name}: its tokenizer truncates or splits {count} at {teacher.window} tokens"
+    line += f" (the student's {student.too_long(student.window):,})"
+    longest = max(teacher.tokens)
+    if teacher.window == teacher.positions:
+        return f"{line}, and its positions allow no more; the longest has {longest}."
+    if longest <= teacher.positions:
+        return f"{line}; training.max_length: {longest} would do."
+    remaining = teacher.too_long(teacher.positions)
+    return f"{line}; training.max_length: {teacher.positions}, all that its positions allow, would leave {remaining:,}."
 
 
 def _range(fastest: float, slowest: float) -> str:

@@ -17,6 +17,7 @@ import torch
 from kdda.data.examples import Example
 from kdda.losses.distillation import DistillationLoss
 from kdda.losses.representations import Representations, TokenLogits
+from kdda.models.families import position_limit
 from kdda.models.hidden_states import last_hidden
 from kdda.models.load import Checkpoint
 from kdda.models.vocabulary import TrimmedVocabulary
@@ -57,6 +58,24 @@ class TimedSeconds(NamedTuple):
         return cls(fmean(map(fmean, times)), fmean(map(min, times)), fmean(map(max, times)))
 
 
+class RowLengths(NamedTuple):
+    """Which of the encoded rows of a language are too long for one window of a model.
+
+    Attributes:
+        tokens: of each row by the model's tokenizer, whole and with special tokens.
+        window: tokens of a window: `max_length`, or fewer where the model's positions end before.
+        positions: tokens that the model can read at most.
+    """
+
+    tokens: Sequence[int]
+    window: int
+    positions: int
+
+    def too_long(self, window: int) -> int:
+        """How many rows windows of so many tokens truncate or split."""
+        return sum(count > window for count in self.tokens)
+
+
 @dataclass(frozen=True)
 class ModelCost:
     """What a model costs at a task: seconds, bytes, and how many tokens and windows it makes of rows.
@@ -71,6 +90,7 @@ class ModelCost:
         items: language → mean items of a batch that a row makes: its windows, or 1 where rows stay whole.
         saved: bytes of the whole checkpoint.
         trained: bytes that the optimizer holds and a checkpoint of the training stores.
+        lengths: language → tokens of the encoded rows, and the window into which they should fit.
     """
 
     load: float
@@ -82,6 +102,7 @@ class ModelCost:
     items: Mapping[str, float]
     saved: int
     trained: int
+    lengths: Mapping[str, RowLengths]
 
 
 class TeacherCost(NamedTuple):
@@ -171,11 +192,14 @@ class Profiler:
         tokens = {}  # language → mean tokens of a window
         windows_a_row = {}  # by language
         items_a_row = {}
+        lengths = {}
+        positions = position_limit(model.config, model)
         rows = 0
         for language, features in loaded.features.items():
             tokens[language] = float(features.lengths.mean())
             windows_a_row[language] = len(features.windows) / len(features.examples)
             items_a_row[language] = len(features.item_lengths) / len(features.examples)
+            lengths[language] = RowLengths(_tokens_of_rows(features), loaded.encoder.max_length, positions)
             rows += len(features.examples)
         return ModelCost(
             load=loaded.load,
@@ -187,6 +211,7 @@ class Profiler:
             items=items_a_row,
             saved=saved,
             trained=3 * _bytes(model),  # of the trimmed model: weights, and AdamW's two moments
+            lengths=lengths,
         )
 
     def teacher(self, student: ModelSpec, teacher: TeacherSpec, language: str, distill: Distill) -> TeacherCost:
@@ -379,6 +404,17 @@ def _bytes(model: Any) -> int:
     for parameter in model.parameters():
         size += parameter.numel() * parameter.element_size()
     return size
+
+
+def _tokens_of_rows(features: Features) -> list[int]:
+    """Tokens of each row's whole texts with special tokens, as one window would hold them; of options the longest."""
+    tokens = []
+    for windows in features.windows.by_row:
+        longest = 0
+        for window in windows:
+            longest = max(longest, window.template.extra + sum(map(len, window.parts)))
+        tokens.append(longest)
+    return tokens
 
 
 def _every_kth(rows: Sequence[Example]) -> list[Example]:
