@@ -81,6 +81,8 @@ def test_a_failed_run_has_its_reason(place: Path, command: Any) -> None:
     stop(RUN)
     (RUN / "failure.txt").write_text("the loss is not finite at step 3\n\nTraceback", encoding="utf-8")
     assert rows(command("runs")[1])[str(RUN)][0] == "failed: the loss is not finite at step 3"
+    (RUN / "failure.txt").write_text("Không đủ bộ nhớ " * 9, encoding="utf-8")
+    assert rows(command("runs")[1])[str(RUN)][0] == f"failed: {'Không đủ bộ nhớ ' * 3}Không đủ bộ…"
 
 
 def test_a_run_that_a_process_writes_is_running_and_is_not_cleaned(place: Path, command: Any) -> None:

@@ -88,6 +88,16 @@ def test_a_picture_shows_bars_rates_time_left_curves_and_what_is_to_come(
     assert max(map(len, text.splitlines())) <= width
 
 
+def test_no_line_of_a_picture_is_cut_inside_a_word() -> None:
+    view = LiveView(terminal(40))
+    view.expect(["student-kdda, seed 1", "student-kdda, seed 2"])
+    with view, view.job("student, seed 1"):
+        view.notes = ["teacher check, vi: teacher 66.7, student 53.3"]
+        lines = [line.rstrip() for line in picture(view).splitlines()]
+    assert "  teacher check, vi: teacher 66.7,…" in lines
+    assert lines[-1].startswith("0:00:0") and lines[-1].endswith("; 2 to…")
+
+
 def test_a_low_terminal_shows_bars_alone() -> None:
     view = LiveView(Console(force_terminal=True, width=80, height=6, file=io.StringIO()))
     with view, view.job("one") as one, view.job("two") as two:

@@ -15,7 +15,7 @@ from kdda.runtime.numbers import count_of
 if TYPE_CHECKING:
     from kdda.runs.listing import RunEntry
 
-LONGEST_DETAIL = 60  # characters of a state's reason in a table; failure.txt of the run has all
+LONGEST_DETAIL = 60  # columns of a state's reason in a table; failure.txt of the run has all
 
 Folder = Annotated[Path, typer.Argument(help="The folder of `kdda run --out`, or one below it.")]
 
@@ -53,13 +53,12 @@ def runs(
 
 
 def _state(entry: RunEntry) -> str:
-    """An entry's state with its detail, cut short."""
+    """An entry's state with its detail, shortened."""
+    from kdda.runtime.columns import shorten
+
     if not entry.detail:
         return entry.state
-    detail = entry.detail
-    if len(detail) > LONGEST_DETAIL:
-        detail = f"{detail[:LONGEST_DETAIL]}…"
-    return f"{entry.state}: {detail}"
+    return f"{entry.state}: {shorten(entry.detail, LONGEST_DETAIL)}"
 
 
 @app.command()

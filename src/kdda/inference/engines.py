@@ -15,6 +15,7 @@ from kdda.errors import KddaError
 from kdda.inference.streams import batch_tokens, stream_count
 from kdda.models.fingerprint import FINGERPRINT_LENGTH, weights_fingerprint
 from kdda.models.load import GRAPH
+from kdda.runtime.columns import shorten
 from kdda.runtime.device import compute_device
 from kdda.text.batching import BATCH_TOKENS
 
@@ -24,6 +25,8 @@ RECORD = "export.json"  # written last: an exported folder that has it is comple
 SLOW_FUSIONS = ("SkipLayerNormFusion",)
 
 ONNX_TOKENS = 512  # of a batch at least: its activations fit into a core's cache, and few calls are Python's
+
+LONGEST_REASON = 300  # columns of onnxruntime's error in a message
 
 
 @runtime_checkable
@@ -139,7 +142,7 @@ class OnnxEngine:
         try:
             self.session = runtime().InferenceSession(str(graph), options, **settings)
         except Exception as error:  # onnxruntime has exceptions of many kinds for a damaged or missing file
-            reason = " ".join(str(error).split())[:300]
+            reason = shorten(" ".join(str(error).split()), LONGEST_REASON)
             raise KddaError(f"{graph} cannot be run ({reason}); export it again") from error
         self.inputs = list(map(_name, self.session.get_inputs()))
         self.outputs = list(map(_name, self.session.get_outputs()))

@@ -24,6 +24,7 @@ from kdda.inference.engines import RECORD, TorchEngine, runtime
 from kdda.inference.predictor import Predictor, load
 from kdda.models.load import GRAPH, is_exported, quietly
 from kdda.models.smoothing import smooth_linears
+from kdda.runtime.columns import shorten
 from kdda.runtime.folders import is_disk_full
 from kdda.runtime.live import tell_stage
 from kdda.runtime.numbers import count_of
@@ -39,7 +40,7 @@ TOLERANCE = 1e-3  # of logits, between torch and onnxruntime in single precision
 
 EXTERNAL = 1.5e9  # bytes of weights from which they have a file beside the graph: protobuf ends at 2 GB
 
-LONGEST_CAUSE = 200  # characters of the exporter's error in a message
+LONGEST_CAUSE = 200  # columns of the exporter's error in a message
 
 LIBRARIES = ("kdda", "torch", "transformers", "onnx", "onnxruntime")  # whose versions an export's record has
 
@@ -246,7 +247,7 @@ def _first_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:LONGEST_CAUSE]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {shorten(lines[0], LONGEST_CAUSE)}" if lines else type(error).__name__
 
 
 def _bytes_of(model: nn.Module) -> int:

@@ -23,6 +23,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from kdda.runtime.columns import shorten
 from kdda.runtime.verbosity import progress_console
 
 DRAWN_A_SECOND = 2.0  # each drawing takes a few milliseconds of one core
@@ -294,11 +295,9 @@ class LiveView:
         for job in jobs:
             lines += self._job_lines(job, name_width, is_roomy)
         for note in self.notes:
-            lines.append(_line(f"  {note}", "bold"))
+            lines.append(self._line(f"  {note}", "bold"))
         if footer:
-            line = Text(footer, "dim")
-            line.truncate(self.console.width - TYPED, overflow="ellipsis")
-            lines.append(line)
+            lines.append(Text(shorten(footer, self.console.width - TYPED), "dim"))
         return Group(*lines)
 
     def _name_width(self, jobs: Sequence[Job]) -> int:
@@ -317,7 +316,7 @@ class LiveView:
         lines: list[RenderableType] = []
         title = job.name
         if not name_width:
-            lines.append(_line(title, "bold"))
+            lines.append(self._line(title, "bold"))
             title = ""
         grid = Table.grid(padding=(0, 1))
         grid.add_column(width=name_width or 1, no_wrap=True)
@@ -339,7 +338,11 @@ class LiveView:
         parts = []
         for name, values in curves.items():
             parts.append(f"{name} {sparkline(values, CURVE_WIDTH, sparks)} {values[-1]:.3g}")
-        return _line(f"  {'   '.join(parts)}", "cyan")
+        return self._line(f"  {'   '.join(parts)}", "cyan")
+
+    def _line(self, text: str, style: str) -> Text:
+        """A line that is shortened to the terminal's width."""
+        return Text(shorten(text, self.console.width), style, no_wrap=True)
 
     def _footer(self) -> str:
         """Time so far, how many of the expected jobs have finished, and which come next; empty for a single job."""
@@ -374,11 +377,6 @@ def showing(name: str, console: Console | None = None, delay: float = 0.0) -> It
             return
         with view.job(name) as job, updates_to(job.update):
             yield
-
-
-def _line(text: str, style: str) -> Text:
-    """A line that is cut at the terminal's width."""
-    return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 
 def _count(job: Job) -> Text:
