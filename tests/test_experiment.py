@@ -278,7 +278,8 @@ def test_a_corrupted_student_is_refused(bench: Bench, command: Any) -> None:
 
 def test_unknown_tasks_arms_objectives_and_seeds_are_answered_with_what_there_is(bench: Bench, command: Any) -> None:
     assert 'did you mean "student-kdda"' in refused(command, bench, "--arms", "student-kda")
-    assert "expected numbers such as 1,2,3" in refused(command, bench, "--seeds", "one")
+    for seeds in ("one", "1,,2"):
+        assert "expected numbers such as 1,2,3" in refused(command, bench, "--seeds", seeds)
     assert 'did you mean "nli"' in refused(command, bench, "--set", "task=nlii")
     assert 'did you mean "sinkhorn"' in refused(command, bench, "--set", "distill.objective=sinkhon")
 
@@ -288,6 +289,7 @@ def test_a_folder_with_another_recipes_run_is_refused_and_kept(bench: Bench, com
     assert command(*arguments)[0] == 0
     code, _, error = command(*arguments, "--set", "training.epochs=3")
     assert code == 2 and "holds a run of another recipe" in error and "training.epochs: 2 there, 3 here" in error
+    assert command("plan", *arguments[1:], "--set", "training.epochs=3")[::2] == (2, error)
     code, _, error = command(*arguments, "--set", "teacher_cache_precision=int8")
     assert code == 2 and "teacher_cache_precision: 'bf16' there, 'int8' here" in error
     assert "finished already" in command(*arguments)[1]

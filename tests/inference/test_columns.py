@@ -23,8 +23,11 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def renamed(path: Path, names: dict[str, str], count: int = 3) -> str:
-    rows = [{names.get(field, field): value for field, value in row.items()} for row in make_rows("bb", count, 0)]
-    return write_rows(path, rows)
+    return renamed_rows(path, make_rows("bb", count, 0), names)
+
+
+def renamed_rows(path: Path, rows: list[dict[str, Any]], names: dict[str, str]) -> str:
+    return write_rows(path, [{names.get(field, field): value for field, value in row.items()} for row in rows])
 
 
 def test_a_file_with_the_columns_of_the_training_data_is_read_as_they_were(
@@ -38,6 +41,17 @@ def test_a_file_with_the_columns_of_the_training_data_is_read_as_they_were(
     code, _, err = command("evaluate", judge, "--data", named, "--out", tmp_path / "p.jsonl")
     assert code == 0 and "columns as in training: premise=first,hypothesis=second,label=gold" in err
     assert kdda.evaluate(judge, Path(plain)).scores["accuracy"] == kdda.evaluate(judge, named).scores["accuracy"]
+
+
+def test_ids_are_read_from_their_column_of_the_training_data_or_the_one_that_is_named(
+    command: Any, tmp_path: Path
+) -> None:
+    model = make_judge(tmp_path / "nli", kdda_task="nli", **{COLUMNS: [{"id": "mã", **NAMING}]})
+    rows = [{"mã": f"a{number}", "pair": f"b{number}", **row} for number, row in enumerate(make_rows("bb", 3, 0))]
+    source = renamed_rows(tmp_path / "in.jsonl", rows, NAMING)
+    for arguments, first in (((), "a0"), (("--columns", "id=pair"), "b0")):
+        code, out, err = command("predict", model, "--input", source, "--output", "-", *arguments)
+        assert code == 0 and f'"id": "{first}"' in out.splitlines()[0] and "premise=first" in err, err
 
 
 @pytest.mark.parametrize(

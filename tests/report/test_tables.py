@@ -32,6 +32,13 @@ def test_one_seed_is_called_one_seed() -> None:
     assert "+4.0" in text and "standard error of about 2.5 points" in text
 
 
+def test_rows_of_one_score_tell_no_standard_error() -> None:
+    right = run("student", 1, 100.0)
+    right.test["vi"]["standard_error"] = 0.0
+    text = to_markdown(table(right))
+    assert "standard error" not in text and "400 test rows: all have the same score, so that nothing tells" in text
+
+
 def test_several_seeds_have_a_spread_and_differences_are_paired() -> None:
     found = table(*(run("student", s, 50.0 + s) for s in (1, 2)), *(run("student-da", s, 52.0 + s) for s in (1, 2)))
     row = next(r for r in found.rows if r[0] == "student-da")

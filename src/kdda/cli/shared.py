@@ -185,7 +185,7 @@ def parse_seeds(text: str) -> list[int]:
     [1, 2, 3]
     """
     try:
-        return [int(part) for part in parse_names(text)]
+        return [int(part) for part in text.split(",")] if text.strip() else []
     except ValueError:
         raise KddaError(f'--seeds: got "{text}", expected numbers such as 1,2,3') from None
 

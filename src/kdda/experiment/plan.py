@@ -10,7 +10,7 @@ from kdda.errors import KddaError
 from kdda.experiment.context import task_of, with_labels
 from kdda.experiment.estimate import Estimate
 from kdda.experiment.languages import language_warnings
-from kdda.experiment.run import check_models, chosen_arms, roles, shown_labels
+from kdda.experiment.run import check_earlier_runs, check_models, chosen_arms, roles, shown_labels
 from kdda.experiment.specs import student_runs
 from kdda.experiment.splits import SPLITS, SplitReader, Splits
 from kdda.hub.licences import licence, warning_of
@@ -58,6 +58,8 @@ class Plan:
         self.recipe = recipe
         self.arms = chosen_arms(recipe, arms)
         self.runs = student_runs(recipe, self.arms, seeds)
+        if not self.missing:  # labels that could not be read would differ from those of any run
+            check_earlier_runs(recipe, out, self.runs)
         self.reader = SplitReader(recipe, self.task)
         check_folder(out)
 

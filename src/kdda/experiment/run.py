@@ -17,7 +17,7 @@ from kdda.experiment.executors import Executor, LocalExecutor
 from kdda.experiment.languages import language_warnings
 from kdda.experiment.open_domain import check_systems
 from kdda.experiment.saving import Save, check_save
-from kdda.experiment.specs import RunSpec, student_runs, teacher_runs
+from kdda.experiment.specs import RunSpec, StudentRun, student_runs, teacher_runs
 from kdda.experiment.splits import Splits
 from kdda.hub.licences import licence
 from kdda.models.load import check_weights
@@ -84,7 +84,7 @@ class Experiment:
         self.arms = chosen_arms(recipe, arms)
         self.student_runs = student_runs(recipe, self.arms, seeds)
         self.teacher_runs = teacher_runs(recipe, self.arms)
-        self._check_folders(task_of(recipe).name)
+        check_earlier_runs(recipe, out, self.student_runs)
         check_models(recipe, self.arms)
         check_systems(recipe)
         check_save(save, recipe)
@@ -164,13 +164,6 @@ class Experiment:
         """Print a result or a warning; of several processes that train one model together, the main one alone."""
         if distributed.is_main_process():
             self.view.print_above(text, self.console)
-
-    def _check_folders(self, task: str) -> None:
-        """Refuse an output folder that holds a run of another recipe where one of this recipe's runs is to stand."""
-        for run in self.student_runs:
-            path = run.folder(self.out, task) / RECIPE
-            if path.is_file():
-                _check_same(path, self.recipe.of_run(run.arm, run.seed, run.learning_rate))
 
     def _check_row_counts(self) -> None:
         """Draw the rows that teachers and arms ask for by their number, and refuse a source that is too short.
@@ -285,6 +278,15 @@ def chosen_arms(recipe: Recipe, arms: Sequence[str] | None) -> list[str]:
     return [arm for arm in recipe.arms if arm in arms]
 
 
+def check_earlier_runs(recipe: Recipe, out: Path, runs: Sequence[StudentRun]) -> None:
+    """Refuse an output folder that holds a run of another recipe where one of this recipe's runs is to stand."""
+    task = task_of(recipe).name
+    for run in runs:
+        path = run.folder(out, task) / RECIPE
+        if path.is_file():
+            _check_same(path, recipe.of_run(run.arm, run.seed, run.learning_rate))
+
+
 def _check_same(path: Path, recipe: Recipe) -> None:
     """Refuse a folder that holds a run of another recipe: its scores would not be this recipe's.
 
@@ -302,8 +304,10 @@ def _check_same(path: Path, recipe: Recipe) -> None:
             changes.append(f"{field}: {old_value!r} there, {new_value!r} here")
     if changes:
         lines = "\n  ".join(changes[:MAX_CHANGES])
+        name = recipe.name.rsplit("/")[-1]
         raise KddaError(
-            f"{path.parent} holds a run of another recipe:\n  {lines}\nchoose another --out, or delete that folder"
+            f"{path.parent} holds a run of another recipe:\n  {lines}\n"
+            f"choose another --out, such as --out runs-{name}, or delete that folder"
         )
 
 

@@ -52,9 +52,9 @@ def columns_in_training(config: Any, task: Task, row: Mapping[str, Any], with_go
 
 
 def _parts(naming: Columns, task: Task, with_golds: bool) -> list[dict[str, Any]]:
-    """The parts of a naming to be tried: without golds that of the text fields, and else the whole.
+    """The parts of a naming to be tried, each with the rows' ids first, and without them where a file has none.
 
-    The whole is needed for rows of tagging that have no text but words.
+    Without golds that of the text fields comes before the whole, which rows of tagging need that have words alone.
     """
     texts: dict[str, Any] = {}
     for field in task.fields:  # transformers stores the mapping in the order of the alphabet
@@ -63,7 +63,14 @@ def _parts(naming: Columns, task: Task, with_golds: bool) -> list[dict[str, Any]
     whole = {**texts, **naming}
     if not set(whole) <= {"id", *task.fields, *(task.gold_fields or whole)}:
         return []  # of an earlier training of the same weights, on another task
-    return [whole] if with_golds else [texts, whole]
+    parts = []
+    for part in [whole] if with_golds else [texts, whole]:
+        without_id = dict(part)
+        without_id.pop("id", None)
+        if "id" in naming:
+            parts.append({"id": naming["id"], **without_id})
+        parts.append(without_id)
+    return parts
 
 
 def _fits(naming: Columns, row: Mapping[str, Any]) -> bool:
@@ -81,14 +88,14 @@ def _all_columns(naming: Columns) -> list[str]:
 
 
 def with_columns_in_training(schema: Schema, config: Any, task: Task, row: Row, with_golds: bool = False) -> Schema:
-    """A schema that reads a file's columns as those of the training data, where a user named none and they fit.
+    """A schema that reads a file as the training data were, if their columns fit and a user named the ids' at most.
 
     Args:
         row: the file's first; `with_golds` as of `columns_in_training`.
     """
-    if schema.columns:
+    if not set(schema.columns) <= {"id"}:
         return schema
-    return replace(schema, columns=columns_in_training(config, task, row.values, with_golds))
+    return replace(schema, columns={**columns_in_training(config, task, row.values, with_golds), **schema.columns})
 
 
 def in_words(columns: Columns) -> str:

@@ -90,9 +90,10 @@ def evaluate_rows(
     schema = replace(schema, labels=tuple(names))
     rows = to_rows(dataset)
     naming = []  # a line about columns that are read as in training
-    if rows and not schema.columns:
+    if rows:
+        named = schema.columns
         schema = with_columns_in_training(schema, config, chosen, rows[0], with_golds=True)
-        if schema.columns:
+        if schema.columns != named:
             naming.append(f"columns as in training: {in_words(schema.columns)}")
     convert = chosen.convert(schema)
     try:

@@ -128,8 +128,9 @@ class FileJob:
         if record is None or record.problem:
             return None
         row = Row(record.where, record.values)
-        if not self.schema.columns:
-            self.schema = with_columns_in_training(self.schema, config, task, row)
+        named = self.schema.columns
+        self.schema = with_columns_in_training(self.schema, config, task, row)
+        if self.schema.columns != named:
             self.columns_in_words = in_words(self.schema.columns)
         return missing_columns(self.shown_name, self.schema, config, task, row, predictor.labels)
 
