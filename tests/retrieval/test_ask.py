@@ -84,8 +84,10 @@ class TestCommands:
         for own in documents():
             (tmp_path / "texts").mkdir(exist_ok=True)
             (tmp_path / f"texts/{own.id}.txt").write_text(own.text, encoding="utf-8")
-        code, out, _ = command("index", tmp_path / "texts", tmp_path / "index", "--no-segment")
-        assert code == 0 and "5 documents, 5 passages" in out
+        code, out, err = command("index", tmp_path / "texts", tmp_path / "index", "--no-segment")
+        assert code == 0 and "5 documents, 5 passages" in out and f"kdda ask {tmp_path / 'index'} MODEL" in err
+        code, _, err = command("ask", tmp_path / "index", "dog runs")  # no model
+        assert code == 2 and f'kdda ask {tmp_path / "index"} MODEL "dog runs"' in err
         code, out, _ = command("ask", tmp_path / "index", reader, "dog runs", "--json", "--best", 2, "--passages", 3)
         found = json.loads(out)
         assert code == 0 and 1 <= len(found) <= 2

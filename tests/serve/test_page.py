@@ -372,6 +372,13 @@ def test_a_corpus_needs_a_model_that_answers(judge: Predictor, tmp_path: Path) -
         make_application(site, [judge])
 
 
+def test_a_corpus_without_the_page_is_refused(judge: Predictor, tmp_path: Path) -> None:
+    make_index(tmp_path / "index")
+    site = Site([judge.name], Limits(), corpus=partial(Corpus.open, tmp_path / "index"), page=False)
+    with pytest.raises(KddaError, match="leave out --no-page"):
+        make_application(site, [judge])
+
+
 def test_both_languages_say_everything_and_no_more() -> None:
     ours, theirs = WORDS[VIETNAMESE], WORDS[ENGLISH]
     for name, said in vars(ours).items():

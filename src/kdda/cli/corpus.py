@@ -47,13 +47,14 @@ def index(
         say = partial(print, file=sys.stderr)  # which stands for what is above the picture here
         summary = writer.build(read_documents(corpus, out, say), add)
     print(f"{summary} → {out}")
+    note(tr('Next: kdda ask {out} MODEL "…", with a model that answers questions (task qa)').format(out=out))
 
 
 @app.command()
 def ask(
     index: Annotated[str, typer.Argument(help="A folder of `kdda index`; for opensearch, the cluster's index.")],
     model: Annotated[str, typer.Argument(help="A model that answers: a folder, an export, a Hub id.")],
-    question: Annotated[str, typer.Argument(help="What to ask.")],
+    question: Annotated[str | None, typer.Argument(help="What to ask.", show_default=False)] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print a list of objects.")] = False,
     best: Annotated[int, typer.Option(help="Answers at most.", min=1)] = 5,
     passages: Annotated[int, typer.Option(help="Passages that are read.", min=1)] = 10,
@@ -77,6 +78,8 @@ def ask(
     from kdda.retrieval.registry import open_retriever
     from kdda.runtime.plugins import import_plugins
 
+    if question is None:
+        raise KddaError(f'the index, a model that answers questions and the question: kdda ask {index} MODEL "{model}"')
     import_plugins(plugin or [])
     opened = open_retriever(retriever, index, _parse_options(retriever_option or []))
     answers = Corpus(opened, reader_of(load(model)), passages, mu).ask(question, best)

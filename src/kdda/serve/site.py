@@ -178,6 +178,8 @@ def make_application(
         students = Students(experiments, site.precision) if experiments is not None else None
         compared = [*site.models, *site.compare]
         add_page(app, Page(service, site.runs, compared, _open_corpus(site, predictors), students, site.watch))
+    elif site.corpus is not None:
+        raise KddaError("--index is searched on the page alone: leave out --no-page")
     hosts = AllowedHosts.of(site.host, site.allow_host)
     return LimitsMiddleware(app, limits, service.metrics, hosts, token)
 
