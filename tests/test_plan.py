@@ -9,7 +9,7 @@ from tokenizers import Regex, pre_tokenizers
 from transformers import BertConfig, BertModel
 
 from kdda.experiment import doctor, estimate
-from kdda.experiment.profile import ModelCost, TeacherCost, TimedSeconds
+from kdda.experiment.profile import ModelCost, Profiler, TeacherCost, TimedSeconds
 from kdda.hub.licences import LICENCES, warning_of
 from kdda.recipe.load import built_in, load_recipe
 from kdda.teachers.shards import bytes_of_state
@@ -96,6 +96,26 @@ class CostsOfSteps(Costs):
 
     read = 0.0
     step = TimedSeconds(60.0, 30.0, 64.0)
+
+
+def test_the_first_step_that_is_timed_is_of_middle_length(
+    bench: Bench, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths: list[int] = []
+
+    def timed(_: Any, loaded: Any, optimizer: Any, batch: Any) -> float:
+        lengths.append(batch.length)
+        return 0.01
+
+    monkeypatch.setattr(Profiler, "_seconds_of_step", timed)
+    rows = make_rows("aa", 90, 0)
+    for number, row in enumerate(rows):
+        row["premise"] = " ".join([row["premise"]] * (1 + number // 30))
+    bench.values["data"]["aa"]["train"] = write_rows(bench.folder / "lengths.jsonl", rows)
+    code, _, errors = command("plan", bench.write(), "--out", bench.folder / "runs", "--arms", "student")
+    assert code == 0, errors
+    warm, middle, short, long = lengths[:4]
+    assert short < middle < long == warm
 
 
 def test_the_time_of_a_plan_is_a_range_by_the_spread_of_timed_steps_and_says_of_what(
