@@ -103,6 +103,18 @@ def test_what_a_plan_misses_is_told_in_vietnamese(
     assert capsys.readouterr().out.splitlines()[2:] == ["3 runs in runs.", 'THIẾU: không có thư mục "a/b/c"']
 
 
+def test_a_call_in_vietnamese_has_the_options_of_every_command_and_leaves_the_next_one_english(
+    command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KDDA_LANG", "vi")
+    code, vietnamese, errors = command("recipes", "--quiet")
+    assert code == 0, errors
+    assert "Không" in command("recipes", "--no-option")[2]
+    monkeypatch.setenv("KDDA_LANG", "en")
+    assert command("recipes", "--quiet")[1] == vietnamese
+    assert "No such option" in command("recipes", "--no-option")[2]
+
+
 def test_other_languages_than_two_are_refused() -> None:
     code, text = kdda("recipes", KDDA_LANG="fr")
     assert code == 2 and 'KDDA_LANG: got "fr", expected one of: en, vi' in text

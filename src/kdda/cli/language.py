@@ -12,6 +12,7 @@ import typer
 import typer.core
 
 from kdda.cli.catalogue import Translator, read_catalogue
+from kdda.cli.output_options import CommandWithOutputOptions
 from kdda.errors import KddaError, unknown_choice
 
 LANGUAGES = ("en", "vi")
@@ -61,18 +62,30 @@ def call(app: typer.Typer) -> None:
     if not is_vietnamese():
         app()
         return
-    for info in app.registered_commands:
-        info.cls = _Command
-    app.info.cls = _Group
     # The words that typer adds to help, such as "required", go through this function.
-    vars(typer.core)["_"] = tr
-    group = typer.main.get_command(app)
-    for command in [group, *group.commands.values()]:  # type: ignore[attr-defined]
+    words = vars(typer.core)["_"]
+    group_class, command_classes = app.info.cls, [info.cls for info in app.registered_commands]
+    try:
+        vars(typer.core)["_"] = tr
+        app.info.cls = _Group
+        for info in app.registered_commands:
+            info.cls = _Command
+        _translated(typer.main.get_command(app))()
+    finally:  # a process that calls once more may do so in another language
+        vars(typer.core)["_"] = words
+        app.info.cls = group_class
+        for info, command_class in zip(app.registered_commands, command_classes, strict=True):
+            info.cls = command_class
+
+
+def _translated(group: Any) -> Any:
+    """All commands of click, with their help in the command line's language."""
+    for command in [group, *group.commands.values()]:
         command.help = tr(command.help or "")
         for parameter in command.params:
             if getattr(parameter, "help", None):
                 parameter.help = tr(parameter.help)
-    group()
+    return group
 
 
 class _Translated:
@@ -91,7 +104,7 @@ class _Translated:
         return option
 
 
-class _Command(_Translated, typer.core.TyperCommand):
+class _Command(_Translated, CommandWithOutputOptions):
     """A command whose help is Vietnamese."""
 
 

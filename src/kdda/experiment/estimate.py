@@ -418,7 +418,7 @@ def _length_line(name: str, teacher: RowLengths, student: RowLengths) -> str:
 def _range(fastest: float, slowest: float) -> str:
     """The seconds that timed steps span, as text after a mean; empty where both ends read the same.
 
-    >>> _range(540, 900), _range(60, 300), _range(100, 101)
+    >>> _range(540.0, 900.0), _range(60.0, 300.0), _range(100.0, 101.0)
     (', 9 to 15 min by the spread of the timed steps,', ', 60 s to 5 min by the spread of the timed steps,', '')
     """
     low, high = _duration(fastest), _duration(slowest)

@@ -62,7 +62,7 @@ def short(name: str, letters: int = SHORT) -> str:
     """A model's name; of a path or an id that is longer than so many letters, the last parts, without a run's "model".
 
     >>> short("runs/nli/2026-11/student-kdda/seed-1/model")
-    'student-kdda/seed-1'
+    '2026-11/student-kdda/seed-1'
     """
     if len(name) <= letters:
         return name
