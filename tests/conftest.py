@@ -196,8 +196,13 @@ def start(*arguments: object) -> Command:
     return Command(list(map(str, arguments)))
 
 
-def start_python(*arguments: object, folder: Path | None = None) -> subprocess.Popen[str]:
-    """`kdda` as a shell starts it in a folder: its workers, too, are new processes of Python."""
+def start_python(*arguments: object, folder: Path | None = None, in_background: bool = False) -> subprocess.Popen[str]:
+    """`kdda` as a shell starts it in a folder: its workers, too, are new processes of Python.
+
+    Args:
+        in_background: as a script's shell starts it before an ampersand: it ignores Ctrl-C.
+    """
     command = [sys.executable, "-P", "-m", "kdda", *map(str, arguments)]  # -P: as the installed command
-    pipe, environment = subprocess.PIPE, {**os.environ}
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=folder)
+    if in_background:
+        command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder)

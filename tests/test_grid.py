@@ -314,6 +314,22 @@ def test_a_process_that_is_killed_fails_its_own_run_alone(bench: Bench) -> None:
     assert "| short" in text
 
 
+@pytest.mark.slow
+def test_kill_lets_every_worker_of_a_run_in_the_background_write_a_checkpoint(bench: Bench) -> None:
+    out = bench.folder / "runs"
+    bench.values["training"] |= {"epochs": 400, "log_every": 1}
+    bench.values["arms"] = {"long": {"train": "target"}}
+    process = start_python("run", bench.write(), "--workers", "2", "--seeds", "1,2", "--out", out, in_background=True)
+    folders = [out / "nli" / "long" / f"seed-{seed}" for seed in (1, 2)]
+    while process.poll() is None and not all(read_metrics(folder / "metrics.jsonl") for folder in folders):
+        time.sleep(0.02)
+    process.terminate()
+    _, error = process.communicate()
+    assert process.returncode == 130 and "the same command continues" in error and "Traceback" not in error
+    for folder in folders:
+        assert list((folder / "checkpoints").iterdir()) and not (folder / "predictions.jsonl").exists()
+
+
 def _is_worker_at(cmdline: Path, folder: Path) -> bool:
     """Whether a process is the worker that holds a run folder's lock."""
     try:

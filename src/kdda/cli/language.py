@@ -64,7 +64,8 @@ def call(app: typer.Typer) -> None:
         return
     # The words that typer adds to help, such as "required", go through this function.
     words = vars(typer.core)["_"]
-    group_class, command_classes = app.info.cls, [info.cls for info in app.registered_commands]
+    group_class = app.info.cls
+    command_classes = [info.cls for info in app.registered_commands]
     try:
         vars(typer.core)["_"] = tr
         app.info.cls = _Group

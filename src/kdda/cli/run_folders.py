@@ -54,7 +54,7 @@ def runs(
 
 def _state(entry: RunEntry) -> str:
     """An entry's state with its detail, shortened."""
-    from kdda.runtime.columns import shorten
+    from kdda.runtime.shorten import shorten
 
     if not entry.detail:
         return entry.state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol, runtime_checkable
@@ -12,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from kdda.errors import KddaError
-from kdda.inference.streams import batch_tokens, stream_count
+from kdda.inference.streams import batch_tokens, one_thread, stream_count
 from kdda.models.fingerprint import FINGERPRINT_LENGTH, weights_fingerprint
 from kdda.models.load import GRAPH
-from kdda.runtime.columns import shorten
 from kdda.runtime.device import compute_device
+from kdda.runtime.shorten import shorten
 from kdda.text.batching import BATCH_TOKENS
 
 RECORD = "export.json"  # written last: an exported folder that has it is complete
@@ -51,6 +52,10 @@ class Engine(Protocol):
     @property
     def batch_tokens(self) -> int:
         """Tokens of a batch, padding included, from which larger ones are no faster."""
+        ...
+
+    def around_batches(self) -> AbstractContextManager[None]:
+        """What batches are computed in, with what a task reads from their logits."""
         ...
 
     def fingerprint(self) -> str:
@@ -99,6 +104,10 @@ class TorchEngine:
         if self.device.type != "cpu":
             return BATCH_TOKENS
         return batch_tokens(torch.get_num_threads() // self.streams)
+
+    def around_batches(self) -> AbstractContextManager[None]:
+        """Nothing: threads are those of the streams."""
+        return nullcontext()
 
     def fingerprint(self) -> str:
         """A digest of the weights."""
@@ -161,6 +170,10 @@ class OnnxEngine:
     def batch_tokens(self) -> int:
         """By the threads of the session."""
         return batch_tokens(self.threads, ONNX_TOKENS)
+
+    def around_batches(self) -> AbstractContextManager[None]:
+        """One thread of torch beside those of the session."""
+        return one_thread()
 
     def fingerprint(self) -> str:
         """A digest of the graph, with the files of weights beside it."""

@@ -24,10 +24,10 @@ from kdda.inference.engines import RECORD, TorchEngine, runtime
 from kdda.inference.predictor import Predictor, load
 from kdda.models.load import GRAPH, is_exported, quietly
 from kdda.models.smoothing import smooth_linears
-from kdda.runtime.columns import shorten
 from kdda.runtime.folders import is_disk_full
 from kdda.runtime.live import tell_stage
 from kdda.runtime.numbers import count_of
+from kdda.runtime.shorten import shorten
 from kdda.tasks.base import Task
 
 FORMATS = ("onnx",)

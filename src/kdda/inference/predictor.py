@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, overload
 
@@ -16,7 +15,7 @@ from kdda.data.examples import Example
 from kdda.errors import KddaError
 from kdda.inference.checkpoint import choose_task, counted, encoder_of_config, label_names, no_head
 from kdda.inference.engines import RECORD, Engine, OnnxEngine, TorchEngine
-from kdda.inference.streams import in_streams, one_thread
+from kdda.inference.streams import in_streams
 from kdda.models.classes import outputs_config
 from kdda.models.load import is_exported, load_checkpoint, load_config, load_tokenizer
 from kdda.runtime.device import in_bfloat16
@@ -267,7 +266,7 @@ class Predictor:
                 candidates[i] = candidate
 
         batches = list(buckets(features.lengths.tolist(), self.engine.batch_tokens))
-        with one_thread() if isinstance(self.engine, OnnxEngine) else nullcontext():
+        with self.engine.around_batches():
             in_streams(compute, batches, self.engine.streams)
         return candidates
 

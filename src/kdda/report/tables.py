@@ -179,9 +179,9 @@ def _sampling_error(comparison: Comparison) -> list[str]:
                 rows += facts["rows"]
                 variance += (facts["standard_error"] / len(comparison.targets)) ** 2
             metric = score_name(comparison.metric)
-            error = f"one run's {metric} has a standard error of about {variance**0.5:.1f} points"
-            if not variance:
-                error = "all have the same score, so that nothing tells how much it would vary with other rows"
+            error = "all have the same score, so that nothing tells how much it would vary with other rows"
+            if variance:
+                error = f"one run's {metric} has a standard error of about {variance**0.5:.1f} points"
             return [f"{count_of(rows, f'{comparison.split} row')}: {error}."]
     return []
 

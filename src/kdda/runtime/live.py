@@ -23,7 +23,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kdda.runtime.columns import shorten
+from kdda.runtime.shorten import shorten
 from kdda.runtime.verbosity import progress_console
 
 DRAWN_A_SECOND = 2.0  # each drawing takes a few milliseconds of one core

@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 from rich.cells import cell_len
 
-from kdda.runtime.columns import shorten
+from kdda.runtime.shorten import shorten
 
 FAMILY = "👩\u200d👩\u200d👧"  # five characters, one letter
 VIETNAMESE = unicodedata.normalize("NFD", "Không đủ bộ nhớ để huấn luyện mô hình")
