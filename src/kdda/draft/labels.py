@@ -13,6 +13,7 @@ from kdda.draft.names import english_sentiment
 from kdda.draft.sources import RowSource
 from kdda.draft.tables import Wishes
 from kdda.errors import KddaError, unknown_choice
+from kdda.runtime.shorten import shorten
 from kdda.runtime.text_files import printable
 from kdda.tasks.registry import TASKS
 
@@ -20,7 +21,7 @@ EXAMPLE_TAGS = ("O", "B-PER", "I-PER")  # of a message about tags that are numbe
 
 BLANK = "___"  # in a message, what a user is to fill in
 
-SHOWN_CHARACTERS = 90  # of each text of a row in a message
+SHOWN_COLUMNS = 90  # of a terminal, for each text of a row in a message
 
 
 class UnknownLabelsError(KddaError):
@@ -129,12 +130,10 @@ def _row_with(value: str, source: RowSource) -> str:
 
 
 def _shortened(texts: Sequence[str]) -> str:
-    """Texts of a row in quotes, each with its first characters."""
+    """Texts of a row in quotes, each with its first words."""
     shown = []
     for text in texts:
-        line = " ".join(text.split())
-        if len(line) > SHOWN_CHARACTERS:
-            line = line[:SHOWN_CHARACTERS] + "…"
+        line = shorten(" ".join(text.split()), SHOWN_COLUMNS)
         shown.append(f'"{line}"')
     return ", ".join(shown)
 
