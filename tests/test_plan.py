@@ -1,5 +1,7 @@
 """What a recipe needs is told before it runs: what there is, what it will cost, and what is missing, all at once."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import torch
 from tokenizers import Regex, pre_tokenizers
 from transformers import BertConfig, BertModel
 
-from kdda.experiment import doctor, estimate
+from kdda.experiment import doctor, estimate, profile
 from kdda.experiment.profile import ModelCost, Profiler, TeacherCost, TimedSeconds
 from kdda.hub.licences import LICENCES, warning_of
 from kdda.recipe.load import built_in, load_recipe
@@ -116,6 +118,27 @@ def test_the_first_step_that_is_timed_is_of_middle_length(
     assert code == 0, errors
     warm, middle, short, long = lengths[:4]
     assert short < middle < long == warm
+
+
+def test_steps_are_timed_with_the_kernels_that_training_computes_with(
+    bench: Bench, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered: list[torch.device] = []
+
+    @contextmanager
+    def kernels(device: torch.device) -> Iterator[None]:
+        entered.append(device)
+        yield
+        entered.pop()
+
+    def timed(_: Any, loaded: Any, optimizer: Any, batch: Any) -> float:
+        assert entered, "a step is timed without the kernels"
+        return 0.01
+
+    monkeypatch.setattr(profile, "fast_cpu_kernels", kernels)
+    monkeypatch.setattr(Profiler, "_seconds_of_step", timed)
+    code, text, errors = command("plan", bench.write(), "--out", bench.folder / "runs", "--arms", "student")
+    assert code == 0 and "Time: about" in text, errors
 
 
 def test_the_time_of_a_plan_is_a_range_by_the_spread_of_timed_steps_and_says_of_what(

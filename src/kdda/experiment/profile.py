@@ -17,6 +17,7 @@ import torch
 from kdda.data.examples import Example
 from kdda.losses.distillation import DistillationLoss
 from kdda.losses.representations import Representations, TokenLogits
+from kdda.models.cpu_kernels import fast_cpu_kernels
 from kdda.models.families import position_limit
 from kdda.models.hidden_states import last_hidden
 from kdda.models.load import Checkpoint
@@ -188,7 +189,9 @@ class Profiler:
             token_ids |= features.windows.used
         TrimmedVocabulary(model, token_ids)  # changes the model in place, as training does
         model.to(self.device)
-        step = self._seconds_a_step(loaded)
+        with fast_cpu_kernels(self.device):  # as training and evaluation compute
+            step = self._seconds_a_step(loaded)
+            read = self._seconds_a_window(loaded, windows)
         tokens = {}  # language → mean tokens of a window
         windows_a_row = {}  # by language
         items_a_row = {}
@@ -205,7 +208,7 @@ class Profiler:
             load=loaded.load,
             encode=loaded.encode / rows,
             step=step,
-            read=self._seconds_a_window(loaded, windows),
+            read=read,
             tokens=tokens,
             windows=windows_a_row,
             items=items_a_row,
