@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import chdir
 from multiprocessing import forkserver, get_context
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import psutil
+
+from kdda.runs.events import read_metrics
 
 ROOT = Path(__file__).parents[1]
 FORKS = get_context("forkserver")
@@ -129,6 +132,12 @@ class Command(Fork):
             texts.append(file.read())
         output, errors = texts
         return output, errors
+
+
+def wait_for_step(metrics: Path, step: int, process: Command | subprocess.Popen[str]) -> None:
+    """Until the process has written a step of at least this number to metrics.jsonl, or has ended."""
+    while process.poll() is None and not any(e.get("step", 0) >= step for e in read_metrics(metrics)):
+        time.sleep(0.002)
 
 
 def run_kdda(*arguments: str) -> None:

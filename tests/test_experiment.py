@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from kdda.data.sources import read_rows
 from kdda.runs.events import read_metrics
 from kdda.training.checkpoints import last_whole_checkpoint
 from tests.conftest import LABELS, Bench, make_model, start
-from tests.forks import Command, run_kdda
+from tests.forks import Command, run_kdda, wait_for_step
 from tests.heads import make_judge, make_reader
 from tests.text.phobert import make_phobert
 
@@ -369,11 +368,6 @@ def test_a_source_that_arms_draw_from_is_parsed_once(
     code, text, _ = command("run", bench.write(), "--out", bench.folder / "runs", "--seeds", "1,2")
     assert code == 0 and "| few" in text
     assert sorted(parsed) == sorted(set(parsed)) and len(parsed) == 6
-
-
-def wait_for_step(metrics: Path, step: int, process: Command) -> None:
-    while process.poll() is None and not any(e.get("step", 0) >= step for e in read_metrics(metrics)):
-        time.sleep(0.002)
 
 
 def run_until_killed(out: str, moment: str, *arguments: str) -> None:

@@ -22,7 +22,7 @@ from kdda.recipe.load import load_recipe
 from kdda.runs.events import read_metrics
 from kdda.tasks.base import Task
 from tests.conftest import Bench, make_model, start, start_python
-from tests.forks import Command, forks, run_kdda
+from tests.forks import Command, forks, run_kdda, wait_for_step
 
 
 def weights(out: Path, arm: str, seed: int = 1) -> dict[str, torch.Tensor]:
@@ -301,8 +301,7 @@ def test_a_process_that_is_killed_fails_its_own_run_alone(bench: Bench) -> None:
     (bench.folder / "queue.py").write_text("raise ImportError('not the module of Python')")
     process = start_python("run", bench.write(), "--workers", "2", "--out", out, folder=bench.folder)
     metrics = out / "nli/long/seed-1/metrics.jsonl"
-    while process.poll() is None and not read_metrics(metrics):
-        time.sleep(0.02)
+    wait_for_step(metrics, 1, process)
     (child,) = (
         int(status.parent.name)
         for status in Path("/proc").glob("[0-9]*/cmdline")
@@ -321,8 +320,8 @@ def test_kill_lets_every_worker_of_a_run_in_the_background_write_a_checkpoint(be
     bench.values["arms"] = {"long": {"train": "target"}}
     process = start_python("run", bench.write(), "--workers", "2", "--seeds", "1,2", "--out", out, in_background=True)
     folders = [out / "nli" / "long" / f"seed-{seed}" for seed in (1, 2)]
-    while process.poll() is None and not all(read_metrics(folder / "metrics.jsonl") for folder in folders):
-        time.sleep(0.02)
+    for folder in folders:
+        wait_for_step(folder / "metrics.jsonl", 1, process)
     process.terminate()
     _, error = process.communicate()
     assert process.returncode == 130 and "the same command continues" in error and "Traceback" not in error
@@ -344,8 +343,8 @@ def test_workers_end_with_a_command_that_is_killed(bench: Bench) -> None:
     bench.values["training"] |= {"epochs": 1000, "log_every": 1}
     process = start("run", bench.write(), "--workers", "2", "--out", out, "--seeds", "1,2", "--arms", "student")
     logs = [out / "nli/student" / f"seed-{seed}" / "metrics.jsonl" for seed in (1, 2)]
-    while process.poll() is None and not all(read_metrics(log) for log in logs):
-        time.sleep(0.02)
+    for log in logs:
+        wait_for_step(log, 1, process)
     workers = [worker for worker in forks() if worker.pid != process.pid]
     assert len(workers) == 2
     process.send_signal(signal.SIGKILL)
