@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,33 +18,29 @@ from transformers import EvalPrediction, PrinterCallback, set_seed
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from kdda.errors import Interrupted, KddaError, did_you_mean, unknown_choice
-from kdda.losses.representations import Representations, TokenLogits
-from kdda.models.hidden_states import attention_masses, hidden_at
 from kdda.models.load import quietly
 from kdda.models.vocabulary import TrimmedVocabulary
-from kdda.recipe.schema import ModelSpec, has_masses
+from kdda.recipe.schema import ModelSpec
 from kdda.runs.folder import TEACHERS
 from kdda.runtime import distributed
-from kdda.runtime.device import is_out_of_memory, pins_memory
+from kdda.runtime.device import is_out_of_memory
 from kdda.runtime.memory import keep_freed_memory
-from kdda.runtime.numbers import ceil_div
 from kdda.runtime.progress import Say
 from kdda.tasks.base import (
     Features,
-    PaddedLogitPlaces,
     Task,
-    logit_places_of,
-    places_of_windows,
 )
 from kdda.tasks.registry import task_named
 from kdda.teachers.align import LearnedMaps
 from kdda.teachers.cache import TeacherCache
 from kdda.text.encode import Window
+from kdda.training.batch_preparation import BatchPreparation
 from kdda.training.callbacks import MetricsLog, ProgressBar, StopOnInterrupt
 from kdda.training.checkpoints import last_whole_checkpoint
 from kdda.training.compatibility import check_architecture, check_task, check_task_of_teacher, check_teacher
 from kdda.training.config import TASK_METRIC, DistillationConfig, objective_name
 from kdda.training.data import TrainingData
+from kdda.training.distillation_term import ComparedWindows, DistillationTerm
 from kdda.training.evaluation import EvaluatingTrainer
 from kdda.training.fine_tune import (
     FromTeacher,
@@ -67,16 +61,10 @@ from kdda.training.read_ahead import ReadAhead
 from kdda.training.reuse import Reuse
 from kdda.training.sampler import ConcatDataset, EpochDataLoader, LanguageBatchSampler, collate
 from kdda.training.teacher_leads import TeacherLeads
+from kdda.training.term_log import TermLog
 from kdda.transport.checks import NotFiniteValueError
 
 LEARNED_MAPS = "learned-maps.safetensors"  # of `align: learned`, in each checkpoint of a training
-
-
-class BatchPart(NamedTuple):
-    """Some rows of a batch: their share of it, and the means of the loss's terms over them."""
-
-    share: float
-    terms: dict[str, Any]
 
 
 class DistillationTrainer(EvaluatingTrainer):
@@ -170,13 +158,12 @@ class DistillationTrainer(EvaluatingTrainer):
         self.remove_callback(PrinterCallback)
         self.model_accepts_loss_kwargs = False  # each batch's loss is its mean
         self.batches = self._make_sampler()
-        self.targets = self._make_targets()
-        self.micro_batch_size = args.micro_batch_size or args.per_device_train_batch_size
+        distilled = [language for language in self.teachers if self.teachers[language]]
+        self.preparation = BatchPreparation(self.data, self.encoded, args, self.loss, distilled, self._read)
         self.caches: dict[str, list[TeacherCache]] = {}  # one a teacher
         self.prepared: dict[str, list[PreparedTeacher]] = {}
         self.learned_maps: LearnedMaps | None = None
-        self.terms: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
-        self.parts: list[BatchPart] = []
+        self.terms = TermLog()
 
     # -- training
 
@@ -239,7 +226,10 @@ class DistillationTrainer(EvaluatingTrainer):
         if self.learned_maps is not None:
             self.learned_maps.to(self.args.device)
         self._open_metrics_log(checkpoint)
-        self.read_ahead = ReadAhead(self._prepared_parts)
+        self.distillation_term = DistillationTerm(
+            self.loss, self.args, self.data.task, self.prepared, self.caches, self.learned_maps, self.leads
+        )
+        self.read_ahead = ReadAhead(self.preparation.parts)
         try:
             with self.interrupt.handling_signals(), quietly():
                 output = super().train(resume_from_checkpoint=checkpoint, **options)
@@ -314,15 +304,6 @@ class DistillationTrainer(EvaluatingTrainer):
         args = self.args
         return LanguageBatchSampler(lengths, args.per_device_train_batch_size, args.seed, args.language_temperature)
 
-    def _make_targets(self) -> dict[str, Mapping[str, Any]]:
-        """Language → what the task's loss takes as gold (such as `labels`) → an array with a value a window."""
-        targets: dict[str, Mapping[str, Any]] = {}
-        for language, features in self.encoded.train.items():
-            targets[language] = {}
-            if language not in self.data.unlabelled:
-                targets[language] = self.data.task.targets(features, self.data.labels)
-        return targets
-
     def get_train_dataloader(self) -> DataLoader[Any]:
         """One-language batches in place of Trainer's, in an order that a resumed training repeats."""
         # not prepared by accelerate, which would give each process other batches: here they share every batch
@@ -343,22 +324,22 @@ class DistillationTrainer(EvaluatingTrainer):
         prepared = inputs.pop("prepared")
         random_state = torch.get_rng_state()
         while True:
-            self.parts = []
+            self.terms.start_batch()
             if self.learned_maps is not None:
                 self.learned_maps.zero_grad(set_to_none=True)  # transformers does it for the model alone
             try:
                 size, parts = prepared.result()
-                if size != self.micro_batch_size:  # it was prepared before memory made parts smaller
+                if size != self.preparation.micro_batch_size:  # it was prepared before memory made parts smaller
                     _, parts = self.read_ahead.submit(inputs).result()
                 loss = self._step(model, parts)
             except RuntimeError as error:  # among them torch.OutOfMemoryError
                 if not is_out_of_memory(error):
                     raise
-                self._halve_micro_batch(len(rows))
+                self.preparation.halve(len(rows))
                 model.zero_grad(set_to_none=True)
                 torch.set_rng_state(random_state)
                 continue
-            self._remember(language)
+            self.terms.end_batch(language)
             return loss
 
     def create_optimizer(self, *arguments: Any, **options: Any) -> Any:
@@ -369,50 +350,6 @@ class DistillationTrainer(EvaluatingTrainer):
             group = {"params": list(self.learned_maps.parameters()), "lr": self.args.learning_rate, "weight_decay": 0.0}
             optimizer.add_param_group(group)
         return optimizer
-
-    def _halve_micro_batch(self, rows: int) -> None:
-        """After a lack of memory, take half as many of a batch's rows at once.
-
-        Raises:
-            KddaError: a single row does not fit, or other processes share the batch.
-        """
-        if self.micro_batch_size == 1 or distributed.size() > 1:  # other processes would wait for this one's first try
-            raise KddaError(
-                f"{self.micro_batch_size} of a batch's rows do not fit into the free memory; lower "
-                "training.micro_batch_size or max_length"
-            ) from None
-        self.micro_batch_size = ceil_div(min(self.micro_batch_size, rows), 2)
-
-    def _prepared_parts(self, batch: Mapping[str, Any]) -> tuple[int, list[dict[str, Any]]]:
-        """The batch's rows that fall to this process, padded in parts, and the most rows of a part.
-
-        Called in the thread of `ReadAhead`.
-        """
-        language, rows = batch["language"], batch["rows"]
-        rows_here = rows[distributed.rank() :: distributed.size()]
-        # gradients of processes are averaged; one without rows of a small batch adds nothing
-        weight = distributed.size() / len(rows) if rows_here else 0.0
-        windows_a_row = len(self.encoded.train[language].windows_of(rows)) / len(rows)
-        size = self.micro_batch_size
-        parts = []
-        for part in _parts(rows_here or rows[:1], size):
-            parts.append(self._padded(language, part, weight, windows_a_row))
-            parts[-1]["task_share"] = self._task_share(language, part, rows)
-        return size, parts
-
-    def _task_share(self, language: str, part: Sequence[int], items: Sequence[int]) -> float:
-        """The share that a part has in the golds of a batch, over the share that it has in the batch's items.
-
-        1 where each item has one gold. A loss over tokens times this is the mean over the batch's, however it is cut.
-        0 where the part has no gold, such as rows without labels.
-        """
-        task, targets = self.data.task, self.targets[language]
-        if language in self.data.unlabelled:
-            return 0.0
-        golds = task.count_targets(targets, part)
-        if not golds:
-            return 0.0
-        return golds / task.count_targets(targets, items) / (len(part) / len(items))
 
     def _step(self, model: Any, prepared: Sequence[Mapping[str, Any]]) -> Any:
         """Forward and backward of the batch's rows that fall to this process, part by part; returns their loss."""
@@ -427,69 +364,19 @@ class DistillationTrainer(EvaluatingTrainer):
             self.learned_maps.average_gradients()
         return torch.stack(losses).sum()
 
-    def _remember(self, language: str) -> None:
-        """Append the batch's terms to those to be logged: means over its parts, of marginal errors the largest."""
-        for name in self.parts[0].terms:
-            value: Any = 0
-            for part in self.parts:
-                if name == "marginal_error":
-                    value = max(value, part.terms[name])
-                else:
-                    value = value + part.share * part.terms[name]
-            self.terms[language][name].append(value)
-
-    def _padded(self, language: str, items: Sequence[int], weight: float, windows_a_row: float) -> dict[str, Any]:
-        """The padded inputs of some items of a batch, with what `compute_loss` takes out of them again.
-
-        That is `targets` (the gold ones), `counted` (mask of the tokens that are compared), `places` and `words`
-        (intervals, where the loss reads them), `logit_tokens` and `logit_characters` (`LogitPlaces`, likewise),
-        `language`, `rows` (numbers of their windows), `read` (the stored states
-        of each teacher), `share`: the items' number times `weight`, by which their mean loss is multiplied, and
-        `windows_share`: how many windows an item has here, as a multiple of `windows_a_row`, which is the whole
-        batch's. A divergence is a mean over windows, so that times this factor it is the batch's whatever its parts
-        are. `_prepared_parts` adds `task_share`, such a factor of the task's loss.
-        """
-        features = self.encoded.train[language]
-        rows = features.windows_of(items)
-        windows = [features.windows[row] for row in rows]
-        inputs = self.encoded.encoder.pad(windows)
-        if self.args.tokens == "text" and language in self.caches:
-            counted = self.encoded.encoder.text_mask(windows)
-        else:
-            counted = inputs["attention_mask"].bool()
-        targets = {}
-        if language not in self.data.unlabelled:
-            targets = self.data.task.batch_targets(self.targets[language], rows, inputs["input_ids"].shape[1])
-        batch: dict[str, Any] = {**inputs, "counted": counted}
-        if self.loss.needs_places and language in self.caches:
-            batch["places"], batch["words"] = places_of_windows(self.data.task, features, rows)
-        if self._compares_token_logits and language in self.caches:
-            batch["logit_tokens"], batch["logit_characters"] = logit_places_of(self.data.task, windows)
-        if pins_memory(self.args.device):
-            for values in (batch, targets):
-                for name, value in values.items():
-                    values[name] = value.pin_memory()
-        batch |= {"targets": targets, "language": language, "rows": rows}
-        batch["read"] = self._read(language, rows)
-        batch["share"] = len(items) * weight
-        batch["windows_share"] = len(rows) / len(items) / windows_a_row
-        return batch
-
-    def _read(self, language: str, rows: Sequence[int]) -> dict[int, Any]:
-        """Index of each teacher that is not stopped → its stored states of some rows (`TeacherCache.read`)."""
+    def _read(self, language: str, windows: Sequence[int]) -> dict[int, Any]:
+        """Index of each teacher that is not stopped → its stored states of some windows (`TeacherCache.read`)."""
         states = {}
         for index in self.leads.active(language):
-            states[index] = self.caches[language][index].read(rows)
+            states[index] = self.caches[language][index].read(windows)
         return states
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
         """The task's loss, and the teacher's divergence where the batch's language has a teacher."""
-        language, rows, share = inputs.pop("language"), inputs.pop("rows"), inputs.pop("share")
-        counted, read, windows_share = inputs.pop("counted"), inputs.pop("read"), inputs.pop("windows_share")
-        targets, task_share = inputs.pop("targets"), inputs.pop("task_share")
-        places, words = inputs.pop("places", None), inputs.pop("words", None)
-        logit_places = PaddedLogitPlaces(inputs.pop("logit_tokens", None), inputs.pop("logit_characters", None))
-        is_distilled = bool(self.leads.active(language))
+        share, task_share, targets = inputs.pop("share"), inputs.pop("task_share"), inputs.pop("targets")
+        golds = targets.get("labels") if self.data.task.compares_logits else None
+        compared = ComparedWindows.taken_from(inputs, golds)
+        is_distilled = bool(self.leads.active(compared.language))
         inputs["output_hidden_states"] = is_distilled
         if task_share:
             outputs = self.data.task.outputs_with_loss(model, inputs, targets)
@@ -499,22 +386,16 @@ class DistillationTrainer(EvaluatingTrainer):
         task_loss = outputs.loss if task_share == 1.0 else task_share * outputs.loss
         terms, total = {"task": task_loss.detach()}, task_loss
         if is_distilled:
-            token_logits = self._token_logits(outputs, logit_places)
-            student = []
-            for layer in self.args.layers:
-                states = self._representations(outputs, counted, layer, places, words)
-                student.append(replace(states, token_logits=token_logits))
-            golds = targets.get("labels") if self.data.task.compares_logits else None
             try:
-                divergence, distillation_terms = self._divergence(student, language, rows, read, golds, windows_share)
+                divergence, logged = self.distillation_term.of(self.model, outputs, compared)
             except NotFiniteValueError as error:
-                what = f"the divergence from the teacher of {language} cannot be computed ({error})"
+                what = f"the divergence from the teacher of {compared.language} cannot be computed ({error})"
                 raise self._diverged(what) from None
             progress = self.state.global_step / max(1, self.state.max_steps)
             total = self.loss.total(task_loss, divergence, progress)
             self._check_loss("the loss", total)
-            terms |= distillation_terms
-        self.parts.append(BatchPart(share, terms))
+            terms |= logged
+        self.terms.add_part(share, terms)
         return (share * total, outputs) if return_outputs else share * total
 
     def _check_loss(self, name: str, loss: torch.Tensor) -> None:
@@ -537,114 +418,21 @@ class DistillationTrainer(EvaluatingTrainer):
             if not bool(weight.isfinite().all()):
                 raise self._diverged(f"{name} is not finite")
 
-    def _divergence(
-        self,
-        student: list[Representations],
-        language: str,
-        rows: Sequence[int],
-        read: Mapping[int, Any],
-        labels: Any,
-        windows_share: float,
-    ) -> tuple[torch.Tensor, dict[str, Any]]:
-        """The mean of the divergences of all teachers that are not stopped, each times its weight; the terms to log.
-
-        Args:
-            student: its representations, one a layer.
-            read: the stored states of each teacher by its index (`_read`), also of some that was stopped since.
-            labels: of the rows; None for a task without labels.
-            windows_share: factor of the means over these windows (see `_padded`).
-        """
-        total: Any = 0
-        means: dict[int, torch.Tensor] = {}  # by the teachers' indices
-        errors = []
-        for index in self.leads.active(language):
-            cache = self.caches[language][index]
-            weight = self.prepared[language][index].weight
-            ours = self._mapped(student, language, index)
-            theirs = cache.batch(rows, read[index])
-            term = self.loss.divergence(ours, theirs, labels=labels, scales=cache.scales)
-            mean = term.mean if windows_share == 1.0 else windows_share * term.mean
-            total = total + (mean if weight == 1.0 else weight * mean)
-            means[index] = mean.detach()
-            errors.append(term.marginal_error)
-        terms = {"transport": torch.stack(list(means.values())).mean(), "marginal_error": torch.stack(errors).max()}
-        if len(self.caches[language]) > 1:
-            for index, mean in means.items():
-                terms[f"transport_{index + 1}"] = mean
-        return total / len(means), terms
-
-    def _mapped(self, student: list[Representations], language: str, teacher: int) -> list[Representations]:
-        """The student's representations as one of a language's teachers is compared with them (`align: learned`)."""
-        if self.learned_maps is None:
-            return student
-        mapped = []
-        for number, layer in enumerate(student):
-            mapped.append(replace(layer, states=self.learned_maps(layer.states, language, teacher, number)))
-        return mapped
-
-    def _representations(
-        self,
-        outputs: Any,
-        counted: torch.Tensor,
-        layer: float,
-        places: torch.Tensor | None,
-        words: torch.Tensor | None,
-    ) -> Representations:
-        """The student's states at a layer, in its graph."""
-        mask = counted
-        if has_masses(self.args.tokens):
-            mask = attention_masses(self.model, outputs, counted, layer, self.args.tokens)
-        logits = outputs.logits if self.data.task.compares_logits else None
-        return Representations(hidden_at(outputs, layer), mask, logits, places=places, words=words)
-
-    @property
-    def _compares_token_logits(self) -> bool:
-        """Whether the loss compares the logits of a task that gives some for every token."""
-        return self.loss.needs_logits and self.data.task.compares_token_logits
-
-    def _token_logits(self, outputs: Any, places: PaddedLogitPlaces) -> TokenLogits | None:
-        """The student's logits at some places, in its graph; None where the loss does not compare those of tokens."""
-        if not self._compares_token_logits:
-            return None
-        return TokenLogits(places.chosen(outputs.logits), places.characters)
-
     # -- logging and saving
 
     def log(self, logs: dict[str, float], *_: Any, **__: Any) -> None:
         """Write terms and languages apart, since a sum hides which of them moves; then hand all to the trackers."""
         combined = dict(logs)
-        for language, terms in self.terms.items():
-            means = self._means(terms)
+        for language, means in self.terms.means().items():
             self.metrics_log.write("train", step=self.state.global_step, language=language, **means)
             for name, value in means.items():
                 combined[f"{language}_{name}"] = value
-        combined |= self._means({"transport": self._divergences()})
+        combined |= self.terms.mean_divergence()
         self.terms.clear()
         if "learning_rate" in logs:
             optimizer = {name: logs[name] for name in ("loss", "grad_norm", "learning_rate") if name in logs}
             self.metrics_log.write("step", step=self.state.global_step, epoch=self.state.epoch, **optimizer)
         self._log_to_trackers(combined)
-
-    def _divergences(self) -> list[Any]:
-        """The distillation term of each batch since the last log, of all languages that were distilled."""
-        values: list[Any] = []
-        for terms in self.terms.values():
-            values += terms.get("transport", ())
-        return values
-
-    def _means(self, terms: Mapping[str, Sequence[Any]]) -> dict[str, float]:
-        """Means since the last log, over all processes; of marginal errors the largest. Terms may be empty."""
-        here = {}
-        for name, values in terms.items():
-            if not values:
-                continue
-            here[name] = float(max(values)) if name == "marginal_error" else float(torch.tensor(values).mean())
-        everywhere = distributed.all_gather(here)
-        means = {}
-        for name in here:
-            values = [process[name] for process in everywhere]
-            means[name] = max(values) if name == "marginal_error" else fmean(values)
-        return means
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save an ordinary checkpoint: safetensors, config and tokenizer, with the full vocabulary.
@@ -776,11 +564,6 @@ def fine_tune(
     )
     trainer.train()
     return trainer
-
-
-def _parts(rows: Sequence[int], size: int) -> list[Sequence[int]]:
-    """Rows cut into parts of `size` each; the last may be smaller."""
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def _windows_of_first(dev: Mapping[str, Features]) -> Sequence[Window] | None:
