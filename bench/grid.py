@@ -45,7 +45,7 @@ from kdda.models.load import load_checkpoint
 from kdda.recipe.load import load_recipe
 from kdda.runs.folder import MODEL_FOLDER, PREDICTIONS
 from kdda.runtime.numbers import ceil_div
-from kdda.tasks.base import predict
+from kdda.tasks.prediction import predict
 from kdda.training.fine_tune import load_model
 
 OBJECTIVES, WEIGHTS, SEEDS = ("sinkhorn", "energy"), (0.03, 0.1, 0.3, 1.0, 3.0), (1, 2, 3)

@@ -27,7 +27,7 @@ from kdda.data.examples import Example, Schema, check_rows
 from kdda.data.questions import question_converter
 from kdda.data.sources import Source, read_rows
 from kdda.models.load import load_checkpoint
-from kdda.tasks.base import Features
+from kdda.tasks.features import Features
 from kdda.tasks.qa import QA
 from kdda.text.encode import Encoder
 from kdda.text.segment import _segment, segmented_text

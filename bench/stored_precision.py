@@ -25,7 +25,7 @@ from kdda.losses.distillation import DistillationLoss
 from kdda.losses.representations import Representations
 from kdda.models.load import load_checkpoint
 from kdda.recipe.schema import CachePrecision
-from kdda.tasks.base import places_of_windows
+from kdda.tasks.places import places_of_windows
 from kdda.tasks.registry import task_named
 from kdda.teachers.cache import TeacherCache
 from kdda.transport.cost import mean_pairwise_cost

@@ -11,7 +11,7 @@ import torch
 
 from kdda.data.examples import GoldAnswer, Question
 from kdda.models.load import load_checkpoint
-from kdda.tasks.base import Features
+from kdda.tasks.features import Features
 from kdda.tasks.qa import QA, AnswerSpan, QuestionAnswering, oracle, token_span
 from kdda.text.encode import Encoder
 from tests.conftest import make_tokenizer

@@ -22,7 +22,7 @@ from kdda.errors import KddaError
 from kdda.experiment.run import Experiment
 from kdda.recipe.load import load_recipe
 from kdda.runs.events import read_metrics
-from kdda.tasks.base import Features
+from kdda.tasks.features import Features
 from kdda.tasks.registry import task_named
 from kdda.tasks.tag import TAG, TagPrediction, TagResult
 from kdda.text.encode import Encoder

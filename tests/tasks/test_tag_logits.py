@@ -17,7 +17,8 @@ from kdda.losses.registry import OBJECTIVES
 from kdda.losses.representations import Objective, ObjectiveSettings, Representations, TokenLogits
 from kdda.models.load import load_checkpoint
 from kdda.runs.events import read_metrics
-from kdda.tasks.base import Features, logit_places_of
+from kdda.tasks.features import Features
+from kdda.tasks.places import logit_places_of
 from kdda.tasks.tag import TAG
 from kdda.teachers.cache import TeacherCache
 from kdda.text.encode import Encoder

@@ -9,7 +9,7 @@ from torch import Tensor
 from kdda.losses.distillation import DistillationLoss
 from kdda.losses.representations import Representations
 from kdda.models.load import Checkpoint, load_checkpoint
-from kdda.tasks.base import TextSpan
+from kdda.tasks.features import TextSpan
 from kdda.teachers.align import ProcrustesMap, pooled_chunks
 from kdda.teachers.cache import TeacherCache
 from tests.conftest import LABELS, make_model, make_rows

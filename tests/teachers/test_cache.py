@@ -15,7 +15,7 @@ from kdda.losses.representations import ObjectiveSettings, Representations
 from kdda.models.hidden_states import attention_masses, check_attention_is_readable
 from kdda.models.load import Checkpoint, load_checkpoint
 from kdda.recipe.schema import Masses
-from kdda.tasks.base import TextSpan
+from kdda.tasks.features import TextSpan
 from kdda.teachers.cache import TeacherCache
 from kdda.teachers.inputs import TeacherInputs
 from kdda.teachers.store import save_checked

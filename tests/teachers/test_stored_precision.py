@@ -10,7 +10,7 @@ from kdda import DistillationConfig, DistillationTrainer
 from kdda.errors import KddaError
 from kdda.losses.representations import Representations
 from kdda.models.load import Checkpoint, load_checkpoint
-from kdda.tasks.base import TextSpan
+from kdda.tasks.features import TextSpan
 from kdda.teachers.cache import TeacherCache
 from kdda.teachers.shards import in_8_bits
 from kdda.teachers.store import save_checked

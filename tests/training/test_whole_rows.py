@@ -12,8 +12,8 @@ import torch
 
 from kdda import DistillationConfig, DistillationTrainer, Teacher
 from kdda.data.examples import Example
-from kdda.tasks.base import Features
 from kdda.tasks.classification import Classification
+from kdda.tasks.features import Features
 from kdda.tasks.windows import Windows
 from kdda.text.encode import Encoder
 from tests.conftest import LABELS, make_model, make_rows, make_tokenizer

@@ -26,7 +26,9 @@ from kdda.recipe.schema import Distill, ModelSpec, TeacherSpec, Training
 from kdda.runtime.device import compute_device, in_bfloat16, wait_for
 from kdda.runtime.memory import keep_freed_memory
 from kdda.runtime.numbers import ceil_div
-from kdda.tasks.base import Features, Task, logit_places_of, places_of_windows
+from kdda.tasks.base import Task
+from kdda.tasks.features import Features
+from kdda.tasks.places import logit_places_of, places_of_windows
 from kdda.teachers.align import pooled_chunks
 from kdda.teachers.cache import TeacherCache, calibration_rows
 from kdda.text.encode import Encoder, Window

@@ -16,7 +16,8 @@ from kdda.inference.checkpoint import choose_task, counted, encoder_of_config, l
 from kdda.inference.columns import in_words, missing_columns, with_columns_in_training
 from kdda.models.load import load_checkpoint, load_config
 from kdda.runtime.files import write_output
-from kdda.tasks.base import Prediction, Task, predict
+from kdda.tasks.base import Prediction, Task
+from kdda.tasks.prediction import predict
 from kdda.text.encode import Encoder
 
 

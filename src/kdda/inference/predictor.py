@@ -20,9 +20,11 @@ from kdda.models.classes import outputs_config
 from kdda.models.load import is_exported, load_checkpoint, load_config, load_tokenizer
 from kdda.runtime.device import in_bfloat16
 from kdda.runtime.numbers import count_of
-from kdda.tasks.base import Features, Prediction, Result, Task, check_finite
+from kdda.tasks.base import Prediction, Result, Task
 from kdda.tasks.choose import ChoiceResult
 from kdda.tasks.classification import LabelResult
+from kdda.tasks.features import Features
+from kdda.tasks.prediction import check_finite
 from kdda.tasks.qa import AnswerResult, AnswerSpan
 from kdda.tasks.similarity import SimilarityResult
 from kdda.tasks.tag import TagResult

@@ -1,4 +1,4 @@
-"""The base class `Task`: which facts and methods a task has, from its fields to its words on the page; `predict`.
+"""The base class `Task`: which facts and methods a task has, from its fields to its words on the page.
 
 A task says which fields a row has, how rows become windows, how a model's outputs become predictions and scores, and
 how predictions are given out: from Python, in files, over HTTP, on the server's page, in an export and on a model card.
@@ -11,27 +11,24 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, field, replace
-from functools import cached_property
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int, Int32, Int64, Shaped
+from jaxtyping import Float32, Int32, Shaped
 from numpy import ndarray
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from kdda.data.examples import BadRowError, Example, RowConverter, Schema, mapped_label, row_id, value_of
 from kdda.data.fields import BadFieldError, canonical, structure
 from kdda.data.sources import Row
-from kdda.errors import KddaError, NotFiniteError, unknown_choice
+from kdda.errors import KddaError, unknown_choice
 from kdda.runtime.disk_sequence import LazySequence
 from kdda.runtime.numbers import count_of
+from kdda.tasks.features import Features, TextSpan
+from kdda.tasks.places import LogitPlaces
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.text.check import check_text
 from kdda.text.encode import Encoder, Window
-from kdda.text.places import padded_places, padded_words
-from kdda.text.segment import Span
 
 DIGITS = 6  # decimals of a probability or a cosine in results
 
@@ -80,141 +77,12 @@ class Result:
         return self.as_dict()
 
 
-class TextSpan(NamedTuple):
-    """What a student's window reads: texts, and the characters of the last one, or None for as much as fits."""
-
-    texts: tuple[str, ...]
-    span: Span | None
-
-    @property
-    def characters(self) -> Span:
-        """The characters of the last text that are on the line of places of what is read (`kdda.text.places`)."""
-        if self.span is None:
-            return 0, len(self.texts[-1])
-        return self.span
-
-
-@dataclass(frozen=True)
-class Features:
-    """Examples as one model reads them.
-
-    Attributes:
-        windows: one an example, or as many as it takes.
-        whole_rows: whether all windows of a row stay in one part of a batch, since its loss reads them together.
-    """
-
-    examples: Sequence[Example]
-    windows: Windows
-    whole_rows: bool = False
-
-    @property
-    def owners(self) -> Sequence[int]:
-        """`windows[k]` belongs to `examples[owners[k]]`; ordered."""
-        return self.windows.owners
-
-    @property
-    def lengths(self) -> Int32[ndarray, " windows"]:
-        """Tokens of each window."""
-        return self.windows.lengths
-
-    # -- what batches are made of: items, which are windows, or rows where rows stay whole
-
-    @property
-    def item_lengths(self) -> Int32[ndarray, " items"]:
-        """Tokens of each item of a batch; of a row those of its longest window, to which the others are padded."""
-        if not self.whole_rows:
-            return self.lengths
-        longest: Int32[ndarray, " items"] = np.maximum.reduceat(self.lengths, self._first_windows[:-1])
-        return longest
-
-    def windows_of(self, items: Sequence[int]) -> Sequence[int]:
-        """The numbers of the windows of some items of a batch, item after item."""
-        if not self.whole_rows:
-            return items
-        numbers: list[int] = []
-        for row in items:
-            numbers += range(self._first_windows[row], self._first_windows[row + 1])
-        return numbers
-
-    @cached_property
-    def _first_windows(self) -> Int64[ndarray, " rows_and_end"]:
-        """The number of each row's first window, and at the end the number of all windows."""
-        starts: Int64[ndarray, " rows_and_end"] = np.searchsorted(self.owners, np.arange(len(self.examples) + 1))
-        return starts
-
-
-class LogitPlaces(NamedTuple):
-    """Where the logits of a window's tokens are compared with another model's.
-
-    Attributes:
-        tokens: whose logits they are, by their positions in the window.
-        characters: [start, end) of the window's last text that each of them decides.
-    """
-
-    tokens: Int64[ndarray, " places"]
-    characters: Int64[ndarray, "places 2"]
-
-
-class PaddedLogitPlaces(NamedTuple):
-    """The `LogitPlaces` of some rows; 0 at padding, which no characters show."""
-
-    tokens: Int[Tensor, "rows places"]
-    characters: Int[Tensor, "rows places 2"]
-
-    @classmethod
-    def of(cls, rows: Sequence[LogitPlaces]) -> PaddedLogitPlaces:
-        """The places of some rows, padded to as many as one of them has."""
-        tokens = [torch.from_numpy(row.tokens) for row in rows]
-        characters = [torch.from_numpy(row.characters) for row in rows]
-        return cls(pad_sequence(tokens, batch_first=True), pad_sequence(characters, batch_first=True))
-
-    def to(self, device: torch.device) -> PaddedLogitPlaces:
-        """The same on a device."""
-        return PaddedLogitPlaces(self.tokens.to(device), self.characters.to(device))
-
-    def chosen(self, logits: Float[Tensor, "rows tokens classes"]) -> Float[Tensor, "rows places classes"]:
-        """The logits at these places; those of the first token at padding."""
-        return logits.gather(1, self.tokens[..., None].expand(-1, -1, logits.shape[2]))
-
-
-class Places(NamedTuple):
-    """Where the tokens and the words of some windows are, on lines that teachers' tokens lie on, too; 0 at padding."""
-
-    tokens: Float[Tensor, "windows tokens 2"]
-    words: Float[Tensor, "windows words 2"]
-
-
-def places_of_windows(task: Task, features: Features, numbers: Sequence[int]) -> Places:
-    """The places of the tokens and words of some windows."""
-    spans = task.text_spans(features)
-    windows = []
-    characters = []
-    for number in numbers:
-        windows.append(features.windows[number])
-        characters.append(spans[number].characters)
-    return Places(padded_places(windows, characters), padded_words(windows, characters))
-
-
-def logit_places_of(task: Task, windows: Sequence[Window]) -> PaddedLogitPlaces:
-    """Where the logits of some windows' tokens are compared with another model's."""
-    return PaddedLogitPlaces.of(list(map(task.logit_places, windows)))
-
-
 def _list_of(row: Row, columns: Sequence[str]) -> Any:
     """A row's value of a field that holds a list: of one column, perhaps as the text of a cell, or one of several."""
     if len(columns) > 1:
         return [value_of(row, column) for column in columns]
     value = value_of(row, columns[0])
     return structure(value) if isinstance(value, str) else value
-
-
-def spans_of_windows(features: Features) -> Sequence[TextSpan]:
-    """The texts of each window's example, and the characters of the last text that the window holds."""
-
-    def text_span(k: int) -> TextSpan:
-        return TextSpan(features.examples[features.owners[k]].texts, features.windows[k].context_span)
-
-    return LazySequence(len(features.windows), text_span)
 
 
 @dataclass(frozen=True)
@@ -683,59 +551,3 @@ def target_tensors(
         chosen = torch.from_numpy(values[windows])
         tensors[name] = chosen if chosen.is_floating_point() else chosen.long()
     return tensors
-
-
-def check_finite(outputs: Any, task: Task) -> None:
-    """Refuse a model's outputs for a batch that hold a logit that is not finite.
-
-    Raises:
-        NotFiniteError: names the output.
-    """
-    for name in task.outputs:
-        if not bool(getattr(outputs, name).isfinite().all()):
-            raise NotFiniteError(
-                f"the model's {name} are not finite (nan or inf): its weights are broken, or its training diverged"
-            )
-
-
-def predict(
-    model: Any,
-    task: Task,
-    features: Features,
-    encoder: Encoder,
-    labels: Sequence[str],
-    language: str,
-    batch_size: int = 64,
-) -> Sequence[Prediction]:
-    """Predictions for all examples, in their order; windows are read in batches of like length, in eval mode.
-
-    Args:
-        features: the examples as `encoder` made them.
-        labels: names of the head's outputs, of tasks with labels.
-        language: whose scoring rules hold.
-
-    Raises:
-        NotFiniteError: the model's outputs are not finite.
-    """
-    candidates = window_candidates(model, task, features, encoder, batch_size)
-    return task.decode(features, candidates, labels, language)
-
-
-@torch.no_grad()
-def window_candidates(model: Any, task: Task, features: Features, encoder: Encoder, batch_size: int = 64) -> list[Any]:
-    """What `Task.candidates` makes of each window, in their order; arguments and errors as for `predict`."""
-    windows = features.windows
-    order: list[int] = np.argsort(features.lengths, kind="stable").tolist()
-    candidates: list[Any] = [None] * len(windows)
-    training = model.training
-    model.eval()
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        batch = [windows[i] for i in chosen]
-        inputs = {name: ids.to(model.device) for name, ids in encoder.pad(batch).items()}
-        outputs = model(**inputs)
-        check_finite(outputs, task)
-        for i, candidate in zip(chosen, task.candidates(outputs, batch), strict=True):
-            candidates[i] = candidate
-    model.train(training)
-    return candidates

@@ -24,7 +24,8 @@ from kdda.data.examples import Example, RowConverter, Schema
 from kdda.errors import KddaError
 from kdda.metrics.significance import standard_error
 from kdda.runtime.disk_sequence import LazySequence
-from kdda.tasks.base import DIGITS, SMALLEST, Features, PageWords, Prediction, Result, Task, TextSpan
+from kdda.tasks.base import DIGITS, SMALLEST, PageWords, Prediction, Result, Task
+from kdda.tasks.features import Features, TextSpan
 from kdda.tasks.pooling import check_long_texts, pooled
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.text.check import check_text

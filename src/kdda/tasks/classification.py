@@ -15,7 +15,8 @@ from kdda.errors import KddaError
 from kdda.metrics.labels import accuracy, macro_f1, per_label_f1
 from kdda.metrics.significance import standard_error
 from kdda.runtime.numbers import count_of
-from kdda.tasks.base import DIGITS, SMALLEST, Features, Prediction, Result, Task
+from kdda.tasks.base import DIGITS, SMALLEST, Prediction, Result, Task
+from kdda.tasks.features import Features
 from kdda.text.encode import Window
 
 

@@ -37,8 +37,9 @@ from kdda.errors import KddaError
 from kdda.metrics.labels import accuracy, macro_f1_of_sets, micro_f1_of_sets, per_label_f1_of_sets, set_f1
 from kdda.metrics.significance import standard_error
 from kdda.runtime.numbers import count_of
-from kdda.tasks.base import DIGITS, SMALLEST, Features, PageWords, Prediction, Result, Task, TextSpan, spans_of_windows
+from kdda.tasks.base import DIGITS, SMALLEST, PageWords, Prediction, Result, Task
 from kdda.tasks.classification import Classification, LabelPrediction, gold_of
+from kdda.tasks.features import Features, TextSpan, spans_of_windows
 from kdda.tasks.pooling import check_long_texts, pooled
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.text.encode import TEXT_COUNTS, Encoder, Window

@@ -21,7 +21,8 @@ from kdda.errors import KddaError
 from kdda.metrics.answers import answer_f1, best_over_golds, exact_match
 from kdda.metrics.significance import standard_error
 from kdda.runtime.numbers import count_of
-from kdda.tasks.base import DIGITS, Features, PageWords, Prediction, Result, Task, TextSpan, spans_of_windows
+from kdda.tasks.base import DIGITS, PageWords, Prediction, Result, Task
+from kdda.tasks.features import Features, TextSpan, spans_of_windows
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.text.encode import Encoder, Window
 

@@ -24,7 +24,8 @@ from kdda.data.scored_pairs import ScoredPair, pair_converter
 from kdda.errors import KddaError, unknown_choice
 from kdda.metrics.correlation import pearson, spearman, spearman_error
 from kdda.runtime.disk_sequence import LazySequence
-from kdda.tasks.base import DIGITS, Features, PageWords, Prediction, Result, Task, TextSpan
+from kdda.tasks.base import DIGITS, PageWords, Prediction, Result, Task
+from kdda.tasks.features import Features, TextSpan
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.text.encode import Encoder, Window
 

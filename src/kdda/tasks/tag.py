@@ -34,17 +34,9 @@ from kdda.data.tagged_rows import TagFormat, row_labels, tagged_converter, untag
 from kdda.errors import KddaError, unknown_choice
 from kdda.metrics.entities import SpanCounts, f1_standard_error, total
 from kdda.runtime.numbers import count_of
-from kdda.tasks.base import (
-    DIGITS,
-    Features,
-    LogitPlaces,
-    PageWords,
-    Prediction,
-    Result,
-    Task,
-    TextSpan,
-    spans_of_windows,
-)
+from kdda.tasks.base import DIGITS, PageWords, Prediction, Result, Task
+from kdda.tasks.features import Features, TextSpan, spans_of_windows
+from kdda.tasks.places import LogitPlaces
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.tasks.word_units import WordUnits
 from kdda.text.encode import TEXT_COUNTS, Encoder, Window

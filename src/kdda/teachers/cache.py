@@ -32,7 +32,9 @@ from kdda.runtime.live import tell_count
 from kdda.runtime.memory import free_bytes
 from kdda.runtime.numbers import ceil_div, count_of
 from kdda.runtime.progress import Say
-from kdda.tasks.base import PaddedLogitPlaces, Task, TextSpan
+from kdda.tasks.base import Task
+from kdda.tasks.features import TextSpan
+from kdda.tasks.places import PaddedLogitPlaces
 from kdda.teachers.align import ProcrustesMap, fit_everywhere, pooled_chunks
 from kdda.teachers.inputs import TeacherInputs
 from kdda.teachers.shards import OutputBatches, TeacherOutput

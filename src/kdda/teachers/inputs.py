@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from kdda.recipe.schema import has_masses
-from kdda.tasks.base import LogitPlaces, PaddedLogitPlaces, Task, TextSpan
+from kdda.tasks.base import Task
+from kdda.tasks.features import TextSpan
+from kdda.tasks.places import LogitPlaces, PaddedLogitPlaces
 from kdda.tasks.windows import ByRow, RowWindows, in_chunks
 from kdda.teachers.shards import bytes_of_state
 from kdda.text.encode import Encoder

@@ -10,7 +10,7 @@ from kdda.losses.distillation import DistillationLoss
 from kdda.runtime import distributed
 from kdda.runtime.device import pins_memory
 from kdda.runtime.numbers import ceil_div
-from kdda.tasks.base import logit_places_of, places_of_windows
+from kdda.tasks.places import logit_places_of, places_of_windows
 from kdda.training.config import DistillationConfig
 from kdda.training.data import TrainingData
 from kdda.training.fine_tune import EncodedData

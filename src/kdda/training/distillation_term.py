@@ -14,7 +14,8 @@ from kdda.losses.distillation import DistillationLoss
 from kdda.losses.representations import Representations, TokenLogits
 from kdda.models.hidden_states import attention_masses, hidden_at
 from kdda.recipe.schema import has_masses
-from kdda.tasks.base import PaddedLogitPlaces, Task
+from kdda.tasks.base import Task
+from kdda.tasks.places import PaddedLogitPlaces
 from kdda.teachers.align import LearnedMaps
 from kdda.teachers.cache import TeacherCache
 from kdda.training.config import DistillationConfig

@@ -18,7 +18,9 @@ from kdda.models.cpu_kernels import fast_cpu_kernels
 from kdda.runtime import distributed
 from kdda.runtime.live import tell
 from kdda.runtime.progress import Say
-from kdda.tasks.base import Features, Prediction, predict, window_candidates
+from kdda.tasks.base import Prediction
+from kdda.tasks.features import Features
+from kdda.tasks.prediction import predict, window_candidates
 from kdda.training.callbacks import MetricsLog, ProgressBar
 from kdda.training.data import TrainingData
 from kdda.training.fine_tune import EncodedData

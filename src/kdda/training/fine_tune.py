@@ -29,7 +29,8 @@ from kdda.runs.folder import STATES, TEACHERS
 from kdda.runtime import distributed
 from kdda.runtime.numbers import ceil_div, count_of
 from kdda.runtime.progress import Say
-from kdda.tasks.base import Features, Task
+from kdda.tasks.base import Task
+from kdda.tasks.features import Features
 from kdda.teachers.align import LearnedMaps, pooled_chunks
 from kdda.teachers.cache import BATCH_WINDOWS, TeacherCache, calibration_rows, in_eval_mode
 from kdda.text.encode import Encoder

@@ -20,7 +20,7 @@ from kdda.runs.folder import CHECKPOINTS, METRICS, MODEL_FOLDER, TEACHER_RECORD
 from kdda.runtime import distributed
 from kdda.runtime.files import write_atomically
 from kdda.runtime.progress import Say
-from kdda.tasks.base import predict
+from kdda.tasks.prediction import predict
 from kdda.training.config import DistillationConfig
 from kdda.training.data import TrainingData
 from kdda.training.fine_tune import Model, load_model, name_of

@@ -7,7 +7,8 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
 from kdda.data.examples import Example
-from kdda.tasks.base import Features, Task
+from kdda.tasks.base import Task
+from kdda.tasks.features import Features
 from kdda.text.encode import Encoder
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from numpy import ndarray
 from torch.utils.data import DataLoader
 
 from kdda.runtime.numbers import ceil_div
-from kdda.tasks.base import Features
+from kdda.tasks.features import Features
 
 Lengths = Sequence[int] | Int[ndarray, " rows"]
 

@@ -26,10 +26,8 @@ from kdda.runtime import distributed
 from kdda.runtime.device import is_out_of_memory
 from kdda.runtime.memory import keep_freed_memory
 from kdda.runtime.progress import Say
-from kdda.tasks.base import (
-    Features,
-    Task,
-)
+from kdda.tasks.base import Task
+from kdda.tasks.features import Features
 from kdda.tasks.registry import task_named
 from kdda.teachers.align import LearnedMaps
 from kdda.teachers.cache import TeacherCache
