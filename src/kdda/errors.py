@@ -13,6 +13,20 @@ class KddaError(Exception):
     """
 
 
+class InsteadError(KddaError):
+    """A name or path for which another one was probably meant, which is there.
+
+    Attributes:
+        given: the name as the user wrote it.
+        instead: the other one; the command line prints the same command with it.
+    """
+
+    def __init__(self, message: str, given: str, instead: str):
+        super().__init__(message)
+        self.given = given
+        self.instead = instead
+
+
 class DivergedError(KddaError):
     """A training whose loss or weights are not finite any more: it failed, and would fail again."""
 

@@ -142,7 +142,7 @@ def test_a_missing_file_says_how_sources_are_written(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:
-    assert "no rows" in refused(file(tmp_path, "a.jsonl", "\n"))
+    assert "a.jsonl has only blank lines" in refused(file(tmp_path, "a.jsonl", "\n"))
 
 
 def test_a_sample_is_the_same_every_time_and_differs_between_languages(tmp_path: Path) -> None:

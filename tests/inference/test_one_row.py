@@ -36,7 +36,7 @@ def test_a_field_that_a_model_lacks_is_no_part_of_its_text(command: Any, models:
         code, _, err = command("predict", models["tag"], "--text", text)
         assert code == 2 and f'expected: kdda predict {models["tag"]} --text "…"' in err
     code, _, err = command("predict", models["tag"], "--text", " ")
-    assert code == 2 and "the text is empty" in err
+    assert code == 2 and "--text is empty" in err
     code, _, err = command("predict", models["tag"], "--text", "text= ")
     assert code == 2 and '"text" is empty' in err
     code, _, err = command("predict", models["tag"], "--text", "cat", "--text", "dog")

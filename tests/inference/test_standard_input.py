@@ -114,7 +114,7 @@ def test_a_bad_row_of_a_pipe_is_named_by_its_line_and_nothing_is_printed(command
 def test_an_empty_pipe_is_refused(command: Any, pipe: Pipe, reader: str, content: bytes) -> None:
     pipe(content)
     code, printed, errors = command("predict", reader)
-    assert (code, printed) == (2, "") and "standard input: no row to predict" in errors
+    assert (code, printed) == (2, "") and ": no row to predict" in errors and errors.startswith("kdda: standard input ")
 
 
 def test_what_is_no_text_is_refused(command: Any, pipe: Pipe, tagger: str) -> None:

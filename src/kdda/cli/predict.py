@@ -95,10 +95,10 @@ def predict(
     model: Annotated[
         str, typer.Argument(help="A folder (a student, an export, any fine-tuned checkpoint) or a Hub id.")
     ],
-    question: Annotated[str, typer.Option(help="One question, with --context.")] = "",
-    context: Annotated[str, typer.Option(help="The passage that holds the answer.")] = "",
-    premise: Annotated[str, typer.Option(help="One premise, with --hypothesis.")] = "",
-    hypothesis: Annotated[str, typer.Option(help="What may follow from the premise.")] = "",
+    question: Annotated[str | None, typer.Option(help="One question, with --context.")] = None,
+    context: Annotated[str | None, typer.Option(help="The passage that holds the answer.")] = None,
+    premise: Annotated[str | None, typer.Option(help="One premise, with --hypothesis.")] = None,
+    hypothesis: Annotated[str | None, typer.Option(help="What may follow from the premise.")] = None,
     text: Annotated[
         list[str] | None,
         typer.Option(
@@ -136,7 +136,8 @@ def predict(
     from kdda.inference.files import STANDARD, FileJob, is_piped
     from kdda.inference.predictor import load, task_of_model
 
-    has_texts = bool(text) or any(given.values())
+    has_texts = bool(text) or any(value is not None for value in given.values())
+    _check_not_empty(given, text or [])
     if input_ is None and output is None and not has_texts and is_piped():
         input_ = STANDARD
     if input_ == STANDARD and output is None:
@@ -156,6 +157,16 @@ def predict(
     result = predictor.predict_texts(**values)
     print(json.dumps(result.as_dict(), ensure_ascii=False, allow_nan=False) if json_ else result)
     _print_warnings(predictor)
+
+
+def _check_not_empty(given: Mapping[str, str | None], texts: Sequence[str]) -> None:
+    """Refuse a text that is given and empty; `given` are options by name, `texts` the values of --text."""
+    options = list(given.items())
+    for value in texts:
+        options.append(("text", value))
+    for name, text in options:
+        if text is not None and not text.strip():
+            raise KddaError(f"--{name} is empty, expected its text (is it a variable of the shell that is not set?)")
 
 
 def _check_inputs(has_texts: bool, source: Path | None, output: Path | None, names_columns: bool) -> None:
@@ -195,12 +206,12 @@ def _print_warnings(predictor: Predictor) -> None:
 OPTION_FIELDS = ("question", "context", "premise", "hypothesis")
 
 
-def _one_row(model: str, task: Task, given: Mapping[str, str], texts: Sequence[str]) -> dict[str, Any]:
+def _one_row(model: str, task: Task, given: Mapping[str, str | None], texts: Sequence[str]) -> dict[str, Any]:
     """One row's values by field, a list where the field holds a list.
 
     Args:
         model: as the command line names it, for messages.
-        given: field → its text, of the fields that have an option; empty where it was not given.
+        given: field → its text, of the fields that have an option; None where it was not given.
         texts: the values of --text.
 
     Raises:
@@ -208,7 +219,7 @@ def _one_row(model: str, task: Task, given: Mapping[str, str], texts: Sequence[s
     """
     by_field: dict[str, list[str]] = {}
     for field, value in given.items():
-        if value:
+        if value is not None:
             by_field[field] = [value]
     for option in texts:
         field, value = _field_and_text(option, task, model)
@@ -230,8 +241,6 @@ def _field_and_text(option: str, task: Task, model: str) -> tuple[str, str]:
         return field, value
     if task.only_field is None:
         raise KddaError(f'--text: got "{option}", and task {task.name} reads several texts: {_command(model, task)}')
-    if not option.strip():
-        raise KddaError("--text: the text is empty")
     return task.only_field, option
 
 

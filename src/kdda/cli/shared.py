@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import traceback
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kdda.cli.doc_pages import see_about, see_about_command
-from kdda.cli.language import call, tr_message
-from kdda.errors import DiskFullError, Interrupted, KddaError
+from kdda.cli.language import call, tr, tr_message
+from kdda.errors import DiskFullError, InsteadError, Interrupted, KddaError
 from kdda.runtime.folders import is_disk_full
 from kdda.runtime.memory import tune_garbage_collection
 from kdda.runtime.text_files import printable
@@ -253,7 +254,20 @@ def _tell(error: Exception) -> int:
         text = f"{error.filename}: {error.strerror}"
     if is_verbose():
         traceback.print_exception(error)
-    return say(f"kdda: {text}\n{see_about(error)}", code)
+    return say(f"kdda: {text}\n{_same_command(error)}{see_about(error)}", code)
+
+
+def _same_command(error: Exception) -> str:
+    """A line with the command as it was given, but for the name that an error knows a better one of; empty else."""
+    if not isinstance(error, InsteadError):
+        return ""
+    arguments = sys.argv[1:]
+    for place, argument in enumerate(arguments):
+        if Path(argument) == Path(error.given):  # which does not count a slash at the end
+            arguments[place] = error.instead
+            command = shlex.join(["kdda", *arguments])
+            return tr("Try: {command}").format(command=command) + "\n"
+    return ""
 
 
 def _modules_of_commands() -> dict[str, str]:

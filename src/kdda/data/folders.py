@@ -9,7 +9,8 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from kdda.errors import KddaError, unknown_choice
+from kdda.errors import InsteadError, KddaError, unknown_choice
+from kdda.runtime.folders import listing
 from kdda.runtime.text_files import printable
 
 # A split → the words that name it in the names of files, in the order in which they are looked for.
@@ -18,6 +19,8 @@ SPLIT_NAMES: dict[str, tuple[str, ...]] = {
     "dev": ("dev", "development", "validation", "valid", "val"),
     "test": ("test", "testing", "eval"),
 }
+
+NAMED_FILES = 6  # of a folder, in a message
 
 SAVED = "dataset_dict.json"  # what `DatasetDict.save_to_disk` writes beside a folder for each split
 
@@ -83,16 +86,49 @@ def files_of_split(folder: Path, split: str, formats: Collection[str]) -> list[P
                 candidates.append(path)
     name = printable(folder)
     if not candidates:
-        raise KddaError(_no_split(folder, split, _splits_in(places, formats)))
+        splits = _splits_in(places, formats)
+        if splits and not split:
+            raise _names_no_split(folder, splits)
+        raise KddaError(_no_split(folder, split, splits))
     exact = [path for path in candidates if _first_stem(path) in (split, *SPLIT_NAMES.get(split, ()))]
     if len(exact) == 1:
         return exact
+    if len(candidates) > 1 and not split:
+        raise not_one_file(folder, formats)
     if len(candidates) > 1 and not all(SHARD.match(_first_stem(path)) for path in candidates):
         names = ", ".join(printable(path.name) for path in candidates)
         raise KddaError(f'{name}: several files could be the split "{split}": {names}; name one of them as the source')
     if SHARD.match(_first_stem(candidates[0])):
         _check_shards(candidates, name)
     return candidates
+
+
+def not_one_file(folder: Path, formats: Collection[str], before: str = "") -> KddaError:
+    """The refusal of a folder in the place of one file; names the files in it that are of one of some formats.
+
+    Args:
+        formats: extensions of files that are read.
+        before: what the message begins with.
+    """
+    files = []
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and is_format(path, formats):
+            files.append(path)
+    name = printable(folder)
+    if not files:
+        return KddaError(f"{before}{without_rows(folder, formats)}")
+    names = ", ".join(printable(path.name) for path in files[:NAMED_FILES])
+    if len(files) > NAMED_FILES:
+        names += f" and {len(files) - NAMED_FILES:,} more"
+    return InsteadError(
+        f"{before}{name} is a folder, expected one file: name one of {names}", str(folder), str(files[0])
+    )
+
+
+def without_rows(folder: Path, formats: Collection[str]) -> str:
+    """What a message says of a folder in which no file is of one of some formats, given by their extensions."""
+    known = ", ".join(formats)
+    return f"{printable(folder)} is a folder without a file of rows ({known}); it holds {listing(folder)}"
 
 
 def is_format(path: Path, formats: Collection[str]) -> bool:
@@ -137,9 +173,15 @@ def _no_split(folder: Path, split: str, splits: Sequence[str]) -> str:
     name = printable(folder)
     if not splits:
         return f"{name}: a folder without files whose names tell train, dev (validation) or test"
-    if not split:
-        return f"{name}: a folder; name a split of it: {name}:{splits[0]} (it has {', '.join(splits)})"
     return unknown_choice(f"{name}: split", split, splits)
+
+
+def _names_no_split(folder: Path, splits: Sequence[str]) -> KddaError:
+    """The refusal of a folder alone, of which a split must be named; `splits` are those that it has."""
+    first = f"{folder}:{splits[0]}"
+    name = printable(folder)
+    message = f"{name}: a folder; name a split of it: {printable(first)} (it has {', '.join(splits)})"
+    return InsteadError(message, str(folder), first)
 
 
 def _check_shards(paths: Sequence[Path], name: str) -> None:

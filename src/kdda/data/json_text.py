@@ -40,7 +40,7 @@ def parse_json(text: str) -> Any:
     try:
         value = DECODER.decode(text)
     except json.JSONDecodeError as error:
-        raise BadJsonError(f"not JSON: {error.msg} at column {error.colno}", error.lineno) from None
+        raise _not_json(text, error) from None
     except _RepeatedKeyError as error:
         raise BadJsonError(str(error), _line_of_repeated_key(text)) from None
     except RecursionError:
@@ -53,6 +53,33 @@ def parse_json(text: str) -> Any:
     if text.count("[") + text.count("{") > DEEPEST and _line_of_depth(text):
         raise _too_deep(text)
     return value
+
+
+def parse_line(line: str) -> Any:
+    """The value of a line of a JSON Lines file, with or without its end.
+
+    Raises:
+        BadJsonError: as of `parse_json`; of a value over several lines, what its file is to be called.
+    """
+    text = line.rstrip("\r\n")
+    if text.strip() in ("{", "["):
+        raise BadJsonError(
+            f'not JSON: the line holds "{text.strip()}" alone, expected one object a line; a file that is one value on '
+            "several lines is called .json"
+        )
+    return parse_json(text)
+
+
+def _not_json(text: str, error: json.JSONDecodeError) -> BadJsonError:
+    """The error about a text that is no JSON, with the line and the column at which it stops being so.
+
+    Where it ends too early, as of a file that was torn, that is behind its last character that is not blank.
+    """
+    end = len(text.rstrip())
+    if error.pos < end:
+        return BadJsonError(f"not JSON: {error.msg} at column {error.colno}", error.lineno)
+    column = end - text.rfind("\n", 0, end)
+    return BadJsonError(f"not JSON: it ends too early: {error.msg} at column {column}", _line_at(text, end))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

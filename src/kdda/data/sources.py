@@ -18,13 +18,15 @@ from kdda.data.compressed import DECOMPRESSORS
 from kdda.data.conll import looks_like_conll, read_sentences
 from kdda.data.delimited import delimiter_of, read_records
 from kdda.data.fields import canonical, is_missing
-from kdda.data.folders import files_of_split, is_saved_dataset, split_folder
-from kdda.data.json_text import BadJsonError, parse_json
+from kdda.data.folders import files_of_split, is_saved_dataset, not_one_file, split_folder
+from kdda.data.json_text import BadJsonError, parse_json, parse_line
 from kdda.data.text_lines import text_lines, whole_text
 from kdda.data.workbook import read_sheet
 from kdda.errors import KddaError, unknown_choice
 from kdda.runtime.disk_sequence import DiskSequence
+from kdda.runtime.folders import home_advice, what_is_near
 from kdda.runtime.network import hub_is_reachable
+from kdda.runtime.shorten import shorten
 from kdda.runtime.text_files import check_first_bytes, printable
 
 PARQUET_BATCH_ROWS = 1024  # rows of a Parquet file that are decoded together
@@ -35,6 +37,10 @@ LONGEST_REASON = 300  # characters of a library's error in a message
 JSON_SHAPES = 'expected a list of rows, an object of rows by their ids, or SQuAD\'s {"data": […]}'
 
 EMBEDDED_CORPORA = Path(__file__).parent / "corpora"
+
+
+class NoRowsError(KddaError):
+    """A file of rows without any: empty, with blank lines, or with the names of columns alone."""
 
 
 @dataclass(frozen=True)
@@ -116,32 +122,65 @@ def _rows_of_source(source: Source) -> Iterator[Row]:
     if is_saved_dataset(folder):
         yield from _saved_rows(folder)
         return
-    for path in files_of_split(folder, split, READERS):
+    paths = files_of_split(folder, split, READERS)
+    for path in paths:
         if path.is_dir():
             yield from _saved_rows(path)
         else:
-            yield from _file_rows(path, source)
+            yield from _file_rows(path, source, may_be_empty=len(paths) > 1)  # as a shard may be
 
 
-def _file_rows(path: Path, source: Source) -> Iterator[Row]:
+def _file_rows(path: Path, source: Source, may_be_empty: bool = False) -> Iterator[Row]:
     """The rows of a file, whose reader's errors become messages.
 
     Raises:
         KddaError: no such file, or no reader for its extension.
+        NoRowsError: it has no row, unless it may be empty.
     """
     name = printable(path)
     if not path.is_file():
         raise KddaError(
-            f'no file "{name}"; a source is a path, "folder:split", "hub:owner/dataset:split", or '
-            '"embedded:nli/vi/train" for a corpus that kdda contains'
+            f'no file "{name}"{home_advice(path)}; a source is a path, "folder:split", "hub:owner/dataset:split", or '
+            f'"embedded:nli/vi/train" for a corpus that kdda contains{what_is_near(path)}'
         )
     suffix = format_of(path)
     if suffix not in READERS:
         raise KddaError(unknown_choice(f"{name}: file extension", suffix or path.suffix, READERS))
     if suffix in UNPACKED and path.suffix.lower() in DECOMPRESSORS:
         raise KddaError(f"{name}: {suffix} files are compressed inside: unpack it first")
+    count = 0
     with errors_as_messages(name):
-        yield from READERS[suffix](path, source)
+        for row in READERS[suffix](path, source):
+            count += 1
+            yield row
+        if not count and not may_be_empty:
+            raise NoRowsError(f"{no_rows(path, name)}, expected rows")
+
+
+def no_rows(path: Path, name: str) -> str:
+    """What a file holds that has no row, as a sentence with its name: nothing, blank lines, names of columns alone."""
+    if not path.stat().st_size:
+        return f"{name} is empty"
+    if format_of(path) in UNPACKED:
+        return f"{name} has no row"
+    lines = [line.strip() for line in text_lines(path) if line.strip()]
+    if not lines:
+        return f"{name} has only blank lines"
+    if format_of(path) in (".csv", ".tsv"):
+        return f"{name} has a line of names ({shorten(lines[0], LONGEST_REASON)}) and no row below it"
+    return f"{name} has no row, only {shorten(' '.join(lines), LONGEST_REASON)}"
+
+
+def check_input_file(option: str, path: Path) -> None:
+    """Refuse a path that is no file of rows: a folder, with the files in it that could be meant, or nothing at all.
+
+    Raises:
+        KddaError: begins with the option that names the path.
+    """
+    if path.is_dir():
+        raise not_one_file(path, READERS, f"{option}: ")
+    if not path.exists():
+        raise KddaError(f'{option}: no file "{printable(path)}"{home_advice(path)}{what_is_near(path)}')
 
 
 def format_of(path: Path) -> str:
@@ -249,17 +288,12 @@ def _first_line(error: Exception) -> str:
     return lines[0][:LONGEST_REASON]
 
 
-def _json_value(text: str, path: Path, line: int | None = None) -> Any:
-    """The value of a JSON text.
-
-    Args:
-        path: the file, for the message.
-        line: the text's line in it; of a whole file, the line at which the parser stops.
-    """
+def _json_value(text: str, path: Path) -> Any:
+    """The value of the JSON text that a whole file is."""
     try:
         return parse_json(text)
     except BadJsonError as error:
-        raise KddaError(f"{printable(path)}:{line or error.line}: {error}") from None
+        raise KddaError(f"{printable(path)}:{error.line}: {error}") from None
 
 
 def _record(value: Any, where: str) -> Row:
@@ -274,8 +308,12 @@ def _jsonl(path: Path, source: Source) -> Iterator[Row]:
     name = printable(path)
     for number, line in enumerate(text_lines(path), 1):
         if line.strip():
-            value = _json_value(line.removesuffix("\n"), path, number)
-            yield _record(value, f"{name}:{number}")
+            where = f"{name}:{number}"
+            try:
+                value = parse_line(line)
+            except BadJsonError as error:
+                raise KddaError(f"{where}: {error}") from None
+            yield _record(value, where)
 
 
 def _json(path: Path, source: Source) -> Iterator[Row]:
@@ -286,7 +324,10 @@ def _json(path: Path, source: Source) -> Iterator[Row]:
     if _has_lines_of_objects(path):
         yield from _jsonl(path, source)
         return
-    value = _json_value(whole_text(path), path)
+    text = whole_text(path)
+    if not text.strip():
+        return
+    value = _json_value(text, path)
     name = printable(path)
     if isinstance(value, dict) and isinstance(value.get("data"), list):
         value = value["data"]

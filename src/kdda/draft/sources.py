@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kdda.data.folders import SAVED, SHARD, is_format, is_saved_dataset, split_of
-from kdda.data.sources import READERS, format_of
+from kdda.data.folders import SAVED, SHARD, is_format, is_saved_dataset, split_of, without_rows
+from kdda.data.sources import READERS, NoRowsError, format_of
+from kdda.data.text_lines import text_lines
 from kdda.draft.columns import Recognised, label_column
 from kdda.draft.languages import OTHER_CODES, UNKNOWN, can_be_told, code_of, language_of_name, language_of_texts
 from kdda.draft.models import TEACHERS
@@ -95,7 +96,8 @@ def find_sources(names: Sequence[str], languages: Sequence[str], wishes: Wishes 
             except KddaError as error:
                 if not is_folder:
                     raise
-                seen.left_out.add(printable(path), str(error).removeprefix(f"{printable(path)}: "))
+                reason = str(error).removeprefix(printable(path)).removeprefix(":").lstrip()
+                seen.left_out.add(printable(path), reason)
     if not tables:
         raise _nothing(names, seen)
     _check_named_columns(wishes.columns, [table for table, _ in tables])
@@ -115,10 +117,15 @@ def _recognised_in(path: str, wishes: Wishes, seen: SeenFiles) -> list[tuple[Fil
     is_markdown = is_format(Path(path), (MARKDOWN,)) and Path(path).is_file()  # which no reader of rows reads
     table = None
     if not is_markdown:
-        table = look_at(path, wishes=wishes)
-        recognised = recognise(table, wishes.task)
-        if recognised is not None:
-            return [(table, recognised)]
+        try:
+            table = look_at(path, wishes=wishes)
+        except NoRowsError:
+            if format_of(Path(path)) != ".txt" or not any(map(str.strip, text_lines(Path(path)))):
+                raise  # a text of one line has no row as a table, either
+        else:
+            recognised = recognise(table, wishes.task)
+            if recognised is not None:
+                return [(table, recognised)]
     if table is None or _is_plain_text(table):
         seen.texts.append(Path(path))
         seen.left_out.add(printable(path), "a text without columns")
@@ -130,6 +137,9 @@ def _recognised_in(path: str, wishes: Wishes, seen: SeenFiles) -> list[tuple[Fil
 def _nothing(names: Sequence[str], seen: SeenFiles) -> KddaError:
     """The refusal of files of which none has rows of a task, with the reasons; of texts, what can be done with them."""
     shown = seen.left_out.lines(NAMED_REASONS)
+    if not shown:
+        for name in names:
+            shown.append(without_rows(Path(name), READERS))
     for name in names:
         count = _count_texts(Path(name), seen.texts)
         if count:
@@ -138,7 +148,7 @@ def _nothing(names: Sequence[str], seen: SeenFiles) -> KddaError:
                 f"kdda index {printable(name)} INDEX splits texts into passages and indexes them, for kdda ask; a "
                 "recipe needs rows with labels or answers, in a table or in JSON lines"
             )
-    listed = "\n  ".join(shown or ["no files"])
+    listed = "\n  ".join(shown)
     return KddaError(f"nothing that a recipe could train on:\n  {listed}")
 
 

@@ -23,8 +23,17 @@ from rich.console import Console
 from kdda.data.compressed import open_file
 from kdda.data.examples import BadRowError, Schema, bad_of
 from kdda.data.fields import is_missing, is_storable_id, plain, shown
-from kdda.data.json_text import BadJsonError, parse_json
-from kdda.data.sources import READERS, Row, Source, format_of, has_an_object_a_line, stream_rows
+from kdda.data.json_text import BadJsonError, parse_line
+from kdda.data.sources import (
+    READERS,
+    Row,
+    Source,
+    check_input_file,
+    format_of,
+    has_an_object_a_line,
+    no_rows,
+    stream_rows,
+)
 from kdda.errors import DiskFullError, Interrupted, KddaError
 from kdda.inference.columns import in_words, missing_columns, with_columns_in_training
 from kdda.inference.output_fingerprint import OutputFingerprint, check_same
@@ -172,8 +181,7 @@ class FileJob:
         Raises:
             KddaError: says which cannot be, and why.
         """
-        if not self.source.is_file():
-            raise KddaError(f'--input: no file "{printable(self.source)}"')
+        check_input_file("--input", self.source)
         if self._is_of_lines:
             _check_lines(self.source, self.shown_name)
         if self.out == STANDARD:
@@ -202,7 +210,9 @@ class FileJob:
                 f"{bad_of(self.bad.count, self.bad.count + count)} (--skip-bad-rows skips them):{self.bad_row_lines}"
             )
         if not count:
-            raise KddaError(f"{self.shown_name}: no row to predict{self.bad_row_lines}")
+            if self.bad.count:
+                raise KddaError(f"{self.shown_name}: no row to predict{self.bad_row_lines}")
+            raise KddaError(f"{no_rows(self.source, self.shown_name)}: no row to predict")
         return count
 
     @property
@@ -367,7 +377,7 @@ def _record_of_line(line: bytes, number: int, where: str) -> Record:
         where: its place.
     """
     try:
-        value = parse_json(decode(line, is_first=number == 1))
+        value = parse_line(decode(line, is_first=number == 1))
     except (NotUtf8Error, BadJsonError) as error:
         return Record(number, where, {}, str(error))
     if not isinstance(value, dict):

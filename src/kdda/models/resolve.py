@@ -11,7 +11,8 @@ from kdda.models.mini.english import english_folder
 from kdda.models.mini.multilingual import multilingual
 from kdda.models.mini.weights import MiniWeights
 from kdda.models.mini.word_level import indonesian, vietnamese
-from kdda.runs.folder import MODEL_FOLDER, RECIPE, missing_model
+from kdda.models.no_model import no_folder, refuse_no_model
+from kdda.runtime.folders import what_is_near
 from kdda.runtime.network import hub_is_reachable
 
 Opened = TypeVar("Opened")
@@ -30,7 +31,7 @@ def resolve(name: str) -> str | None:
     """What transformers can open: a folder or a Hub id; `None` for mini models that are built in memory.
 
     Raises:
-        KddaError: no such mini model or folder.
+        KddaError: no such mini model or folder, or a file or folder that is no model.
     """
     if name in BUILT_IN_MEMORY:
         return None
@@ -38,18 +39,12 @@ def resolve(name: str) -> str | None:
         return str(english_folder())
     if name.startswith("mini/"):
         raise KddaError(unknown_choice("mini model", name, MINI))
-    folder = Path(name)
-    is_run = (folder / RECIPE).is_file() and not (folder / "config.json").is_file()
-    reason = missing_model(folder) if is_run or not folder.is_dir() else ""
-    if reason:
-        raise KddaError(reason)
-    if is_run and (folder / MODEL_FOLDER).is_dir():
-        raise KddaError(f'"{name}" is the folder of a run: its model is {folder / MODEL_FOLDER}')
-    if folder.is_dir():
+    refuse_no_model(name)
+    if Path(name).is_dir():
         return name
     looks_like_a_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     if looks_like_a_path:
-        raise KddaError(f'no folder "{name}"')
+        raise no_folder(name)
     hub_is_reachable()  # where it is not, the Hub's libraries are told to read their local cache alone, without waiting
     return name
 
@@ -72,10 +67,13 @@ def _explanation(name: str, error: Exception) -> str:
     """The message for a checkpoint that could not be opened: a folder, or a Hub id."""
     reason = _reason(error)
     if Path(name).is_dir():
-        return f'"{name}" is damaged or not a checkpoint ({type(error).__name__}: {reason})'
+        pickled = sorted(Path(name).glob("*.bin"))
+        advice = f"; kdda convert {name} OUT writes {pickled[0].name} as safetensors" if pickled else ""
+        return f'"{name}" is damaged or not a checkpoint ({type(error).__name__}: {reason}){advice}'
     return (
         f'"{name}" is neither a local folder, nor a mini model ({", ".join(MINI)}), nor could it be read from the '
         f"Hub with safetensors weights: {reason}; with a network connection, `hf download {name}` stores it for later"
+        f"{what_is_near(Path(name))}"
     )
 
 

@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from kdda.errors import KddaError, did_you_mean, unknown_choice
-from kdda.recipe.mistakes import Place, refusal
+from kdda.recipe.mistakes import Place, no_recipe, not_a_recipe, refusal, rows_advice
 from kdda.recipe.renamed import old_names
 from kdda.recipe.schema import Arm, ModelSpec, Recipe, TeacherSpec, model_shorthand
 from kdda.recipe.yaml_text import parse_yaml
@@ -70,11 +70,12 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
     """A file's fields, and the same fields as YAML nodes, which know their lines."""
-    values, tree = parse_yaml(read_text(path), printable(path))
+    try:
+        values, tree = parse_yaml(read_text(path), printable(path))
+    except KddaError as error:
+        raise KddaError(f"{error}{rows_advice(path)}") from None
     if not isinstance(values, dict):
-        raise KddaError(
-            f"{printable(path)}: got {type(values).__name__}, expected a mapping of fields: student, data, …"
-        )
+        raise not_a_recipe(path, values)
     return values, tree
 
 
@@ -99,9 +100,11 @@ def _with_base(values: dict[str, Any], path: Path, extending: tuple[Path, ...] =
         return fields
     if not isinstance(base, str):
         raise KddaError(f"{path}: extends: got {base!r}, expected a recipe's name or file")
-    base_path = path.parent / base
-    if not base_path.is_file():
-        base_path = find(base)
+    try:
+        base_path = find(base, path.parent)
+    except KddaError as error:
+        _, tree = _read_yaml(path)
+        raise KddaError(f"{Place(path, tree, ()).of(['extends'])}: extends: {error}") from None
     extending = (*extending, path.resolve())
     if base_path.resolve() in extending:
         raise KddaError(f"{path}: extends: {base} extends this recipe in turn")
@@ -132,19 +135,24 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return fields
 
 
-def find(name: str) -> Path:
+def find(name: str, beside: Path | None = None) -> Path:
     """The file of a recipe, built in or the user's.
+
+    Args:
+        name: of a built-in recipe, or a path.
+        beside: the folder of a recipe that names this one, where a file of this name comes first.
 
     Raises:
         KddaError: no such recipe.
     """
+    if beside is not None and (beside / name).is_file():
+        return beside / name
     if name in built_in():
         return BUILT_IN / f"{name}.yaml"
     path = Path(name)
     if path.is_file():
         return path
-    hint = did_you_mean(name, built_in())
-    raise KddaError(f'no recipe "{name}"{hint}; it is neither a file nor one of {", ".join(built_in())}')
+    raise no_recipe(name, built_in(), beside)
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from kdda.errors import KddaError, did_you_mean
+from kdda.errors import InsteadError, KddaError, did_you_mean
 from kdda.recipe.schema import (
     Arm,
     ArmTraining,
@@ -25,6 +26,11 @@ from kdda.recipe.schema import (
     Training,
     TrainingChanges,
 )
+from kdda.runtime.text_files import printable
+
+SUFFIXES = (".yaml", ".yml")  # of recipes' files
+
+NAMED_RECIPES = 5  # of those that may be meant, in a message
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,101 @@ def _pair(node: yaml.MappingNode, key: str) -> tuple[yaml.Node, yaml.Node] | Non
         if key_node.value == key:
             return key_node, value_node
     return None
+
+
+def no_recipe(name: str, built_in: Sequence[str], beside: Path | None = None) -> KddaError:
+    """The refusal of a name that is no recipe's: where it was looked for, and which recipes may be meant.
+
+    Args:
+        name: as the user wrote it.
+        built_in: names of the built-in recipes.
+        beside: the folder of a recipe that names this one, which was looked at, too.
+    """
+    if not name.strip():
+        return KddaError("the name of the recipe is empty: give a built-in one (kdda recipes lists them) or a file")
+    path = Path(name)
+    if path.is_dir():
+        return _recipe_in_folder(name, path)
+    places = [path.absolute()]
+    if beside is not None and beside.absolute() / name != places[0]:
+        places.insert(0, beside.absolute() / name)
+    meant = _recipes_meant(name, built_in, [place.parent for place in places])
+    hint = ";"
+    if len(meant) == 1:
+        hint = f' — did you mean "{meant[0]}"?'
+    elif meant:
+        hint = f" — did you mean one of: {', '.join(meant)}?"
+    files = ", ".join(map(printable, places))
+    message = (
+        f'no recipe "{name}"{hint} looked for a built-in one (kdda recipes lists all {len(built_in)}) and for the file '
+        f"{files}"
+    )
+    return InsteadError(message, name, meant[0]) if meant else KddaError(message)
+
+
+def not_a_recipe(path: Path, value: Any) -> KddaError:
+    """The refusal of a file whose YAML is no mapping: empty, comments alone, or rows of data.
+
+    Args:
+        value: the file's, as YAML has it; None of a file without any.
+    """
+    name = printable(path)
+    if value is None:
+        what = "is empty" if not path.stat().st_size else "holds only blank lines or comments"
+        return KddaError(
+            f"{name}: the recipe {what}, expected fields: student, data, …; kdda new FILES writes one for files of "
+            "rows, and kdda recipes --show NAME prints a built-in one"
+        )
+    message = f"{name}: got {type(value).__name__}, expected a mapping of fields: student, data, …"
+    return KddaError(message + rows_advice(path, holds_rows=isinstance(value, list)))
+
+
+def rows_advice(path: Path, holds_rows: bool = False) -> str:
+    """What a refusal of a recipe's file ends with where it may hold rows, by its name or by what it holds; else ""."""
+    if path.suffix in SUFFIXES and not holds_rows:
+        return ""
+    return f"; if it holds rows of data, kdda new {printable(path)} writes a recipe for them"
+
+
+def _recipe_in_folder(name: str, folder: Path) -> KddaError:
+    """The refusal of a folder in the place of a recipe; names the recipes in it."""
+    files = []
+    for suffix in SUFFIXES:
+        files += sorted(folder.glob(f"*{suffix}"))
+    if not files:
+        return KddaError(
+            f'"{name}" is a folder, expected a recipe: a built-in one (kdda recipes lists them) or a file; no file in '
+            f"the folder ends in {', '.join(SUFFIXES)}; kdda new {name} writes a recipe for the rows in it"
+        )
+    names = ", ".join(map(printable, files[:NAMED_RECIPES]))
+    if len(files) > NAMED_RECIPES:
+        names += f" and {len(files) - NAMED_RECIPES:,} more"
+    return InsteadError(f'"{name}" is a folder, expected a recipe: name one of {names}', name, str(files[0]))
+
+
+def _recipes_meant(name: str, built_in: Sequence[str], folders: Sequence[Path]) -> list[str]:
+    """The recipes that a name may mean: its file with an extension, built-in ones that end so, or one similar name.
+
+    Args:
+        folders: in which a file of this name was looked for.
+    """
+    path = Path(name)
+    files = []
+    for folder in folders:
+        for suffix in SUFFIXES:
+            files += sorted(folder.glob(f"*{suffix}"))
+    names: dict[str, str] = {}  # to compare with → as a user would write it; without the extension, which is alike
+    for file in files:
+        names[file.stem] = str(path.with_name(file.name))
+    if path.name in names:
+        return [names[path.name]]
+    endings = [known for known in built_in if known.endswith((f"/{name}", f"-{name}"))]
+    if endings:
+        return endings[:NAMED_RECIPES]
+    for known in built_in:
+        names[known] = known
+    word = path.stem if path.suffix in SUFFIXES else name
+    return [names[similar] for similar in get_close_matches(word, names, n=1)]
 
 
 def refusal(error: ValidationError, place: Place, section: tuple[str, ...] = ()) -> KddaError:

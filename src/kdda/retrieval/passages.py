@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kdda.data.fields import BadFieldError, check_surrogates, identifier, is_missing, shown
-from kdda.data.json_text import BadJsonError, parse_json
+from kdda.data.json_text import BadJsonError, parse_line
 from kdda.data.sources import format_of
 from kdda.data.text_lines import text_lines, whole_text
 from kdda.errors import KddaError, did_you_mean
@@ -291,7 +291,7 @@ def _parse_row(line: str) -> dict[str, Any]:
         BadJsonError: it is no JSON.
         BadFieldError: it is no object.
     """
-    row = parse_json(line.removesuffix("\n"))
+    row = parse_line(line)
     if not isinstance(row, dict):
         raise BadFieldError(f"got {type(row).__name__}, expected an object with {', '.join(DOCUMENT_FIELDS)}")
     return row

@@ -10,6 +10,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from math import ceil
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from kdda.errors import KddaError
 from kdda.runtime.text_files import printable
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, over a quota, over the largest size of a file
+
+LISTED = 6  # entries of a folder that a message names
 
 TRIED = b"\0" * 4096  # a block, which is written to a folder and removed again to see whether files can be written
 
@@ -133,6 +136,46 @@ def new_folder(out: Path) -> Iterator[Path]:
         folder.replace(out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def listing(folder: Path) -> str:
+    """What stands in a folder, for a message: the first `LISTED` names, those of folders with a slash behind them."""
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    names = []
+    for path in entries[:LISTED]:
+        names.append(printable(path.name) + "/" * path.is_dir())
+    if not names:
+        return "nothing"
+    more = f" and {len(entries) - LISTED:,} more" if len(entries) > LISTED else ""
+    return ", ".join(names) + more
+
+
+def home_advice(name: str | Path) -> str:
+    """What to say of a path that begins with "~", which shells leave as it is in quotes and behind "="; else empty."""
+    if not str(name).startswith("~"):
+        return ""
+    return f'; "~" means your home folder only where the shell reads it, without quotes: {Path(name).expanduser()}'
+
+
+def what_is_near(path: Path) -> str:
+    """What a message says of a path that is not there: what the nearest folder above holds, and a similar name in it.
+
+    Names are compared without their extensions, which would make any two files of one format similar.
+    """
+    missing = path
+    while not missing.parent.is_dir():
+        missing = missing.parent
+    place = missing.parent
+    names: dict[str, str] = {}
+    with suppress(OSError):  # a folder that may not be read
+        for entry in place.iterdir():
+            if entry.stem not in names or entry.suffix == path.suffix:
+                names[entry.stem] = entry.name
+    similar = get_close_matches(missing.stem, names, n=1)
+    hint = f' — did you mean "{printable(names[similar[0]])}"?' if similar else ""
+    if not names or place in (Path(), Path(place.anchor)):
+        return hint
+    return f'; "{printable(place)}" holds {listing(place)}{hint}'
 
 
 def folder_size(folder: Path) -> int:
