@@ -11,11 +11,15 @@ from tokenizers import Regex, pre_tokenizers
 from transformers import BertConfig, BertModel
 
 from kdda.experiment import doctor, estimate, profile
+from kdda.experiment.context import labelled_rows, task_of, with_labels
+from kdda.experiment.few_steps import FEW_STEPS, FewSteps
 from kdda.experiment.profile import ModelCost, Profiler, TeacherCost, TimedSeconds
+from kdda.experiment.splits import SplitReader
 from kdda.hub.licences import LICENCES, warning_of
 from kdda.recipe.load import built_in, load_recipe
 from kdda.teachers.shards import bytes_of_state
 from tests.conftest import Bench, make_model, make_rows, make_sentences, make_tokenizer, write_rows
+from tests.draft.conftest import NoEstimate
 
 
 def test_a_plan_names_models_rows_steps_time_memory_and_disk(
@@ -310,3 +314,44 @@ def test_the_time_of_systems_is_part_of_the_plan(bench: Bench, command: Any) -> 
     assert code == 0 and "| systems: index of " in work and "| systems reader, mixed: 3 passages" in work
     (line,) = (line for line in work.splitlines() if line.startswith("| systems short: 2 passages a question, by bm25"))
     assert line.split("|")[2].strip() == "2"
+
+
+def test_arms_and_teachers_of_few_steps_are_noted_by_plan_and_run_with_the_epochs_that_would_do(
+    bench: Bench, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdda.experiment.plan.Estimate", NoEstimate)
+    bench.values["training"]["epochs"] = 1
+    taught = {"train": "target", "distill": True, "training": {"epochs": 2}}
+    bench.values["arms"] = {"student": {"train": "target"}, "student-kdda": taught}
+    little = "a model learns little in so few: raise"
+    teacher = f"teacher aa, {bench.values['teachers']['aa']}"
+    expected = [
+        f"WARNING: student: 6 steps in all; {little} training.epochs to 20",
+        f"WARNING: student-kdda: 12 steps in all; {little} arms.student-kdda.training.epochs to 20",
+        f"WARNING: {teacher}: 6 steps in all; {little} the epochs of teachers.aa to 20",
+    ]
+    recipe = bench.write()
+    for call in ("plan", "run"):
+        code, text, errors = command(call, recipe, "--out", bench.folder / "runs")
+        assert code == 0, errors
+        assert [line.strip() for line in text.splitlines() if "steps in all" in line] == expected
+    _, text, _ = command("run", recipe, "--out", bench.folder / "runs")  # the teacher is fine-tuned now
+    assert [line.strip() for line in text.splitlines() if "steps in all" in line] == expected[:2]
+
+
+def test_windows_of_long_passages_are_steps_too(bench: Bench, command: Any) -> None:
+    bench.read()
+    bench.values["training"] |= {"epochs": 8, "batch_size": 8, "max_length": 8, "stride": 1}
+    code, text, errors = command("plan", bench.write(), "--out", bench.folder / "runs", "--arms", "student")
+    (steps,) = [line.split("|")[3].strip() for line in text.splitlines() if line.startswith("| student ")]
+    assert code == 0, errors
+    assert int(steps) >= FEW_STEPS > 64  # 60 rows alone would be 8 batches, 64 steps
+    assert "steps in all" not in text
+
+
+def test_the_first_try_has_steps_enough() -> None:
+    recipe = with_labels(load_recipe("try"))
+    reader = SplitReader(recipe, task_of(recipe))
+    data, _ = reader.read_all()
+    task = reader.task.fitted(labelled_rows(recipe, data))
+    assert FewSteps(reader, task, data, Path("runs")).notes(list(recipe.arms)) == []

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kdda.draft.epochs import Epochs
 from kdda.experiment.context import task_of, with_labels
 from kdda.experiment.splits import SplitReader
 from kdda.recipe.load import load_recipe
@@ -344,7 +345,7 @@ def test_a_stranger_gets_a_report_from_three_files_in_a_language_that_nothing_he
     assert recipe.target == "qzu" and recipe.teachers == {} and list(recipe.arms) == ["student"]
     assert "teacher   qzu: none is known here" in out
     runs = tmp_path / "runs"
-    code, text, _ = command("run", tmp_path / "recipe.yaml", "--out", runs)
+    code, text, _ = command("run", tmp_path / "recipe.yaml", "--out", runs, "--set", "training.epochs=1")
     assert code == 0 and "| student" in text
     code, _, _ = command("report", runs, "--out", tmp_path / "report.html")
     assert code == 0 and "accuracy" in (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -590,3 +591,58 @@ def test_only_the_languages_that_a_user_names_are_taken(tmp_path: Path, command:
     (tmp_path / "recipe.yaml").unlink()
     recipe, _ = new(command, models, tmp_path, "--languages", "qzu,en")
     assert recipe.target == "qzu" and Path(str(recipe.data["qzu"].train)).name == "zz.jsonl"
+
+
+def questions(count: int, language: str = "vi") -> list[dict[str, Any]]:
+    """Rows of question answering, each with a passage of its own."""
+    texts = {"vi": ("Bà cụ số {} bán rau ở chợ.", "Bà cụ số {} bán gì?", "rau")}
+    texts["en"] = ("The old woman {} sells fish at the market.", "What does the old woman {} sell?", "fish")
+    context, question, answer = texts[language]
+    rows = []
+    for number in range(count):
+        text = context.format(number)
+        golds = {"text": [answer], "answer_start": [text.index(answer)]}
+        rows.append(
+            {"id": f"{language}-{number}", "question": question.format(number), "context": text, "answers": golds}
+        )
+    return rows
+
+
+def test_few_rows_are_read_so_often_that_a_student_learns_from_them(
+    tmp_path: Path, command: Any, models: list[str]
+) -> None:
+    lines(tmp_path / "questions.jsonl", questions(80))
+    recipe, out = new(command, models, tmp_path)
+    assert (recipe.training.epochs, recipe.training.batch_size) == (16, 4)  # 64 rows are not held out: 256 steps
+    reason = "64 rows for training are 16 batches of 4; in fewer than 250 steps a student learns little"
+    assert f"epochs    16: {reason}\n" in out and "steps in all" not in out
+    assert f"# epochs: {reason}; docs/results/effect.md\n" in (tmp_path / "recipe.yaml").read_text(encoding="utf-8")
+
+
+def test_few_rows_of_the_target_beside_many_others_are_read_more_often_where_they_are_alone(
+    tmp_path: Path, command: Any, models: list[str]
+) -> None:
+    lines(tmp_path / "train.vi.jsonl", questions(50))
+    lines(tmp_path / "train.en.jsonl", questions(300, "en"))
+    recipe, _ = new(command, models, tmp_path)
+    epochs = {arm: recipe.training_of(arm).epochs for arm in recipe.arms}
+    assert epochs == {"student": 20, "student-da": 13, "student-kdda": 13}  # of 40 and 270 rows
+    teachers = recipe.teachers_by_language()
+    assert recipe.teacher_training(teachers["vi"][0]).epochs == 20
+    assert recipe.teacher_training(teachers["en"][0]).epochs == 13
+
+
+def test_of_very_few_rows_batches_are_smaller_and_the_plan_notes_that_more_rows_would_help(
+    tmp_path: Path, command: Any, models: list[str]
+) -> None:
+    table(tmp_path / "rows.csv", sentiment(16, ["zubor kal", "mor tavien", "sharlu ne", "vextil ubo"]), ",")
+    recipe, out = new(command, models, tmp_path)
+    assert (recipe.training.epochs, recipe.training.batch_size) == (20, 4)
+    note = "60 steps in all; a model learns little in so few: more rows, or a smaller batch_size, would do"
+    assert f"WARNING: student: {note}\n" in out
+
+
+def test_epochs_are_the_usual_ones_where_rows_are_many() -> None:
+    many = Epochs.choose({"vi": 800, "en": 800}, epochs=2, batch_size=8)
+    assert (many.shared, many.batch_size, many.of_target()) == (2, 8, 2)
+    assert (many.of_teacher("vi", is_mini=True), many.of_teacher("vi", is_mini=False)) == (3, 2)

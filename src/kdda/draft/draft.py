@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from kdda.data.folders import is_format
 from kdda.draft.columns import Recognised, text_columns
+from kdda.draft.epochs import Epochs
 from kdda.draft.labels import as_text, labels_of, unused_labels
 from kdda.draft.languages import UNKNOWN
 from kdda.draft.models import (
@@ -116,6 +118,7 @@ class Draft:
     Attributes:
         languages: code → its data, the target first.
         labels: the data's label → the task's, of all languages.
+        training: fields of a recipe's; epochs and batch size as they are where rows are many.
         length_reason: how `training`'s `max_length` came about.
         seen: the files, and those that are left out.
     """
@@ -151,6 +154,20 @@ class Draft:
             if self.languages[language].rows(split) > limit:
                 limits[split] = limit
         return limits
+
+    @cached_property
+    def epochs(self) -> Epochs:
+        """How often models read the rows that are trained on: those that are not held out, as many as are drawn."""
+        rows = {}
+        for language, data in self.languages.items():
+            count = int(data.rows("train") * (1 - sum(data.holdout.values())))
+            rows[language] = min(count, self.limits(language).get("train", count))
+        return Epochs.choose(rows, self.training["epochs"], self.training["batch_size"])
+
+    @property
+    def whole_training(self) -> dict[str, Any]:
+        """`training` with the epochs and the batch size that suit the number of rows."""
+        return {**self.training, "epochs": self.epochs.shared, "batch_size": self.epochs.batch_size}
 
 
 def draft(request: Request) -> Draft:

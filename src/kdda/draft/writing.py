@@ -29,8 +29,6 @@ TEACHER_RATE = 2.0e-5  # of teachers that are no mini models, beside a student t
 
 FIRST_TRY = 100  # training rows of a recipe that is tried
 
-TEACHER_EPOCHS = 3  # of mini teachers, as in the built-in recipes
-
 
 def write_recipe(drafted: Draft, out: Path) -> Recipe:
     """Write a draft as a recipe, and read all rows of it; rows that cannot be used are skipped where they are few.
@@ -118,13 +116,19 @@ def recipe_text(drafted: Draft, folder: Path) -> str:
     lines += ["", "data:"]
     for language in drafted.languages:
         lines += _data_lines(drafted, language, folder)
-    training = _flow(drafted.training)
-    lines += ["", f"# max_length: {drafted.length_reason}", f"training: {training}", _distill_line(drafted), ""]
+    lines += ["", f"# epochs: {drafted.epochs.reason(_unit(drafted))}; docs/results/effect.md"]
+    lines.append(f"# max_length: {drafted.length_reason}")
+    lines += [f"training: {_flow(drafted.whole_training)}", _distill_line(drafted), ""]
     lines += _arm_lines(drafted)
     lines.append("seeds: [1]  # [1, 2, 3] also shows the spread between seeds, and takes three times as long")
     if drafted.models.is_mini:
         lines.append("note: Mini models; this says nothing of PhoBERT and XLM-R.")
     return "\n".join(lines) + "\n"
+
+
+def _unit(drafted: Draft) -> str:
+    """What a row of the target is called."""
+    return drafted.languages[drafted.target].first.table.unit
 
 
 def _distill_line(drafted: Draft) -> str:
@@ -149,10 +153,9 @@ def _model_lines(drafted: Draft, folder: Path) -> list[str]:
         lines.append("teachers:")
     for language, name in models.teachers.items():
         settings: Any = _model_name(name, folder)
-        if name.startswith("mini/"):
-            settings = {"model": name, "training": {"epochs": TEACHER_EPOCHS}}
-        elif models.is_mini:  # whose learning rate is too large for most others
-            settings = {"model": settings, "training": {"learning_rate": TEACHER_RATE}}
+        training = _teacher_training(drafted, language)
+        if training:
+            settings = {"model": settings, "training": training}
         lines.append(f"  {_flow(language)}: {_flow(settings)}  # {_licence_note(name)}")
     for language in drafted.languages:
         if language not in models.teachers:
@@ -160,6 +163,18 @@ def _model_lines(drafted: Draft, folder: Path) -> list[str]:
     if models.is_mini:
         lines.append(f"# with a GPU: student {HUB_STUDENT}; teachers {_flow(HUB_TEACHERS)}")
     return lines
+
+
+def _teacher_training(drafted: Draft, language: str) -> dict[str, Any]:
+    """How a language's teacher is trained in another way than the student."""
+    is_mini = drafted.models.teachers[language].startswith("mini/")
+    training: dict[str, Any] = {}
+    epochs = drafted.epochs.of_teacher(language, is_mini)
+    if epochs != drafted.epochs.shared:
+        training["epochs"] = epochs
+    if drafted.models.is_mini and not is_mini:  # the student's learning rate is too large for most others
+        training["learning_rate"] = TEACHER_RATE
+    return training
 
 
 def _model_name(name: str, folder: Path) -> str:
@@ -261,7 +276,12 @@ def _path(name: str, folder: Path) -> str:
 
 def _arm_lines(drafted: Draft) -> list[str]:
     """The arms that the languages and teachers allow."""
-    lines = ["arms:", "  student: {train: target}"]
+    student: dict[str, Any] = {"train": "target"}
+    comment = ""
+    if drafted.epochs.of_target() != drafted.epochs.shared:
+        student["training"] = {"epochs": drafted.epochs.of_target()}
+        comment = f"  # more epochs, since {drafted.target} has few rows"
+    lines = ["arms:", f"  student: {_flow(student)}{comment}"]
     if len(drafted.languages) > 1:
         lines.append("  student-da: {}  # all languages")
     teachers = drafted.models.teachers
@@ -316,6 +336,7 @@ def summary(drafted: Draft) -> list[str]:
     lines.append(f"student   {drafted.models.student}: {drafted.models.reason}")
     for language in drafted.languages:
         lines.append(f"teacher   {language}: {drafted.models.teachers.get(language, 'none is known here')}")
+    lines.append(f"epochs    {drafted.epochs.shared}: {drafted.epochs.reason(_unit(drafted))}")
     lines.append(f"window    {drafted.training['max_length']} tokens: {drafted.length_reason}")
     for reason in drafted.seen.left_out.lines():
         lines.append(f"left out  {reason}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kdda.experiment.context import base_config, labelled_rows, teacher_data
+from kdda.experiment.few_steps import training_rows
 from kdda.experiment.profile import ModelCost, Profiler, RowLengths, TeacherCost, TimedSeconds, bytes_a_second
 from kdda.experiment.specs import StudentRun, TeacherRun, teacher_runs
 from kdda.experiment.splits import SplitReader, Splits
@@ -301,10 +302,7 @@ class Estimate:
 
     def _rows(self, arm: str) -> dict[str, int]:
         """Language → number of training rows of an arm."""
-        rows = {}
-        for language in self.recipe.languages(arm):
-            rows[language] = self.recipe.arms[arm].rows.get(language, len(self.data[language]["train"]))
-        return rows
+        return training_rows(self.recipe, arm, self.data)
 
     def _steps(self, arm: str) -> int:
         """Steps of one run of an arm, over all epochs."""

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kdda.errors import KddaError
-from kdda.experiment.context import task_of, with_labels
+from kdda.experiment.context import labelled_rows, task_of, with_labels
 from kdda.experiment.estimate import Estimate
+from kdda.experiment.few_steps import FewSteps
 from kdda.experiment.languages import language_warnings
 from kdda.experiment.run import check_earlier_runs, check_models, chosen_arms, roles, shown_labels
 from kdda.experiment.specs import student_runs
@@ -38,7 +39,7 @@ class Plan:
 
     Attributes:
         missing: a sentence for each model or source of rows that cannot be read.
-        warnings: of licences, disk space, and teachers of earlier runs.
+        warnings: of licences, disk space, trainings of few steps, and teachers of earlier runs.
     """
 
     def __init__(
@@ -86,6 +87,8 @@ class Plan:
             parts += [estimate.models_table(), estimate.work_table()]
             lines += estimate.lines()
             self.warnings += estimate.warnings()
+            task = self.task.fitted(labelled_rows(self.recipe, data))
+            self.warnings += FewSteps(self.reader, task, data, self.out).notes(self.arms)
         self.warnings += language_warnings(self.recipe, self.arms)
         self._warn_of_teachers()
         for warning in self.warnings:

@@ -307,7 +307,7 @@ class Profiler:
         features = {}
         with self._clock() as encoding:
             for language in languages:
-                features[language] = self.task.encode(_every_kth(self.rows[language]), encoder)
+                features[language] = self.task.encode(every_kth(self.rows[language]), encoder)
         return LoadedModel(checkpoint, encoder, features, loading[0], encoding[0])
 
     def _seconds_a_window(self, loaded: LoadedModel, windows: Sequence[Window]) -> float:
@@ -423,6 +423,6 @@ def _tokens_of_rows(features: Features) -> list[int]:
     return tokens
 
 
-def _every_kth(rows: Sequence[Example]) -> list[Example]:
+def every_kth(rows: Sequence[Example]) -> list[Example]:
     """Every k-th row, up to `ENCODED_ROWS` of them, so that all parts of a sorted source are used."""
     return list(rows[:: ceil_div(len(rows), ENCODED_ROWS)])

@@ -14,6 +14,7 @@ from rich.console import Console
 from kdda.errors import KddaError, unknown_choice
 from kdda.experiment.context import RunContext, task_of, teacher_data, with_labels
 from kdda.experiment.executors import Executor, LocalExecutor
+from kdda.experiment.few_steps import FewSteps
 from kdda.experiment.languages import language_warnings
 from kdda.experiment.open_domain import check_systems
 from kdda.experiment.saving import Save, check_save
@@ -194,6 +195,9 @@ class Experiment:
             self.say(f"  labels: {shown_labels(self.context.labels)}")
         for warning in language_warnings(recipe, self.arms):
             self.show(f"  WARNING: {warning}")
+        if distributed.is_main_process():
+            for note in FewSteps(self.context.reader, self.task, self.context.data, self.out).notes(self.arms):
+                self.say(f"  WARNING: {note}")
         if recipe.note:
             self.say(f"  note: {recipe.note}")
 

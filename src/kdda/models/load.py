@@ -170,6 +170,27 @@ def load_tokenizer(name: str) -> tuple[Any, str]:
     return tokenizer, segmenter_of(config, tokenizer)
 
 
+def load_encoder(name: str, max_length: int, overlap: int = 128, segmenter: str | None = None) -> Encoder:
+    """The encoder of a model, without the model's weights.
+
+    Args:
+        name: as of `load_checkpoint`.
+        max_length: tokens of the longest window; fewer where the model can only read fewer.
+        overlap: tokens that neighbouring windows of a long text share.
+        segmenter: instead of what the checkpoint says.
+
+    Raises:
+        KddaError: no such checkpoint, or a tokenizer that is not the model's.
+    """
+    config = load_config(name)
+    if resolve(name) is None:
+        tokenizer: Any = BUILT_IN_MEMORY[name]().tokenizer
+        expected = segmenter_of(config, tokenizer)
+    else:
+        tokenizer, expected = load_tokenizer(name)
+    return Encoder(tokenizer, segmenter or expected, min(max_length, position_limit(config)), overlap)
+
+
 def check_weights(name: str) -> None:
     """Open a local folder's weights as far as their header, which is quick and detects a truncated file.
 
