@@ -125,8 +125,12 @@ def test_clean_removes_models_if_asked_and_the_run_is_still_finished(place: Path
     assert command("clean", "--models", "--yes")[0] == 0
     assert not (RUN / "model").exists() and not list(Path("runs/teachers").glob("*/model"))
     code, text, _ = command("run", trained / "recipe.yaml", "--arms", "student-kdda", "--seeds", "1")
-    assert code == 0 and "finished already" in text
-    assert len(list(Path("runs/teachers").glob("*/model"))) == 2  # which were fine-tuned again
+    assert code == 0 and len(list(Path("runs/teachers").glob("*/model"))) == 2  # which were fine-tuned again
+    assert f"finished already, in {RUN}; kdda clean --models has removed its model, its scores and" in text
+    again = f"kdda run {RUN}/recipe.yaml --seeds 1 --out runs-again"
+    assert f"\n  {again}\n      make a model of student-kdda, seed 1 again, which kdda clean" in text
+    assert command(*again.split()[1:])[0] == 0
+    assert (Path("runs-again") / RUN.relative_to("runs") / "model").is_dir()
 
 
 @pytest.mark.parametrize(("answer", "stays"), [("n", True), ("y", False)])

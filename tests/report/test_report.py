@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shlex
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,37 @@ def test_runs_of_two_recipes_are_not_mixed(runs: Path) -> None:
     write_run(runs / "other", "student", 1, 0.5, target="en")
     with pytest.raises(KddaError, match="runs of two recipes: target is 'vi'"):
         report([runs])
+
+
+def commands_in(message: str) -> list[list[str]]:
+    """The commands that a refusal lists, without the program."""
+    return [shlex.split(line)[1:] for line in message.splitlines() if line.startswith("  kdda ")]
+
+
+def test_the_refusal_of_a_folder_of_two_recipes_lists_the_commands_that_report_each(
+    tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for root, target in (("runs", "vi"), ("more runs", "en"), ("runs-vi", "vi")):
+        write_run(Path(root), "student", 1, 0.5, target=target)
+    write_run(Path("runs"), "student-da", 1, 0.9)
+    code, _, errors = command("report", ".")
+    assert code == 2 and "report them one by one:\n" in errors
+    commands = commands_in(errors)
+    assert commands == [["report", "more runs/nli"], ["report", "runs/nli"], ["report", "runs-vi/nli"]]
+    assert "| student-da" in command(*commands[1])[1]
+    monkeypatch.setenv("KDDA_LANG", "vi")
+    assert "hãy lập báo cáo riêng cho từng phần:\n  kdda report 'more runs/nli'\n" in command("report", ".")[2]
+
+
+def test_arms_of_two_recipes_in_one_folder_are_reported_by_their_names(tmp_path: Path, command: Any) -> None:
+    for arm, limit in (("small", 64), ("small-da", 64), ("large", 250)):
+        write_run(tmp_path, arm, 1, 0.5, data={"vi": {**ROWS, "limit": {"train": limit}}})
+    _, _, errors = command("report", tmp_path)
+    folder = str(tmp_path / "nli")
+    commands = commands_in(errors)
+    assert commands == [["report", folder, "--arms", "large"], ["report", folder, "--arms", "small,small-da"]]
+    assert "| small-da" in command(*commands[1])[1]
 
 
 def test_an_arm_may_read_a_language_that_other_arms_lack(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdda.cli.language import tr
+from kdda.cli.next_steps import in_lines
 from kdda.cli.shared import FAILED, Device, app, check_model_folder, parse_seeds, say
 from kdda.cli.train import failures_in_words
 from kdda.errors import KddaError
@@ -135,7 +136,4 @@ def _next_steps(experiment: Experiment) -> str:
         (f"kdda recipes --show {RECIPE} > mine.yaml", tr("the recipe of all this, to change and to run")),
         ("kdda new FILES", tr("a recipe for files of yours")),
     )
-    lines = [tr("What to type next:")]
-    for command, purpose in steps:
-        lines.append(f"  {command}\n      {purpose}")
-    return "\n".join(lines)
+    return in_lines(steps)

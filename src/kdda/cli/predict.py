@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from kdda.cli.language import tr, tr_message
+from kdda.cli.next_steps import predict_command
 from kdda.cli.shared import (
     PLUGIN,
     Device,
@@ -202,10 +202,6 @@ def _print_warnings(predictor: Predictor) -> None:
         print(tr_message(warning), file=sys.stderr)
 
 
-# Fields that `kdda predict` has an option for; all others are given by --text.
-OPTION_FIELDS = ("question", "context", "premise", "hypothesis")
-
-
 def _one_row(model: str, task: Task, given: Mapping[str, str | None], texts: Sequence[str]) -> dict[str, Any]:
     """One row's values by field, a list where the field holds a list.
 
@@ -240,7 +236,9 @@ def _field_and_text(option: str, task: Task, model: str) -> tuple[str, str]:
             raise KddaError(f'--text: "{field}" is empty, expected its text behind the equals sign')
         return field, value
     if task.only_field is None:
-        raise KddaError(f'--text: got "{option}", and task {task.name} reads several texts: {_command(model, task)}')
+        raise KddaError(
+            f'--text: got "{option}", and task {task.name} reads several texts: {predict_command(model, task)}'
+        )
     return task.only_field, option
 
 
@@ -254,33 +252,18 @@ def _all_fields(task: Task) -> set[str]:
     return fields
 
 
-def _command(model: str, task: Task) -> str:
-    """The command that predicts one row, with an option for each field of a task; optional ones are in brackets."""
-    parts = ["kdda predict", shlex.quote(model)]
-    for field in task.fields:
-        option = f'--{field} "…"' if field in OPTION_FIELDS else f'--text "{field}=…"'
-        if field == task.only_field:
-            option = '--text "…"'
-        if field in task.list_fields:
-            option += f" {option}"  # two texts of a list at least
-        if field in task.optional_fields:
-            option = f"[{option}]"
-        parts.append(option)
-    return " ".join(parts)
-
-
 def _checked_fields(model: str, task: Task, texts: Mapping[str, list[str]]) -> dict[str, Any]:
     """One row's values by field, a list where the field holds a list; other fields than the task's are refused."""
     got = ", ".join(sorted(texts))
     if not set(texts) & set(task.fields):
-        raise KddaError(f'got {got}: "{model}" {task.describe()}; expected: {_command(model, task)}')
+        raise KddaError(f'got {got}: "{model}" {task.describe()}; expected: {predict_command(model, task)}')
     values: dict[str, Any] = {}
     for field, several in texts.items():
         if len(several) > 1 and field in task.fields and field not in task.list_fields:
             raise KddaError(f'"{field}" is given {len(several)} times, and it holds one text')
         values[field] = several if field in task.list_fields else several[-1]
     if not set(task.fields) - set(task.optional_fields) <= set(values) <= set(task.fields):
-        raise KddaError(f"task {task.name}: got {got}, expected each of its fields: {_command(model, task)}")
+        raise KddaError(f"task {task.name}: got {got}, expected each of its fields: {predict_command(model, task)}")
     return values
 
 

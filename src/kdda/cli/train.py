@@ -12,6 +12,7 @@ import typer
 
 from kdda.cli.doc_pages import see
 from kdda.cli.language import tr
+from kdda.cli.next_steps import after_run
 from kdda.cli.shared import FAILED, Device, app, check_model_folder, parse_names, parse_seeds, print_plan, say
 
 if TYPE_CHECKING:
@@ -95,6 +96,9 @@ def run(
     experiment.show("\n" + experiment.table())
     if loaded.systems and distributed.is_main_process():
         _compare_systems(experiment)
+    next_steps = after_run(experiment)
+    if next_steps:
+        experiment.say("\n" + next_steps)
     if failures:
         sys.exit(say(failures_in_words(failures), FAILED))
 

@@ -36,6 +36,7 @@ from kdda.runs.folder import (
     FAILURE,
     METRICS,
     MODEL_FOLDER,
+    MODEL_REMOVED,
     PREDICTIONS,
     RECIPE,
     STATES,
@@ -129,10 +130,20 @@ class RunContext:
             return
         folder = run.folder(self.out, self.task.name)
         if distributed.broadcast(is_complete(folder)):
-            self.say(f"  {run}: finished already, in {folder}")
+            self.say(f"  {run}: finished already, in {folder}" + self._missing_model(folder))
             return
         with lock_or_refuse(folder):
             self._train_student(run, folder)
+
+    def _missing_model(self, folder: Path) -> str:
+        """What is added of a finished run whose model was removed, or that has none where all are to be saved."""
+        if (folder / MODEL_FOLDER).is_dir():
+            return ""
+        if (folder / MODEL_REMOVED).is_file():
+            return "; kdda clean --models has removed its model, its scores and predictions stand"
+        if self.save == "all":
+            return "; it has no model, its scores and predictions stand"
+        return ""
 
     def teacher(self, language: str, spec: TeacherSpec, say: Say = lambda _: None) -> PreparedTeacher:
         """A fine-tuned teacher: stored already, or fine-tuned now; another process that fine-tunes it is waited for.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import yaml
@@ -26,7 +27,7 @@ from kdda.recipe.schema import Distill, ModelSpec, Recipe, TeacherSpec
 from kdda.report.build import summary
 from kdda.report.comparison import Comparison, TaskScores, compare, task_scores
 from kdda.report.teacher_check import TeacherScore, student_scores, teacher_scores
-from kdda.runs.folder import RECIPE, is_complete, read_recipe, read_run
+from kdda.runs.folder import RECIPE, Run, is_complete, read_recipe, read_run
 from kdda.runtime import distributed
 from kdda.runtime.folders import make_folder
 from kdda.runtime.live import LiveView
@@ -153,8 +154,33 @@ class Experiment:
 
     def table(self) -> str:
         """The comparison on the target languages' test rows, of this recipe's arms that have run."""
-        more = f"Intervals, verdicts and costs: kdda report {self.out / self.task.name}"
-        return f"{summary(self.comparison(), self.recipe.note)}\n{more}"
+        return summary(self.comparison(), self.recipe.note)
+
+    def best_of(self, runs: Sequence[Run]) -> Run | None:
+        """Of some finished runs the best on the targets' development rows, or the last without such rows; None of none.
+
+        Controls, which are arms of teachers with random weights or of another row's states, are passed over where there
+        are other arms.
+        """
+        best = None
+        highest = (False, 0.0)
+        for run in runs:
+            scores = []
+            for target in self.recipe.targets:
+                if target in run.dev:
+                    scores.append(run.dev[target][self.task.metric])
+            rank = (not self._is_control(run.arm), fmean(scores) if scores else 0.0)
+            if best is None or rank >= highest:
+                best = run
+                highest = rank
+        return best
+
+    def _is_control(self, arm: str) -> bool:
+        """Whether an arm shows what distillation from teachers that know nothing of a row does."""
+        distill = self.recipe.distillation(arm)
+        if distill is None:
+            return False
+        return distill.shuffle_teacher or all(teacher.random for _, teacher in self.recipe.teachers_of(arm))
 
     def say(self, text: str) -> None:
         """Print a line of progress, unless --quiet is given."""

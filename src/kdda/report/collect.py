@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pydantic import ValidationError
@@ -109,10 +110,73 @@ def check_one_experiment(runs: Sequence[Run]) -> None:
 
     Raises:
         KddaError: a folder without recipe or metrics, two recipes, an arm with two meanings, or two runs of one arm at
-            one seed and learning rate.
+            one seed and learning rate; with the commands that report parts of them.
     """
     for run in runs:
         _check_has_recipe_and_metrics(run)
+    try:
+        _check_alike(runs)
+    except MixedRunsError as error:
+        commands = _separate_reports(runs)
+        message = f"{error}; report them one by one"
+        if len(commands) > 1:
+            message += ":\n  " + "\n  ".join(commands)
+        raise KddaError(message) from None
+
+
+class MixedRunsError(KddaError):
+    """Runs that cannot stand in one table."""
+
+
+def _separate_reports(runs: Sequence[Run]) -> list[str]:
+    """The commands that report parts of some runs: each folder of an experiment, or arms of it that go together."""
+    by_folder: dict[Path, list[Run]] = {}
+    for run in runs:
+        by_folder.setdefault(_experiment_folder(run), []).append(run)
+    commands = []
+    for folder, members in sorted(by_folder.items()):
+        groups = _groups_of_arms(members)
+        for group in groups:
+            command = ["kdda", "report", quote(str(folder))]
+            if len(groups) > 1:
+                command += ["--arms", ",".join(unique_arms(group))]
+            commands.append(" ".join(command))
+    return commands
+
+
+def _experiment_folder(run: Run) -> Path:
+    """The folder of a run's task, below an output folder, in which its arms' folders are."""
+    folder = run.folder.parent
+    if folder.name.startswith("lr-"):  # of an arm that searches for its learning rate
+        folder = folder.parent
+    return folder.parent
+
+
+def _groups_of_arms(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs in groups that can each stand in one table, arm by arm; an arm that cannot even alone is left out."""
+    groups: list[list[Run]] = []
+    for arm_runs in runs_by_arm(runs).values():
+        for group in [*groups, []]:
+            if not _are_alike([*group, *arm_runs]):
+                continue
+            if not group:
+                groups.append(group)
+            group += arm_runs
+            break
+    return groups
+
+
+def _are_alike(runs: Sequence[Run]) -> bool:
+    """Whether runs can stand in one table."""
+    try:
+        _check_alike(runs)
+    except MixedRunsError:
+        return False
+    return True
+
+
+def _check_alike(runs: Sequence[Run]) -> None:
+    """Refuse runs that cannot stand in one table, of folders that are whole."""
     runs = [replace(run, recipe=_with_defaults(run.recipe)) for run in runs]
     first = runs[0]
     for run in runs:
@@ -153,7 +217,7 @@ def _check_same(first: Mapping[str, Any], other: Mapping[str, Any], key: str, ru
     value = first.get(key)
     another = other.get(key)
     if value != another:
-        raise KddaError(f"{what} is {value!r} in {one.folder}, but {another!r} in {two.folder}; report them one by one")
+        raise MixedRunsError(f"{what} is {value!r} in {one.folder}, but {another!r} in {two.folder}")
 
 
 def _check_same_rows(runs: Sequence[Run]) -> None:
@@ -176,4 +240,6 @@ def _check_one_arm(arm: str, runs: Sequence[Run]) -> None:
             _check_same(runs[0].recipe, run.recipe, key, (runs[0], run), what)
         earlier = seen.setdefault((run.seed, run.learning_rate), run)
         if earlier is not run:
-            raise KddaError(f'arm "{arm}" has run twice at seed {run.seed}: in {earlier.folder} and in {run.folder}')
+            raise MixedRunsError(
+                f'arm "{arm}" has run twice at seed {run.seed}: in {earlier.folder} and in {run.folder}'
+            )

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import yaml
@@ -176,10 +177,20 @@ def missing_model(folder: Path) -> str:
         )
     if not is_complete(run) or (run / MODEL_FOLDER).is_dir():
         return ""
-    again = f"kdda run {run / RECIPE} --seeds {run.name.removeprefix('seed-')} --out NEW_FOLDER trains it again"
+    again = f"{retrain_command(run)} trains it again"
     if (run / MODEL_REMOVED).is_file():
         return f"{run}: its model was removed by kdda clean --models; {again}"
     return f"{run}: its model was not saved (--save) or was removed; {again}"
+
+
+def retrain_command(run: Path, out: str = "NEW_FOLDER") -> str:
+    """The command that makes a finished run's model again, in another output folder, where none of its runs is.
+
+    Args:
+        run: the run's folder.
+        out: the output folder.
+    """
+    return f"kdda run {quote(str(run / RECIPE))} --seeds {run.name.removeprefix('seed-')} --out {quote(out)}"
 
 
 def is_system(folder: Path) -> bool:
