@@ -113,6 +113,7 @@ def test_a_call_in_vietnamese_has_the_options_of_every_command_and_leaves_the_ne
     monkeypatch.setenv("KDDA_LANG", "en")
     assert command("recipes", "--quiet")[1] == vietnamese
     assert "No such option" in command("recipes", "--no-option")[2]
+    assert "without progress" in command("recipes", "--help")[1]
 
 
 def test_other_languages_than_two_are_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from copy import copy
 from functools import cache
 from typing import Annotated, Any
 
@@ -73,4 +74,4 @@ class CommandWithOutputOptions(TyperCommand):
 
     def __init__(self, *arguments: Any, **keywords: Any):
         super().__init__(*arguments, **keywords)
-        self.params.extend(_parameters())
+        self.params.extend(map(copy, _parameters()))  # whose help the Vietnamese command line changes
