@@ -84,10 +84,11 @@ class FewSteps:
         data = teacher_data(self.reader, self.task, self.data, run.language, run.spec)
         training = self.recipe.teacher_training(run.spec)
         rows = {data.target: len(data.train[data.target])}
-        text = self._note(run.spec, rows, training, f"the epochs of teachers.{run.language}")
-        if text and is_ready(Teacher.from_spec(run.spec), data, base_config(self.recipe), self.out / TEACHERS):
+        if not rows[data.target] or _batches(rows, training) * training.epochs >= FEW_STEPS:
             return ""
-        return text
+        if is_ready(Teacher.from_spec(run.spec), data, base_config(self.recipe), self.out / TEACHERS):
+            return ""
+        return self._note(run.spec, rows, training, f"the epochs of teachers.{run.language}")
 
     def _note(
         self, spec: ModelSpec, rows: Mapping[str, int], training: Training, field: str, splits_passages: bool = True
