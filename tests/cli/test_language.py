@@ -15,7 +15,8 @@ import pytest
 from kdda.cli.catalogue import Translator, read_catalogue
 from kdda.cli.language import is_vietnamese
 from kdda.cli.shared import print_plan
-from kdda.report.render import Report
+from kdda.report.render import Report, Table
+from kdda.runtime.wording import translated_by
 
 ROOT = Path(__file__).parents[2]
 MESSAGES = runpy.run_path(str(ROOT / "tools" / "messages.py"))
@@ -94,13 +95,17 @@ def test_help_and_refusals_are_vietnamese() -> None:
     assert code == 2 and "Lỗi: Không có tùy chọn --sedes" in text and "Error" not in text
 
 
-def test_what_a_plan_misses_is_told_in_vietnamese(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("KDDA_LANG", "vi")
-    plan: Any = SimpleNamespace(document=lambda: Report("toy", ["3 runs in runs.", 'MISSING: no folder "a/b/c"'], []))
-    print_plan(plan)
-    assert capsys.readouterr().out.splitlines()[2:] == ["3 runs in runs.", 'THIẾU: không có thư mục "a/b/c"']
+def test_a_plan_is_told_in_vietnamese(capsys: pytest.CaptureFixture[str]) -> None:
+    models = Table("Models", ["model", "layers"], [["student, mini/english", "6"]])
+    lines = ["3 runs in runs, 0 of them finished.", 'MISSING: no folder "a/b/c"']
+    plan: Any = SimpleNamespace(document=lambda: Report("toy", lines, [models]))
+    with translated_by(Translator(ENTRIES).message, "vi"):
+        print_plan(plan)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[2:4] == ["3 lượt chạy trong runs, 0 lượt đã xong.", 'THIẾU: không có thư mục "a/b/c"']
+    assert printed[5] == "## Mô hình"
+    assert printed[7] == "| mô hình                   | số tầng |"
+    assert printed[9] == "| mô hình trò, mini/english |       6 |"
 
 
 def test_a_call_in_vietnamese_has_the_options_of_every_command_and_leaves_the_next_one_english(

@@ -17,27 +17,42 @@ JOINTS = (": ", "; ", " — ", ". ", ", ", " (")
 
 EDGES = " \n;:,.—"  # around a part of a message
 
+# Stands before an entry of the context "label": a text that is translated where it is all of a text, such as the title
+# of a column, and stays in the place of a message, where it may be somebody's name for something.
+LABEL = "label\x04"
+
 # Letters of a template that tell it from any sentence. One with fewer, such as `{name} is {what}`, fits most sentences,
 # so that no English words may be left in its places.
 TELLING = 12
 
+# A template of two places with this many letters or fewer, such as `{first} of {second}`, fits far too much: only
+# numbers and what is translated in turn may stand in them.
+TINY = 6
+
 WORDS = re.compile(r"\b[a-z]{2,},? [a-z]{2,}\b")  # English, and not a name or a number
+
+LOWER_CASE = re.compile(r"[a-z]{2}")
 
 # The section of a recipe before a message about a field of it: `distill.options: …`
 SECTION = re.compile(r"(distill|training|training\.arguments)\.(?=\w+: )")
 
 
 def read_catalogue(path: Path = CATALOGUE) -> dict[str, str]:
-    """Texts and templates → their translations, of a .po file; entries without a translation are left out."""
+    """Texts and templates → their translations, of a .po file; entries without a translation are left out.
+
+    Texts of entries with a context have it before them, as `LABEL` is.
+    """
     entries: dict[str, str] = {}
-    parts = {"msgid": "", "msgstr": ""}
+    parts = {"msgctxt": "", "msgid": "", "msgstr": ""}
     kind = ""
     for line in [*path.read_text(encoding="utf-8").splitlines(), 'msgid ""']:
         keyword, _, quoted = line.partition(" ")
-        if keyword == "msgid":
+        begins = keyword == "msgctxt" or (keyword == "msgid" and kind != "msgctxt")
+        if begins:
             if parts["msgid"] and parts["msgstr"]:  # the entry before it is complete; the file's header has no msgid
-                entries[parts["msgid"]] = parts["msgstr"]
-            parts = {"msgid": "", "msgstr": ""}
+                context = f"{parts['msgctxt']}\x04" if parts["msgctxt"] else ""
+                entries[context + parts["msgid"]] = parts["msgstr"]
+            parts = {"msgctxt": "", "msgid": "", "msgstr": ""}
         if keyword in parts:
             kind, line = keyword, quoted
         if line.startswith('"'):
@@ -105,8 +120,9 @@ class Translator:
         self.entries = entries
         self.templates: list[Template] = []
         for text, translation in entries.items():
-            if "!r}" not in text:  # such texts are translated before their places are filled
-                self.templates.append(Template(text, translation))
+            if "!r}" not in text and LABEL not in text:  # texts with !r are translated before their places are filled
+                self.templates.append(Template(text.removesuffix("."), translation.removesuffix(".")))
+        self.templates.sort(key=lambda template: template.weight, reverse=True)  # of two that fit alike, the longer one
         self._translated: dict[str, tuple[int, str]] = {}
 
     def text(self, text: str) -> str:
@@ -114,10 +130,13 @@ class Translator:
         return self.entries.get(text, text)
 
     def message(self, message: str) -> str:
-        """A message in translation, line by line; lines that are not known stay as they are."""
+        """A message or a label in translation, line by line; lines that are not known stay as they are."""
+        if LABEL + message in self.entries:
+            return self.entries[LABEL + message]
         translated = []
         for line in message.split("\n"):
-            translated.append(self._phrase(line)[1])
+            is_row = line.startswith("| ")  # of a table in Markdown, whose cells were translated before it was aligned
+            translated.append(line if is_row else self._phrase(line)[1])
         return "\n".join(translated)
 
     def _phrase(self, phrase: str) -> tuple[int, str]:
@@ -147,11 +166,12 @@ class Translator:
             if values is None or template.swallows_a_place(values):
                 continue
             total = template.weight
+            unknown = LOWER_CASE if total <= TINY and len(values) > 1 else WORDS
             is_known = True
             for name, value in values.items():
                 count, values[name] = self._phrase(value)
                 total += count
-                is_known = is_known and (count > 0 or not WORDS.search(value))
+                is_known = is_known and (count > 0 or not unknown.search(value))
             if is_known or template.weight >= TELLING:
                 yield total, template.translation.format(**values)
 

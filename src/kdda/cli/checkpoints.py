@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kdda.cli.shared import app, check_model_folder, parse_names
+from kdda.cli.shared import app, check_model_folder, parse_names, show, warn
 from kdda.errors import KddaError
 
 
@@ -23,7 +21,7 @@ def convert(
     check_model_folder("OUT", out)
     from kdda.models.convert import convert as run_conversion
 
-    print(run_conversion(model, out))
+    show(str(run_conversion(model, out)))
 
 
 @app.command()
@@ -47,7 +45,7 @@ def trim(
     from kdda.models.trim import trim as run_trim
 
     texts = list(dict.fromkeys(_texts_of_files(data or [])))
-    print(f"{out}: {run_trim(model, out, texts, parse_names(languages))}")
+    show(f"{out}: {run_trim(model, out, texts, parse_names(languages))}")
 
 
 def _texts_of_files(names: list[str]) -> Iterator[str]:
@@ -63,7 +61,7 @@ def _texts_of_files(names: list[str]) -> Iterator[str]:
 
     for name in names:
         if format_of(Path(name)) in (".txt", ".md") or Path(name).is_dir():
-            for document in read_documents(Path(name), say=partial(print, file=sys.stderr)):
+            for document in read_documents(Path(name), say=warn):
                 yield from texts_of(document.text.splitlines())
             continue
         for row in read_rows(Source(name)):

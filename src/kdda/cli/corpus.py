@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdda.cli.language import tr, tr_message
-from kdda.cli.shared import Device, app, note
+from kdda.cli.language import tr_message
+from kdda.cli.shared import Device, app, note, show, warn
 from kdda.errors import KddaError
 from kdda.recipe.yaml_text import parse_yaml
 
@@ -44,10 +42,9 @@ def index(
     settings = IndexSettings(segmenter="none" if no_segment else "vi", size=size, overlap=overlap, dense=dense)
     writer = IndexWriter(out, settings, say=note)
     with showing(str(out), delay=BRIEF):
-        say = partial(print, file=sys.stderr)  # which stands for what is above the picture here
-        summary = writer.build(read_documents(corpus, out, say), add)
-    print(f"{summary} → {out}")
-    note(tr('Next: kdda ask {out} MODEL "…", with a model that answers questions (task qa)').format(out=out))
+        summary = writer.build(read_documents(corpus, out, warn), add)
+    show(f"{summary} → {out}")
+    note(f'Next: kdda ask {out} MODEL "…", with a model that answers questions (task qa)')
 
 
 @app.command()
@@ -112,7 +109,7 @@ def _print_answers(answers: list[CorpusAnswer], mu: float) -> None:
 
     console = Console(highlight=False)
     if not answers:
-        print(tr("No passage holds a word of this question."))
+        show("No passage holds a word of this question.")
         return
     reader, retriever = f"{mu:g}", f"{1 - mu:g}"
     header = (

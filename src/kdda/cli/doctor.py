@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kdda.cli.shared import FAILED, app
+from kdda.cli.shared import FAILED, app, show, show_table
 
 
 @app.command()
@@ -17,15 +17,13 @@ def doctor(
     recipe: Annotated[str, typer.Option(help="Say whether the checkpoints fit this recipe's student and task.")] = "",
 ) -> None:
     """Print versions, devices and extras of this installation; or whether checkpoints are sound and fit a recipe."""
-    from kdda.report.render import to_markdown
-
     if models or recipe:
         _examine(models or [], recipe)
         return
     from kdda.experiment.doctor import installation
 
     for table in installation():
-        print(f"{table.title}\n\n{to_markdown(table)}")
+        show_table(table)
 
 
 def _examine(models: list[str], name: str) -> None:
@@ -39,9 +37,9 @@ def _examine(models: list[str], name: str) -> None:
         models = [spec.model for _, spec in roles(recipe, list(recipe.arms))]
     reports = examine_models(list(dict.fromkeys(models)))
     for report in reports:
-        print("\n".join(report.lines()), end="\n\n")
-    print("\n".join(tokenization_lines(reports)))
+        show("\n".join(report.lines()) + "\n")
+    show("\n".join(tokenization_lines(reports)))
     if recipe is not None:
-        print("\n" + "\n".join(fit_lines(recipe, reports)))
+        show("\n" + "\n".join(fit_lines(recipe, reports)))
     if not all(report.is_usable for report in reports):
         raise typer.Exit(FAILED)

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdda.cli.language import tr
+<<<<<<< HEAD
 from kdda.cli.next_steps import in_lines
 from kdda.cli.shared import FAILED, Device, app, check_model_folder, parse_seeds, say
+=======
+from kdda.cli.shared import FAILED, Device, app, check_model_folder, parse_seeds, say, show_table
+>>>>>>> abb1b15 (Every command's results and progress are in Vietnamese, too, under KDDA_LANG=vi: lists, plans, tables, reports, recipes)
 from kdda.cli.train import failures_in_words
 from kdda.errors import KddaError
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from kdda.experiment.run import Experiment
     from kdda.recipe.schema import Recipe
     from kdda.report.comparison import Comparison
+    from kdda.report.render import Table
 
 RECIPE = "try"
 
@@ -56,7 +61,9 @@ def first_try(
     failures = experiment.run()
     if failures:
         sys.exit(say(failures_in_words(failures), FAILED))
-    print("\n" + _tables(experiment.comparison()) + "\n")
+    print()
+    for table in _tables(experiment.comparison()):
+        show_table(table)
     print("\n".join(_plan_lines(experiment)) + "\n")
     print(_next_steps(experiment))
 
@@ -80,20 +87,16 @@ def _introduction(recipe: Recipe) -> str:
     )
 
 
-def _tables(comparison: Comparison) -> str:
-    """The teacher check, the scores of the arms and their differences with intervals, in Markdown."""
+def _tables(comparison: Comparison) -> list[Table]:
+    """The teacher check, the scores of the arms and their differences with intervals."""
     from kdda.report.differences import difference_table, differences
-    from kdda.report.render import to_markdown
     from kdda.report.tables import comparison_table
     from kdda.report.teacher_check import teacher_check
 
     check = teacher_check(comparison)
     scores = replace(comparison_table(comparison), notes=[])
-    parts = []
-    for table in (check, scores, difference_table(differences(comparison), comparison.metric)):
-        if table:
-            parts.append(f"{table.title}\n\n{to_markdown(table)}")
-    return "\n\n".join(parts)
+    tables = [scores, difference_table(differences(comparison), comparison.metric)]
+    return [check, *tables] if check else tables
 
 
 def _plan_lines(experiment: Experiment) -> list[str]:

@@ -14,6 +14,7 @@ import typer.core
 from kdda.cli.catalogue import Translator, read_catalogue
 from kdda.cli.output_options import CommandWithOutputOptions
 from kdda.errors import KddaError, unknown_choice
+from kdda.runtime.wording import translated_by
 
 LANGUAGES = ("en", "vi")
 
@@ -71,7 +72,8 @@ def call(app: typer.Typer) -> None:
         app.info.cls = _Group
         for info in app.registered_commands:
             info.cls = _Command
-        _translated(typer.main.get_command(app))()
+        with translated_by(tr_message, "vi"):
+            _translated(typer.main.get_command(app))()
     finally:  # a process that calls once more may do so in another language
         vars(typer.core)["_"] = words
         app.info.cls = group_class

@@ -52,7 +52,7 @@ def new(
     request = Request(names, task, parse_names(languages), student, named_teachers, label_map, fields)
     drafted = _confirmed(request) if asks else _shown(_drafted(request, asks=False))
     recipe = write_recipe(drafted, out)
-    print("\n" + tr("written: {out}").format(out=out) + "\n")
+    show(f"\nwritten: {out}\n")
     _show_plan(recipe, out)
 
 
@@ -61,7 +61,7 @@ def _shown(drafted: Draft) -> Draft:
     from kdda.draft.writing import summary
 
     for line in summary(drafted):
-        print(tr_message(line))
+        show(line)
     return drafted
 
 
@@ -114,13 +114,10 @@ def _show_plan(recipe: Recipe, out: Path) -> None:
 
     for _role, spec in roles(recipe, list(recipe.arms)):
         if needs_download(spec.model):
-            advice = tr(
-                "Its models are on the Hub: kdda plan {out} fetches them, and measures what the recipe costs here."
-            )
-            print(advice.format(out=out))
+            show(f"Its models are on the Hub: kdda plan {out} fetches them, and measures what the recipe costs here.")
             return
     made = Plan(recipe, Path("runs"))
     print_plan(made)
-    print("\n" + tr("Next: kdda run {out}").format(out=out))
+    show(f"\nNext: kdda run {out}")
     if made.missing:
         sys.exit(FAILED)

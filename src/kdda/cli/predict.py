@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+<<<<<<< HEAD
 import sys
+=======
+import shlex
+>>>>>>> abb1b15 (Every command's results and progress are in Vietnamese, too, under KDDA_LANG=vi: lists, plans, tables, reports, recipes)
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,8 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+<<<<<<< HEAD
 from kdda.cli.language import tr, tr_message
 from kdda.cli.next_steps import predict_command
+=======
+>>>>>>> abb1b15 (Every command's results and progress are in Vietnamese, too, under KDDA_LANG=vi: lists, plans, tables, reports, recipes)
 from kdda.cli.shared import (
     PLUGIN,
     Device,
@@ -24,6 +31,9 @@ from kdda.cli.shared import (
     parse_mapping,
     parse_names,
     parse_pairs,
+    show,
+    show_table,
+    warn,
 )
 from kdda.errors import KddaError, did_you_mean
 from kdda.runtime.folders import check_folder, check_output_file
@@ -77,14 +87,14 @@ def evaluate(
     )
     write_predictions(out, evaluation.predictions)
     for warning in evaluation.warnings:
-        print(tr_message(warning), file=sys.stderr)
+        warn(warning)
     if json_:
         print(json.dumps(evaluation.scores, ensure_ascii=False, allow_nan=False))
         return
     for name, value in evaluation.scores.items():
         text = f"{value:.1f}" if isinstance(value, float) else str(value)
-        print(f"{name.replace('_', ' '):20} {text}")
-    print(tr("predictions in {out}").format(out=out))
+        show(f"{name.replace('_', ' '):20} {text}")
+    show(f"predictions in {out}")
 
 
 PRECISION = "auto: bfloat16 where the processor has it, faster, with other third digits; fp32; bf16."
@@ -192,14 +202,14 @@ def _predict_rows(job: FileJob, open_predictor: Callable[[], Predictor]) -> None
         if stored.out == STANDARD:
             note(print_predictions(predictor, stored))
         else:
-            print(predict_file(predictor, stored))
+            show(predict_file(predictor, stored))
     _print_warnings(predictor)
 
 
 def _print_warnings(predictor: Predictor) -> None:
     """Print what a predictor warns of on standard error."""
     for warning in predictor.warnings:
-        print(tr_message(warning), file=sys.stderr)
+        warn(warning)
 
 
 def _one_row(model: str, task: Task, given: Mapping[str, str | None], texts: Sequence[str]) -> dict[str, Any]:
@@ -302,7 +312,7 @@ def translation_retrieval(
 
 def _print_translation_retrieval(scores: Mapping[str, TranslationRetrieval], languages: list[str]) -> None:
     """Print the models' scores as a Markdown table; `languages` are the columns of source and target texts."""
-    from kdda.report.render import Table, to_markdown
+    from kdda.report.render import Table
 
     src, tgt = languages
     header = ["model", f"{src} → {tgt}", f"{tgt} → {src}", "translation cosine", "other cosine", "margin"]
@@ -316,7 +326,7 @@ def _print_translation_retrieval(scores: Mapping[str, TranslationRetrieval], lan
         "means over translations and over all other pairs. Last hidden states, pooled by their mean unless a model "
         "stores another way; all in per cent."
     ]
-    print(to_markdown(Table(f"Translation retrieval, {count_of(pairs, 'pair')}", header, rows, notes)))
+    show_table(Table(f"Translation retrieval, {count_of(pairs, 'pair')}", header, rows, notes))
 
 
 @app.command()
@@ -346,4 +356,4 @@ def export(
     options = parse_mapping("--task-options", task_options)
     with showing(str(out), delay=BRIEF):
         exported = run_export(model, out, format_, int8, source, task or None, options, parse_columns(columns))
-    print(f"{exported}\n{out}: {exported.megabytes:,.1f} MB")
+    show(f"{exported}\n{out}: {exported.megabytes:,.1f} MB")

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kdda.cli.language import tr
-from kdda.cli.shared import Device, app, finite, parse_names, parse_seeds
+from kdda.cli.shared import Device, app, finite, parse_names, parse_seeds, show
 
 
 @app.command()
@@ -26,7 +25,10 @@ def report(
 
     with showing("report", delay=BRIEF):
         text = write_report(runs, out, parse_names(arms) or None, parse_seeds(seeds) or None, dev, against or None)
-    print(tr("written: {out}").format(out=out) if out else text)
+    if out:
+        show(f"written: {out}")
+    else:
+        print(text)
 
 
 @app.command()
@@ -39,7 +41,8 @@ def push(
     """Send a saved model with its card to the Hugging Face Hub."""
     from kdda.hub.push import push as send
 
-    print(*send(folder, repository, confirmed=yes, public=public), sep="\n")
+    for line in send(folder, repository, confirmed=yes, public=public):
+        show(line)
 
 
 @app.command()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdda.cli.language import tr, tr_message
-from kdda.cli.shared import app, is_a_dialogue
+from kdda.cli.language import tr
+from kdda.cli.shared import app, is_a_dialogue, show, show_table, warn
 from kdda.runtime.numbers import count_of
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def runs(
     ] = None,
 ) -> None:
     """List run folders and fine-tuned teachers with their state, score and size on disk."""
-    from kdda.report.render import Table, to_markdown
+    from kdda.report.render import Table
     from kdda.runs.cleaning import Cleaning
     from kdda.runs.listing import list_runs
     from kdda.runtime.folders import folder_size, size_in_words
@@ -47,9 +46,9 @@ def runs(
     for entry in entries.values():
         rows.append([str(entry.folder), _state(entry), entry.score, size_in_words(entry.size)])
     if rows:
-        print(to_markdown(Table("Runs", ["run", "state", "score", "size"], rows)))
+        show_table(Table("Runs", ["run", "state", "score", "size"], rows))
     for total in totals:
-        print(tr_message(total))
+        show(total)
 
 
 def _state(entry: RunEntry) -> str:
@@ -77,21 +76,20 @@ def clean(
 
     cleaning = Cleaning.of(folder, models)
     for path in cleaning.in_use:
-        notice = f"{path} is in use; it stays, and all teachers that it may read"
-        print(tr_message(notice), file=sys.stderr)
+        warn(f"{path} is in use; it stays, and all teachers that it may read")
     if not cleaning.removable:
-        print(tr_message(f"{folder}: nothing to remove"))
+        show(f"{folder}: nothing to remove")
         return
     for item in cleaning.removable:
-        print(f"{size_in_words(item.size):>9}  {item.folder}  ({item.what})")
+        show(f"{size_in_words(item.size):>9}  {item.folder}  ({item.what})")
     total = size_in_words(cleaning.size)
-    print(f"{total:>9}  in all")
+    show(f"{total:>9}  in all")
     if not yes and not is_a_dialogue():
-        print(tr("nothing was removed; --yes removes it"))
+        show("nothing was removed; --yes removes it")
         return
     if not yes and not typer.confirm(tr("Remove all of it?"), default=False):
-        print(tr("nothing was removed"))
+        show("nothing was removed")
         return
     for item in cleaning.removable:
         item.remove()
-    print(tr_message(f"removed: {total}"))
+    show(f"removed: {total}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kdda.cli.shared import app
+from kdda.cli.shared import app, show
 from kdda.errors import KddaError
 from kdda.runtime.numbers import count_of
 from kdda.runtime.text_files import printable
@@ -52,8 +52,8 @@ def compare_segmenters(
         if readings[0].split() != readings[1].split():
             different.append((readings[0], readings[1]))
     segmented = f"{count_of(texts, 'text')}, {len(different)} segmented differently"
-    print(f"{segmented}; words: {first} {words[0]}, {second} {words[1]}")
+    show(f"{segmented}; words: {first} {words[0]}, {second} {words[1]}")
     if tokenizer is not None:
-        print(f"tokens: {first} {tokens[0]}, {second} {tokens[1]}")
+        show(f"tokens: {first} {tokens[0]}, {second} {tokens[1]}")
     for left, right in different[:examples]:
         print(f"{first:>12}  {left}\n{second:>12}  {right}")

@@ -26,6 +26,7 @@ from kdda.runtime.verbosity import is_quiet, is_verbose
 
 if TYPE_CHECKING:
     from kdda.experiment.plan import Plan
+    from kdda.report.render import Table
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -281,21 +282,33 @@ def _modules_of_commands() -> dict[str, str]:
 
 
 def note(text: str) -> None:
-    """Print a line of progress on standard error, unless --quiet is given."""
+    """Print a line of progress on standard error, in the command line's language, unless --quiet is given."""
     if not is_quiet():
-        print(text, file=sys.stderr)
+        print(tr_message(text), file=sys.stderr)
+
+
+def show(text: str) -> None:
+    """Print a result, in the command line's language. What programs read, such as JSON, is printed as it is."""
+    print(tr_message(text))
+
+
+def show_table(table: Table) -> None:
+    """Print a table in Markdown below its title, and an empty line."""
+    from kdda.report.render import to_markdown
+
+    print(f"{tr_message(table.title)}\n\n{to_markdown(table).rstrip()}\n")
+
+
+def warn(text: str) -> None:
+    """Print a warning or a remark on standard error, in the command line's language."""
+    print(tr_message(text), file=sys.stderr)
 
 
 def print_plan(plan: Plan) -> None:
-    """Print a plan; what it misses is told in the command line's language, as the refusal of `kdda run` would be."""
+    """Print a plan in Markdown."""
     from kdda.report.render import markdown
 
-    document = plan.document()
-    lines = []
-    for line in document.lines:
-        lines.append(tr_message(line) if line.startswith("MISSING: ") else line)
-    document.lines[:] = lines
-    print(markdown(document), end="")
+    sys.stdout.write(markdown(plan.document()))
 
 
 def say(text: str, code: int) -> int:

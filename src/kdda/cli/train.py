@@ -86,13 +86,11 @@ def run(
         experiment = Experiment(loaded, out, parse_names(arms), numbers, save=as_save(save))
         if page is not None:
             page.start(out / experiment.task.name)
-            experiment.show(tr("The runs while they are trained: {url}").format(url=page.url))
+            experiment.show(f"The runs while they are trained: {page.url}")
         leave_out_live_objects()
         failures = experiment.run(make_executor(workers, ray))
         if page is not None and page.exit_code is not None:
-            experiment.show(
-                tr("WARNING: the page of --watch ended early (exit code {code})").format(code=page.exit_code)
-            )
+            experiment.show(f"WARNING: the page of --watch ended early (exit code {page.exit_code})")
     experiment.show("\n" + experiment.table())
     if loaded.systems and distributed.is_main_process():
         _compare_systems(experiment)
@@ -195,4 +193,4 @@ def recipes(
         print(read_text(find(show)), end="")
         return
     for name in built_in():
-        print(f"{name:26} {description(name)}")
+        print(f"{name:26} {tr(description(name))}")

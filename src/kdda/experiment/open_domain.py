@@ -36,6 +36,7 @@ from kdda.runs.predictions import read_predictions
 from kdda.runtime.files import write_atomically
 from kdda.runtime.numbers import count_of
 from kdda.runtime.progress import Say
+from kdda.runtime.wording import worded
 from kdda.text.segmenters import SEGMENTERS
 
 RECALL_DEPTHS = (1, 5, 10)  # every k for which recall@k is measured
@@ -170,7 +171,7 @@ class SystemsEvaluation:
                 system_runs.append(system_run)
         parts = []
         for table in systems_tables(system_runs, [*self.recipe.systems]):
-            parts.append(f"{table.title}\n\n{to_markdown(table)}")
+            parts.append(f"{worded(table.title)}\n\n{to_markdown(table)}")
         return "\n".join(parts)
 
     def _open_index(self) -> Index:

@@ -165,8 +165,9 @@ def load_tokenizer(name: str) -> tuple[Any, str]:
         KddaError: no such checkpoint, or a tokenizer that is not the model's.
     """
     config = load_config(name)
-    tokenizer = open_or_explain(lambda: open_tokenizer(name), name)
-    check_phobert_tokenizer(name, name, config, tokenizer)  # the name for messages, and where its files are
+    folder = resolve(name) or name  # mini/english is a folder of its package
+    tokenizer = open_or_explain(lambda: open_tokenizer(folder), name)
+    check_phobert_tokenizer(name, folder, config, tokenizer)  # the name for messages, and where its files are
     return tokenizer, segmenter_of(config, tokenizer)
 
 

@@ -29,6 +29,7 @@ from kdda.runs.folder import METRICS, Run
 from kdda.runtime.files import write_output
 from kdda.runtime.folders import check_output_file
 from kdda.runtime.live import tell_stage
+from kdda.runtime.wording import worded
 
 Part = Table | Figure
 
@@ -106,12 +107,12 @@ def summary(comparison: Comparison, note: str = "") -> str:
     lines = []
     check = teacher_check(comparison)
     if check:
-        lines += [f"{check.title}\n", to_markdown(check), ""]
+        lines += [f"{worded(check.title)}\n", to_markdown(check), ""]
     lines.append(to_markdown(comparison_table(comparison, note)))
     for of_target in comparison.by_target:
         table = comparison_table(of_target)
-        lines += [f"{table.title}\n", to_markdown(table)]
-    return "\n".join([*lines, *comparison.rate_notes])
+        lines += [f"{worded(table.title)}\n", to_markdown(table)]
+    return "\n".join([*lines, *map(worded, comparison.rate_notes)])
 
 
 def _score_tables(comparison: Comparison, note: str) -> list[Table]:

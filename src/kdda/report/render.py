@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
+
+from kdda.runtime.wording import output_language, worded
 
 # CSS of tables, also for a page of another room, which sets --paper. Tables scroll inside their box with the first
 # column in place; numbers stay on one line, words wrap.
@@ -91,8 +93,33 @@ class Report:
         return [part for part in self.parts if isinstance(part, Table)]
 
 
+def in_output_language(document: Report) -> Report:
+    """The report in the language of this process' output (`kdda.runtime.wording`): for people, not for programs."""
+    parts: list[Table | Figure] = []
+    for part in document.parts:
+        if isinstance(part, Table):
+            parts.append(table_in_output_language(part))
+        else:
+            parts.append(replace(part, title=worded(part.title)))
+    return Report(worded(document.title), [*map(worded, document.lines)], parts)
+
+
+def table_in_output_language(table: Table) -> Table:
+    """A table in the language of this process' output; names of arms and models in it stay."""
+    rows = []
+    for name, *cells in table.rows:
+        # a name that is also a word, such as an arm called student, is no text to translate
+        rows.append([worded(name) if " " in name else name, *map(worded, cells)])
+    return Table(worded(table.title), [*map(worded, table.header)], rows, [*map(worded, table.notes)])
+
+
 def to_markdown(table: Table) -> str:
-    """The table in Markdown, aligned to be read as it is, with its notes and without its title."""
+    """The table in Markdown, in the language of the output, aligned to be read as it is, with its notes; no title."""
+    return _markdown_table(table_in_output_language(table))
+
+
+def _markdown_table(table: Table) -> str:
+    """The table in Markdown, in the language that its words have."""
     widths = []
     for column in zip(table.header, *table.rows, strict=True):
         widths.append(max(map(len, column)))
@@ -124,10 +151,11 @@ def _markdown_row(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def markdown(document: Report) -> str:
-    """Titles, tables and notes; figures are for the HTML page alone."""
+    """Titles, tables and notes in the language of the output; figures are for the HTML page alone."""
+    document = in_output_language(document)
     parts = [f"# {document.title}", "\n".join(document.lines)]
     for table in document.tables:
-        parts.append(f"## {table.title}\n\n{to_markdown(table)}".rstrip())
+        parts.append(f"## {table.title}\n\n{_markdown_table(table)}".rstrip())
     return "\n\n".join(parts) + "\n"
 
 
@@ -206,13 +234,14 @@ def comma_separated(document: Report) -> str:
 
 
 def html(document: Report) -> str:
-    """One page that needs nothing else: no script, no font, no picture from elsewhere."""
+    """One page in the language of the output that needs nothing else: no script, no font, no picture from elsewhere."""
+    document = in_output_language(document)
     lines = ""
     for line in document.lines:
         lines += f"<p>{escape(line)}</p>\n"
     title = escape(document.title)
     return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<!doctype html>\n<html lang="{output_language()}">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
         f'<style>{STYLE}</style>\n</head>\n<body>\n<main class="report">\n<h1>{title}</h1>\n{lines}'
         f"{html_parts(document)}\n</main>\n</body>\n</html>\n"

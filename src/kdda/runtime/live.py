@@ -25,6 +25,7 @@ from rich.text import Text
 
 from kdda.runtime.shorten import shorten
 from kdda.runtime.verbosity import progress_console
+from kdda.runtime.wording import worded
 
 DRAWN_A_SECOND = 2.0  # each drawing takes a few milliseconds of one core
 
@@ -295,7 +296,7 @@ class LiveView:
         for job in jobs:
             lines += self._job_lines(job, name_width, is_roomy)
         for note in self.notes:
-            lines.append(self._line(f"  {note}", "bold"))
+            lines.append(self._line(f"  {worded(note)}", "bold"))
         if footer:
             lines.append(Text(shorten(footer, self.console.width - TYPED), "dim"))
         return Group(*lines)
@@ -304,7 +305,7 @@ class LiveView:
         """Characters of the longest name; 0 where names are too long to stand beside the bars."""
         longest = 0
         for job in jobs:
-            longest = max(longest, cell_len(job.name))
+            longest = max(longest, cell_len(worded(job.name)))
         return longest if longest <= self.console.width - BESIDE_NAME else 0
 
     def _job_lines(self, job: Job, name_width: int, is_roomy: bool) -> list[RenderableType]:
@@ -314,7 +315,7 @@ class LiveView:
             name_width: 0 for a name above the bar.
         """
         lines: list[RenderableType] = []
-        title = job.name
+        title = worded(job.name)
         if not name_width:
             lines.append(self._line(title, "bold"))
             title = ""
@@ -329,7 +330,7 @@ class LiveView:
         if is_roomy and job.curves:
             lines.append(self._curves_line(job.curves))
         if is_roomy and job.note:
-            lines.append(Text(f"  {job.note}"))
+            lines.append(Text(f"  {worded(job.note)}"))
         return lines
 
     def _curves_line(self, curves: Mapping[str, Sequence[float]]) -> Text:
@@ -349,15 +350,16 @@ class LiveView:
         if not self._expected:
             return ""
         elapsed = timedelta(seconds=round(time.monotonic() - self.started))
-        text = f"{elapsed}  {self._finished} of {self._expected} finished"
+        parts = [worded(f"{self._finished} of {self._expected} finished")]
         if self._waiting:
-            text += f"; {len(self._waiting)} to come: {'; '.join(self._waiting)}"
-        return text
+            waiting = map(worded, self._waiting)
+            parts.append(worded(f"{len(self._waiting)} to come") + f": {'; '.join(waiting)}")
+        return f"{elapsed}  {'; '.join(parts)}"
 
 
 def print_line(console: Console, text: str) -> None:
-    """Print a line as it is: brackets are no markup, numbers are not coloured, and no line is broken."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    """Print a line, in the command line's language: brackets are no markup, numbers not coloured, no line is broken."""
+    console.print(worded(text), highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -381,21 +383,22 @@ def showing(name: str, console: Console | None = None, delay: float = 0.0) -> It
 
 def _count(job: Job) -> Text:
     """The part of a job that is done now, how much of it is done, its rate, and the time left."""
-    parts = [job.stage] if job.stage else []
+    parts = [worded(job.stage)] if job.stage else []
+    unit = worded(job.unit)
     rate = job.rate
     pace = ""
     if rate:
         digits = 1 if rate >= 10 else 2
-        pace = f"{rate:,.{digits}f} {job.unit}/s"
+        pace = f"{rate:,.{digits}f} {unit}/s"
     if job.total is not None and pace:
         parts += [f"{job.done:,}/{job.total:,}", pace]
     elif job.total is not None:
-        parts.append(f"{job.done:,}/{job.total:,} {job.unit}")
+        parts.append(f"{job.done:,}/{job.total:,} {unit}")
     elif job.done:
-        parts += [f"{job.done:,} {job.unit}", pace]
+        parts += [f"{job.done:,} {unit}", pace]
     seconds = job.seconds_left
     if seconds is not None:
-        parts.append(f"{timedelta(seconds=round(seconds))} left")
+        parts.append(f"{timedelta(seconds=round(seconds))} {worded('left')}")
     elif job.total is None:
         parts.append(str(timedelta(seconds=round(job.seconds))))
     return Text("  ".join(filter(None, parts)))

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from rich.console import Console
 
-from kdda.runtime.live import has_receiver, showing, tell_count
+from kdda.runtime.live import has_receiver, print_line, showing, tell_count
 from kdda.runtime.numbers import count_of
 from kdda.runtime.verbosity import progress_console
 
@@ -72,7 +72,7 @@ class Progress:
         """Print rows done, rate and remaining seconds as one line."""
         seconds = (self.total - completed) / max(self.rate, 1e-9)  # never a division by 0
         line = f"  {self.name}: {completed:,} of {count_of(self.total, 'row')}{self.pace}, about {seconds:.0f} s left"
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        print_line(self.console, line)
 
     @property
     def rate(self) -> float:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from kdda.errors import KddaError
 from kdda.inference.predictor import Predictor, load
 from kdda.runtime.network import stay_offline
+from kdda.runtime.wording import worded
 from kdda.serve.experiments import Experiments
 from kdda.serve.hosts import AllowedHosts, is_loopback
 from kdda.serve.limits import Limits, LimitsMiddleware
@@ -115,15 +116,14 @@ def run_site(site: Site) -> None:
     application = make_application(site, predictors, token, experiments)
     stay_offline()  # or a request that chooses a model of the Hub on the page would make the server ask the Hub
     host = f"[{site.host}]" if ":" in site.host else site.host
-    print(
-        f"{_served(predictors)} at http://{host}:{listening.getsockname()[1]}/  (docs: /docs; Ctrl-C stops)", flush=True
-    )
+    address = f"http://{host}:{listening.getsockname()[1]}/"
+    print(worded(f"{_served(predictors)} at {address}  (docs: /docs; Ctrl-C stops)"), flush=True)
     try:
         _serve(application, listening, site.limits)
     finally:
         if experiments is not None:
             experiments.close()
-    print("stopped; all accepted requests are finished", file=sys.stderr)
+    print(worded("stopped; all accepted requests are finished"), file=sys.stderr)
 
 
 def _check_anything(site: Site) -> None:

@@ -17,9 +17,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from kdda.runs.events import event_line, read_metrics
 from kdda.runtime import distributed
 from kdda.runtime.files import write_atomically
-from kdda.runtime.live import LiveView, has_receiver, tell, tell_count, tell_stage, updates_to
+from kdda.runtime.live import LiveView, has_receiver, print_line, tell, tell_count, tell_stage, updates_to
 from kdda.runtime.progress import PLAIN_EVERY
 from kdda.runtime.verbosity import progress_console
+from kdda.runtime.wording import worded
 
 CURVES = ("loss", "transport")  # of the live picture, by their names in Trainer's logs: the loss, its distillation term
 
@@ -106,7 +107,7 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
             seconds_a_step = (self.last_line - self.started) / max(1, state.global_step - self.first_step)
             remaining = seconds_a_step * (state.max_steps - state.global_step)
             line = f"  {self.name}: step {state.global_step}/{state.max_steps}, about {remaining:.0f} s remaining"
-            self.console.print(line, highlight=False)
+            print_line(self.console, line)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
@@ -166,7 +167,7 @@ class StopOnInterrupt(TrainerCallback):  # type: ignore[misc]
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        print("\n  stopping after this step; Ctrl-C again stops at once", file=sys.stderr)
+        print("\n  " + worded("stopping after this step; Ctrl-C again stops at once"), file=sys.stderr)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """After Ctrl-C, tell Trainer by its `control` to save a checkpoint and to stop."""

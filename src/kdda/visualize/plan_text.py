@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from numpy import ndarray
 
+from kdda.runtime.wording import worded
+
 SHADES = " ░▒▓█"  # from no mass to all of a token's
 
 PLAIN_SHADES = " .:+#"  # where the terminal's encoding lacks the others
@@ -45,7 +47,7 @@ def plan_lines(
         for share in row:
             squares += 2 * _shade(float(share), shades) + " "
         lines.append(f"  {number:>{number_width}} {token:<{token_width}} {squares}".rstrip())
-    return [*lines, f"columns: {', '.join(legend)}"]
+    return [*lines, f"{worded('columns')}: {', '.join(legend)}"]
 
 
 def _shades_of(encoding: str) -> str:
