@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "kdda"
 # Every room: its refusals are translated, all of them.
 ROOMS = sorted(path.stem for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py")
 # What makes a message or prints one, beside classes that end in Error.
-MAKERS = ("unknown_choice", "Interrupted", "BadParameter", "say", "show", "note", "warn", "print_line")
+MAKERS: tuple[str, ...] = ("unknown_choice", "Interrupted", "BadParameter", "say", "show", "note", "warn", "print_line")
 MAKERS += ("tr_message", "worded", "tell", "tell_stage", "tell_count", "Table", "Report", "Figure")
 # Files of which every text that is no docstring is printed for people, in tables, lists and reports; where functions
 # are named, theirs alone.
@@ -125,7 +125,7 @@ def nouns() -> dict[str, str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if _name(node) != "count_of":
                 continue
-            given = []
+            given: list[str] = []
             for argument in node.args[1:]:  # type: ignore[attr-defined]
                 given.extend(_literals(argument))
             if given:
@@ -191,7 +191,7 @@ def fixed_texts() -> Iterator[str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "tr":
                 for argument in node.args:
-                    if isinstance(argument, ast.Constant):
+                    if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
                         yield argument.value
     import typer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import runpy
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from kdda.cli.catalogue import Translator, read_catalogue
 from kdda.cli.language import is_vietnamese
 from kdda.cli.shared import print_plan
+from kdda.recipe.load import built_in, description
 from kdda.report.render import Report, Table
 from kdda.runtime.wording import translated_by
 
@@ -116,9 +118,55 @@ def test_a_call_in_vietnamese_has_the_options_of_every_command_and_leaves_the_ne
     assert code == 0, errors
     assert "Không" in command("recipes", "--no-option")[2]
     monkeypatch.setenv("KDDA_LANG", "en")
-    assert command("recipes", "--quiet")[1] == vietnamese
+    english = command("recipes", "--quiet")[1]
+    assert english.split()[0] == vietnamese.split()[0] == "demo" and english != vietnamese
     assert "No such option" in command("recipes", "--no-option")[2]
     assert "without progress" in command("recipes", "--help")[1]
+
+
+def test_every_built_in_recipe_is_described_in_vietnamese() -> None:
+    for name in built_in():
+        assert ENTRIES[description(name)] != description(name), name
+
+
+def printed_as_it_is(call: ast.Call) -> bool:
+    """Whether a call of `print` prints what was translated, an empty line, or what programs read."""
+    if not call.args:
+        return True
+    names = {getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(call)}
+    return bool(names & {"tr", "tr_message", "to_markdown", "dumps", "read_text", *TRANSLATED, *NO_WORDS})
+
+
+# Functions of the command line whose texts `tr` has translated.
+TRANSLATED = ("_introduction", "_plan_lines", "_next_steps")
+# What is printed as it stands: a prediction; a picture's path; a row of a file; lines of a text; a report.
+NO_WORDS = ("result", "path", "row", "left", "text", "version", "get_usage", "hint")
+
+
+def test_commands_print_words_in_their_language_alone() -> None:
+    for file in sorted((ROOT / "src" / "kdda" / "cli").glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print":
+                assert printed_as_it_is(node), f"{file}:{node.lineno}: use show, note, warn or say of kdda.cli.shared"
+
+
+def test_lists_of_runs_are_told_in_vietnamese(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "runs" / "nli" / "student" / "seed-1"
+    for folder in (run / "checkpoints", tmp_path / "runs" / "teachers" / "states" / "vi"):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("x" * 2000, encoding="utf-8")
+    (run / "recipe.yaml").write_text("name: toy\ntask: nli\ntarget: vi\n", encoding="utf-8")
+    (run / "metrics.jsonl").write_text("", encoding="utf-8")
+    monkeypatch.setenv("KDDA_LANG", "vi")
+    monkeypatch.chdir(tmp_path)
+    listed = command("runs")[1]
+    assert "| lượt chạy " in listed and " đã dừng " in listed and "1 thư mục; runs chiếm" in listed
+    removable = command("clean")[1]
+    assert "checkpoint: lượt chạy sẽ phải chạy lại từ đầu" in removable
+    assert "trạng thái của mô hình thầy: lượt chạy sau sẽ tính lại" in removable
+    assert "tổng cộng" in removable and "chưa xóa gì; thêm --yes để xóa" in removable
+    for english in ("checkpoints", "in all", "stopped", "state ", "score"):
+        assert english not in removable.replace("/checkpoints", "") and english not in listed
 
 
 def test_other_languages_than_two_are_refused() -> None:

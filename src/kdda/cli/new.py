@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdda.cli.language import tr, tr_message
-from kdda.cli.shared import FAILED, Device, app, is_a_dialogue, parse_label_map, parse_names, parse_pairs, print_plan
+from kdda.cli.shared import (
+    FAILED,
+    Device,
+    app,
+    is_a_dialogue,
+    parse_label_map,
+    parse_names,
+    parse_pairs,
+    print_plan,
+    show,
+)
 from kdda.errors import KddaError
 
 if TYPE_CHECKING:
