@@ -11,12 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdda.cli.language import tr
-<<<<<<< HEAD
 from kdda.cli.next_steps import in_lines
-from kdda.cli.shared import FAILED, Device, app, check_model_folder, parse_seeds, say
-=======
 from kdda.cli.shared import FAILED, Device, app, check_model_folder, parse_seeds, say, show_table
->>>>>>> abb1b15 (Every command's results and progress are in Vietnamese, too, under KDDA_LANG=vi: lists, plans, tables, reports, recipes)
 from kdda.cli.train import failures_in_words
 from kdda.errors import KddaError
 

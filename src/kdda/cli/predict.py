@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-<<<<<<< HEAD
-import sys
-=======
-import shlex
->>>>>>> abb1b15 (Every command's results and progress are in Vietnamese, too, under KDDA_LANG=vi: lists, plans, tables, reports, recipes)
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,11 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-<<<<<<< HEAD
-from kdda.cli.language import tr, tr_message
 from kdda.cli.next_steps import predict_command
-=======
->>>>>>> abb1b15 (Every command's results and progress are in Vietnamese, too, under KDDA_LANG=vi: lists, plans, tables, reports, recipes)
 from kdda.cli.shared import (
     PLUGIN,
     Device,
