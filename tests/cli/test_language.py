@@ -8,7 +8,6 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -100,9 +99,8 @@ def test_help_and_refusals_are_vietnamese() -> None:
 def test_a_plan_is_told_in_vietnamese(capsys: pytest.CaptureFixture[str]) -> None:
     models = Table("Models", ["model", "layers"], [["student, mini/english", "6"]])
     lines = ["3 runs in runs, 0 of them finished.", 'MISSING: no folder "a/b/c"']
-    plan: Any = SimpleNamespace(document=lambda: Report("toy", lines, [models]))
     with translated_by(Translator(ENTRIES).message, "vi"):
-        print_plan(plan)
+        print_plan(Report("toy", lines, [models]))
     printed = capsys.readouterr().out.splitlines()
     assert printed[2:4] == ["3 lượt chạy trong runs, 0 lượt đã xong.", 'THIẾU: không có thư mục "a/b/c"']
     assert printed[5] == "## Mô hình"

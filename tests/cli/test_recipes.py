@@ -55,3 +55,32 @@ def test_the_script_of_completion_is_printed(command: Any, shell: str, monkeypat
     monkeypatch.setattr(shellingham, "detect_shell", lambda *_: (shell, f"/bin/{shell}"))
     code, script, _ = command("--show-completion")
     assert code == 0 and "_KDDA_COMPLETE" in script
+
+
+SCRIPT = """
+import sys
+from kdda.cli.shared import main
+for arguments in {calls}:
+    sys.argv = ["kdda", *arguments.split()]
+    try:
+        code = main()
+    except SystemExit as end:
+        code = end.code
+    print(arguments, code, "torch" in sys.modules)
+"""
+
+
+def test_refusals_that_need_no_model_come_before_torch_is_imported(tmp_path: Path) -> None:
+    calls = {
+        "plan mini-nli --set training.epochs=0": 2,
+        "plan mini-nli --arms teacher-kdda": 2,
+        "plan mini-nli --set data.vi.train=nowhere.jsonl": 1,
+        "run mini-nli --set data.vi.train=nowhere.jsonl": 2,
+        "run mini-nli --set teachers.vi=./nowhere": 2,
+        "run mini-nli --save some": 2,
+    }
+    command = [sys.executable, "-c", SCRIPT.format(calls=list(calls))]
+    out = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8")
+    for call, code in calls.items():
+        assert f"{call} {code} False" in out.stdout, out.stdout + out.stderr
+    assert 'MISSING: data.vi.train: no file "' in out.stdout and 'teacher vi: no folder "' in out.stderr

@@ -189,7 +189,8 @@ class TestInABrowser:
             visit.page.wait_for_selector("#corpus-answers mark")
             if answers.count():
                 break
-        assert "Nguồn: hens.txt" in visit.text("#corpus-answers", "hens")
+        shown = visit.text("#corpus-answers", "hens")
+        assert "Nguồn: hens.txt" in shown and "Điểm trong ngoặc: 0.5 ×" in shown
         assert TEXTS["hens"] in visit.page.locator("#corpus-answers .passage").all_inner_texts()
 
     def test_the_slider_sharpens_the_plan(self, visit: Visit) -> None:
@@ -359,10 +360,10 @@ def test_markup_shows_the_passage_to_the_character(text: str) -> None:
 def test_markup_shows_a_corpus_passage_to_the_character(text: str) -> None:
     passage, start = f"{text}answer{text}", len(text)
     found = {"answer": "answer", "score": 0.5, "source": text, "passage": passage, "start": start, "end": start + 6}
-    html = passage_html(found, WORDS[VIETNAMESE])
+    html = passage_html(found, (f"…{text}", text), WORDS[VIETNAMESE])
     shown = re.search(r'<p class="passage">(.*?)</p></div>', html, re.S)
-    assert shown and re.sub(r"</?mark>", "", shown[1]) == plain(passage)
-    assert "<script" not in html and "${" not in html and "{{" not in html
+    assert shown and re.sub(r"</?mark>", "", shown[1]) == plain(f"…{passage}")
+    assert "(0.50)" in html and "<script" not in html and "${" not in html and "{{" not in html
 
 
 def test_a_corpus_needs_a_model_that_answers(judge: Predictor, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdda.cli.language import tr_message
+from kdda.cli.language import is_vietnamese
 from kdda.cli.shared import Device, app, note, show, warn
 from kdda.errors import KddaError
 from kdda.recipe.yaml_text import parse_yaml
@@ -79,12 +79,13 @@ def ask(
         raise KddaError(f'the index, a model that answers questions and the question: kdda ask {index} MODEL "{model}"')
     import_plugins(plugin or [])
     opened = open_retriever(retriever, index, _parse_options(retriever_option or []))
-    answers = Corpus(opened, reader_of(load(model)), passages, mu).ask(question, best)
+    searched = Corpus(opened, reader_of(load(model)), passages, mu)
+    answers = searched.ask(question, best)
     if json_:
         objects = [answer.as_dict() for answer in answers]
         print(json.dumps(objects, ensure_ascii=False, allow_nan=False))
     else:
-        _print_answers(answers, mu)
+        _print_answers(answers, searched.score_in_words("vi" if is_vietnamese() else "en"))
 
 
 def _parse_options(texts: Sequence[str]) -> dict[str, Any]:
@@ -98,12 +99,8 @@ def _parse_options(texts: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def _print_answers(answers: list[CorpusAnswer], mu: float) -> None:
-    """What their scores are, and answers with their passages: coloured on a terminal, in brackets elsewhere.
-
-    Args:
-        mu: the reader's weight in the scores.
-    """
+def _print_answers(answers: list[CorpusAnswer], explanation: str) -> None:
+    """Answers with their passages, below what their scores are: coloured on a terminal, in brackets elsewhere."""
     from rich.console import Console
     from rich.text import Text
 
@@ -111,28 +108,12 @@ def _print_answers(answers: list[CorpusAnswer], mu: float) -> None:
     if not answers:
         show("No passage holds a word of this question.")
         return
-    reader, retriever = f"{mu:g}", f"{1 - mu:g}"
-    header = (
-        f"Score in brackets: {reader} × reader + {retriever} × retriever, each divided by its best for this question; "
-        "not the probability that the answer is right."
-    )
-    console.print(Text(tr_message(header), "dim"), end="\n\n", soft_wrap=not console.is_terminal)
+    console.print(Text(explanation, "dim"), end="\n\n", soft_wrap=not console.is_terminal)
     for answer in answers:
         heading = f"{answer.answer}  ({answer.score:.2f}, {answer.passage.source})"
         console.print(Text(heading, "bold"), soft_wrap=True)
         is_coloured = console.is_terminal and not console.no_color
         mark = answer.answer if is_coloured else f"⟦{answer.answer}⟧"
-        before, after = _around(answer)
+        before, after = answer.around
         text = Text.assemble(before, (mark, "bold black on yellow"), after, "\n")
         console.print(text, soft_wrap=not console.is_terminal)
-
-
-def _around(answer: CorpusAnswer) -> tuple[str, str]:
-    """The passage before and behind an answer, with "…" where it is cut out of a sentence."""
-    passage = answer.passage
-    before, after = passage.text[: answer.start], passage.text[answer.end :]
-    if passage.begins_inside:
-        before = f"…{before}"
-    if passage.ends_inside:
-        after = f"{after}…"
-    return before, after

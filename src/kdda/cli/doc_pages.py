@@ -39,6 +39,7 @@ PAGES = {
     "kdda.experiment": "recipes.md",
     "kdda.experiment.context": "recipes.md#the-run-folder",
     "kdda.experiment.executors": "recipes.md#many-runs",
+    "kdda.experiment.missing": "recipes.md#data",
     "kdda.experiment.open_domain": "retrieval.md#the-table",
     "kdda.experiment.run": "recipes.md#the-run-folder",
     "kdda.experiment.splits": "recipes.md#data",

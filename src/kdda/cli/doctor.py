@@ -29,7 +29,7 @@ def doctor(
 def _examine(models: list[str], name: str) -> None:
     """Print the findings about each checkpoint; exit code 1 if one of them cannot be used."""
     from kdda.experiment.model_doctor import examine_models, fit_lines, tokenization_lines
-    from kdda.experiment.run import roles
+    from kdda.experiment.specs import roles
     from kdda.recipe.load import load_recipe
 
     recipe = load_recipe(name) if name else None

@@ -120,14 +120,14 @@ def _show_plan(recipe: Recipe, out: Path) -> None:
     """Print what the recipe needs and will cost here; exit code 1 if something is missing."""
     from kdda.draft.models import needs_download
     from kdda.experiment.plan import Plan
-    from kdda.experiment.run import roles
+    from kdda.experiment.specs import roles
 
     for _role, spec in roles(recipe, list(recipe.arms)):
         if needs_download(spec.model):
             show(f"Its models are on the Hub: kdda plan {out} fetches them, and measures what the recipe costs here.")
             return
     made = Plan(recipe, Path("runs"))
-    print_plan(made)
+    print_plan(made.document())
     show(f"\nNext: kdda run {out}")
     if made.missing:
         sys.exit(FAILED)

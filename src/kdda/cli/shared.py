@@ -25,8 +25,7 @@ from kdda.runtime.text_files import printable
 from kdda.runtime.verbosity import is_quiet, is_verbose
 
 if TYPE_CHECKING:
-    from kdda.experiment.plan import Plan
-    from kdda.report.render import Table
+    from kdda.report.render import Report, Table
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -304,11 +303,11 @@ def warn(text: str) -> None:
     print(tr_message(text), file=sys.stderr)
 
 
-def print_plan(plan: Plan) -> None:
+def print_plan(document: Report) -> None:
     """Print a plan in Markdown."""
     from kdda.report.render import markdown
 
-    sys.stdout.write(markdown(plan.document()))
+    sys.stdout.write(markdown(document))
 
 
 def say(text: str, code: int) -> int:

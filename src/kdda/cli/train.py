@@ -14,10 +14,12 @@ from kdda.cli.doc_pages import see
 from kdda.cli.language import tr
 from kdda.cli.next_steps import after_run
 from kdda.cli.shared import FAILED, Device, app, check_model_folder, parse_names, parse_seeds, print_plan, say
+from kdda.errors import KddaError
 
 if TYPE_CHECKING:
     from kdda.data.examples import Example
     from kdda.experiment.run import Experiment
+    from kdda.recipe.schema import Recipe
     from kdda.serve.watch import Watch
 
 
@@ -76,14 +78,19 @@ def run(
 
     check_model_folder("--out", out)
     loaded, numbers = load_recipe(recipe, set_ or []), parse_seeds(seeds)
+    from kdda.experiment.saving import as_save
+
+    saved = as_save(save)
+    missing = _what_is_missing(loaded, parse_names(arms))
+    if missing:
+        raise KddaError("\n".join(missing))
     from kdda.experiment.executors import make_executor
     from kdda.experiment.run import Experiment
-    from kdda.experiment.saving import as_save
     from kdda.runtime import distributed
     from kdda.runtime.memory import leave_out_live_objects
 
     with _page(watch) as page:
-        experiment = Experiment(loaded, out, parse_names(arms), numbers, save=as_save(save))
+        experiment = Experiment(loaded, out, parse_names(arms), numbers, save=saved)
         if page is not None:
             page.start(out / experiment.task.name)
             experiment.show(f"The runs while they are trained: {page.url}")
@@ -99,6 +106,18 @@ def run(
         experiment.say("\n" + next_steps)
     if failures:
         sys.exit(say(failures_in_words(failures), FAILED))
+
+
+def _what_is_missing(recipe: Recipe, arms: list[str]) -> list[str]:
+    """What is not there of the files that some arms of a recipe need, told before seconds are spent to import torch.
+
+    Raises:
+        KddaError: the recipe has no such arm.
+    """
+    from kdda.experiment.missing import what_is_missing
+    from kdda.experiment.specs import chosen_arms
+
+    return what_is_missing(recipe, chosen_arms(recipe, arms))
 
 
 def _page(port: int | None) -> AbstractContextManager[Watch | None]:
@@ -168,10 +187,16 @@ def plan(
     from kdda.recipe.load import load_recipe
 
     loaded, numbers = load_recipe(recipe, set_ or []), parse_seeds(seeds)
+    missing = _what_is_missing(loaded, parse_names(arms))
+    if missing:
+        from kdda.experiment.missing import plan_of_missing
+
+        print_plan(plan_of_missing(loaded, missing))
+        sys.exit(FAILED)
     from kdda.experiment.plan import Plan
 
     made = Plan(loaded, out, parse_names(arms), numbers, workers)
-    print_plan(made)
+    print_plan(made.document())
     if made.missing:
         sys.exit(FAILED)
 

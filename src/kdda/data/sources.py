@@ -130,6 +130,25 @@ def _rows_of_source(source: Source) -> Iterator[Row]:
             yield from _file_rows(path, source, may_be_empty=len(paths) > 1)  # as a shard may be
 
 
+def check_source(name: str) -> None:
+    """Refuse a source whose file is not there; what a folder or the Hub holds is known when it is read.
+
+    Raises:
+        KddaError: no such file, or no such embedded corpus.
+    """
+    if not name.startswith("hub:") and (name.startswith("embedded:") or split_folder(name) is None):
+        _check_is_file(_path_of(name))
+
+
+def _check_is_file(path: Path) -> None:
+    """Refuse a path without a file."""
+    if not path.is_file():
+        raise KddaError(
+            f'no file "{printable(path)}"{home_advice(path)}; a source is a path, "folder:split", '
+            f'"hub:owner/dataset:split", or "embedded:nli/vi/train" for a corpus that kdda contains{what_is_near(path)}'
+        )
+
+
 def _file_rows(path: Path, source: Source, may_be_empty: bool = False) -> Iterator[Row]:
     """The rows of a file, whose reader's errors become messages.
 
@@ -138,11 +157,7 @@ def _file_rows(path: Path, source: Source, may_be_empty: bool = False) -> Iterat
         NoRowsError: it has no row, unless it may be empty.
     """
     name = printable(path)
-    if not path.is_file():
-        raise KddaError(
-            f'no file "{name}"{home_advice(path)}; a source is a path, "folder:split", "hub:owner/dataset:split", or '
-            f'"embedded:nli/vi/train" for a corpus that kdda contains{what_is_near(path)}'
-        )
+    _check_is_file(path)
     suffix = format_of(path)
     if suffix not in READERS:
         raise KddaError(unknown_choice(f"{name}: file extension", suffix or path.suffix, READERS))

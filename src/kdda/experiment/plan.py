@@ -11,8 +11,9 @@ from kdda.experiment.context import labelled_rows, task_of, with_labels
 from kdda.experiment.estimate import Estimate
 from kdda.experiment.few_steps import FewSteps
 from kdda.experiment.languages import language_warnings
-from kdda.experiment.run import check_earlier_runs, check_models, chosen_arms, roles, shown_labels
-from kdda.experiment.specs import student_runs
+from kdda.experiment.missing import title_of_plan
+from kdda.experiment.run import check_earlier_runs, check_models, shown_labels
+from kdda.experiment.specs import chosen_arms, roles, student_runs
 from kdda.experiment.splits import SPLITS, SplitReader, Splits
 from kdda.hub.licences import licence, warning_of
 from kdda.models.load import check_weights
@@ -95,9 +96,7 @@ class Plan:
             lines.append(WARNING + warning)
         for message in self.missing:
             lines.append(f"MISSING: {message}")
-        return Report(
-            f"{self.recipe.name}: task {self.recipe.task}, target {', '.join(self.recipe.targets)}", lines, parts
-        )
+        return Report(title_of_plan(self.recipe), lines, parts)
 
     def _models_table(self) -> Table:
         """Every model with its role, layers, width and licence; licences with conditions are added to `warnings`."""

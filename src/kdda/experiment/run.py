@@ -12,14 +12,14 @@ import yaml
 from pydantic import ValidationError
 from rich.console import Console
 
-from kdda.errors import KddaError, unknown_choice
+from kdda.errors import KddaError
 from kdda.experiment.context import RunContext, task_of, teacher_data, with_labels
 from kdda.experiment.executors import Executor, LocalExecutor
 from kdda.experiment.few_steps import FewSteps
 from kdda.experiment.languages import language_warnings
 from kdda.experiment.open_domain import check_systems
 from kdda.experiment.saving import Save, check_save
-from kdda.experiment.specs import RunSpec, StudentRun, student_runs, teacher_runs
+from kdda.experiment.specs import RunSpec, StudentRun, chosen_arms, roles, student_runs, teacher_runs
 from kdda.experiment.splits import Splits
 from kdda.hub.licences import licence
 from kdda.models.load import check_weights
@@ -228,24 +228,6 @@ class Experiment:
             self.say(f"  note: {recipe.note}")
 
 
-def roles(recipe: Recipe, arms: Sequence[str]) -> list[tuple[str, ModelSpec]]:
-    """Every model that some arms need, once, with its role: "student", "teacher vi", "sentences".
-
-    Students come first, then teachers, then the models that select ViReader's sentences.
-    """
-    students: list[tuple[str, ModelSpec]] = []
-    teachers: list[tuple[str, ModelSpec]] = []
-    encoders: list[tuple[str, ModelSpec]] = []
-    for arm in arms:
-        students.append(("student", recipe.student_of(arm)))
-        for language, spec in recipe.teachers_of(arm):
-            teachers.append((f"teacher {language}", spec))
-        sentences = recipe.sentences_of(arm)
-        if sentences:
-            encoders.append(("sentences", ModelSpec(model=str(sentences.model))))
-    return list(dict.fromkeys([*students, *teachers, *encoders]))
-
-
 def check_models(recipe: Recipe, arms: Sequence[str]) -> None:
     """Refuse missing weights, unknown objectives, and teachers whose states cannot be compared with the student's."""
     for role, spec in roles(recipe, arms):
@@ -292,20 +274,6 @@ def _describe(spec: ModelSpec) -> str:
     if isinstance(spec, TeacherSpec) and spec.random:
         parts.append("random weights")
     return f"{spec.model} ({', '.join(parts)}, licence {licence(spec.model)})"
-
-
-def chosen_arms(recipe: Recipe, arms: Sequence[str] | None) -> list[str]:
-    """Some of a recipe's arms, in its order; all by default.
-
-    Raises:
-        KddaError: no such arm.
-    """
-    if not arms:
-        return list(recipe.arms)
-    for arm in arms:
-        if arm not in recipe.arms:
-            raise KddaError(unknown_choice("--arms", arm, recipe.arms))
-    return [arm for arm in recipe.arms if arm in arms]
 
 
 def check_earlier_runs(recipe: Recipe, out: Path, runs: Sequence[StudentRun]) -> None:

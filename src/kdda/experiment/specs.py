@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdda.recipe.schema import Recipe, TeacherSpec
+from kdda.errors import KddaError, unknown_choice
+from kdda.recipe.schema import ModelSpec, Recipe, TeacherSpec
 
 
 @dataclass(frozen=True)
@@ -71,3 +72,35 @@ def teacher_runs(recipe: Recipe, arms: Sequence[str]) -> list[TeacherRun]:
         for language, spec in recipe.needed_teachers(arm):
             runs[TeacherRun(language, spec)] = None
     return list(runs)
+
+
+def chosen_arms(recipe: Recipe, arms: Sequence[str] | None) -> list[str]:
+    """Some of a recipe's arms, in its order; all by default.
+
+    Raises:
+        KddaError: no such arm.
+    """
+    if not arms:
+        return list(recipe.arms)
+    for arm in arms:
+        if arm not in recipe.arms:
+            raise KddaError(unknown_choice("--arms", arm, recipe.arms))
+    return [arm for arm in recipe.arms if arm in arms]
+
+
+def roles(recipe: Recipe, arms: Sequence[str]) -> list[tuple[str, ModelSpec]]:
+    """Every model that some arms need, once, with its role: "student", "teacher vi", "sentences".
+
+    Students come first, then teachers, then the models that select ViReader's sentences.
+    """
+    students: list[tuple[str, ModelSpec]] = []
+    teachers: list[tuple[str, ModelSpec]] = []
+    encoders: list[tuple[str, ModelSpec]] = []
+    for arm in arms:
+        students.append(("student", recipe.student_of(arm)))
+        for language, spec in recipe.teachers_of(arm):
+            teachers.append((f"teacher {language}", spec))
+        sentences = recipe.sentences_of(arm)
+        if sentences:
+            encoders.append(("sentences", ModelSpec(model=str(sentences.model))))
+    return list(dict.fromkeys([*students, *teachers, *encoders]))

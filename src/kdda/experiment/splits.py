@@ -22,6 +22,7 @@ from kdda.data.examples import (
 from kdda.data.fields import BadFieldError
 from kdda.data.sources import DiskRows, Row, Source, read_rows, sample
 from kdda.errors import KddaError
+from kdda.experiment.missing import refusal_of_rows
 from kdda.recipe.schema import Recipe
 from kdda.runtime.numbers import count_of
 from kdda.tasks.base import Task
@@ -144,9 +145,7 @@ class SplitReader:
         try:
             yield
         except KddaError as error:
-            data = self.recipe.data[language]
-            access = f"\n  how to get these rows: {data.access}" if data.access else ""
-            raise KddaError(f"data.{language}.{split}: {error}{access}") from None
+            raise KddaError(refusal_of_rows(error, self.recipe.data[language], language, split)) from None
 
     def _parse(self, language: str, split: Split) -> Sequence[Row]:
         """All rows of a split's source, unchecked; stored for the next call where more will be drawn from them."""

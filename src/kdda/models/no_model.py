@@ -48,6 +48,18 @@ def refuse_no_model(name: str) -> None:
         raise KddaError(f'"{name}" holds no tokenizer, only {listing(path)}: {EXPECTED}')
 
 
+def refuse_missing_path(name: str) -> None:
+    """Refuse a name of a model that is none, and a path without a folder; mini models and Hub ids pass.
+
+    Raises:
+        KddaError: says what is there instead.
+    """
+    refuse_no_model(name)
+    looks_like_a_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if looks_like_a_path and not Path(name).is_dir():
+        raise no_folder(name)
+
+
 def no_folder(name: str) -> KddaError:
     """The refusal of a path without a folder; names the nearest folder that is there, and what it holds."""
     return KddaError(f'no folder "{name}"{home_advice(name)}{what_is_near(Path(name))}')

@@ -11,7 +11,7 @@ from kdda.models.mini.english import english_folder
 from kdda.models.mini.multilingual import multilingual
 from kdda.models.mini.weights import MiniWeights
 from kdda.models.mini.word_level import indonesian, vietnamese
-from kdda.models.no_model import no_folder, refuse_no_model
+from kdda.models.no_model import refuse_missing_path
 from kdda.runtime.folders import what_is_near
 from kdda.runtime.network import hub_is_reachable
 
@@ -39,12 +39,9 @@ def resolve(name: str) -> str | None:
         return str(english_folder())
     if name.startswith("mini/"):
         raise KddaError(unknown_choice("mini model", name, MINI))
-    refuse_no_model(name)
+    refuse_missing_path(name)
     if Path(name).is_dir():
         return name
-    looks_like_a_path = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if looks_like_a_path:
-        raise no_folder(name)
     hub_is_reachable()  # where it is not, the Hub's libraries are told to read their local cache alone, without waiting
     return name
 

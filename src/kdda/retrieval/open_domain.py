@@ -17,6 +17,14 @@ from kdda.retrieval.base import Hit, Retriever
 from kdda.retrieval.passages import Passage
 from kdda.tasks.qa import AnswerSpan
 
+# What the number beside an answer is, in the languages of the command line and of the page.
+SCORE_IN_WORDS = {
+    "en": "Score in brackets: {reader:g} × reader + {retriever:g} × retriever, each divided by its best for this "
+    "question; not the probability that the answer is right.",
+    "vi": "Điểm trong ngoặc: {reader:g} × điểm của mô hình đọc + {retriever:g} × điểm của bộ truy hồi, mỗi điểm đã "
+    "chia cho điểm cao nhất của câu hỏi này; đây không phải xác suất câu trả lời đúng.",
+}
+
 
 @dataclass(frozen=True)
 class ReadPassage:
@@ -41,6 +49,17 @@ class CorpusAnswer:
         """Document, start and end in the document, which overlapping passages share."""
         offset = self.passage.start
         return self.passage.document, offset + self.start, offset + self.end
+
+    @property
+    def around(self) -> tuple[str, str]:
+        """The passage before and behind the answer, with "…" where it is cut out of a sentence."""
+        before = self.passage.text[: self.start]
+        after = self.passage.text[self.end :]
+        if self.passage.begins_inside:
+            before = f"…{before}"
+        if self.passage.ends_inside:
+            after = f"{after}…"
+        return before, after
 
     def as_dict(self) -> dict[str, Any]:
         """What ``kdda ask --json`` prints."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from kdda.inference.reader import Reader
 from kdda.retrieval.base import Retriever
-from kdda.retrieval.open_domain import CorpusAnswer, best_answers, read_passages
+from kdda.retrieval.open_domain import SCORE_IN_WORDS, CorpusAnswer, best_answers, read_passages
 from kdda.retrieval.registry import open_retriever
 from kdda.text.check import check_text
 
@@ -51,6 +51,10 @@ class Corpus:
             KddaError: no such index or retriever, or options that it does not take.
         """
         return cls(open_retriever(retriever, index, options), reader, passages, mu)
+
+    def score_in_words(self, language: str) -> str:
+        """What the scores of answers are, in a sentence in English (en) or Vietnamese (vi)."""
+        return SCORE_IN_WORDS[language].format(reader=self.mu, retriever=1 - self.mu)
 
     def ask(self, question: str, best: int = BEST) -> list[CorpusAnswer]:
         """The best answers, each at another place; none where no passage matches the question.

@@ -34,7 +34,11 @@ class AnsweringCorpus(Protocol):
     """A corpus that answers questions, as `kdda.retrieval.pipeline.Corpus` does."""
 
     def ask(self, question: str) -> Sequence[Any]:
-        """Answers, best first, each with its passage: `as_dict` gives answer, score, source, passage, start and end."""
+        """Answers, best first: `as_dict` gives answer, score and source, `around` the passage before and behind it."""
+        ...
+
+    def score_in_words(self, language: str) -> str:
+        """What the scores of answers are, in a sentence in the page's language, en or vi."""
         ...
 
 

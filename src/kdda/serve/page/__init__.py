@@ -26,7 +26,7 @@ from kdda.serve.page.fields import (
     sample_texts,
     task_tab,
 )
-from kdda.serve.page.markup import STYLE, message, passage_html, result_html
+from kdda.serve.page.markup import STYLE, message, passage_html, plain, result_html
 from kdda.serve.page.pictures import NO_RUN, TransportView, training_html
 from kdda.serve.page.routes import OpenRoutes
 from kdda.serve.page.words import VIETNAMESE, WORDS, Words, preferred, words_of
@@ -253,7 +253,10 @@ class Page:
             return message(str(mistake))
         if not answers:
             return message(words.nowhere)
-        return "".join(passage_html(answer.as_dict(), words) for answer in answers)
+        html = f'<p class="hint">{plain(self.corpus.score_in_words(words.code))}</p>'
+        for answer in answers:
+            html += passage_html(answer.as_dict(), answer.around, words)
+        return html
 
     def plan(
         self,

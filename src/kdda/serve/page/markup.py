@@ -77,15 +77,18 @@ def _candidates_html(candidates: Sequence[Mapping[str, Any]], words: Words) -> s
     return f'<p class="hint">{plain(words.others)}</p><ol class="others">{rows}</ol>'
 
 
-def passage_html(answer: Mapping[str, Any], words: Words) -> str:
-    """One answer of a corpus: its source, and its passage with the answer marked."""
-    text = answer["passage"]
-    before = plain(text[: answer["start"]])
-    marked = plain(text[answer["start"] : answer["end"]])
-    after = plain(text[answer["end"] :])
+def passage_html(answer: Mapping[str, Any], around: tuple[str, str], words: Words) -> str:
+    """One answer of a corpus: its score in brackets, its source, and its passage with the answer marked.
+
+    Args:
+        answer: its text, score and source.
+        around: the passage before and behind the answer, with "…" where it is cut out of a sentence.
+    """
+    before, after = map(plain, around)
+    marked = plain(answer["answer"])
     return (
         f'<div class="prediction"><p class="answer"><strong>{plain(answer["answer"])}</strong> '
-        f'<span class="share">{answer["score"]:.2f}</span></p>'
+        f'<span class="share">({answer["score"]:.2f})</span></p>'
         f'<p class="hint">{plain(words.source.format(source=answer["source"]))}</p>'
         f'<p class="passage">{before}<mark>{marked}</mark>{after}</p></div>'
     )
