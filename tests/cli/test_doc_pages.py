@@ -85,3 +85,15 @@ def test_the_page_of_commands_lists_every_command(command: Any) -> None:
     page = (DOCS / "commands.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`.+?) \|", page, re.M)
     assert sorted(re.findall(r"`([a-z-]+)`", " ".join(rows))) == sorted(names)
+
+
+def test_the_refusal_that_the_page_of_commands_quotes_is_what_is_printed(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (DOCS / "commands.md").read_text(encoding="utf-8")
+    (quoted,) = re.findall(r"^```\n(kdda: .*?)^```", page, re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    recipe = "extends: mini-nli\nname: mine\ntraining:\n  batch_size: 16\n  epocs: 3\n"
+    Path("my-recipe.yaml").write_text(recipe, encoding="utf-8")
+    code, _, printed = command("plan", "my-recipe.yaml")
+    assert code == 2 and re.fullmatch(re.escape(quoted).replace("…", ".*"), printed), printed

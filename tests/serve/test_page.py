@@ -217,7 +217,7 @@ class TestInABrowser:
         visit.page.locator("#depths").get_by_label("½").check()
         visit.fill(sentence="cat sleeps")
         visit.page.click("#draw-button")
-        assert "Lớp 0/2 so với lớp 0/2" in visit.text("#plan", "Lớp 2/2")
+        assert "Tầng 0/2 so với tầng 0/2" in visit.text("#plan", "Tầng 2/2")
         assert visit.page.locator("#plan svg").count() == 6
 
     def test_models_of_two_widths_are_told_apart(self, visit: Visit) -> None:
