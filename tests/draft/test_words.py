@@ -65,8 +65,23 @@ def test_labels_under_names_that_nothing_tells_are_asked_for(tmp_path: Path, com
     assert "nothing tells what M, S, T mean" in message and "--task classify takes them as classes" in message
     assert f'S: {tmp_path}/train.csv:2: "{VI[0][0]} (0)", "{VI[0][1]}"' in message
     assert "S=___: fill in what the label is" in refused(command, tmp_path, "--out", out, "--labels", "S=___")
-    message = refused(command, tmp_path, "--out", out, "--labels", "S=suy ra,T=neutral,M=contradiction")
-    assert '--labels: S: got "suy ra", expected one of: entailment, neutral, contradiction' in message
+    message = refused(command, tmp_path, "--out", out, "--labels", "S=đúng,T=neutral,M=contradiction")
+    assert '--labels: S: got "đúng", expected one of: entailment, neutral, contradiction' in message
+
+
+def test_the_users_words_for_labels_are_known_as_those_of_a_file_are(
+    tmp_path: Path, command: Any, models: list[str]
+) -> None:
+    table(tmp_path / "train.csv", pairs(("tiền đề", "giả thuyết", "nhãn"), ("0", "1", "2")), ",")
+    out = tmp_path / "recipe.yaml"
+    message = refused(command, tmp_path, "--out", out, "--labels", "0=kéo theo")
+    assert "nothing tells what 1, 2 mean" in message and '--labels "0=entailment,1=___,2=___"' in message
+    message = refused(command, tmp_path, "--out", out, "--labels", "entailment=0")
+    assert 'the file\'s value stands first: --labels "0=entailment"' in message
+    recipe, _ = new(command, models, tmp_path, "--labels", "0=kéo theo,1=Trung lập,2=c")
+    assert recipe.data["vi"].labels == {"0": "entailment", "1": "neutral", "2": "contradiction"}
+    drafted = draft(Request([str(tmp_path)], labels={"0": "suy ra", "1": "neutral", "2": "khác"}))
+    assert drafted.labels == {"0": "entailment", "1": "neutral", "2": None}
 
 
 def test_two_texts_that_are_no_inference_say_why(tmp_path: Path) -> None:

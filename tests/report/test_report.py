@@ -18,7 +18,7 @@ from kdda.report.build import report, write_report
 from kdda.report.comparison import Comparison, compare, task_scores
 from kdda.report.differences import Difference, differences
 from kdda.report.render import Table, to_markdown
-from kdda.report.teacher_check import lead_note
+from kdda.report.teacher_check import TeacherScore, lead_note
 from kdda.runs.folder import find_runs
 from kdda.runs.predictions import row_scores
 from kdda.runtime.live import updates_to
@@ -338,6 +338,21 @@ def test_a_teacher_stands_beside_the_arms_without_one_and_a_weak_one_is_warned_o
     assert re.search(r"\| vi, t +\| +60\.5 \| +40\.0 \| +61\.0 \|", text)
     assert "WARNING: this teacher is no better than the student it teaches: vi, t 60.5, student-da 61.0." in text
     assert "Teachers and students" in write_report([runs], runs / "page.html")
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "expected"),
+    [
+        (60.54, 60.53, ""),
+        (60.5, 60.5, "this teacher is only as good as the student it teaches: vi, t 60.5, student 60.5."),
+        (100.0, 100.0, "this teacher and the student it teaches are both at 100: vi, t, student; these development"),
+    ],
+)
+def test_a_teacher_that_is_level_with_its_student_is_said_to_be_level(
+    teacher: float, student: float, expected: str
+) -> None:
+    warning = TeacherScore("vi", "t", teacher, {"student": student}).warning
+    assert warning.startswith(expected) and bool(warning) == bool(expected)
 
 
 def test_one_model_that_read_more_rows_is_another_teacher(tmp_path: Path) -> None:

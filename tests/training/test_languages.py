@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from transformers import TrainerCallback
 
 from kdda import DistillationConfig, DistillationTrainer, Teacher
 from kdda.errors import Interrupted, KddaError
+from kdda.models.load import load_checkpoint
 from kdda.runs.events import read_metrics
 from tests.conftest import Bench, make_model, make_rows, write_rows
 
@@ -53,6 +55,10 @@ def test_temperature_sampling_is_said_and_resumes_to_the_last_bit(student: str, 
     whole = heated(student, tmp_path / "whole", say=lines.append)
     whole.train()
     assert any("2 epochs of 5 batches of 4 (sampling temperature 3: aa 2, bb 3)" in line for line in lines)
+    rows = load_checkpoint(student).model.get_input_embeddings().num_embeddings
+    line = next(line for line in lines if "trains the embeddings of the " in line)
+    used, others = map(int, re.findall(r"the (\d+) (?:tokens that occur|others back at the end)", line))
+    assert 0 < used < rows and used + others == rows and whole.model.get_input_embeddings().num_embeddings == rows
     steps = [
         event["language"] for event in read_metrics(tmp_path / "whole" / "metrics.jsonl") if event["event"] == "train"
     ]

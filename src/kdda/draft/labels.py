@@ -9,12 +9,13 @@ from kdda.data.examples import label_text
 from kdda.data.fields import canonical
 from kdda.data.sources import Source, read_rows
 from kdda.data.tagged_rows import word_list
-from kdda.draft.names import english_sentiment
+from kdda.draft.names import NO_LABEL, english_sentiment, inference_label
 from kdda.draft.sources import RowSource
 from kdda.draft.tables import Wishes
 from kdda.errors import KddaError, unknown_choice
 from kdda.runtime.shorten import shorten
 from kdda.runtime.text_files import printable
+from kdda.tasks.nli import NLI
 from kdda.tasks.registry import TASKS
 
 EXAMPLE_TAGS = ("O", "B-PER", "I-PER")  # of a message about tags that are numbers
@@ -33,9 +34,20 @@ class UnknownLabelsError(KddaError):
         rows: a line about a row with each label.
     """
 
-    def __init__(self, values: Sequence[str], names: Sequence[str], rows: Sequence[str], advice: str = ""):
+    def __init__(
+        self,
+        values: Sequence[str],
+        names: Sequence[str],
+        rows: Sequence[str],
+        advice: str = "",
+        meanings: Mapping[str, str | None] | None = None,
+    ):
+        """The refusal; `meanings` are what the user has said of other labels, which the advised option repeats."""
         listed = "\n  ".join(rows)
-        blanks = ",".join(f"{value}={BLANK}" for value in values)
+        pairs = [f"{value}={meaning or 'null'}" for value, meaning in (meanings or {}).items()]
+        for value in values:
+            pairs.append(f"{value}={BLANK}")
+        blanks = ",".join(pairs)
         super().__init__(
             f"labels: nothing tells what {', '.join(values)} mean, and data sets differ in it. A row of each:\n  "
             f'{listed}\nfill in {", ".join(names)}, or null for rows to leave out: --labels "{blanks}"{advice}'
@@ -52,18 +64,18 @@ def labels_of(sources: Sequence[RowSource], task: str, wishes: Wishes) -> dict[s
         KddaError: the user names labels that the task has not.
         UnknownLabelsError: nothing tells what some labels are, such as numbers.
     """
-    _check_meanings(wishes.labels, task)
+    meanings = _meanings(wishes.labels, task)
     labels: dict[str, str | None] = {}
     unknown: dict[str, RowSource] = {}
     for source in sources:
         labels.update(source.recognised.label_map)
         for value in source.recognised.unknown:
             unknown.setdefault(value, source)
-    labels.update(wishes.labels)
+    labels.update(meanings)
     for value in labels:
         unknown.pop(value, None)
     if unknown:
-        raise _unknown_labels(unknown, task, wishes)
+        raise _unknown_labels(unknown, task, wishes, meanings)
     if task == "classify":
         labels.update(_sentiment_in_english(sources, labels))
     return labels
@@ -89,28 +101,50 @@ def _values(sources: Sequence[RowSource]) -> list[str]:
     return list(values)
 
 
-def _check_meanings(labels: Mapping[str, str | None], task: str) -> None:
-    """Refuse what a user says of labels where it names none of the task's, or is a blank of a message still."""
+def _meanings(labels: Mapping[str, str | None], task: str) -> dict[str, str | None]:
+    """What a user says of labels, by the task's names: of inference under its usual names, too, such as "kéo theo".
+
+    Raises:
+        KddaError: a name that the task has not, or a blank of a message still.
+    """
+    known = TASKS[task].labels
+    meanings: dict[str, str | None] = {}
     for value, meaning in labels.items():
         if meaning == BLANK:
             raise KddaError(f"--labels: {value}={BLANK}: fill in what the label is")
-        known = TASKS[task].labels
-        if meaning is not None and known and meaning not in known:
+        if task == NLI.name and meaning is not None and meaning not in known:
+            named = inference_label(meaning)
+            if not named and meaning.lower() not in NO_LABEL:
+                raise KddaError(unknown_choice(f"--labels: {value}", meaning, known) + _turned(value, meaning))
+            meaning = named or None
+        elif meaning is not None and known and meaning not in known:
             raise KddaError(unknown_choice(f"--labels: {value}", meaning, known))
+        meanings[value] = meaning
+    return meanings
 
 
-def _unknown_labels(unknown: Mapping[str, RowSource], task: str, wishes: Wishes) -> UnknownLabelsError:
+def _turned(value: str, meaning: str) -> str:
+    """What to advise of a ``value=meaning`` that is written the other way round; empty of another one."""
+    if not inference_label(value):
+        return ""
+    return f'; the file\'s value stands first: --labels "{meaning}={inference_label(value)}"'
+
+
+def _unknown_labels(
+    unknown: Mapping[str, RowSource], task: str, wishes: Wishes, meanings: Mapping[str, str | None]
+) -> UnknownLabelsError:
     """The refusal of labels that nothing tells, with a row of each.
 
     Args:
         unknown: label → a source that has it.
+        meanings: label → what the user has said of it, of the others.
     """
     values = sorted(unknown, key=lambda value: (len(value), value))  # 10 after 9
     rows = [_row_with(value, unknown[value]) for value in values]
     advice = ""
     if task == "nli" and not wishes.task:
         advice = "; --task classify takes them as classes of their own"
-    return UnknownLabelsError(values, TASKS[task].labels or EXAMPLE_TAGS, rows, advice)
+    return UnknownLabelsError(values, TASKS[task].labels or EXAMPLE_TAGS, rows, advice, meanings)
 
 
 def _row_with(value: str, source: RowSource) -> str:

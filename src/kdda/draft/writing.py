@@ -215,7 +215,7 @@ def _data_lines(drafted: Draft, language: str, folder: Path) -> list[str]:
         lines.append(f"    limit: {_flow(limits)}  # for minutes on a CPU; without it all rows are used")
     else:
         first_try = {"train": FIRST_TRY}
-        lines.append(f"    # limit: {_flow(first_try)}  # fewer rows, for a first try; dev and test likewise")
+        lines.append(f"    # limit: {_flow(first_try)}  # so many rows at most, for a first try; dev and test likewise")
     if data.on_bad_row == "skip":
         lines.append("    on_bad_row: skip")
     return lines

@@ -17,6 +17,9 @@ EXPLANATION = (
 )
 
 
+FULL_MARKS = 100.0  # the best score that there is, of every metric
+
+
 @dataclass(frozen=True)
 class TeacherScore:
     """A teacher's score on the development rows of its language.
@@ -43,12 +46,16 @@ class TeacherScore:
         if not self.students:
             return ""
         best = max(self.students, key=lambda arm: self.students[arm])
-        if self.score > self.students[best]:
+        score = self.students[best]
+        if self.score > score:
             return ""
-        return (
-            f"this teacher is no better than the student it teaches: {self.label} {self.score:.1f}, "
-            f"{best} {self.students[best]:.1f}."
-        )
+        if self.score == score >= FULL_MARKS:
+            return (
+                f"this teacher and the student it teaches are both at {FULL_MARKS:g}: {self.label}, {best}; these "
+                "development rows are too easy to tell which of them knows more."
+            )
+        relation = "only as good as" if f"{self.score:.1f}" == f"{score:.1f}" else "no better than"
+        return f"this teacher is {relation} the student it teaches: {self.label} {self.score:.1f}, {best} {score:.1f}."
 
     def __str__(self) -> str:
         """The teacher's language, its score beside the students', and its name, in one line."""

@@ -453,13 +453,21 @@ def describe(name: str, encoded: EncodedData, vocabulary: TrimmedVocabulary, arg
     steps = f"{count_of(args.num_train_epochs, 'epoch')} of {count_of(sum(batches.values()), 'batch', 'batches')}"
     steps += f" of {args.per_device_train_batch_size}"
     steps += _shares(batches, args.language_temperature)
-    saved = f"{vocabulary.bytes_saved / 2**20:,.0f} MB saved"
-    trimmed = f"vocabulary {vocabulary.rows_in_use:,} of {count_of(vocabulary.rows, 'row')} ({saved})"
-    parts = [f"  {name}: {', '.join(sizes)}", steps, trimmed]
+    parts = [f"  {name}: {', '.join(sizes)}", steps, _embeddings(vocabulary)]
     for what, count in encoded.truncated.items():
         if count:
             parts.append(f"{count:,} {what}")
     return "; ".join(parts)
+
+
+def _embeddings(vocabulary: TrimmedVocabulary) -> str:
+    """Which rows of the embedding are trained, and what becomes of the others: see `kdda.models.vocabulary`."""
+    others = vocabulary.rows - vocabulary.rows_in_use
+    trained = f"trains the embeddings of the {vocabulary.rows_in_use:,} tokens that occur"
+    if not others:
+        return trained
+    saved = f"{vocabulary.bytes_saved / 2**20:,.0f} MB less memory"
+    return f"{trained}, and puts those of the {others:,} others back at the end ({saved})"
 
 
 def _shares(batches: Mapping[str, int], temperature: float) -> str:
