@@ -48,8 +48,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
     >>> did_you_mean("epoch", ["epochs", "batch_size"])
     ' — did you mean "epochs"?'
+    >>> did_you_mean("NLI", ["nli", "qa"])
+    ' — did you mean "nli"?'
     """
-    similar = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    choices = list(known)
+    similar = get_close_matches(word, choices, n=1, cutoff=0.6)
+    for choice in choices:
+        if choice.lower() == word.lower():
+            similar = [choice]
     if not similar:
         return ""
     return f' — did you mean "{similar[0]}"?'

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import make_model
+from tests.conftest import Bench, make_model
 from tests.heads import make_judge
 
 ROW = ("--premise", "cat sleeps", "--hypothesis", "cat runs")
@@ -227,3 +227,88 @@ def test_a_folder_or_rows_in_the_place_of_a_recipe_are_told_by_what_they_are(
     Path("mine.yaml").write_text("# nothing yet\n\n")
     assert "the recipe holds only blank lines or comments" in refusal(command, "plan", "mine.yaml")
     assert "the name of the recipe is empty" in refusal(command, "plan", "")
+
+
+def test_a_path_to_write_to_is_not_made_below_a_folder_called_tilde(command: Any, bench: Bench, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text,label\n" + "a b c,x\nd e f,y\n" * 20)
+    recipe = bench.write()
+    for arguments in (("run", recipe, "--out", "~/kdda"), ("new", rows, "--out", "~/kdda.yaml")):
+        message = refusal(command, *arguments)
+        assert f'"~" means your home folder only where the shell reads it, without quotes: {Path.home()}' in message
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--languages", "vietnamese"), 'got "vietnamese", expected codes such as vi or km, with commas between — did'),
+        (("--languages", "vn"), 'did you mean "vi"?'),
+        (("--languages", "VI"), 'did you mean "vi"?'),
+        (("--languages", "vi en"), "expected codes such as vi or km, with commas between\n"),
+        (("--task", "NLI"), 'did you mean "nli"?'),
+        (
+            ("--columns", "premises=premise"),
+            '--columns: got "premises", expected one of: id, premise, hypothesis, label',
+        ),
+        (("--columns", "premise:premise"), 'did you mean "premise=premise"?'),
+        (("--teachers", "vi:mini/vietnamese"), 'did you mean "vi=mini/vietnamese"?'),
+        (("--student", "FOLDER"), "is an empty folder"),
+        (("--teachers", "vi=FOLDER"), "is an empty folder"),
+        (("--out", "FOLDER"), "is a folder: name a file in it, such as FOLDER/recipe.yaml"),
+        (("--out", "FOLDER/rows.csv"), "a recipe's file ends in .yaml: --out FOLDER/rows.yaml"),
+    ],
+)
+def test_a_wrong_option_of_a_draft_is_told_with_what_was_meant_and_no_recipe_is_left(
+    command: Any, tmp_path: Path, options: tuple[str, str], expected: str
+) -> None:
+    rows, folder = tmp_path / "rows.csv", tmp_path / "folder"
+    folder.mkdir()
+    lines = ["premise;hypothesis;label"]
+    for number in range(30):
+        lines.append(f"Cô giáo dạy hát {number}.;Trong lớp có người.;{('entailment', 'neutral')[number % 2]}")
+    rows.write_text("\n".join(lines))
+    out = ("--out", str(tmp_path / "recipe.yaml"))
+    option, value = options
+    given = (option, value.replace("FOLDER", str(folder)))
+    message = refusal(command, "new", rows, *out, *given)
+    assert expected.replace("FOLDER", str(folder)) in message and not list(tmp_path.glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("rows.zip", "rows are not read from .zip files: unpack it first"),
+        ("rows.xls", "save it as .xlsx or as CSV in UTF-8 in the spreadsheet program"),
+        ("rows.docx", "rows stand in a table or in JSON lines"),
+        ("recipe.yaml", "is it a recipe? kdda plan and kdda run take recipes"),
+        ("rows.xlsx", "no Excel workbook, although it is called so"),
+    ],
+)
+def test_a_file_of_another_format_is_told_with_what_to_do(
+    command: Any, runs: Path, tmp_path: Path, name: str, expected: str
+) -> None:
+    rows = tmp_path / name
+    rows.write_text("premise,hypothesis\na,b\n")
+    assert expected in refusal(command, "new", rows, "--out", tmp_path / "new.yaml")
+    model = runs / "nli/student/seed-1/model"
+    assert expected in refusal(command, "predict", model, "--input", rows, "--output", "-")
+
+
+def test_a_web_address_is_no_file(command: Any, tmp_path: Path) -> None:
+    message = refusal(command, "new", "https://example.org/rows.csv", "--out", tmp_path / "recipe.yaml")
+    assert "https://example.org/rows.csv is a web address: download the file first" in message
+
+
+def test_columns_that_stand_in_each_others_place_are_suspected(command: Any, tmp_path: Path) -> None:
+    lines = ["premise,hypothesis,label"]
+    for number in range(30):
+        lines.append(f"{('entailment', 'neutral')[number % 2]},Cô giáo dạy hát.,Trong lớp có {number % 3} người.")
+    (tmp_path / "rows.csv").write_text("\n".join(lines))
+    message = refusal(command, "new", tmp_path / "rows.csv", "--out", tmp_path / "recipe.yaml")
+    assert 'column "premise" holds labels of inference: are columns swapped? --columns label=premise' in message
+
+
+def test_an_empty_corpus_is_named(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("\n")
+    message = refusal(command, "index", tmp_path / "a.txt", tmp_path / "index", "--no-segment")
+    assert f'"{tmp_path / "a.txt"}": the corpus is empty' in message

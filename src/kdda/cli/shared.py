@@ -111,7 +111,8 @@ def _pair(option: str, text: str) -> tuple[str, str]:
     """The name and the value of ``name=value``."""
     name, equals, value = text.partition("=")
     if not equals or not value:
-        raise KddaError(f'{option}: got "{text}", expected name=value, with commas between')
+        hint = f' — did you mean "{name.replace(":", "=", 1)}"?' if ":" in name and not equals else ""
+        raise KddaError(f'{option}: got "{text}", expected name=value, with commas between{hint}')
     return name.strip(), value.strip()
 
 

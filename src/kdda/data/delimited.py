@@ -24,7 +24,7 @@ SUSPICIOUS_LENGTH = 5
 
 MEDIAN_CELLS = 10_000  # cells of a column, the first ones, whose lengths are kept for its median
 
-DELIMITERS = (",", ";", "\t")  # of CSV files; spreadsheets of many languages write ";", where "," is in numbers
+DELIMITERS = (",", ";", "\t", "|")  # of CSV files; spreadsheets of many languages write ";", where "," is in numbers
 
 LEAST_CELLS = 3  # cells without which a median says nothing
 

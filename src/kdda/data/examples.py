@@ -194,7 +194,9 @@ def check_rows(
     if not checker.rows:
         raise KddaError("no rows: the source is empty")
     if not examples:
-        reasons = [f"{count} × {reason}" for reason, count in checker.skipped.items()]
+        reasons = []
+        for reason, count in checker.skipped.items():
+            reasons.append(f"{count} × {reason} (the first: {checker.first_skipped[reason]})")
         raise KddaError(f"all rows were skipped: {', '.join(reasons)}")
     return CheckedRows(checker.with_unique_ids(examples), checker.skipped, checker.repaired)
 
@@ -213,6 +215,7 @@ class _RowChecker:
         """Start at no row; `bad` holds the reasons of bad rows, `id_hashes` a number a good row."""
         self.convert = convert
         self.skipped: Counter[str] = Counter()
+        self.first_skipped: dict[str, str] = {}  # reason → the place of the first such row
         self.repaired: Counter[str] = Counter()
         self.rows = 0
         self.bad = Reasons()
@@ -226,8 +229,10 @@ class _RowChecker:
                 example = self.convert(row, self.repaired)
             except DroppedError as reason:
                 self.skipped[str(reason)] += 1
+                self.first_skipped.setdefault(str(reason), row.where)
             except (BadRowError, BadFieldError) as reason:
                 self.skipped["bad row"] += 1
+                self.first_skipped.setdefault("bad row", row.where)
                 self.bad.add(row.where, str(reason))
             else:
                 self.id_hashes.append(_hash_of_id(example.id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import pickle
 import random
+import re
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,34 @@ LONGEST_REASON = 300  # characters of a library's error in a message
 
 # What a JSON file of rows may be, for messages.
 JSON_SHAPES = 'expected a list of rows, an object of rows by their ids, or SQuAD\'s {"data": […]}'
+
+WEB_ADDRESS = re.compile(r"https?:/")
+
+_SAVE_AGAIN = "save it as .xlsx or as CSV in UTF-8 in the spreadsheet program"
+_UNPACK = "unpack it first"
+_NO_TABLE = "rows stand in a table or in JSON lines; kdda index reads texts (.txt, .md)"
+
+# What to do with a file of another format, by its extension.
+OTHER_FORMATS = {
+    ".zip": _UNPACK,
+    ".tar": _UNPACK,
+    ".tgz": _UNPACK,
+    ".bz2": _UNPACK,
+    ".xz": _UNPACK,
+    ".7z": _UNPACK,
+    ".rar": _UNPACK,
+    ".xls": _SAVE_AGAIN,
+    ".xlsm": _SAVE_AGAIN,
+    ".ods": _SAVE_AGAIN,
+    ".doc": _NO_TABLE,
+    ".docx": _NO_TABLE,
+    ".pdf": _NO_TABLE,
+    ".md": _NO_TABLE,
+    ".yaml": "is it a recipe? kdda plan and kdda run take recipes",
+    ".yml": "is it a recipe? kdda plan and kdda run take recipes",
+    ".ndjson": "one object a line is called .jsonl: rename it",
+    ".arrow": "name the folder that save_to_disk has written, and not a file in it",
+}
 
 EMBEDDED_CORPORA = Path(__file__).parent / "corpora"
 
@@ -160,6 +189,9 @@ def _file_rows(path: Path, source: Source, may_be_empty: bool = False) -> Iterat
     _check_is_file(path)
     suffix = format_of(path)
     if suffix not in READERS:
+        advice = OTHER_FORMATS.get(suffix) or OTHER_FORMATS.get(path.suffix.lower())
+        if advice:
+            raise KddaError(_other_format(path, advice))
         raise KddaError(unknown_choice(f"{name}: file extension", suffix or path.suffix, READERS))
     if suffix in UNPACKED and path.suffix.lower() in DECOMPRESSORS:
         raise KddaError(f"{name}: {suffix} files are compressed inside: unpack it first")
@@ -170,6 +202,11 @@ def _file_rows(path: Path, source: Source, may_be_empty: bool = False) -> Iterat
             yield row
         if not count and not may_be_empty:
             raise NoRowsError(f"{no_rows(path, name)}, expected rows")
+
+
+def _other_format(path: Path, advice: str) -> str:
+    """The message about a file of a format that is not read; `advice` says what to do with it."""
+    return f"{printable(path)}: rows are not read from {path.suffix} files: {advice}"
 
 
 def no_rows(path: Path, name: str) -> str:
@@ -194,6 +231,9 @@ def check_input_file(option: str, path: Path) -> None:
     """
     if path.is_dir():
         raise not_one_file(path, READERS, f"{option}: ")
+    advice = OTHER_FORMATS.get(path.suffix.lower())
+    if advice and path.suffix.lower() != ".ndjson":  # which is read as lines, where lines may have any extension
+        raise KddaError(f"{option}: {_other_format(path, advice)}")
     if not path.exists():
         raise KddaError(f'{option}: no file "{printable(path)}"{home_advice(path)}{what_is_near(path)}')
 
@@ -262,6 +302,8 @@ def sample(rows: Sequence[Row], count: int | None, language: str) -> Sequence[Ro
 
 def _path_of(name: str) -> Path:
     """The file that a source names: a path, or an embedded corpus as ``embedded:nli/vi/train``."""
+    if WEB_ADDRESS.match(name):
+        raise KddaError(f"{name} is a web address: download the file first, and name the file")
     if not name.startswith("embedded:"):
         return Path(name)
     files = {}

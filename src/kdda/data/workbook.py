@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, time
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 from kdda.data.delimited import check_names
 from kdda.errors import KddaError
@@ -38,8 +39,14 @@ def read_sheet(path: Path, header: Sequence[str] | None) -> Iterator[SheetRow]:
         from openpyxl import load_workbook
     except ImportError:
         raise KddaError(f'{name}: workbooks need pip install "kdda[xlsx]"; or export the sheet as CSV') from None
-    # `data_only`: of a cell with a formula the value that Excel computed last
-    book = load_workbook(path, read_only=True, data_only=True)
+    try:
+        # `data_only`: of a cell with a formula the value that Excel computed last
+        book = load_workbook(path, read_only=True, data_only=True)
+    except (BadZipFile, KeyError) as error:  # no archive, or an archive of other files
+        raise KddaError(
+            f"{name}: no Excel workbook, although it is called so ({error.args[0]}): save it again as .xlsx in the "
+            "spreadsheet program, or as CSV in UTF-8"
+        ) from None
     try:
         if len(book.sheetnames) > 1:
             others = ", ".join(f'"{sheet}"' for sheet in book.sheetnames[1:])

@@ -184,6 +184,7 @@ def draft(request: Request) -> Draft:
     task = seen.sources[0].recognised.task
     if task not in TASKS:
         raise KddaError(f"the files are for the task {task}, which this installation lacks")
+    task_named(task).check_columns(request.columns, "--columns")
     languages = _by_language(seen, request)
     used: list[RowSource] = []
     for data in languages.values():

@@ -144,7 +144,20 @@ def _unknown_labels(
     advice = ""
     if task == "nli" and not wishes.task:
         advice = "; --task classify takes them as classes of their own"
+    for source in unknown.values():
+        column = _column_of_labels(source)
+        if column:
+            advice = f'; column "{column}" holds labels of inference: are columns swapped? --columns label={column},…'
     return UnknownLabelsError(values, TASKS[task].labels or EXAMPLE_TAGS, rows, advice, meanings)
+
+
+def _column_of_labels(source: RowSource) -> str:
+    """The column that is read as a text although every value of it is a label of inference; empty without one."""
+    for column in source.recognised.text_columns:
+        values = source.table.values.get(column, ())
+        if values and all(map(inference_label, values)):
+            return column
+    return ""
 
 
 def _row_with(value: str, source: RowSource) -> str:

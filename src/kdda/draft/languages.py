@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+from kdda.errors import KddaError
 from kdda.text.scripts import languages_of_script, script_of
 
 UNKNOWN = "und"  # ISO 639's code of an undetermined language
@@ -67,6 +68,9 @@ OTHER_CODES = {
     "pes": "fa", "urd": "ur", "hin": "hi", "ben": "bn", "tha": "th", "zho": "zh", "jpn": "ja", "kor": "ko",
     "khm": "km", "lao": "lo", "mya": "my", "english": "en", "vietnamese": "vi", "indonesian": "id",
 }  # fmt: skip
+
+# Codes of countries that are no codes of languages, and what is meant by them.
+COUNTRY_CODES = {"vn": "vi", "cn": "zh", "jp": "ja", "cz": "cs", "dk": "da", "gr": "el", "ua": "uk"}
 
 # Codes that are words of file names far more often.
 ORDINARY_WORDS = frozenset(["my", "is", "no", "it", "or", "as", "to", "am", "be", "he", "so", "or"])
@@ -132,6 +136,21 @@ def _by_words(text: str, script: str) -> str:
         if is_rival and scores[best] <= LEAD * score:
             return UNKNOWN
     return best
+
+
+def check_code(language: str) -> None:
+    """Refuse a language that a user names otherwise than by its code.
+
+    Raises:
+        KddaError: a language's name, the code of a country, or several codes without commas.
+    """
+    word = language.lower()
+    meant = COUNTRY_CODES.get(word, OTHER_CODES.get(word, word))
+    is_code = bool(re.fullmatch(r"[a-z]{2,3}([-_]\w+)*", language))
+    if is_code and (meant == language or len(language) == 3):  # the codes of three letters may stay as they are
+        return
+    hint = f' — did you mean "{meant}"?' if re.fullmatch("[a-z]{2,3}", meant) else ""
+    raise KddaError(f'--languages: got "{language}", expected codes such as vi or km, with commas between{hint}')
 
 
 def can_be_told(language: str) -> bool:

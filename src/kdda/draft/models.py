@@ -69,7 +69,13 @@ def choose_models(languages: Sequence[str], student: str, teachers: dict[str, st
         languages: of its rows.
         student: that the user names; empty for a default.
         teachers: those that the user names, by language; others have a default where there is one.
+
+    Raises:
+        KddaError: a model that the user names is a file, or a folder without a model.
     """
+    for name in (student, *teachers.values()):
+        if name:
+            resolve(name)
     defaults = TEACHERS
     reason = "it comes with pip and trains on a CPU"
     if student:

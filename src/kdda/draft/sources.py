@@ -14,7 +14,15 @@ from kdda.data.folders import SAVED, SHARD, is_format, is_saved_dataset, split_o
 from kdda.data.sources import READERS, NoRowsError, format_of
 from kdda.data.text_lines import text_lines
 from kdda.draft.columns import Recognised, label_column
-from kdda.draft.languages import OTHER_CODES, UNKNOWN, can_be_told, code_of, language_of_name, language_of_texts
+from kdda.draft.languages import (
+    OTHER_CODES,
+    UNKNOWN,
+    can_be_told,
+    check_code,
+    code_of,
+    language_of_name,
+    language_of_texts,
+)
 from kdda.draft.models import TEACHERS
 from kdda.draft.names import LANGUAGE_COLUMNS, SPLIT_COLUMNS, names_an_id
 from kdda.draft.recognise import recognise
@@ -342,6 +350,8 @@ def _language(table: FileTable, recognised: Recognised, languages: Sequence[str]
         if by_name == UNKNOWN:
             return UNKNOWN, "nothing; --languages CODE names it"
         return by_name, "the name of the file or its folder"
+    for language in languages:
+        check_code(language)
     untold = [language for language in languages if not can_be_told(language)]
     if len(untold) == 1 and (by_texts not in CERTAIN or len(languages) == 1):
         return untold[0], "--languages, of which no other fits"

@@ -17,6 +17,7 @@ from kdda.experiment.context import task_of, with_labels
 from kdda.experiment.splits import SplitReader
 from kdda.hub.licences import licence, warning_of
 from kdda.recipe.load import load_recipe
+from kdda.recipe.mistakes import SUFFIXES
 from kdda.recipe.schema import Recipe
 from kdda.runtime.folders import check_output_file
 from kdda.runtime.numbers import count_of
@@ -54,6 +55,12 @@ def write_recipe(drafted: Draft, out: Path) -> Recipe:
 
 def check_new(out: Path) -> None:
     """Refuse a place for a recipe where something is, or where nothing can be written."""
+    if out.is_dir():
+        inside = printable(out / "recipe.yaml")
+        raise KddaError(f"--out {printable(out)} is a folder: name a file in it, such as {inside}")
+    if out.suffix not in SUFFIXES:
+        renamed = printable(out.with_suffix(SUFFIXES[0]))
+        raise KddaError(f"--out {printable(out)}: a recipe's file ends in {SUFFIXES[0]}: --out {renamed}")
     if out.exists():
         raise KddaError(f"{printable(out)} is there already: name another file with --out, or delete it")
     check_output_file("--out", out)

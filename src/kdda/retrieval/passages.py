@@ -105,8 +105,19 @@ def read_documents(
         say: receives a line about what was left out.
 
     Raises:
-        KddaError: no such path, or a file or line that cannot be read; the message names it.
+        KddaError: no such path, a file or line that cannot be read, or no document at all; the message names it.
     """
+    name = printable(path)
+    count = 0
+    for document in _documents_of(path, index, say):
+        count += 1
+        yield document
+    if not count:
+        raise KddaError(f'"{name}": the corpus is empty: no document holds any text, so there is nothing to index')
+
+
+def _documents_of(path: Path, index: Path | None, say: Callable[[str], object]) -> Iterator[Document]:
+    """The documents of a file or folder, perhaps none; arguments and errors as of `read_documents`."""
     name = printable(path)
     if path.is_dir():
         yield from _read_folder(path, index, say)

@@ -55,6 +55,7 @@ def check_folder(folder: Path) -> None:
     Raises:
         KddaError: it cannot: a file is in its place, or the nearest folder that exists takes no files.
     """
+    _refuse_home(printable(folder), folder)
     try:
         nearest = nearest_existing(folder)
         if nearest.is_dir():
@@ -79,6 +80,7 @@ def check_output_file(option: str, path: Path) -> None:
     """
     name = f"{option} {printable(path)}"
     parent = path.absolute().parent
+    _refuse_home(name, path)
     try:
         if path.is_dir():
             raise KddaError(f"{name}: is a folder, expected a file")
@@ -87,6 +89,17 @@ def check_output_file(option: str, path: Path) -> None:
         _try_to_write_file(path)
     except OSError as error:
         raise KddaError(f"{name}: {_reason(error)}; choose another file") from None
+
+
+def _refuse_home(name: str, path: Path) -> None:
+    """Refuse a path to write to that begins with "~", of which some libraries make the home folder and others do not.
+
+    Args:
+        name: of the path in the message.
+    """
+    advice = home_advice(path)
+    if advice:
+        raise KddaError(f"{name}{advice}")
 
 
 def _try_to_write_file(path: Path) -> None:
@@ -152,7 +165,7 @@ def listing(folder: Path) -> str:
 
 def home_advice(name: str | Path) -> str:
     """What to say of a path that begins with "~", which shells leave as it is in quotes and behind "="; else empty."""
-    if not str(name).startswith("~"):
+    if Path(name).parts[:1] != ("~",):
         return ""
     return f'; "~" means your home folder only where the shell reads it, without quotes: {Path(name).expanduser()}'
 
