@@ -281,7 +281,7 @@ def test_a_wrong_option_of_a_draft_is_told_with_what_was_meant_and_no_recipe_is_
         ("rows.xls", "save it as .xlsx or as CSV in UTF-8 in the spreadsheet program"),
         ("rows.docx", "rows stand in a table or in JSON lines"),
         ("recipe.yaml", "is it a recipe? kdda plan and kdda run take recipes"),
-        ("rows.xlsx", "no Excel workbook, although it is called so"),
+        ("rows.xlsx", "no Excel workbook, or a torn one"),
     ],
 )
 def test_a_file_of_another_format_is_told_with_what_to_do(

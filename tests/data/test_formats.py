@@ -141,8 +141,8 @@ def test_a_workbook_gives_its_first_sheet_as_text(tmp_path: Path, caplog: pytest
 def test_a_broken_workbook_is_a_message(tmp_path: Path) -> None:
     path = workbook(tmp_path / "a.xlsx", [["x", "x"], [1, 2]])
     assert 'row 1: the column "x" is named twice' in refusal(path)
-    assert "a.xlsx: cannot be read" in refusal(path, path.read_bytes()[:900])
-    assert "a.xlsx: cannot be read" in refusal(path, b"x,y\n")
+    assert "a.xlsx: no Excel workbook, or a torn one" in refusal(path, path.read_bytes()[:900])
+    assert "a.xlsx: no Excel workbook, or a torn one" in refusal(path, b"x,y\n")
 
 
 def test_json_may_be_rows_by_id_or_a_list_under_data(tmp_path: Path) -> None:
