@@ -44,8 +44,8 @@ def read_sheet(path: Path, header: Sequence[str] | None) -> Iterator[SheetRow]:
         book = load_workbook(path, read_only=True, data_only=True)
     except (BadZipFile, KeyError) as error:  # no archive, or an archive of other files
         raise KddaError(
-            f"{name}: no Excel workbook, or a torn one ({error.args[0]}): fetch it again, or save it as .xlsx or as CSV "
-            "in UTF-8 in the spreadsheet program"
+            f"{name}: no Excel workbook, or a torn one ({error.args[0]}): fetch it again, or save it as .xlsx or as "
+            "CSV in UTF-8 in the spreadsheet program"
         ) from None
     try:
         if len(book.sheetnames) > 1:
