@@ -30,6 +30,7 @@ PRINTED: dict[str, tuple[str, ...]] = {
     "runs/listing.py": (),
     "experiment/doctor.py": (),
     "experiment/estimate.py": (),
+    "experiment/few_steps.py": (),
     "experiment/languages.py": (),
     "experiment/model_doctor.py": (),
     "experiment/plan.py": (),
