@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from kdda.cli.language import tr_message
 from kdda.cli.next_steps import predict_command
 from kdda.cli.shared import (
     PLUGIN,
@@ -84,7 +85,7 @@ def evaluate(
         return
     for name, value in evaluation.scores.items():
         text = f"{value:.1f}" if isinstance(value, float) else str(value)
-        show(f"{name.replace('_', ' '):20} {text}")
+        print(f"{tr_message(name.replace('_', ' ')):20} {text}")
     show(f"predictions in {out}")
 
 
