@@ -85,6 +85,11 @@ def test_names_and_messages_that_are_not_known_stay_as_they_are() -> None:
     assert translator.message("runs/nli/student-kdda: ???") == "runs/nli/student-kdda: ???"
 
 
+def test_names_of_fields_and_columns_stay_as_they_are() -> None:
+    line = "  columns question = question, context = context, answers = answers"
+    assert Translator(ENTRIES).message(line) == "  cột     question = question, context = context, answers = answers"
+
+
 def test_help_and_refusals_are_vietnamese() -> None:
     code, text = kdda("run", "--help", KDDA_LANG="vi")
     assert code == 0 and "Tinh chỉnh các mô hình thầy" in text and "[bắt buộc]" in text

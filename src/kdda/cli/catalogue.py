@@ -60,6 +60,9 @@ def read_catalogue(path: Path = CATALOGUE) -> dict[str, str]:
     return entries
 
 
+ASSIGNMENT = re.compile(r"\S+ = \S+")  # names, such as `question = question`, which stay as they are
+
+
 @dataclass(frozen=True)
 class Template:
     """A message with places, such as ``no file "{name}"``, as a pattern that reads what stands in them.
@@ -152,6 +155,8 @@ class Translator:
 
     def _best(self, core: str) -> tuple[int, str]:
         """Of all readings of a phrase, as one template or as two parts, the one with most letters translated."""
+        if ASSIGNMENT.fullmatch(core):
+            return len(core), core
         best = (0, core)
         # A place before a colon stays before it, whatever template the whole fits, too.
         for reading in [*self._parts(core, JOINTS[:1]), *self._whole(core), *self._parts(core, JOINTS[1:])]:
