@@ -225,7 +225,7 @@ def test_finished_runs_cost_nothing_more(bench: Bench, command: Any) -> None:
     _, text, _ = command("plan", bench.write(), "--out", out)
     assert "3 runs" in text and "3 of them finished" in text and "Time: 0 s, since all runs are finished." in text
     assert "| teacher aa" not in text.split("## Work")[1]  # it is made already
-    worth = [line for line in text.splitlines() if line.startswith("WARNING: this teacher is no better")]
+    worth = [line for line in text.splitlines() if line.startswith("WARNING: this teacher")]
     _, table, _ = command("run", bench.write(), "--out", out)
     assert worth == [line for line in table.splitlines() if line.startswith("WARNING: this teacher")]
 
