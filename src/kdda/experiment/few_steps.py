@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from kdda.experiment.context import base_config, teacher_data
 from kdda.experiment.profile import every_kth
@@ -61,6 +62,7 @@ class FewSteps:
     def __init__(self, reader: SplitReader, task: Task, data: Mapping[str, Splits], out: Path):
         self.reader, self.task, self.data, self.out = reader, task, data, out
         self.recipe = reader.recipe
+        self._items_a_row: dict[tuple[Any, ...], float] = {}  # by model, how it reads, and language
 
     def notes(self, arms: Sequence[str]) -> list[str]:
         """A sentence for each number of steps that is small, with the arms and teachers that have it."""
@@ -114,12 +116,15 @@ class FewSteps:
 
     def _items(self, spec: ModelSpec, rows: Mapping[str, int], training: Training) -> dict[str, int]:
         """Language → the items of its batches: windows, as the model's tokenizer makes them, or whole rows."""
-        encoder = load_encoder(spec.model, training.max_length, training.stride, spec.segmenter)
         items = {}
         for language, count in rows.items():
-            some = every_kth(self.data[language]["train"])
-            encoded = self.task.encode(some, encoder)
-            items[language] = round(count * len(encoded.item_lengths) / len(some))
+            reading = (spec.model, spec.segmenter, training.max_length, training.stride, language)
+            if reading not in self._items_a_row:  # which arms of one student share
+                encoder = load_encoder(spec.model, training.max_length, training.stride, spec.segmenter)
+                some = every_kth(self.data[language]["train"])
+                encoded = self.task.encode(some, encoder)
+                self._items_a_row[reading] = len(encoded.item_lengths) / len(some)
+            items[language] = round(count * self._items_a_row[reading])
         return items
 
 
