@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -55,6 +56,23 @@ def test_every_message_is_recognised_by_its_template() -> None:
             for value in places.values():
                 assert value in translated, f"{message} -> {translated}"
             assert translated != message or ENTRIES.get(template) == template, message
+            if len(places) > 1 and template in ENTRIES and "}{" not in template:  # of values that touch, none is known
+                order = re.findall(r"1\d{3}", ENTRIES[template].format(**places))
+                assert re.findall(r"1\d{3}", translated) == order, f"{message} -> {translated}"
+
+
+def test_counts_in_a_list_are_translated_one_by_one() -> None:
+    translator = Translator(ENTRIES)
+    for text, translation in ENTRIES.items():
+        if not re.fullmatch(r"\{count\} [^{}]+", text):
+            continue
+        one, translated = text.format(count=1), translation.format(count=1)
+        assert translator.message(f"2 unfinished runs and {one}") == f"2 lượt chạy chưa xong và {translated}"
+        assert translator.message(f"{one} and 2 unfinished runs") == f"{translated} và 2 lượt chạy chưa xong"
+    line = translator.message(
+        "Time: about 5 min for 2 unfinished runs and 1 teacher and systems. The measurement took 3 s"
+    )
+    assert "khoảng 5 phút cho 2 lượt chạy chưa xong và 1 mô hình thầy và các hệ thống. Việc" in line
 
 
 def test_a_message_in_a_place_of_another_is_translated_too() -> None:

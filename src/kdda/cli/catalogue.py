@@ -31,6 +31,12 @@ TINY = 6
 
 WORDS = re.compile(r"\b[a-z]{2,},? [a-z]{2,}\b")  # English, and not a name or a number
 
+# What stands in a place, by its name. A number or a language is one word: without that, `{language} teacher` fits all
+# of "2 runs and 1 teacher", whose parts then come out in another order.
+ONE_WORD = {"count": r"[\d,.]*?", "language": r"\S*?"}
+
+ANYTHING = ".*?"
+
 LOWER_CASE = re.compile(r"[a-z]{2}")
 
 # The section of a recipe before a message about a field of it: `distill.options: …`
@@ -93,7 +99,8 @@ class Template:
         for literal, name, *_ in Formatter().parse(self.text):
             expression += re.escape(literal)
             if name:
-                expression += f"(?P<{name}>.*?)"
+                kind = ONE_WORD.get(name.rstrip("0123456789"), ANYTHING)
+                expression += f"(?P<{name}>{kind})"
         return re.compile(expression, re.S)
 
     def match(self, message: str) -> dict[str, str] | None:
@@ -125,7 +132,8 @@ class Translator:
         for text, translation in entries.items():
             if "!r}" not in text and LABEL not in text:  # texts with !r are translated before their places are filled
                 self.templates.append(Template(text.removesuffix("."), translation.removesuffix(".")))
-        self.templates.sort(key=lambda template: template.weight, reverse=True)  # of two that fit alike, the longer one
+        # Of two that fit alike, the longer one first, then the one whose places hold numbers.
+        self.templates.sort(key=lambda template: (template.weight, "{count}" in template.text), reverse=True)
         self._translated: dict[str, tuple[int, str]] = {}
 
     def text(self, text: str) -> str:
