@@ -40,7 +40,7 @@ def test_a_run_ends_with_commands_for_the_best_saved_model_and_for_the_report(sm
     model = "my runs/nli/student/seed-1/model"  # a control is for nobody's use
     assert predict == ["predict", model, "--premise", "…", "--hypothesis", "…"]
     assert serve == ["serve", model, "--runs", "my runs"]
-    assert "ask student, seed 1, of the saved models the best on development rows" in text
+    assert "ask the best saved model: student, seed 1, chosen on development rows" in text
     assert report == ["report", "my runs/nli", "--out", "report.html"]
     assert command(*predict)[0] == 0
 
@@ -57,7 +57,7 @@ def test_without_a_saved_model_only_the_report_is_named(small: Bench, command: A
 def test_the_last_lines_of_a_run_are_vietnamese(small: Bench, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KDDA_LANG", "vi")
     _, text, _ = command("run", small.write(), "--arms", "student")
-    assert "Có thể gõ tiếp:" in text and "hỏi student, seed 1, mô hình tốt nhất" in text
+    assert "Có thể gõ tiếp:" in text and "hỏi mô hình tốt nhất đã lưu: student, seed 1" in text
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ def test_runs_and_teachers_are_listed_with_state_score_and_size(place: Path, com
         if "teachers" in name:
             assert state == "finished" and score.startswith("accuracy ") and score.endswith("(dev)")
     assert "kdda clean runs frees" in text  # the teacher states
+    assert "kdda clean runs --models frees" in text
 
 
 def test_a_stopped_run_has_its_step_and_its_score_on_development_rows(place: Path, command: Any) -> None:
@@ -118,7 +119,8 @@ def test_clean_removes_checkpoints_and_teacher_states_and_what_reports_need_stay
     assert not Path("runs/teachers/states").exists() and not (RUN.with_name("seed-2") / "checkpoints").exists()
     assert (RUN / "model").is_dir() and len(list(Path("runs/teachers").glob("*/model"))) == 2
     assert command("report", "runs")[1] == before
-    assert "nothing to remove" in command("clean", "--yes")[1]
+    left = command("clean", "--yes")[1]
+    assert "nothing to remove but models; with --models they go, too: " in left and left.endswith(" kB\n")
 
 
 def test_clean_removes_models_if_asked_and_the_run_is_still_finished(place: Path, trained: Path, command: Any) -> None:

@@ -312,3 +312,42 @@ def test_an_empty_corpus_is_named(command: Any, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("\n")
     message = refusal(command, "index", tmp_path / "a.txt", tmp_path / "index", "--no-segment")
     assert f'"{tmp_path / "a.txt"}": the corpus is empty' in message
+
+
+@pytest.fixture
+def index(command: Any, tmp_path: Path) -> Path:
+    (tmp_path / "corpus.txt").write_text("cat sleeps")
+    assert command("index", tmp_path / "corpus.txt", tmp_path / "index", "--no-segment")[0] == 0
+    return tmp_path / "index"
+
+
+def test_a_question_that_is_forgotten_is_asked_for_and_a_model_that_is_forgotten_too(
+    command: Any, runs: Path, index: Path
+) -> None:
+    model = runs / "nli/student/seed-1/model"
+    message = refusal(command, "ask", index, model)
+    assert f'the question is missing: put it last, in quotes: kdda ask {index} {model} "…"' in message
+    assert f'the model is missing, which stands between the index and the question: kdda ask {index} MODEL "cat?"' in (
+        refusal(command, "ask", index, "cat?")
+    )
+
+
+def test_a_model_of_another_task_is_told_by_its_task(command: Any, runs: Path, index: Path) -> None:
+    message = refusal(command, "ask", index, runs / "nli/student/seed-1/model", "cat?")
+    assert "is a model of task nli; kdda ask needs one that answers questions, task qa" in message
+    assert "entails(" not in message
+    message = refusal(command, "serve", runs / "nli/student/seed-1/model", "--index", index, "--port", 0)
+    assert "--index needs a model that answers questions (task qa)" in message
+
+
+@pytest.mark.parametrize(("name", "continues"), [("ask", False), ("plot", False), ("run", True), ("try", True)])
+def test_after_an_interrupt_only_commands_with_checkpoints_promise_to_continue(
+    command: Any, monkeypatch: pytest.MonkeyPatch, name: str, continues: bool
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kdda.cli.shared.call", interrupt)
+    code, _, errors = command(name)
+    assert code == 130 and errors.startswith("kdda: interrupted")
+    assert ("continues from the last checkpoint" in errors) is continues

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -70,15 +71,18 @@ def ask(
 ) -> None:
     """Ask a whole corpus: answers with their source, and the passage with the answer marked."""
     from kdda.baselines.vireader import reader_of
-    from kdda.inference.predictor import load
+    from kdda.inference.predictor import load, task_of_model
     from kdda.retrieval.pipeline import Corpus
     from kdda.retrieval.registry import open_retriever
     from kdda.runtime.plugins import import_plugins
 
     if question is None:
-        raise KddaError(f'the index, a model that answers questions and the question: kdda ask {index} MODEL "{model}"')
+        raise KddaError(_what_to_ask(index, model))
     import_plugins(plugin or [])
     opened = open_retriever(retriever, index, _parse_options(retriever_option or []))
+    task = task_of_model(model)
+    if "answer" not in task.methods:
+        raise KddaError(f'"{model}" is a model of task {task.name}; kdda ask needs one that answers questions, task qa')
     searched = Corpus(opened, reader_of(load(model)), passages, mu)
     answers = searched.ask(question, best)
     if json_:
@@ -86,6 +90,15 @@ def ask(
         print(json.dumps(objects, ensure_ascii=False, allow_nan=False))
     else:
         _print_answers(answers, searched.score_in_words("vi" if is_vietnamese() else "en"))
+
+
+def _what_to_ask(index: str, last: str) -> str:
+    """What `kdda ask` lacks that was given two arguments, by what the last of them is."""
+    if Path(last).is_dir():
+        return f'the question is missing: put it last, in quotes: kdda ask {quote(index)} {quote(last)} "…"'
+    return (
+        f'the model is missing, which stands between the index and the question: kdda ask {quote(index)} MODEL "{last}"'
+    )
 
 
 def _parse_options(texts: Sequence[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdda.cli.language import tr
-from kdda.cli.next_steps import in_lines
+from kdda.cli.next_steps import in_lines, serve_step
 from kdda.cli.shared import FAILED, Device, app, check_model_folder, parse_seeds, say, show_table
 from kdda.cli.train import failures_in_words
 from kdda.errors import KddaError
@@ -126,11 +126,12 @@ def _saved_model(experiment: Experiment) -> Path:
 
 def _next_steps(experiment: Experiment) -> str:
     """What to type next: commands, each with what it does."""
-    model = quote(str(_saved_model(experiment)))
+    saved = _saved_model(experiment)
+    model = quote(str(saved))
     out = quote(str(experiment.out))
     steps = (
         (f'kdda predict {model} --text "{SENTENCE}"', tr("ask this student")),
-        (f"kdda serve {model} --runs {out}", tr("a page for it in the browser, with plans and curves")),
+        serve_step(saved, experiment.out),
         (f"kdda report {out} --out try.html", tr("all tables and figures")),
         (f"kdda recipes --show {RECIPE} > mine.yaml", tr("the recipe of all this, to change and to run")),
         ("kdda new FILES", tr("a recipe for files of yours")),

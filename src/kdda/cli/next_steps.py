@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdda.cli.language import tr
@@ -44,6 +45,17 @@ def predict_command(model: str, task: Task) -> str:
     return " ".join(parts)
 
 
+def serve_step(model: Path, runs: Path) -> tuple[str, str]:
+    """The command that serves a model beside its run folders, and what it does; where it cannot yet, what it needs."""
+    from kdda.serve.packages import missing_package
+
+    command = f"kdda serve {shlex.quote(str(model))} --runs {shlex.quote(str(runs))}"
+    purpose = tr("a page for it in the browser, with plans and curves")
+    if missing_package():
+        purpose += "; " + tr('it needs: pip install "kdda[serve]"')
+    return command, purpose
+
+
 def after_run(experiment: Experiment) -> str:
     """What to type after `kdda run`: ask the best model that was saved, look at it, and see the whole report.
 
@@ -60,10 +72,9 @@ def after_run(experiment: Experiment) -> str:
     removed = experiment.best_of([run for run in runs if (run.folder / MODEL_REMOVED).is_file()])
     if saved is not None:
         model = saved.folder / MODEL_FOLDER
-        purpose = tr("ask {run}, of the saved models the best on development rows").format(run=_name(saved))
+        purpose = tr("ask the best saved model: {run}, chosen on development rows").format(run=_name(saved))
         steps.append((predict_command(str(model), experiment.task), purpose))
-        command = f"kdda serve {shlex.quote(str(model))} --runs {shlex.quote(str(experiment.out))}"
-        steps.append((command, tr("a page for it in the browser, with plans and curves")))
+        steps.append(serve_step(model, experiment.out))
     elif removed is not None:
         purpose = tr("make a model of {run} again, which kdda clean --models has removed; its scores stand")
         command = retrain_command(removed.folder, f"{experiment.out}-again")

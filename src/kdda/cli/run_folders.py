@@ -41,6 +41,9 @@ def runs(
         freed = Cleaning.of(folder, models=False).size
         if freed:
             total += f", of which kdda clean {folder} frees {size_in_words(freed)}"
+        freed_with_models = Cleaning.of(folder, models=True).size
+        if freed_with_models > freed:
+            total += f"; kdda clean {folder} --models frees {size_in_words(freed_with_models)}"
         totals.append(total if listed else f"{folder}: no run and no teacher")
     rows = []
     for entry in entries.values():
@@ -78,7 +81,11 @@ def clean(
     for path in cleaning.in_use:
         warn(f"{path} is in use; it stays, and all teachers that it may read")
     if not cleaning.removable:
-        show(f"{folder}: nothing to remove")
+        with_models = Cleaning.of(folder, models=True).size
+        if with_models:
+            show(f"{folder}: nothing to remove but models; with --models they go, too: {size_in_words(with_models)}")
+        else:
+            show(f"{folder}: nothing to remove")
         return
     for item in cleaning.removable:
         show(f"{size_in_words(item.size):>9}  {item.folder}  ({item.what})")

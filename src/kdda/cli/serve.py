@@ -49,6 +49,9 @@ def serve(
     device: Device = "",
 ) -> None:
     """Serve models over HTTP, with a page at /. Ctrl-C or SIGTERM finishes the accepted requests, then stops."""
+    from kdda.serve.packages import check_packages
+
+    check_packages("kdda serve")  # before what imports them
     from kdda.runtime.plugins import import_plugins
     from kdda.serve.limits import Limits
     from kdda.serve.site import Site, run_site

@@ -200,7 +200,14 @@ def check_model_folder(option: str, folder: Path) -> None:
 
 _FULL = "the disk is full: no output was written in part; make room, and give the same command again"
 
-_INTERRUPTED = "kdda: interrupted; the same command continues from the last checkpoint"
+CONTINUED = ("run", "try")  # the commands that train, and write checkpoints
+
+
+def _say_interrupted() -> int:
+    """Say after Ctrl-C what the command that was given has kept; the exit code."""
+    if sys.argv[1:2] and sys.argv[1] in CONTINUED:
+        return say("kdda: interrupted; the same command continues from the last checkpoint", INTERRUPTED)
+    return say("kdda: interrupted", INTERRUPTED)
 
 
 def main() -> None:
@@ -216,10 +223,10 @@ def main() -> None:
         if stop.code == MISTAKE:  # a wrong option or argument, of which the message is printed already
             say(see_about_command(_modules_of_commands()), MISTAKE)
         if stop.code == INTERRUPTED:  # typer makes it of Ctrl-C, without a word
-            say(_INTERRUPTED, INTERRUPTED)
+            _say_interrupted()
         raise
     except KeyboardInterrupt:
-        sys.exit(say(_INTERRUPTED, INTERRUPTED))
+        sys.exit(_say_interrupted())
     except Exception as error:
         sys.exit(_tell(error))
     finally:

@@ -133,6 +133,9 @@ def _page(port: int | None) -> AbstractContextManager[Watch | None]:
     distributed.init()
     if not distributed.is_main_process():
         return nullcontext()
+    from kdda.serve.packages import check_packages
+
+    check_packages("--watch")  # before what imports them
     from kdda.serve.watch import Watch
 
     return Watch(port)

@@ -219,14 +219,17 @@ def _skip_known(documents: Iterable[Document], known: set[str], counts: Counter[
 
 @contextmanager
 def _only_writer(folder: Path, wait: float) -> Iterator[None]:
-    """One writer at a time; a second one waits, and is then refused."""
+    """One writer at a time; a second one waits, and is then refused. A new folder that stays empty is removed."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise KddaError(f"{folder} cannot be made: {error.strerror}") from error
-    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock_of(folder), timeout=wait):
-            yield
+            is_new = not folder.exists()
+            folder.mkdir(exist_ok=True)
+            try:
+                yield
+            finally:
+                if is_new and not any(folder.iterdir()):
+                    folder.rmdir()
     except Timeout:
         raise KddaError(
             f"another process is writing {folder}; nothing was changed: try again when it is done"

@@ -8,7 +8,6 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -24,9 +23,6 @@ from kdda.visualize.transport_plan import StateReader, without_exports
 SHORTEST_TOKEN = 16  # characters: shorter ones can be guessed
 
 MAX_CONNECTIONS = 1000  # open at once; a request on a further one is answered 503
-
-# The extra "serve".
-PACKAGES = ("fastapi", "gradio", "prometheus_client", "uvicorn")
 
 
 @runtime_checkable
@@ -109,7 +105,6 @@ def run_site(site: Site) -> None:
     token = site.token
     _check_anything(site)
     AllowedHosts.of(site.host, site.allow_host)  # refused before models are loaded
-    check_tools("kdda serve")
     listening = listen(site.host, site.port)
     predictors = []
     for name in dict.fromkeys(site.models):
@@ -195,18 +190,7 @@ def _open_corpus(site: Site, predictors: Sequence[Predictor]) -> AnsweringCorpus
     for predictor in predictors:
         if "answer" in predictor.task.methods:
             return site.corpus(predictor)
-    raise KddaError("--index needs a model that answers questions beside it")
-
-
-def check_tools(user: str) -> None:
-    """Refuse to start without the packages that serving needs.
-
-    Args:
-        user: the command or option that needs them.
-    """
-    for package in PACKAGES:
-        if find_spec(package) is None:
-            raise KddaError(f'{user} needs {package}: pip install "kdda[serve]"')
+    raise KddaError("--index needs a model that answers questions (task qa) beside it")
 
 
 def _disable_telemetry() -> None:

@@ -11,7 +11,7 @@ from types import TracebackType
 
 from kdda.runtime.processes import begin_worker
 from kdda.serve.limits import Limits
-from kdda.serve.site import Site, check_tools, listen, make_application, make_server
+from kdda.serve.site import Site, listen, make_application, make_server
 
 HOST = "127.0.0.1"
 
@@ -27,11 +27,10 @@ class Watch:
         port: 0 takes a free one.
 
     Raises:
-        KddaError: a port that cannot be bound, or packages that are not installed.
+        KddaError: a port that cannot be bound.
     """
 
     def __init__(self, port: int):
-        check_tools("--watch")
         self._listening = listen(HOST, port, "--watch")
         self.url = f"http://{HOST}:{self._listening.getsockname()[1]}/"
         self._process: BaseProcess | None = None
