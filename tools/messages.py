@@ -216,7 +216,7 @@ def texts_of_recipes() -> Iterator[str]:
 
 
 def _help_of(command: object) -> Iterator[str]:
-    for text in [command.help, *(getattr(param, "help", None) for param in command.params)]:  # type: ignore[attr-defined]
+    for text in [command.help, command.short_help, *(getattr(param, "help", None) for param in command.params)]:  # type: ignore[attr-defined]
         if text:
             yield text
 

@@ -340,6 +340,16 @@ def test_a_model_of_another_task_is_told_by_its_task(command: Any, runs: Path, i
     assert "--index needs a model that answers questions (task qa)" in message
 
 
+def test_folders_of_runs_and_of_texts_that_are_misspelt_lead_to_the_right_ones(
+    command: Any, runs: Path, tmp_path: Path
+) -> None:
+    for name in ("report", "runs", "clean"):
+        assert 'did you mean "nli"?' in refusal(command, name, runs / "nil"), name
+    (tmp_path / "corpus").mkdir()
+    assert 'did you mean "corpus"?' in refusal(command, "index", tmp_path / "corpsu", tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+
+
 @pytest.mark.parametrize(("name", "continues"), [("ask", False), ("plot", False), ("run", True), ("try", True)])
 def test_after_an_interrupt_only_commands_with_checkpoints_promise_to_continue(
     command: Any, monkeypatch: pytest.MonkeyPatch, name: str, continues: bool

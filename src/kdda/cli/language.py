@@ -85,6 +85,7 @@ def _translated(group: Any) -> Any:
     """All commands of click, with their help in the command line's language."""
     for command in [group, *group.commands.values()]:
         command.help = tr(command.help or "")
+        command.short_help = tr(command.short_help or "")
         for parameter in command.params:
             if getattr(parameter, "help", None):
                 parameter.help = tr(parameter.help)

@@ -14,6 +14,7 @@ from kdda.errors import KddaError, unknown_choice
 from kdda.recipe.schema import Recipe
 from kdda.report.comparison import runs_by_arm, unique_arms
 from kdda.runs.folder import METRICS, RECIPE, Run, find_runs, is_complete, is_system
+from kdda.runtime.folders import what_is_near
 
 SAME_EXPERIMENT = ("task", "target", "labels", "student", "training")  # keys of a recipe equal in all runs
 
@@ -47,7 +48,8 @@ def check_folders(folders: Iterable[Path]) -> None:
     """
     for folder in folders:
         if not folder.is_dir():
-            raise KddaError(f'no folder "{folder}"; give folders that `kdda run --out` has written')
+            near = what_is_near(folder)
+            raise KddaError(f'no folder "{folder}"; give folders that `kdda run --out` has written{near}')
 
 
 def unfinished_folders(folders: Iterable[Path]) -> list[Path]:

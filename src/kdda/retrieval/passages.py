@@ -12,6 +12,7 @@ from kdda.data.json_text import BadJsonError, parse_line
 from kdda.data.sources import format_of
 from kdda.data.text_lines import text_lines, whole_text
 from kdda.errors import KddaError, did_you_mean
+from kdda.runtime.folders import what_is_near
 from kdda.runtime.text_files import printable
 from kdda.text.letters import letter_bounds
 from kdda.text.sentences import plain_sentences
@@ -122,7 +123,8 @@ def _documents_of(path: Path, index: Path | None, say: Callable[[str], object]) 
     if path.is_dir():
         yield from _read_folder(path, index, say)
     elif not path.is_file():
-        raise KddaError(f'no file or folder "{name}"; a corpus is a folder of texts, a text file, or JSONL')
+        near = what_is_near(path)
+        raise KddaError(f'no file or folder "{name}"; a corpus is a folder of texts, a text file, or JSONL{near}')
     elif format_of(path) not in FILE_READERS:
         expected = ", ".join(FILE_READERS)
         raise KddaError(f'{name}: no reader for "{path.suffix}" files, expected one of: {expected}')

@@ -24,7 +24,7 @@ from kdda.runs.folder import (
     is_complete,
     read_run,
 )
-from kdda.runtime.folders import folder_size
+from kdda.runtime.folders import folder_size, what_is_near
 from kdda.runtime.lock_files import is_locked
 
 # States of a run or of a teacher that is fine-tuned.
@@ -76,7 +76,8 @@ def check_is_folder(root: Path) -> None:
         KddaError: names it, and where run folders are.
     """
     if not root.is_dir():
-        raise KddaError(f'no folder "{root}": name the folder that kdda run --out has written')
+        near = what_is_near(root)
+        raise KddaError(f'no folder "{root}": name the folder that kdda run --out has written{near}')
 
 
 def run_folders(root: Path) -> Iterator[Path]:
