@@ -165,7 +165,7 @@ def test_a_folder_with_predictions_alone_is_refused(runs: Path) -> None:
 
 def test_runs_of_two_recipes_are_not_mixed(runs: Path) -> None:
     write_run(runs / "other", "student", 1, 0.5, target="en")
-    with pytest.raises(KddaError, match="runs of two recipes: target is 'vi'"):
+    with pytest.raises(KddaError, match="runs of several recipes: target is 'vi'"):
         report([runs])
 
 
@@ -211,7 +211,7 @@ def test_an_arm_may_read_a_language_that_other_arms_lack(tmp_path: Path) -> None
 def test_runs_that_read_other_rows_of_one_language_are_not_mixed(tmp_path: Path) -> None:
     write_run(tmp_path, "student", 1, 0.5, data={"vi": {**ROWS, "limit": {"train": 200}}})
     write_run(tmp_path, "student-da", 1, 0.9, data={"en": ROWS, "vi": {**ROWS, "limit": {"train": 100}}})
-    with pytest.raises(KddaError, match=r"runs of two recipes: data.vi.limit is \{'train': 200\}"):
+    with pytest.raises(KddaError, match=r"runs of several recipes: data.vi.limit is \{'train': 200\}"):
         report([tmp_path])
 
 

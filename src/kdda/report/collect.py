@@ -183,7 +183,7 @@ def _check_alike(runs: Sequence[Run]) -> None:
     first = runs[0]
     for run in runs:
         for key in SAME_EXPERIMENT:
-            _check_same(first.recipe, run.recipe, key, (first, run), f"runs of two recipes: {key}")
+            _check_same(first.recipe, run.recipe, key, (first, run), f"runs of several recipes: {key}")
     _check_same_rows(runs)
     for arm, arm_runs in runs_by_arm(runs).items():
         _check_one_arm(arm, arm_runs)
@@ -229,7 +229,7 @@ def _check_same_rows(runs: Sequence[Run]) -> None:
         for language, data in run.recipe.get("data", {}).items():
             first = first_with.setdefault(language, run)
             for field in data:
-                what = f"runs of two recipes: data.{language}.{field}"
+                what = f"runs of several recipes: data.{language}.{field}"
                 _check_same(first.recipe["data"][language], data, field, (first, run), what)
 
 

@@ -226,17 +226,17 @@ def _count(number: int) -> str:
 
 
 def spread(values: Iterable[float], signed: bool = False, digits: int = 1) -> str:
-    """``mean ± sample standard deviation``, or the value alone where there is one.
+    """``mean ± sample standard deviation``, or the value alone where there is one; with a minus and not a hyphen.
 
     Args:
         values: one or more.
         signed: whether a mean of 0 or more is written with a plus.
         digits: decimals of both numbers.
 
-    >>> spread([50.0, 52.0]), spread([1.25], signed=True)
-    ('51.0 ± 1.4', '+1.2')
+    >>> spread([50.0, 52.0]), spread([1.25], signed=True), spread([-3.25])
+    ('51.0 ± 1.4', '+1.2', '−3.2')
     """
     mean, sd = mean_sd(list(values))
     sign = "+" if signed else ""
-    text = f"{mean:{sign}.{digits}f}"
+    text = f"{mean:{sign}.{digits}f}".replace("-", "−")
     return text if sd is None else f"{text} ± {sd:.{digits}f}"

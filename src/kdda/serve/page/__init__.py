@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from kdda.errors import KddaError
 from kdda.runs.listing import saved_models
-from kdda.serve.app import Service
+from kdda.serve.app import FIXED_ROUTES, Service
 from kdda.serve.errors import HTTPError
 from kdda.serve.page.components import Components, Say
 from kdda.serve.page.experiment import ExperimentTab
@@ -341,4 +341,5 @@ def add_page(app: FastAPI, page: Page) -> None:
         max_file_size="1kb",
     )
     mount: Any = app.router.routes[-1]  # gradio's
-    mount.app = OpenRoutes(mount.app)  # gradio serves more routes than the page uses: all others answer 404
+    # Gradio serves more routes than the page uses: all others answer 404.
+    mount.app = OpenRoutes(mount.app, [*page.service.routes.values(), *FIXED_ROUTES])

@@ -38,9 +38,10 @@ class OpenRoutes:
     An event's inputs are texts and numbers: gradio would fetch the address of an input that is a file.
     """
 
-    def __init__(self, app: Any):
-        """Wrap gradio's application of a page."""
+    def __init__(self, app: Any, interface: Sequence[str]):
+        """Wrap gradio's application of a page; `interface` are the other routes, which a refusal names."""
         self.app: App = app
+        self.interface = interface
         self.inputs_of_events: dict[int, Sequence[Any]] = {}
         for number, event in app.get_blocks().fns.items():
             self.inputs_of_events[number] = event.inputs
@@ -50,7 +51,7 @@ class OpenRoutes:
         if scope["type"] != "http":
             return
         try:
-            parameter = _parameter_of_route(scope["method"], scope["path"])
+            parameter = _parameter_of_route(scope["method"], scope["path"], self.interface)
             if scope["path"] == QUEUE:
                 body = self._checked_event(scope, await _body(receive))
                 receive = replay(body, receive)
@@ -77,8 +78,8 @@ class OpenRoutes:
         return json.dumps(fields, allow_nan=False).encode()
 
 
-def _parameter_of_route(method: str, path: str) -> str:
-    """The name of the parameter that an open route takes, or "".
+def _parameter_of_route(method: str, path: str, interface: Sequence[str]) -> str:
+    """The name of the parameter that an open route takes, or ""; `interface` are the routes beside the page's.
 
     Raises:
         HTTPError: 404 and 405 where the route is not open.
@@ -91,7 +92,7 @@ def _parameter_of_route(method: str, path: str) -> str:
             others.append(open_method)
     if others:
         raise HTTPError(405, f"only {others[0]}", {"Allow": others[0]})
-    raise HTTPError(404, "nothing is here")
+    raise HTTPError(404, f"nothing is here; expected one of: {', '.join(interface)}")
 
 
 async def _body(receive: Receive) -> bytes:
