@@ -390,3 +390,11 @@ def test_a_name_that_is_too_long_for_a_file_is_no_file(bench: Bench, name: str) 
     bench.values["student"] = name
     bench.values["data"]["aa"]["train"] = name
     assert load_recipe(str(bench.write())).data["aa"].train
+
+
+def test_a_change_of_the_command_line_is_refused_by_its_name_with_how_yaml_is_written() -> None:
+    with pytest.raises(KddaError) as refused:
+        load_recipe("mini-nli", ["data.vi.limit={train:100}"])
+    (line,) = str(refused.value).splitlines()
+    assert line.startswith('--set data.vi.limit: data.vi.limit: got the key "train:100", expected: ')
+    assert line.endswith('; YAML needs a space after the colon: "train: 100"')

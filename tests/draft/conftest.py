@@ -25,6 +25,9 @@ class NoEstimate:
 
     warnings = lines
 
+    def seconds(self) -> float:
+        return 60.0
+
 
 @pytest.fixture(autouse=True)
 def estimates(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -614,7 +614,7 @@ def test_few_rows_are_read_so_often_that_a_student_learns_from_them(
     lines(tmp_path / "questions.jsonl", questions(80))
     recipe, out = new(command, models, tmp_path)
     assert (recipe.training.epochs, recipe.training.batch_size) == (16, 4)  # 64 rows are not held out: 256 steps
-    reason = "64 rows for training are 16 batches of 4; in fewer than 250 steps a student learns little"
+    reason = "to learn, a student needs some 250 steps; reading 64 rows once takes 16 steps of up to 4 rows"
     assert f"epochs    16: {reason}\n" in out and "steps in all" not in out
     assert f"# epochs: {reason}; docs/results/effect.md\n" in (tmp_path / "recipe.yaml").read_text(encoding="utf-8")
 
@@ -646,3 +646,24 @@ def test_epochs_are_the_usual_ones_where_rows_are_many() -> None:
     many = Epochs.choose({"vi": 800, "en": 800}, epochs=2, batch_size=8)
     assert (many.shared, many.batch_size, many.of_target()) == (2, 8, 2)
     assert (many.of_teacher("vi", is_mini=True), many.of_teacher("vi", is_mini=False)) == (3, 2)
+
+
+def test_a_folder_of_two_tasks_names_the_task_that_was_chosen_and_how_to_draft_the_other(
+    tmp_path: Path, command: Any, models: list[str]
+) -> None:
+    lines(tmp_path / "questions.jsonl", questions(80))
+    table(tmp_path / "rows.csv", sentiment(16, ["zubor kal", "mor tavien", "sharlu ne", "vextil ubo"]), ",")
+    _, out = new(command, models, tmp_path)
+    assert "not of qa, which most rows are for; --task classify drafts a recipe for them" in out
+
+
+def test_a_long_plan_ends_with_shorter_ways(
+    tmp_path: Path, command: Any, models: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.draft.conftest.NoEstimate.seconds", lambda self: 7200.0)
+    lines(tmp_path / "questions.jsonl", questions(80))
+    _, out = new(command, models, tmp_path)
+    path = tmp_path / "recipe.yaml"
+    assert f"kdda run {path} --arms student\n" in out and "data.vi.limit={train: 50}" in out
+    assert load_recipe(str(path), ["data.vi.limit={train: 50}"]).data["vi"].limit == {"train": 50}
+    assert "# align procrustes: " in path.read_text(encoding="utf-8")

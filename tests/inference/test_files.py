@@ -147,7 +147,7 @@ def test_anothers_output_is_not_written_into(reader: Predictor, judge: Predictor
     out.unlink()
     predict_file(reader, FileJob(source, out))
     shorter = Path(write_rows(tmp_path / "short.jsonl", read(source)[:3]))
-    with pytest.raises(KddaError, match="no more rows than"):
+    with pytest.raises(KddaError, match="holds predictions of another input"):
         predict_file(reader, FileJob(shorter, out))
 
 
@@ -209,6 +209,14 @@ def test_the_command_line_predicts_and_names_mistakes_without_a_traceback(
         assert run(*wrong)[1].startswith("kdda: ")
     source, out = asked(tmp_path, 3), tmp_path / "out.jsonl"
     assert "3 rows" in run("--input", str(source), "--output", str(out))[0]
+
+
+def test_predictions_of_a_file_are_printed_where_no_output_is_named(tmp_path: Path, command: Any) -> None:
+    model, source = make_reader(tmp_path / "model"), asked(tmp_path, 2)
+    code, out, error = command("predict", model, "--input", source)
+    assert code == 0 and len([json.loads(line) for line in out.splitlines()]) == 2, error
+    code, _, error = command("predict", model)
+    assert code == 2 and '--question "…" --context "…"' in error and "--premise" not in error
 
 
 UNNAMED = [{"question": "cat", "context": "dog runs"}, {"question": "dog", "context": "cat sleeps"}]

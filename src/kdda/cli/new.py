@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from kdda.draft.draft import Draft, Request
     from kdda.recipe.schema import Recipe
 
+LONG = 30 * 60  # seconds of a plan, above which shorter ways are named
+
+FEW_ROWS = 50  # training rows of a language in a shorter run
+
 DROP = "-"  # the answer that leaves out rows with a label
 
 
@@ -55,7 +59,7 @@ def new(
     if not names and asks:
         names = typer.prompt(tr("Files or folders of rows, with spaces between")).split()
     if not names:
-        raise KddaError("kdda new: which files? Name files or folders of rows: kdda new train.csv dev.csv test.csv")
+        raise KddaError("which files? Name files or folders of rows: kdda new train.csv dev.csv test.csv")
     label_map = parse_label_map("--labels", labels)
     fields = parse_pairs("--columns", columns)
     named_teachers = parse_pairs("--teachers", teachers)
@@ -116,6 +120,18 @@ def _confirmed(request: Request) -> Draft:
         )
 
 
+def _shorter_ways(recipe: Recipe, out: Path) -> str:
+    """What to type instead of a run that takes long: one arm, or fewer rows."""
+    changes = ""
+    for language in recipe.data:
+        changes += f' --set "data.{language}.limit={{train: {FEW_ROWS}}}"'
+    arm = next(iter(recipe.arms))
+    return (
+        f"That is long. One arm, without a teacher: kdda run {out} --arms {arm}\n"
+        f"Fewer rows, for a first try: kdda run {out} --out runs-short{changes}"
+    )
+
+
 def _show_plan(recipe: Recipe, out: Path) -> None:
     """Print what the recipe needs and will cost here; exit code 1 if something is missing."""
     from kdda.draft.models import needs_download
@@ -129,5 +145,7 @@ def _show_plan(recipe: Recipe, out: Path) -> None:
     made = Plan(recipe, Path("runs"))
     print_plan(made.document())
     show(f"\nNext: kdda run {out}")
+    if made.seconds > LONG:
+        show(_shorter_ways(recipe, out))
     if made.missing:
         sys.exit(FAILED)

@@ -47,6 +47,10 @@ HEADER = "Names of the columns of a CSV or TSV without a first line."
 TASK_OPTIONS = "Options of the task instead of those that the model stores, as YAML: {fields: [claim, context]}."
 
 
+# Scores that each label has → what they measure.
+MEASURES = {"per_label": "F1", "per_label_precision": "precision", "per_label_recall": "recall"}
+
+
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="A checkpoint: a folder, such as runs/qa/student-kdda/seed-1/model.")],
@@ -84,6 +88,11 @@ def evaluate(
         print(json.dumps(evaluation.scores, ensure_ascii=False, allow_nan=False))
         return
     for name, value in evaluation.scores.items():
+        if isinstance(value, dict):
+            measure = tr_message(MEASURES.get(name, name))
+            for label, score in value.items():
+                print(f"{f'{label}, {measure}':20} {score:.1f}")
+            continue
         text = f"{value:.1f}" if isinstance(value, float) else str(value)
         print(f"{tr_message(name.replace('_', ' ')):20} {text}")
     show(f"predictions in {out}")
@@ -112,7 +121,8 @@ def predict(
         typer.Option("--input", help="Rows with the task's fields: JSONL, CSV, Parquet, ….gz; - reads standard input."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="JSONL rows: id, answer, start, end, score; or label; - prints them.")
+        Path | None,
+        typer.Option(help="JSONL rows: id, answer, start, end, score; or label. Without it they are printed."),
     ] = None,
     columns: Annotated[str, typer.Option(help=COLUMNS)] = "",
     header: Annotated[str, typer.Option(help=HEADER)] = "",
@@ -142,10 +152,13 @@ def predict(
     _check_not_empty(given, text or [])
     if input_ is None and output is None and not has_texts and is_piped():
         input_ = STANDARD
-    if input_ == STANDARD and output is None:
+    if input_ is not None and output is None:
         output = STANDARD
     _check_inputs(has_texts, input_, output, bool(columns or header))
     options = parse_mapping("--task-options", task_options)
+    if input_ is None and not has_texts:
+        command = predict_command(model, task_of_model(model, task or None, options))
+        raise KddaError(f"no row is given: {command}, or --input FILE, or rows on standard input")
     open_predictor = partial(
         load, model, task=task or None, no_answer=no_answer, precision=precision, task_options=options
     )
@@ -173,13 +186,10 @@ def _check_not_empty(given: Mapping[str, str | None], texts: Sequence[str]) -> N
 
 def _check_inputs(has_texts: bool, source: Path | None, output: Path | None, names_columns: bool) -> None:
     """Refuse a call that names no row, one row and a file, or what belongs to a file that is not there."""
-    if (source is None) != (output is None):
-        raise KddaError("--input and --output go together; --output - prints the predictions")
-    if has_texts == (source is not None):
-        raise KddaError(
-            "give --question and --context, --premise and --hypothesis, --text, --input and --output, or rows on "
-            "standard input"
-        )
+    if output is not None and source is None:
+        raise KddaError("--output is for the predictions of --input, and there is none: --input FILE")
+    if has_texts and source is not None:
+        raise KddaError("got a row and --input, expected one of them")
     if names_columns and source is None:
         raise KddaError("--columns and --header name those of the file of --input, and there is none")
 

@@ -221,6 +221,9 @@ def main() -> None:
         call(app)
     except SystemExit as stop:
         if stop.code == MISTAKE:  # a wrong option or argument, of which the message is printed already
+            advice = _quotes_advice(sys.argv[1:])
+            if advice:
+                say(advice, MISTAKE)
             say(see_about_command(_modules_of_commands()), MISTAKE)
         if stop.code == INTERRUPTED:  # typer makes it of Ctrl-C, without a word
             _say_interrupted()
@@ -231,6 +234,23 @@ def main() -> None:
         sys.exit(_tell(error))
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _quotes_advice(arguments: list[str]) -> str:
+    """What to do about a value in braces that the shell has cut at its spaces; empty where there is none.
+
+    >>> _quotes_advice(["--set", "limit={train:", "100}"])
+    'A value with spaces needs quotes: "limit={train: 100}"'
+    """
+    for place, argument in enumerate(arguments):
+        if argument.count("{") <= argument.count("}"):
+            continue
+        value = argument
+        for part in arguments[place + 1 :]:
+            value += f" {part}"
+            if value.count("{") == value.count("}"):
+                return f'A value with spaces needs quotes: "{value}"'
+    return ""
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

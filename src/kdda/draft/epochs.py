@@ -69,8 +69,8 @@ class Epochs:
         batches = _batches(self.rows.values(), self.batch_size)
         rows = count_of(sum(self.rows.values()), unit)
         return (
-            f"{rows} for training are {count_of(batches, 'batch', 'batches')} of {self.batch_size}; in fewer than "
-            f"{ENOUGH_STEPS} steps a student learns little"
+            f"to learn, a student needs some {ENOUGH_STEPS} steps; reading {rows} once takes "
+            f"{count_of(batches, 'step')} of up to {self.batch_size} {unit}s"
         )
 
 

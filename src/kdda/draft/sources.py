@@ -232,7 +232,11 @@ def _of_one_task(tables: list[tuple[FileTable, Recognised]], seen: SeenFiles) ->
     for table, recognised in tables:
         again = recognise(table, best)
         if again is None:
-            seen.left_out.add(printable(table.name), f"rows of the task {recognised.task}, not of {best}")
+            reason = (
+                f"rows of the task {recognised.task}, not of {best}, which most rows are for; "
+                f"--task {recognised.task} drafts a recipe for them"
+            )
+            seen.left_out.add(printable(table.name), reason)
         else:
             same.append((table, again))
     return same

@@ -125,7 +125,12 @@ def recipe_text(drafted: Draft, folder: Path) -> str:
         lines += _data_lines(drafted, language, folder)
     lines += ["", f"# epochs: {drafted.epochs.reason(_unit(drafted))}; docs/results/effect.md"]
     lines.append(f"# max_length: {drafted.length_reason}")
-    lines += [f"training: {_flow(drafted.whole_training)}", _distill_line(drafted), ""]
+    if "head" in drafted.whole_training:
+        lines.append(
+            "# head standardized: the new last layer reads standardised features, so that it learns from the start"
+        )
+    lines.append(f"training: {_flow(drafted.whole_training)}")
+    lines += [*_distill_lines(drafted), ""]
     lines += _arm_lines(drafted)
     lines.append("seeds: [1]  # [1, 2, 3] also shows the spread between seeds, and takes three times as long")
     if drafted.models.is_mini:
@@ -138,9 +143,27 @@ def _unit(drafted: Draft) -> str:
     return drafted.languages[drafted.target].first.table.unit
 
 
-def _distill_line(drafted: Draft) -> str:
-    """The settings of distillation that the task recommends."""
+# What the settings of distillation in a draft are, in plain words, by field and value.
+EXPLAINED = {
+    "mse-pooled": "objective mse-pooled: the student's mean hidden state of a text is to be near the teacher's",
+    "sinkhorn": "objective sinkhorn: the student's tokens are matched with the teacher's by optimal transport",
+    "kd-logits": "objective kd-logits: the student's scores of the labels are to be near the teacher's",
+    "procrustes": "align procrustes: the teacher's states are turned to fit the student's before they are compared",
+}
+
+
+def _distill_lines(drafted: Draft) -> list[str]:
+    """The settings of distillation that the task recommends, below a comment on each."""
     settings = dict(TASKS[drafted.task].distillation)
+    lines = []
+    for value in settings.values():
+        if value in EXPLAINED:
+            lines.append(f"# {EXPLAINED[value]}")
+    return [*lines, _distill_line(settings)]
+
+
+def _distill_line(settings: dict[str, Any]) -> str:
+    """The settings of distillation in one line."""
     return f"distill: {_flow(settings)}  # docs/choose-recipe.md; the paper: objective sinkhorn, lambda 0.3"
 
 

@@ -14,6 +14,8 @@ from kdda.runtime.device import compute_device, device_name, devices, in_bfloat1
 
 GB = 2**30
 
+FOR_DEVELOPERS = ("test", "dev", "docs", "bench")  # extras that no user needs
+
 
 def installation() -> list[Table]:
     """Versions, devices, and which extras are installed completely."""
@@ -49,6 +51,8 @@ def _extras() -> Table:
     """Each extra of kdda, and which of its packages are missing."""
     rows = []
     for extra, packages in _packages_of_extras().items():
+        if extra in FOR_DEVELOPERS:
+            continue
         missing = [package for package in packages if _version(package) is None]
         state = "installed"
         if missing:

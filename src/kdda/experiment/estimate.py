@@ -177,6 +177,10 @@ class Estimate:
         ]
         return lines + self._device_lines() + self._sampling_lines() + self._length_lines()
 
+    def seconds(self) -> float:
+        """The mean time of all that is not finished."""
+        return self._time_left(self._needed_teachers()).mean / self.workers
+
     def _time_line(self) -> str:
         """A sentence about the time of what is not finished: the mean, the range, and of how many runs and teachers."""
         teachers = self._needed_teachers()

@@ -54,6 +54,7 @@ class Plan:
         self.out, self.workers = out, workers
         self.missing: list[str] = []
         self.warnings: list[str] = []
+        self.seconds = 0.0  # of all that is not finished, once `document` has measured
         self.task = task_of(recipe)
         with self._collect_missing():
             recipe = with_labels(recipe)
@@ -87,6 +88,7 @@ class Plan:
             estimate = Estimate(self.reader, data, self.runs, unfinished, self.out, self.workers)
             parts += [estimate.models_table(), estimate.work_table()]
             lines += estimate.lines()
+            self.seconds = estimate.seconds()
             self.warnings += estimate.warnings()
             task = self.task.fitted(labelled_rows(self.recipe, data))
             self.warnings += FewSteps(self.reader, task, data, self.out).notes(self.arms)

@@ -486,11 +486,9 @@ def _check_line(line: bytes, where: str, row: InputRow | None, source: Path, tas
             f"this one has {fields}; {advice}"
         )
     if row is None:
-        raise KddaError(
-            f"{where}: expected no more rows than {source} has: these are predictions of another file; {advice}"
-        )
+        raise KddaError(f"{where}: more rows than {source} has: the file holds predictions of another input; {advice}")
     if name != row.id:
         raise KddaError(
-            f"{where}: expected the id {row.id!r}, of row {row.number} of {source}, got {shown(name)}: these are "
-            f"predictions of another file; {advice}"
+            f"{where}: expected the id {row.id!r}, of row {row.number} of {source}, got {shown(name)}: the file "
+            f"holds predictions of another input; {advice}"
         )

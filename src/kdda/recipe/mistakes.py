@@ -51,8 +51,9 @@ class Place:
         """A field's place for a message, ``recipe.yaml:12`` or ``--set training.epochs``, by its keys from the top."""
         field = ".".join(keys)
         for override in self.overrides:
-            if override.partition("=")[0] == field:
-                return f"--set {field}"
+            name = override.partition("=")[0]
+            if f"{field}.".startswith(f"{name}."):  # the field, or the section that holds it
+                return f"--set {name}"
         return f"{self.path}:{_line(self.tree, keys)}"
 
 
@@ -183,13 +184,26 @@ def refusal(error: ValidationError, place: Place, section: tuple[str, ...] = ())
         section: the keys from the recipe's top to that section.
     """
     lines = []
-    for mistake in error.errors():
+    mistakes = error.errors()
+    wrong_keys = {mistake["loc"][:-1] for mistake in mistakes if mistake["loc"][-1:] == (KEY,)}
+    for mistake in mistakes:
+        if mistake["loc"] in wrong_keys:  # the value of a key that is refused itself
+            continue
         keys = [*section]
         for part in mistake["loc"]:  # the keys below the section, with the tags of unions between them
             if not _is_union_tag(part):
                 keys.append(str(part))
         lines.append(_explain(mistake, keys, place.of(keys)))
     return KddaError("\n".join(lines))
+
+
+KEY = "[key]"  # ends pydantic's path of a key that a mapping may not have
+
+
+def _space_advice(key: str) -> str:
+    """How to write a key that holds its value, as that of ``{train:100}`` does; empty of any other."""
+    name, _, value = key.partition(":")
+    return f'; YAML needs a space after the colon: "{name}: {value}"' if value else ""
 
 
 def _explain(mistake: Mapping[str, Any], keys: Sequence[str], place: str) -> str:
@@ -201,9 +215,13 @@ def _explain(mistake: Mapping[str, Any], keys: Sequence[str], place: str) -> str
         place: the field's.
     """
     field = ".".join(keys)
+    if keys[-1] == KEY:
+        known = _expectation(mistake)
+        return f'{place}: {".".join(keys[:-2])}: got the key "{keys[-2]}", expected: {known}{_space_advice(keys[-2])}'
     if mistake["type"] == "extra_forbidden":
         known = _known_keys(keys[:-1])
-        return f'{place}: unknown key "{field}"{did_you_mean(keys[-1], known)} (known here: {", ".join(known)})'
+        hint = _space_advice(keys[-1]) or did_you_mean(keys[-1], known)
+        return f'{place}: unknown key "{field}"{hint} (known here: {", ".join(known)})'
     if mistake["type"] == "missing":
         return f'{place}: "{field}" is missing'
     expected = _expectation(mistake)
