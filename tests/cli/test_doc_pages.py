@@ -59,7 +59,7 @@ def test_every_module_that_has_a_page_is_there() -> None:
         (["plan", "mini-nly"], "recipes.md"),
         (["plan", "mini-nli", "--set", "epochs"], "recipes.md"),
         (["report", "nowhere"], "reporting.md"),
-        (["predict", "nowhere", "--input", "a.jsonl"], "use.md"),
+        (["predict", "nowhere", "--output", "a.jsonl"], "use.md"),
         (["evaluate", "m", "--data", "d", "--out", "no/such/folder/p.jsonl"], "use.md"),  # refused by a shared module
         (["index", "nowhere", "out"], "retrieval.md#passages-and-the-index"),
         (["new", "nowhere.csv"], "formats.md"),

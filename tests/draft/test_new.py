@@ -614,7 +614,7 @@ def test_few_rows_are_read_so_often_that_a_student_learns_from_them(
     lines(tmp_path / "questions.jsonl", questions(80))
     recipe, out = new(command, models, tmp_path)
     assert (recipe.training.epochs, recipe.training.batch_size) == (16, 4)  # 64 rows are not held out: 256 steps
-    reason = "to learn, a student needs some 250 steps; reading 64 rows once takes 16 steps of up to 4 rows"
+    reason = "to learn, a student needs some 250 steps; reading 64 rows once takes 16 steps, each of up to 4"
     assert f"epochs    16: {reason}\n" in out and "steps in all" not in out
     assert f"# epochs: {reason}; docs/results/effect.md\n" in (tmp_path / "recipe.yaml").read_text(encoding="utf-8")
 

@@ -566,3 +566,9 @@ def test_the_t_interval_is_the_textbooks() -> None:
 def test_holms_adjustment_never_falls_below_the_p_value() -> None:
     assert holm([0.01, 0.02, 0.5]) == pytest.approx([0.03, 0.04, 0.5])
     assert holm([]) == []
+
+
+def test_a_teacher_with_random_weights_is_named_as_a_control_and_not_warned_of() -> None:
+    teacher = TeacherScore("en", "mini/english with random weights", 35.0, {"student": 60.0})
+    assert teacher.is_control and not teacher.warning
+    assert str(teacher) == "en: a control: teacher 35.0, student 60.0; mini/english with random weights"

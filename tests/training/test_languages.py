@@ -106,12 +106,12 @@ def test_targets_unlabelled_rows_and_zero_shot_scores_go_through_plan_run_and_re
     code, plan, error = command("plan", recipe, "--out", out)
     assert code == 0, error
     assert "target aa, bb" in plan and "| bb | 24 | 15 | 18 |" in " ".join(plan.split())
-    assert "WARNING: bb has no labels: student-kdda trains in it" in plan
+    assert "note: bb has no labels: student-kdda trains in it" in plan
     assert "Sampling temperature 4: student-kdda has aa 2, bb 2 batches an epoch." in plan
     assert "WARNING: cc has no training rows: its scores are zero-shot" in plan
     code, said, error = command("run", recipe, "--out", out)
     assert code == 0, error
-    assert "WARNING: bb has no labels" in said and "WARNING: cc has no training rows" in said
+    assert "note: bb has no labels" in said and "WARNING: cc has no training rows" in said
     assert "student-kdda, seed 1: bb has no labels: it is distilled from its teacher alone" in said
     student, kdda = (out / "nli" / arm / "seed-1" for arm in ("student", "student-kdda"))
     events = read_metrics(kdda / "metrics.jsonl")

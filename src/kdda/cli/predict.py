@@ -89,9 +89,9 @@ def evaluate(
         return
     for name, value in evaluation.scores.items():
         if isinstance(value, dict):
-            measure = tr_message(MEASURES.get(name, name))
+            measure = MEASURES.get(name, name)
             for label, score in value.items():
-                print(f"{f'{label}, {measure}':20} {score:.1f}")
+                show(f"{f'{label}, {measure}':20} {score:.1f}")
             continue
         text = f"{value:.1f}" if isinstance(value, float) else str(value)
         print(f"{tr_message(name.replace('_', ' ')):20} {text}")

@@ -70,7 +70,7 @@ class Epochs:
         rows = count_of(sum(self.rows.values()), unit)
         return (
             f"to learn, a student needs some {ENOUGH_STEPS} steps; reading {rows} once takes "
-            f"{count_of(batches, 'step')} of up to {self.batch_size} {unit}s"
+            f"{count_of(batches, 'step')}, each of up to {self.batch_size}"
         )
 
 

@@ -121,6 +121,8 @@ class RunContext:
         if isinstance(run, TeacherRun):
             teacher = self.teacher(run.language, run.spec, self.say)
             name = f"  teacher {run.language}"
+            if run.spec.random:
+                name += ", random weights"
             if self.task.metric in teacher.dev:
                 score = teacher.dev[self.task.metric]
                 tell({"score": score})

@@ -1,4 +1,4 @@
-"""Warnings of plan and run: languages that lack a teacher, labels or training rows, and arms that repeat another."""
+"""Warnings and notes of plan and run: languages without teacher, labels or training rows; arms that repeat another."""
 
 from __future__ import annotations
 
@@ -8,35 +8,43 @@ from kdda.recipe.schema import Recipe
 
 
 def language_warnings(recipe: Recipe, arms: Sequence[str]) -> list[str]:
-    """A sentence for each language that some arms train on without a teacher or without labels, or do not train on.
+    """A sentence for each language that some arms train on without a teacher, or that none trains on.
 
     And one for each arm that repeats another, as `student-da` repeats `student` in a recipe of one language.
     A teacher that an arm disables on purpose is not missed.
     """
     without_teacher: dict[str, list[str]] = {}  # language → distilled arms that train on it
-    without_labels: dict[str, list[str]] = {}
     warnings = []
     for arm in arms:
         taught = dict(recipe.teachers_of(arm))
         for language in recipe.languages(arm):
             is_missed = bool(taught) and language not in taught and language not in recipe.arms[arm].teachers
-            if recipe.data[language].is_unlabelled:
-                without_labels.setdefault(language, []).append(arm)
-            elif is_missed:
+            if is_missed and not recipe.data[language].is_unlabelled:
                 without_teacher.setdefault(language, []).append(arm)
         if not any(recipe.data[language].has_labels for language in recipe.languages(arm)):
             warnings.append(f"{arm} trains on no row with a label: its head learns nothing of the task's labels")
     for language, names in without_teacher.items():
         warnings.append(f"{language} has no teacher: {_joined(names)} on the task's loss alone in this language")
-    for language, names in without_labels.items():
-        warnings.append(
-            f"{language} has no labels: {_joined(names)} in it on what its teacher gives alone, the task's loss is 0"
-        )
     for language, data in recipe.data.items():
         if data.train is None:
             unused = ", and its teacher is not used" if language in recipe.teachers else ""
             warnings.append(f"{language} has no training rows: its scores are zero-shot{unused}")
     return warnings + _repetitions(recipe, arms)
+
+
+def language_notes(recipe: Recipe, arms: Sequence[str]) -> list[str]:
+    """A sentence for each language without labels, which is as its recipe wants it, with the arms that train on it."""
+    without_labels: dict[str, list[str]] = {}
+    for arm in arms:
+        for language in recipe.languages(arm):
+            if recipe.data[language].is_unlabelled:
+                without_labels.setdefault(language, []).append(arm)
+    notes = []
+    for language, names in without_labels.items():
+        notes.append(
+            f"{language} has no labels: {_joined(names)} in it on what its teacher gives alone, the task's loss is 0"
+        )
+    return notes
 
 
 def _repetitions(recipe: Recipe, arms: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from kdda.errors import KddaError
 from kdda.experiment.context import labelled_rows, task_of, with_labels
 from kdda.experiment.estimate import Estimate
 from kdda.experiment.few_steps import FewSteps
-from kdda.experiment.languages import language_warnings
+from kdda.experiment.languages import language_notes, language_warnings
 from kdda.experiment.missing import title_of_plan
 from kdda.experiment.run import check_earlier_runs, check_models, shown_labels
 from kdda.experiment.specs import chosen_arms, roles, student_runs
@@ -96,6 +96,8 @@ class Plan:
         self._warn_of_teachers()
         for warning in self.warnings:
             lines.append(WARNING + warning)
+        for note in language_notes(self.recipe, self.arms):
+            lines.append(f"note: {note}")
         for message in self.missing:
             lines.append(f"MISSING: {message}")
         return Report(title_of_plan(self.recipe), lines, parts)

@@ -16,7 +16,7 @@ from kdda.errors import KddaError
 from kdda.experiment.context import RunContext, task_of, teacher_data, with_labels
 from kdda.experiment.executors import Executor, LocalExecutor
 from kdda.experiment.few_steps import FewSteps
-from kdda.experiment.languages import language_warnings
+from kdda.experiment.languages import language_notes, language_warnings
 from kdda.experiment.open_domain import check_systems
 from kdda.experiment.saving import Save, check_save
 from kdda.experiment.specs import RunSpec, StudentRun, chosen_arms, roles, student_runs, teacher_runs
@@ -221,6 +221,8 @@ class Experiment:
             self.say(f"  labels: {shown_labels(self.context.labels)}")
         for warning in language_warnings(recipe, self.arms):
             self.show(f"  WARNING: {warning}")
+        for remark in language_notes(recipe, self.arms):
+            self.say(f"  note: {remark}")
         if distributed.is_main_process():
             for note in FewSteps(self.context.reader, self.task, self.context.data, self.out).notes(self.arms):
                 self.say(f"  WARNING: {note}")

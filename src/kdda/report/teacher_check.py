@@ -17,6 +17,8 @@ EXPLANATION = (
 )
 
 
+RANDOM = " with random weights"  # ends the name of a teacher that knows nothing, a control
+
 FULL_MARKS = 100.0  # the best score that there is, of every metric
 
 
@@ -41,9 +43,14 @@ class TeacherScore:
         return f"{self.language}, {self.name}"
 
     @property
+    def is_control(self) -> bool:
+        """Whether the teacher has random weights, to show what distillation from one that knows nothing does."""
+        return self.name.endswith(RANDOM)
+
+    @property
     def warning(self) -> str:
         """Why the teacher is of little use; empty where it is better than every student without a teacher."""
-        if not self.students:
+        if not self.students or self.is_control:
             return ""
         best = max(self.students, key=lambda arm: self.students[arm])
         score = self.students[best]
@@ -63,6 +70,8 @@ class TeacherScore:
         for arm, score in self.students.items():
             scores.append(f"{arm} {score:.1f}")
         verdict = "no better than its student: " if self.warning else ""
+        if self.is_control:
+            verdict = "a control: "
         return f"{self.language}: {verdict}{', '.join(scores)}; {self.name}"
 
 
@@ -172,6 +181,9 @@ def teacher_check(comparison: Comparison) -> Table | None:
     notes = [EXPLANATION]
     for warning in teacher_warnings(comparison):
         notes.append(f"WARNING: {warning}")
+    for teacher in teachers:
+        if teacher.is_control:
+            notes.append(f"Note: {teacher.label}, is a control: it knows nothing, and should be no help.")
     note = lead_note(comparison)
     if note:
         notes.append(note)
