@@ -216,8 +216,8 @@ def _explain(mistake: Mapping[str, Any], keys: Sequence[str], place: str) -> str
     """
     field = ".".join(keys)
     if keys[-1] == KEY:
-        known = _expectation(mistake)
-        return f'{place}: {".".join(keys[:-2])}: got the key "{keys[-2]}", expected: {known}{_space_advice(keys[-2])}'
+        wanted = _expectation(mistake)
+        return f'{place}: {".".join(keys[:-2])}: got the key "{keys[-2]}", expected: {wanted}{_space_advice(keys[-2])}'
     if mistake["type"] == "extra_forbidden":
         known = _known_keys(keys[:-1])
         hint = _space_advice(keys[-1]) or did_you_mean(keys[-1], known)
