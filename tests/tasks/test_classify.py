@@ -164,6 +164,9 @@ def test_its_scores_and_report(facts: Path, command: Any, tmp_path: Path) -> Non
     code, out, err = command("evaluate", facts, "--data", source, "--json", *columns)
     scores = json.loads(out)
     assert code == 0 and scores["rows"] == 9 and set(scores["per_label"]) == {"NEI", "REFUTED", "SUPPORTED"}, err
+    code, out, err = command("evaluate", facts, "--data", source, *columns)
+    for label, score in scores["per_label"].items():  # a line each, and not the dictionary
+        assert f"{label}, F1".ljust(20) + f" {score:.1f}\n" in out, err
     code, out, err = command("report", facts.parents[2])
     assert code == 0 and "student-kdda" in out and "macro-f1" in out, err
 
