@@ -90,9 +90,8 @@ def test_rows_of_each_split_are_selected_from_a_file_of_several(tmp_path: Path) 
     select["part"]["test"] = 3
     assert len(splits_of(tmp_path, train=source, dev=source, test=source, select=select)["test"]) == 2
     select["part"]["testing"] = "test"
-    with pytest.raises(
-        KddaError, match=r"recipe.yaml:\d+: data.aa.select.part.testing.*expected: 'train', 'dev' or 'test'"
-    ):
+    wanted = r"recipe.yaml:\d+: data.aa.select.part: got the key \"testing\", expected: 'train', 'dev' or 'test'"
+    with pytest.raises(KddaError, match=wanted):
         load_recipe(str(recipe_of(tmp_path, train=source, dev=source, test=source, select=select)))
 
 

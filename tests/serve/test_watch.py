@@ -101,7 +101,7 @@ def test_a_port_that_is_taken_is_refused_before_anything_starts(bench: Bench, co
 def test_without_the_packages_of_the_server_it_is_said_what_to_install(
     bench: Bench, command: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kdda.serve.site.find_spec", lambda _: None)
+    monkeypatch.setattr("kdda.serve.packages.find_spec", lambda _: None)
     code, _, errors = command("run", bench.write(), "--out", bench.folder / "runs", "--watch", 0)
     assert code == 2 and '--watch needs fastapi: pip install "kdda[serve]"' in errors
     assert not (bench.folder / "runs").exists()
