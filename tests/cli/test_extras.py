@@ -19,6 +19,10 @@ def without(patch: pytest.MonkeyPatch, *packages: str) -> None:
     """Make packages ones that are not installed, and forget what may have imported them: the room of serving."""
     for name in list(sys.modules):
         if name.startswith("kdda.serve."):
+            room, _, file = name.rpartition(".")
+            patch.setattr(sys.modules[room], file, sys.modules[name])  # what the import of another sets is undone
+    for name in list(sys.modules):
+        if name.startswith("kdda.serve."):
             patch.delitem(sys.modules, name)
     for package in packages:
         for name in list(sys.modules):
