@@ -16,6 +16,7 @@ from kdda.data.examples import Schema
 from kdda.errors import Interrupted, KddaError
 from kdda.inference import files
 from kdda.inference.files import FileJob, predict_file
+from kdda.inference.output_fingerprint import fingerprint_path
 from kdda.inference.predictor import Predictor
 from tests.conftest import make_questions, make_rows, write_rows
 from tests.heads import make_judge, make_reader, make_tagger
@@ -172,6 +173,13 @@ def test_two_processes_do_not_write_one_output(reader: Predictor, tmp_path: Path
     source, out = asked(tmp_path, 3), tmp_path / "out.jsonl"
     with FileLock(tmp_path / ".out.jsonl.lock"), pytest.raises(KddaError, match="another process"):
         predict_file(reader, FileJob(source, out))
+
+
+def test_the_lock_of_an_output_goes_with_the_command(reader: Predictor, tmp_path: Path) -> None:
+    source, out = asked(tmp_path, 3), tmp_path / "out.jsonl"
+    before = set(tmp_path.iterdir())
+    predict_file(reader, FileJob(source, out))
+    assert set(tmp_path.iterdir()) - before == {out, fingerprint_path(out)}
 
 
 def test_memory_does_not_grow_with_the_file(reader: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,6 +211,11 @@ def test_a_second_writer_is_refused_while_the_first_is_at_work(tmp_path: Path) -
     assert len(Index.open(tmp_path / "index")) == len(TEXTS)
 
 
+def test_nothing_is_left_beside_an_index(tmp_path: Path) -> None:
+    make_index(tmp_path / "index")
+    assert list(tmp_path.iterdir()) == [tmp_path / "index"]
+
+
 def test_two_writers_take_turns_and_nothing_is_lost(tmp_path: Path) -> None:
     make_index(tmp_path / "index")
     both = threading.Barrier(2)

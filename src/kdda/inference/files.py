@@ -17,7 +17,7 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from rich.console import Console
 
 from kdda.data.compressed import open_file
@@ -39,6 +39,7 @@ from kdda.inference.columns import in_words, missing_columns, with_columns_in_tr
 from kdda.inference.output_fingerprint import OutputFingerprint, check_same
 from kdda.inference.predictor import Predictor
 from kdda.runtime.folders import check_folder, check_output_file, is_disk_full
+from kdda.runtime.lock_files import lock_of
 from kdda.runtime.numbers import count_of
 from kdda.runtime.progress import Progress
 from kdda.runtime.reasons import NAMED_REASONS, Reasons
@@ -244,9 +245,8 @@ def predict_file(predictor: Predictor, job: FileJob) -> str:
         KddaError: a bad file, row or output; `Interrupted` after Ctrl-C, when the output holds whole rows.
     """
     total = job.check(predictor)
-    lock = FileLock(job.out.with_name(f".{job.out.name}.lock"), timeout=0)
     try:
-        with lock, Progress(job.out.name, total) as progress:
+        with lock_of(job.out).acquire(timeout=0), Progress(job.out.name, total) as progress:
             done = _predict_rows(predictor, job, progress)
     except Timeout:
         raise KddaError(f"another process is writing {job.out}; wait for it, or choose another --output") from None

@@ -13,6 +13,7 @@ from kdda.data.sources import format_of
 from kdda.data.text_lines import text_lines, whole_text
 from kdda.errors import KddaError, did_you_mean
 from kdda.runtime.folders import what_is_near
+from kdda.runtime.lock_files import lock_path
 from kdda.runtime.text_files import printable
 from kdda.text.letters import letter_bounds
 from kdda.text.sentences import plain_sentences
@@ -132,11 +133,6 @@ def _documents_of(path: Path, index: Path | None, say: Callable[[str], object]) 
         yield from _read_file(path, printable(path.name))
 
 
-def lock_of(index: Path) -> Path:
-    """The file beside an index's folder that its writers lock."""
-    return index.with_name(f".{index.name}.lock")
-
-
 def _read_folder(folder: Path, index: Path | None, say: Callable[[str], object]) -> Iterator[Document]:
     """The documents of all files below a folder; says how many were left out, and why."""
     files, hidden, of_index = _corpus_files(folder, index)
@@ -161,7 +157,7 @@ def _corpus_files(folder: Path, index: Path | None) -> tuple[list[Path], list[Pa
         if not path.is_file():
             continue
         parts = path.relative_to(folder).parts
-        if inner_index is not None and path.resolve() == lock_of(inner_index):
+        if inner_index is not None and path.resolve() == lock_path(inner_index):
             continue
         if inner_index is not None and path.resolve().is_relative_to(inner_index):
             of_index.append(path)

@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from kdda.embeddings.encoder import EmbeddingModel, MeanPoolingModel
 from kdda.errors import DiskFullError, KddaError
 from kdda.retrieval.index import MANIFEST, IndexSettings, Manifest, check_bm25s, check_dense_model, read_manifest
-from kdda.retrieval.passages import Document, Passage, lock_of, split
+from kdda.retrieval.passages import Document, Passage, split
 from kdda.retrieval.pool import TermExtractor, cores, term_extractor
 from kdda.retrieval.segments import SegmentContents, SegmentEntry, check_files, read_document_ids, write_segment
 from kdda.runtime.files import write_atomically
 from kdda.runtime.folders import check_folder, is_disk_full
 from kdda.runtime.live import has_receiver, tell_count
+from kdda.runtime.lock_files import lock_of
 from kdda.runtime.numbers import count_of
 
 SEGMENT_PASSAGES = 50_000  # passages of a segment at most, so that memory does not grow with the corpus
@@ -222,7 +223,7 @@ def _only_writer(folder: Path, wait: float) -> Iterator[None]:
     """One writer at a time; a second one waits, and is then refused. A new folder that stays empty is removed."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock_of(folder), timeout=wait):
+        with lock_of(folder).acquire(timeout=wait):
             is_new = not folder.exists()
             folder.mkdir(exist_ok=True)
             try:

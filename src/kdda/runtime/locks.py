@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, Timeout
 
 from kdda.errors import KddaError
 from kdda.runtime import distributed
@@ -50,13 +50,13 @@ def lock_or_wait(folder: Path, say: Say) -> Iterator[None]:
         lock.release()
 
 
-def _lock(folder: Path) -> FileLock:
+def _lock(folder: Path) -> BaseFileLock:
     """The lock of a folder, whose parents are made where they are missing."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     return lock_of(folder)
 
 
-def _acquire(lock: FileLock, timeout: float = 0.0) -> bool:
+def _acquire(lock: BaseFileLock, timeout: float = 0.0) -> bool:
     """Take a lock within so many seconds; False where another process holds it all that time."""
     try:
         lock.acquire(timeout=timeout)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from jaxtyping import Int32, Int64
 from numpy import ndarray
 from safetensors import SafetensorError, safe_open
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from kdda.models.fingerprint import bytes_of, weights_fingerprint
 from kdda.runtime.files import atomic_file
+from kdda.runtime.lock_files import file_lock
 from kdda.teachers.shards import (
     SHARD_BYTES,
     STATE_DTYPES,
@@ -77,7 +77,7 @@ class CacheStore:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         written = 0
-        with FileLock(self.folder / ".lock"):
+        with file_lock(self.folder / ".lock"):
             for k in range(len(self.starts)):
                 if self._whole_shard(k) is None:
                     self._write(k, compute)
@@ -91,7 +91,7 @@ class CacheStore:
     def term(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
         """A tensor that belongs to these states, such as their scale: read, or computed once and stored beside them."""
         path = self.folder / f"{name}.safetensors"
-        with FileLock(self.folder / ".lock"):
+        with file_lock(self.folder / ".lock"):
             tensors = load_checked(path, self.name)
             if tensors is None:
                 tensors = {"term": compute()}
