@@ -277,7 +277,8 @@ class Profiler:
             logits = outputs.logits.float().requires_grad_()  # which `kd-logits` reads, and no states
         if token_task is not None:
             places = logit_places_of(token_task, features.windows).to(self.device)
-            token_logits = TokenLogits(places.chosen(outputs.logits).float().requires_grad_(), places.characters)
+            chosen = places.chosen(token_task.token_logits(outputs)).float().requires_grad_()
+            token_logits = TokenLogits(chosen, places.characters)
         return Representations(states, inputs["attention_mask"].bool(), logits, token_logits=token_logits)
 
     def _seconds_to_solve(

@@ -1,4 +1,4 @@
-"""kd-logits: the Kullback–Leibler divergence of both models' predictions at a temperature, of texts or of words."""
+"""kd-logits: the Kullback–Leibler divergence of predictions at a temperature: labels, tags of words, starts and ends."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax, pad
 
 from kdda.losses.representations import (
+    Edge,
     Objective,
     ObjectiveOutput,
     ObjectiveSettings,
@@ -33,7 +34,10 @@ def kd_logits(student: Representations, teacher: Representations, settings: Obje
     Where both sides have `token_logits`, it is the mean over the student's places of this divergence from the teacher's
     place that covers their first character; a place that none covers does not count, and a text without any gives 0.
     Where a student's place starts behind the start of the teacher's, the teacher's classes are those of
-    `TokenLogits.inside`: B-PER means I-PER there.
+    `TokenLogits.inside`: B-PER means I-PER there. Where the teacher's have `TokenLogits.edges`, each class is a
+    distribution over the places of a text instead, and the value is the mean of the divergences of the classes: the
+    teacher's probability of a place goes to the student's place that covers its first or last character, as the edge
+    of the class says; what none covers is left out, and the rest adds up to 1.
 
     Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, §2.
 
@@ -64,6 +68,8 @@ def _of_places(student: Representations, teacher: Representations, temperature: 
     _check_temperature(temperature)
     with full_precision(ours.device):
         # one more place, at padding, so that a batch in which a teacher has no places has one to gather, too
+        if theirs_at.edges:
+            return closed_form(_of_edges(ours_at, theirs_at, temperature))
         theirs = pad(theirs, (0, 0, 0, 1))
         cover = _cover(ours_at.characters, pad(theirs_at.characters, (0, 0, 0, 1)))
         theirs = theirs.gather(1, cover.places[..., None].expand(-1, -1, theirs.shape[2]))
@@ -97,6 +103,55 @@ def _cover(student: Int[Tensor, "batch places 2"], teacher: Int[Tensor, "batch o
     places = covers.int().argmax(dim=2)
     starts = teacher[..., 0].gather(1, places)
     return _Cover(places, covers.any(dim=2), starts < student[..., 0])
+
+
+def _of_edges(student: TokenLogits, teacher: TokenLogits, temperature: float) -> Float[Tensor, " batch"]:
+    """The mean over the classes of T²·KL between their distributions over places; 0 where no place is shared.
+
+    A place before the text (its characters lie below 0) stands for "nowhere in it", as a reader's first token for no
+    answer. Where a teacher has none for a text, the student's is left out of its distribution.
+    """
+    is_ours = student.characters[..., 1] > student.characters[..., 0]
+    is_theirs = teacher.characters[..., 1] > teacher.characters[..., 0]
+    has_before = (is_theirs & (teacher.characters[..., 0] < 0)).any(dim=1, keepdim=True)
+    is_ours = is_ours & (has_before | (student.characters[..., 0] >= 0))
+    dtype = student.values.dtype if student.values.device.type == "mps" else torch.float64
+    total = torch.zeros(len(is_ours), dtype=dtype, device=is_ours.device)
+    for number, edge in enumerate(teacher.edges):
+        ours = _masked(student.values[..., number].to(dtype) / temperature, is_ours)
+        theirs = _masked(teacher.values[..., number].to(dtype) / temperature, is_theirs).softmax(dim=1)
+        targets, is_covered = _covering(student.characters, is_ours, teacher.characters, edge)
+        mass = torch.where(is_covered & is_theirs, theirs, 0)
+        moved = torch.zeros_like(ours).scatter_add(1, targets, mass)
+        moved = moved / moved.sum(dim=1, keepdim=True).clamp(min=torch.finfo(dtype).tiny)
+        total = total + temperature**2 * kl_div(log_softmax(ours, dim=1), moved, reduction="none").sum(dim=1)
+    return (total / len(teacher.edges)).to(student.values.dtype)
+
+
+def _masked(logits: Float[Tensor, "batch places"], mask: Bool[Tensor, "batch places"]) -> Float[Tensor, "batch places"]:
+    """Logits whose softmax is 0 where the mask is false: a finite number, so that a text without places gives none."""
+    return logits.masked_fill(~mask, torch.finfo(logits.dtype).min)
+
+
+def _covering(
+    student: Int[Tensor, "batch places 2"],
+    is_ours: Bool[Tensor, "batch places"],
+    teacher: Int[Tensor, "batch other_places 2"],
+    edge: Edge,
+) -> tuple[Int[Tensor, "batch other_places"], Bool[Tensor, "batch other_places"]]:
+    """For each of a teacher's places the student's that covers its first or last character, and whether one does.
+
+    Of several tokens that share a character, as bytes of it do, the first is taken for a first character and the last
+    for a last one.
+    """
+    first, end = teacher[..., 0], teacher[..., 1]
+    character = (first if edge == "first" else end - 1)[:, :, None]
+    covers = (student[:, None, :, 0] <= character) & (character < student[:, None, :, 1]) & is_ours[:, None, :]
+    if edge == "first":
+        targets = covers.int().argmax(dim=2)
+    else:
+        targets = covers.shape[2] - 1 - covers.int().flip(2).argmax(dim=2)
+    return targets, covers.any(dim=2)
 
 
 def _divergence_inside(

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import wraps
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -17,6 +17,8 @@ from kdda.transport.checks import NotFiniteValueError, check_clouds, check_mask
 from kdda.transport.cost import apply_scale
 from kdda.transport.numerics import HalfGradients, at_least_float32, full_precision
 from kdda.transport.problem import weights, without_padding
+
+Edge = Literal["first", "last"]  # character of a place
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,20 +31,23 @@ class TokenLogits:
             at padding.
         inside: for each class the number of the class that it is in the middle of a place, such as that of I-PER for
             B-PER; empty where each stays what it is.
+        edges: not empty where each class is a distribution over the places of a text, such as a reader's starts and
+            ends: for each class the character of a place, ``first`` or ``last``, by which it stands in the text.
     """
 
     values: Float[Tensor, "batch places classes"]
     characters: Int[Tensor, "batch places 2"]
     inside: tuple[int, ...] = ()
+    edges: tuple[Edge, ...] = ()
 
     def to(self, device: torch.device) -> TokenLogits:
         """The same on a device, copied beside its computation where they are pinned."""
         values = self.values.to(device, non_blocking=True)
-        return TokenLogits(values, self.characters.to(device, non_blocking=True), self.inside)
+        return replace(self, values=values, characters=self.characters.to(device, non_blocking=True))
 
     def pinned(self) -> TokenLogits:
         """The same in pinned memory, from which a GPU copies beside its computation."""
-        return TokenLogits(self.values.pin_memory(), self.characters.pin_memory(), self.inside)
+        return replace(self, values=self.values.pin_memory(), characters=self.characters.pin_memory())
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,10 +11,10 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
-from jaxtyping import Float32, Int32, Shaped
+from jaxtyping import Float, Float32, Int32, Shaped
 from numpy import ndarray
 from torch import Tensor
 
@@ -127,7 +127,8 @@ class Task(ABC):
     A kind of tasks also sets, as class attributes: `list_fields`, `optional_fields` and `gold_fields`, `head` (a key of
     `MODEL_CLASSES`), `labelled` (rows have labels that a recipe names), `states_read` (the states that the head reads),
     `outputs` (names of the logits), `logits_of` (what logits belong to), `compares_token_logits` (whether
-    `logit_places` says where those of tokens are compared), `response_type` and `result_key` (what a result looks
+    `logit_places` says where those of tokens are compared) and `logit_edges` (where one distribution is over tokens),
+    `response_type` and `result_key` (what a result looks
     like over HTTP and in files), `pipeline_tag` (the Hub's name of such tasks), `row_score`, `row_weight`
     and `breakdown` (how reports score a row and split the test rows), `page_view` (how the page shows a result),
     `purpose` (what messages say that its models do), `embeds` (whether its candidates are vectors of texts),
@@ -159,6 +160,8 @@ class Task(ABC):
     outputs: ClassVar[tuple[str, ...]] = ("logits",)  # names of the logits among a model's outputs
     logits_of: ClassVar[Literal["text", "token"]] = "text"  # a head gives them once a text, or for every token
     compares_token_logits: ClassVar[bool] = False  # of both models, at places of the text (`logit_places`)
+    # where each output is a distribution over the tokens: by which of its characters a token is an answer's edge
+    logit_edges: ClassVar[tuple[Literal["first", "last"], ...]] = ()
     response_type: ClassVar[type]  # a dataclass that describes `Result.as_response`
     result_key: ClassVar[str]  # a field that every line of `Result.as_row` has, and no other task's lines
     pipeline_tag: ClassVar[str]  # the Hub's name of such tasks
@@ -197,6 +200,12 @@ class Task(ABC):
         if len(needed) != 1 or needed[0] in self.list_fields:
             return None
         return needed[0]
+
+    def token_logits(self, outputs: Any) -> Float[Tensor, "windows tokens classes"]:
+        """The logits of every token in a model's outputs, of tasks whose logits belong to tokens."""
+        if len(self.outputs) == 1:
+            return cast(Tensor, getattr(outputs, self.outputs[0]))
+        return torch.stack([getattr(outputs, name) for name in self.outputs], dim=-1)
 
     def logit_places(self, window: Window) -> LogitPlaces:
         """Where the logits of a window's tokens are compared with another model's, of tasks that compare those."""

@@ -23,6 +23,7 @@ from kdda.metrics.significance import standard_error
 from kdda.runtime.numbers import count_of
 from kdda.tasks.base import DIGITS, PageWords, Prediction, Result, Task
 from kdda.tasks.features import Features, TextSpan, spans_of_windows
+from kdda.tasks.places import LogitPlaces
 from kdda.tasks.windows import Windows, in_chunks
 from kdda.text.encode import Encoder, Window
 
@@ -37,6 +38,8 @@ LONGEST = "kdda_longest_answer"
 NO_ANSWER = "kdda_no_answer"
 
 NO_ANSWER_TEXT = "(no answer)"
+
+NOWHERE = (-1, 0)  # [start, end) that stands for no answer in the window, before the context's first character
 
 
 class AnswerSpan(NamedTuple):
@@ -160,6 +163,8 @@ class QuestionAnswering(Task):
     states_read: ClassVar[Literal["first token", "all tokens"]] = "all tokens"
     outputs: ClassVar[tuple[str, ...]] = ("start_logits", "end_logits")
     logits_of: ClassVar[Literal["text", "token"]] = "token"
+    compares_token_logits: ClassVar[bool] = True
+    logit_edges: ClassVar[tuple[Literal["first", "last"], ...]] = ("first", "last")  # of starts, and of ends
     response_type: ClassVar[type] = AnswerResponse
     result_key: ClassVar[str] = "answer"
     pipeline_tag: ClassVar[str] = "question-answering"
@@ -254,6 +259,15 @@ class QuestionAnswering(Task):
                 starts.append(start)
                 ends.append(end)
         return {"start_positions": np.array(starts, np.int32), "end_positions": np.array(ends, np.int32)}
+
+    def logit_places(self, window: Window) -> LogitPlaces:
+        """The tokens of the context with their characters; before them the first token, for no answer here."""
+        begin, stop = window.ranges[-1]
+        context = window.parts[-1]
+        characters = np.stack([context.starts[begin:stop], context.ends[begin:stop]], axis=1).astype(np.int64)
+        tokens = np.arange(window.context_start, window.context_start + stop - begin)
+        characters = np.concatenate([np.array([NOWHERE]), characters])
+        return LogitPlaces(np.insert(tokens, 0, 0), characters)
 
     def candidates(self, outputs: Any, windows: Sequence[Window]) -> list[list[AnswerSpan]]:
         """The best spans of each window, and the score of no answer, from the logits of starts and ends."""

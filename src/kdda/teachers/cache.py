@@ -113,7 +113,10 @@ class TeacherCache:
             KddaError: a row that the device's memory does not hold.
         """
         inputs = TeacherInputs(teacher.encoder(max_length, stride), spans, tokens, places, token_task)
-        needed = len(layers) * inputs.stored_bytes(teacher.width, len(labels), stored_in)
+        classes = len(labels)
+        if token_task is not None and not labels:
+            classes = len(token_task.outputs)
+        needed = len(layers) * inputs.stored_bytes(teacher.width, classes, stored_in)
         if folder is not None and not _fits(needed, budget, folder):
             folder = None
         computation = Computation(device or compute_device(), in_bfloat16(precision), say)
@@ -259,6 +262,8 @@ class LayerCache:
         self.batch_windows = BATCH_WINDOWS
         self.model: Any = teacher.model
         self.label_order = [int(self.model.config.label2id[label]) for label in labels]
+        if inputs.token_task is not None and not labels:  # outputs without names keep their order
+            self.label_order = list(range(len(inputs.token_task.outputs)))
         self._labels_inside: tuple[int, ...] = ()  # of logits of tokens: `Task.labels_inside`
         if inputs.token_task is not None:
             self._labels_inside = inputs.token_task.labels_inside(labels)
@@ -306,7 +311,9 @@ class LayerCache:
             assert output.token_logits is not None
             logits.append(output.token_logits)
         padded = pad_sequence(logits, batch_first=True)
-        return TokenLogits(places.to(padded.device).chosen(padded), places.characters, self._labels_inside)
+        assert self.inputs.token_task is not None  # there are no places without it
+        chosen = places.to(padded.device).chosen(padded)
+        return TokenLogits(chosen, places.characters, self._labels_inside, self.inputs.token_task.logit_edges)
 
     def align(self, student_chunks: Float64[Tensor, "texts chunks width"]) -> None:
         """Find the map into a student's space, and the scale of mapped states; arguments as in `TeacherCache.align`."""
@@ -427,7 +434,7 @@ class LayerCache:
         if has_masses(self.inputs.tokens):
             mask = inputs["attention_mask"].bool()
             masses = attention_masses(self.model, outputs, mask, self.layer, self.inputs.tokens)
-        logits = outputs.logits[..., self.label_order].float() if self.label_order else None
+        logits = self._logits(outputs)
         results = []
         first_window = 0  # of the row, among all windows of the batch
         for windows in windows_of_rows:
@@ -442,6 +449,14 @@ class LayerCache:
             results.append(output)
             first_window += len(windows)
         return results
+
+    def _logits(self, outputs: Any) -> Tensor | None:
+        """The head's logits in the student's order of labels, of texts or of their tokens; None if nobody reads them."""
+        if not self.label_order:
+            return None
+        task = self.inputs.token_task
+        logits: Tensor = outputs.logits if task is None else task.token_logits(outputs)
+        return logits[..., self.label_order].float()
 
     def _padded(self, windows_of_rows: Sequence[Any]) -> dict[str, Tensor]:
         """All windows of some rows as one padded batch, on the device."""

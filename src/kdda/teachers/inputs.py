@@ -101,14 +101,20 @@ class TeacherInputs:
         return PaddedLogitPlaces.of(places)
 
     def _logit_places(self, windows: RowWindows, task: Task) -> LogitPlaces:
-        """Where the logits of one row's tokens are compared, all its windows joined; tokens as in `logit_places`."""
+        """Where the logits of one row's tokens are compared, all its windows joined; tokens as in `logit_places`.
+
+        Places before the text, which stand for "nowhere in this window", hold for a row of one window alone.
+        """
         tokens = []
         characters = []
         tokens_before = 0  # that count, of the windows so far
         for window, counted in zip(windows, self.counted_tokens(windows), strict=True):
             of_window = task.logit_places(window)
-            tokens.append(tokens_before + np.searchsorted(counted, of_window.tokens))
-            characters.append(of_window.characters)
+            is_known = np.isin(of_window.tokens, counted)
+            if len(windows) > 1:
+                is_known &= of_window.characters[:, 0] >= 0
+            tokens.append(tokens_before + np.searchsorted(counted, of_window.tokens[is_known]))
+            characters.append(of_window.characters[is_known])
             tokens_before += len(counted)
         return LogitPlaces(np.concatenate(tokens), np.concatenate(characters))
 

@@ -136,7 +136,7 @@ class DistillationTerm:
         logits = outputs.logits if self._task.compares_logits else None
         token_logits = None
         if compared.logit_places is not None:
-            chosen = compared.logit_places.chosen(outputs.logits)
+            chosen = compared.logit_places.chosen(self._task.token_logits(outputs))
             token_logits = TokenLogits(chosen, compared.logit_places.characters)
         layers = []
         for layer in self._args.layers:
