@@ -100,20 +100,33 @@ def test_a_phobert_teaches_reading_with_its_own_words_and_limit(bench: Bench, co
     assert all(e["marginal_error"] <= 1e-4 for e in events if e["event"] == "train")
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ("objective=kd-logits", "distill.objective: kd-logits"),
-        ("logit_weight=1", "distill.logit_weight"),
-        ("example_weighting=teacher_correct", "distill.example_weighting"),
-    ],
-)
-def test_what_needs_a_teachers_labels_is_refused_for_reading(
-    bench: Bench, command: Any, change: str, said: str
-) -> None:
+@pytest.mark.parametrize("objective", ["kd-logits", "mse-pooled"])
+def test_starts_and_ends_of_a_phobert_are_compared_in_reading(bench: Bench, command: Any, objective: str) -> None:
     bench.read()
-    code, _, message = command("run", bench.write(), "--out", bench.folder / "r", "--set", f"distill.{change}")
-    assert code == 2 and f"{said} needs a teacher's logits of labels" in message
+    bench.values["teachers"]["aa"] = str(make_phobert(bench.folder / "phobert"))
+    bench.values["distill"] = {"objective": objective, "logit_weight": 1.0 if objective == "mse-pooled" else 0.0}
+    recipe = bench.write()
+    arguments = (recipe, "--arms", "student-kdda", "--set", "training.max_length=24", "--set", "training.stride=4")
+    code, text, _ = command("plan", *arguments)
+    assert code == 0 and "student-kdda" in text
+    code, _, _ = command("run", *arguments, "--out", bench.folder / "runs")
+    events = read_metrics(bench.folder / "runs" / "qa" / "student-kdda" / "seed-1" / "metrics.jsonl")
+    values = [e["transport"] for e in events if e["event"] == "train"]
+    assert code == 0 and len(values) > 0 and min(values) > 0
+
+
+def test_starts_and_ends_of_a_teacher_that_has_learned_none_are_refused(bench: Bench, command: Any) -> None:
+    bench.read()
+    bench.values["teachers"]["aa"] = {"model": bench.values["teachers"]["aa"], "finetuned": True}
+    bench.values["distill"] = {"objective": "kd-logits"}
+    assert "is taken as fine-tuned, but lacks a question-answering head; choose another" in refused(command, bench)
+
+
+def test_what_needs_a_label_a_text_is_refused_for_reading(bench: Bench, command: Any) -> None:
+    bench.read()
+    change = ("--set", "distill.example_weighting=teacher_correct")
+    code, _, message = command("run", bench.write(), "--out", bench.folder / "r", *change)
+    assert code == 2 and "distill.example_weighting needs a teacher's logits of labels" in message
 
 
 @pytest.mark.parametrize("task", ["qa", "nli"])
@@ -203,7 +216,7 @@ def test_a_teacher_fine_tuned_elsewhere_is_used_as_it_is(bench: Bench, command: 
     assert code == 0 and not list((bench.folder / "again" / "teachers").glob("aa-*"))
     bench.values["teachers"]["aa"] = {"model": bench.values["student"], "finetuned": True}
     code, _, error = command("run", bench.write(), "--out", bench.folder / "third", "--arms", "student-kdda")
-    assert code == 1 and "is taken as fine-tuned, but its labels are" in error and "which failed" in error
+    assert code == 2 and "is taken as fine-tuned, but lacks a classification head" in error
 
 
 def test_a_teacher_no_better_than_the_student_is_warned_of(bench: Bench, command: Any) -> None:

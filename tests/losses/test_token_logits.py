@@ -121,3 +121,92 @@ def test_other_classes_and_values_that_are_not_finite_are_refused() -> None:
         KD(student, teacher, SETTINGS)
     with pytest.raises(ValueError, match="this teacher gives none"):
         KD(side(STUDENT, 0), replace(teacher, token_logits=None), SETTINGS)
+
+
+NOWHERE = (-1, 0)  # before the text: a reader's first token
+EDGES = ("first", "last")
+# a student's syllables, and a teacher's words: two syllables, half a syllable, half a syllable and the rest
+READER = [[NOWHERE, (0, 2), (3, 6), (7, 9)], [NOWHERE, (0, 2), (0, 0), (0, 0)]]
+WORDS = [[NOWHERE, (0, 6), (7, 8), (8, 9)], [NOWHERE, (0, 1), (1, 2), (0, 0)]]
+
+
+def reader(characters: list[list[tuple[int, int]]], seed: int, dtype: torch.dtype = torch.float64) -> Representations:
+    """Random logits of start and end at places."""
+    logits = side(characters, seed, dtype=dtype).token_logits
+    states = torch.zeros(len(characters), 2, 4, dtype=dtype)
+    return Representations(states, token_logits=TokenLogits(logits.values[..., :2], logits.characters, edges=EDGES))
+
+
+def test_a_probability_of_a_start_goes_to_the_token_of_its_first_character_and_of_an_end_to_that_of_its_last() -> None:
+    student, teacher = reader(READER, 0), reader(WORDS, 1)
+    ours, theirs = student.token_logits.values, teacher.token_logits.values / 2
+    start, end = theirs[0].softmax(0).unbind(-1)
+    zero = torch.zeros((), dtype=torch.float64)
+    moved_start = torch.stack([start[0], start[1], zero, start[2] + start[3]])
+    moved_end = torch.stack([end[0], zero, end[1], end[2] + end[3]])
+    want = (divergence(ours[0, :, 0], moved_start) + divergence(ours[0, :, 1], moved_end)) / 2
+    start, end = theirs[1, :3].softmax(0).unbind(-1)
+    want_second = divergence(ours[1, :2, 0], torch.stack([start[0], start[1] + start[2]]))
+    want_second = want_second + divergence(ours[1, :2, 1], torch.stack([end[0], end[1] + end[2]]))
+    value = KD(student, teacher, SETTINGS).value
+    assert torch.allclose(value, torch.stack([want, want_second / 2]))
+
+
+def test_what_a_reader_has_not_in_its_window_is_left_out_and_the_rest_adds_up_to_one() -> None:
+    student = reader([[NOWHERE, (3, 6), (7, 9)]], 0)
+    teacher = reader([[NOWHERE, (0, 2), (3, 6), (7, 9)]], 1)
+    start, end = (teacher.token_logits.values[0, [0, 2, 3]] / 2).softmax(0).unbind(-1)
+    ours = student.token_logits.values[0]
+    want = (divergence(ours[:, 0], start) + divergence(ours[:, 1], end)) / 2
+    assert torch.allclose(KD(student, teacher, SETTINGS).value, want[None])
+
+
+def test_a_teacher_that_says_nothing_of_no_answer_leaves_the_students_as_it_is() -> None:
+    student = reader([[NOWHERE, (0, 2), (3, 6)]], 0)
+    logits = student.token_logits
+    alone = replace(
+        student, token_logits=replace(logits, values=logits.values[:, 1:], characters=logits.characters[:, 1:])
+    )
+    teacher = reader([[(0, 2), (3, 6)]], 1)
+    assert torch.allclose(KD(student, teacher, SETTINGS).value, KD(alone, teacher, SETTINGS).value)
+
+
+def test_bytes_of_one_character_give_its_start_to_the_first_and_its_end_to_the_last() -> None:
+    student = reader([[NOWHERE, (0, 1), (0, 1), (1, 2)]], 0)
+    teacher = reader([[NOWHERE, (0, 1), (1, 2)]], 1)
+    start, end = (teacher.token_logits.values[0] / 2).softmax(0).unbind(-1)
+    zero = torch.zeros((), dtype=torch.float64)
+    ours = student.token_logits.values[0]
+    want = divergence(ours[:, 0], torch.stack([start[0], start[1], zero, start[2]]))
+    want = want + divergence(ours[:, 1], torch.stack([end[0], zero, end[1], end[2]]))
+    assert torch.allclose(KD(student, teacher, SETTINGS).value, want[None] / 2)
+
+
+def test_readers_that_agree_give_nothing_and_texts_without_common_places_give_no_gradient() -> None:
+    for dtype in (torch.float32, torch.float64):
+        one = reader(READER, 0, dtype)
+        assert KD(one, one, SETTINGS).value.abs().max() < 1e-6
+    student = reader(READER, 0)
+    student.token_logits.values.requires_grad_()
+    for characters in ([[(20, 22)], [(20, 22)]], [[(0, 0)], [(0, 0)]]):
+        value = KD(student, reader(characters, 1), SETTINGS).value
+        value.sum().backward()
+        assert value.tolist() == [0, 0] and student.token_logits.values.grad.abs().max() == 0
+        assert KD(reader(characters, 1), student, SETTINGS).value.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_a_readers_gradient_is_that_of_its_values(temperature: float) -> None:
+    student, teacher = reader(READER, 0), reader(WORDS, 1)
+
+    def value(logits: torch.Tensor) -> torch.Tensor:
+        ours = replace(student.token_logits, values=logits)
+        return KD(replace(student, token_logits=ours), teacher, ObjectiveSettings(temperature=temperature)).value
+
+    assert torch.autograd.gradcheck(value, student.token_logits.values.requires_grad_())
+
+
+def test_classes_without_an_edge_are_refused() -> None:
+    logits = side(STUDENT, 0).token_logits
+    with pytest.raises(ValueError, match="edges: got 2, expected one for each of the 3 classes"):
+        replace(logits, edges=EDGES)

@@ -40,6 +40,11 @@ class TokenLogits:
     inside: tuple[int, ...] = ()
     edges: tuple[Edge, ...] = ()
 
+    def __post_init__(self) -> None:
+        classes = self.values.shape[-1]
+        if self.edges and len(self.edges) != classes:
+            raise ValueError(f"edges: got {len(self.edges)}, expected one for each of the {classes} classes.")
+
     def to(self, device: torch.device) -> TokenLogits:
         """The same on a device, copied beside its computation where they are pinned."""
         values = self.values.to(device, non_blocking=True)
