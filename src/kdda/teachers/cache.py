@@ -451,7 +451,7 @@ class LayerCache:
         return results
 
     def _logits(self, outputs: Any) -> Tensor | None:
-        """The head's logits in the student's order of labels, of texts or of their tokens; None if nobody reads them."""
+        """The head's logits in the student's order of labels, of texts or of tokens; None if nobody reads them."""
         if not self.label_order:
             return None
         task = self.inputs.token_task

@@ -78,8 +78,8 @@ def check_task_of_teacher(language: str, teacher: Teacher, task: Task, labels: S
             )
     if task.head != NO_HEAD and getattr(config, "architectures", None):  # else its weights show it as it is opened
         raise KddaError(
-            f'teachers.{language}: "{teacher.name}" is taken as fine-tuned, but lacks a {task.head} head; choose another '
-            "teacher, or let it be fine-tuned (finetuned: false)"
+            f'teachers.{language}: "{teacher.name}" is taken as fine-tuned, but lacks a {task.head} head; choose '
+            "another teacher, or let it be fine-tuned (finetuned: false)"
         )
 
 
