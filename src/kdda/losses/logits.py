@@ -1,4 +1,4 @@
-"""kd-logits: the Kullback–Leibler divergence of predictions at a temperature: of labels, words' tags, starts and ends."""
+"""kd-logits: the Kullback–Leibler divergence of predictions at a temperature: labels, words' tags, starts and ends."""
 
 from __future__ import annotations
 
