@@ -171,6 +171,16 @@ def test_a_text_without_spaces_is_segmented_in_parts_while_others_are_answered(
     assert max(lengths) <= 400 and sum(lengths) >= 25_000
 
 
+def test_a_server_without_a_page_says_at_every_other_path_which_routes_it_has(live: Live) -> None:
+    at_page = live.ask("GET", "/")
+    assert at_page.status == 404 and "the page is off (--no-page)" in at_page.json["detail"]
+    elsewhere = live.ask("GET", "/nowhere/at/all")
+    assert elsewhere.status == 404 and elsewhere.json["detail"].startswith("nothing is here; expected one of: ")
+    for route in ("/answer", "/entails", "/health", "/docs"):
+        assert route in at_page.json["detail"] and route in elsewhere.json["detail"]
+    assert live.ask("POST", "/openapi.json").status == 405
+
+
 def test_a_page_is_served_without_a_model(tmp_path: Path) -> None:
     with serving([], Limits(), page=True, runs=[tmp_path]) as own:
         assert own.ask("GET", "/health").json == {"status": "ok", "routes": {}}

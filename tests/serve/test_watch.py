@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from kdda.runtime.wording import translated_by
 from kdda.serve.limits import Limits
+from kdda.serve.page.words import ENGLISH, VIETNAMESE, preferred
 from kdda.serve.watch import Watch
 from tests.conftest import Bench
 from tests.forks import FORKS
@@ -19,7 +21,7 @@ from tests.report.test_report import write_run
 from tests.serve.live import serving, until
 
 
-def answer_with_folder(listening: socket.socket, folder: Path) -> None:
+def answer_with_folder(listening: socket.socket, folder: Path, language: str) -> None:
     """In the place of the page: the folder's name for everyone who connects."""
     while True:
         connection, _ = listening.accept()
@@ -27,12 +29,12 @@ def answer_with_folder(listening: socket.socket, folder: Path) -> None:
         connection.close()
 
 
-def fail(listening: socket.socket, folder: Path) -> None:
+def fail(listening: socket.socket, folder: Path, language: str) -> None:
     """In the place of a page that cannot start."""
     os._exit(3)
 
 
-def in_place_of_the_page(monkeypatch: pytest.MonkeyPatch, call: Callable[[socket.socket, Path], None]) -> None:
+def in_place_of_the_page(monkeypatch: pytest.MonkeyPatch, call: Callable[[socket.socket, Path, str], None]) -> None:
     monkeypatch.setattr("kdda.serve.watch.serve_runs", call)
     monkeypatch.setattr("kdda.serve.watch.get_context", lambda _: FORKS)
 
@@ -42,12 +44,27 @@ def read_from(port: int) -> str:
         return connection.recv(100).decode()
 
 
+def tabs_of(config: Any) -> list[str]:
+    """The titles of a page's tabs as it is sent."""
+    return [part["props"]["label"] for part in config["components"] if part["type"] == "tabitem"]
+
+
+def test_a_page_is_sent_in_the_language_in_which_the_server_prints(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", "student", 1, 0.5)
+    with (
+        translated_by(str, "vi"),
+        serving([], Limits(), page=True, runs=[tmp_path / "runs"], watch=True) as live,
+    ):
+        config = live.ask("GET", "/config").json
+        assert tabs_of(config) == ["Huấn luyện"]
+        assert (preferred(""), preferred("en-GB")) == (VIETNAMESE, ENGLISH)
+
+
 def test_the_page_of_a_watched_run_is_its_training_tab_which_renews_itself(tmp_path: Path) -> None:
     write_run(tmp_path / "runs", "student", 1, 0.5)
     with serving([], Limits(), page=True, runs=[tmp_path / "runs"], watch=True) as live:
         config = live.ask("GET", "/config").json
-    tabs = [part["props"]["label"] for part in config["components"] if part["type"] == "tabitem"]
-    assert tabs == ["Huấn luyện"]
+    assert tabs_of(config) == ["Training"]
     (timer,) = [part for part in config["components"] if part["type"] == "timer"]
     (report,) = [part for part in config["components"] if part["props"].get("elem_id") == "report"]
     fills = {

@@ -16,7 +16,7 @@ from kdda.errors import KddaError
 from kdda.inference.predictor import Predictor
 from kdda.serve.batching import Batcher, cancel_on_disconnect
 from kdda.serve.docs import docs_page
-from kdda.serve.errors import HTTPError
+from kdda.serve.errors import HTTPError, nothing_here
 from kdda.serve.limits import Limits, is_json
 from kdda.serve.metrics import Metrics
 from kdda.tasks.base import Result, Task
@@ -260,12 +260,22 @@ def _add_refusals(app: FastAPI, service: Service) -> None:
     served = list(service.routes.values())
     for path in served:
         _add_route(app, path, _Refusal(405, "only POST", {"Allow": "POST"}))
-    for path in ("/health", "/metrics", "/docs"):
+    for path in ("/health", "/metrics", "/docs", "/openapi.json"):
         _add_route(app, path, _Refusal(405, "only GET", {"Allow": "GET"}))
     detail = f"no model here does this; expected one of: {', '.join(served) or 'none, the page alone is served'}"
     for task in TASKS.values():
         if task.route not in served:
             _add_route(app, task.route, _Refusal(404, detail, {}))
+
+
+def refuse_other_paths(app: FastAPI, service: Service) -> None:
+    """Say which routes there are, at / and at every path that is no route: for a server whose page is off."""
+    interface = [*service.routes.values(), *FIXED_ROUTES]
+    interface.remove("/")  # where the page would be
+    listed = ", ".join(interface)
+    page_is_off = f"the page is off (--no-page); requests go to one of: {listed}; /docs describes them"
+    _add_route(app, "/", _Refusal(404, page_is_off, {}))
+    _add_route(app, "/{path:path}", _Refusal(404, nothing_here(interface).detail, {}))
 
 
 def _add_route(app: FastAPI, path: str, refusal: Any) -> None:

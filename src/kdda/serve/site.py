@@ -161,7 +161,7 @@ def make_application(
     site: Site, predictors: Sequence[Predictor], token: str = "", experiments: Experiments | None = None
 ) -> LimitsMiddleware:
     """The whole application: limits around the interface and the page, which runs `experiments`."""
-    from kdda.serve.app import Service, make_app
+    from kdda.serve.app import Service, make_app, refuse_other_paths
 
     fields = site.limits.fields
     for predictor in predictors:
@@ -179,6 +179,8 @@ def make_application(
         add_page(app, Page(service, site.runs, compared, _open_corpus(site, predictors), students, site.watch))
     elif site.corpus is not None:
         raise KddaError("--index is searched on the page alone: leave out --no-page")
+    else:
+        refuse_other_paths(app, service)
     hosts = AllowedHosts.of(site.host, site.allow_host)
     return LimitsMiddleware(app, limits, service.metrics, hosts, token)
 

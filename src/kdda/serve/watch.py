@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from kdda.runtime.processes import begin_worker
+from kdda.runtime.wording import output_language, translated_by
 from kdda.serve.limits import Limits
 from kdda.serve.site import Site, listen, make_application, make_server
 
@@ -44,7 +45,8 @@ class Watch:
         folder.mkdir(parents=True, exist_ok=True)
         self._listening.listen()
         # spawn: a fork would copy locks that threads of this process hold
-        process = get_context("spawn").Process(target=serve_runs, args=(self._listening, folder), daemon=True)
+        arguments = (self._listening, folder, output_language())
+        process = get_context("spawn").Process(target=serve_runs, args=arguments, daemon=True)
         process.start()
         self._process = process
         self._listening.close()  # of this process: the port is refused once the other one has ended
@@ -62,8 +64,12 @@ class Watch:
             self._process.join()
 
 
-def serve_runs(listening: socket.socket, folder: Path) -> None:
-    """Serve the page of a folder's runs for ever, in a process of which nothing is printed."""
+def serve_runs(listening: socket.socket, folder: Path, language: str) -> None:
+    """Serve the page of a folder's runs for ever, in a process of which nothing is printed.
+
+    Args:
+        language: the code of that of the run's output, in which the page is sent.
+    """
     begin_worker()
     if hasattr(os, "nice"):  # not under Windows
         os.nice(NICENESS)
@@ -73,4 +79,5 @@ def serve_runs(listening: socket.socket, folder: Path) -> None:
     for stream in (1, 2):  # standard output and error: the terminal is the run's
         os.dup2(silence, stream)
     site = Site((), Limits(), runs=[folder], watch=True)
-    make_server(make_application(site, ()), site.limits).run(sockets=[listening])
+    with translated_by(str, language):  # str: the page has its words in both languages, and nothing is translated
+        make_server(make_application(site, ()), site.limits).run(sockets=[listening])

@@ -29,7 +29,7 @@ from kdda.serve.page.fields import (
 from kdda.serve.page.markup import STYLE, message, passage_html, plain, result_html
 from kdda.serve.page.pictures import NO_RUN, TransportView, training_html
 from kdda.serve.page.routes import OpenRoutes
-from kdda.serve.page.words import VIETNAMESE, WORDS, Words, preferred, words_of
+from kdda.serve.page.words import WORDS, Words, first_language, preferred, words_of
 from kdda.serve.students import Students, add_download
 from kdda.tasks.base import Task
 from kdda.visualize.transport_plan import without_exports
@@ -97,12 +97,12 @@ class Page:
         import gradio as gr
 
         with gr.Blocks(title="kdda", analytics_enabled=False) as page:
-            about = gr.Markdown(_about(WORDS[VIETNAMESE]))
+            about = gr.Markdown(_about(words_of(None)))
             self.components.translate(about, "value", _about)
-            language = gr.Radio(list(WORDS), value=VIETNAMESE, label=WORDS[VIETNAMESE].language, elem_id="language")
+            language = gr.Radio(list(WORDS), value=first_language(), label=words_of(None).language, elem_id="language")
             self.components.translate(language, "label", lambda words: words.language)
             for name, build in self._tabs():
-                with gr.Tab(name(WORDS[VIETNAMESE])) as tab:
+                with gr.Tab(name(words_of(None))) as tab:
                     self.components.translate(tab, "label", name)
                     build(gr, language)
             self._add_page_events(page, language)
@@ -143,7 +143,7 @@ class Page:
 
     def _predict_tab(self, task: Task, gr: Any, language: Any) -> None:
         """The tab of a served model: a text box for each field, a button, and the result."""
-        fields = list(page_words(task, WORDS[VIETNAMESE]).fields)
+        fields = list(page_words(task, words_of(None)).fields)
         samples = sample_texts(task)
         boxes = []
         for field in fields:
@@ -173,7 +173,7 @@ class Page:
         """The Transport tab: two models, a run, a sentence, depths, log₁₀ ε as a slider from -3 to 0.5, and plans."""
         make = self.components
         names = self.transport.models
-        words = WORDS[VIETNAMESE]
+        words = words_of(None)
         with gr.Row():
             first = make.dropdown(gr, names, names[0] if names else None, lambda words: words.first, "first")
             second = make.dropdown(gr, names, names[-1] if names else None, lambda words: words.second, "second")
@@ -197,7 +197,7 @@ class Page:
     def _training_tab(self, gr: Any, language: Any) -> None:
         """The Training tab: a run folder, a button, and its tables and curves."""
         names = list(map(str, self.runs))
-        label = WORDS[VIETNAMESE].runs
+        label = words_of(None).runs
         folder = gr.Dropdown(names, value=names[0] if names else None, label=label, elem_id="runs")
         self.components.translate(folder, "label", lambda words: words.runs)
         button = self.components.button(gr, lambda words: words.show, "show")
@@ -212,7 +212,7 @@ class Page:
     def _experiment_tab(self, gr: Any, language: Any) -> None:
         """The Experiment tab; a sentence where the server runs no experiments."""
         if self.students is None:
-            hint = gr.HTML(_no_experiments(WORDS[VIETNAMESE]))
+            hint = gr.HTML(_no_experiments(words_of(None)))
             self.components.translate(hint, "value", _no_experiments)
             return
         experiments = self.students.experiments
@@ -299,7 +299,7 @@ class Page:
         import gradio as gr
 
         language = preferred(request.headers.get("accept-language", ""))
-        return gr.skip() if language == VIETNAMESE else language
+        return gr.skip() if language == first_language() else language
 
 
 def _no_experiments(words: Words) -> str:

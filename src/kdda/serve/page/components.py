@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kdda.serve.page.words import VIETNAMESE, WORDS, Words, words_of
+from kdda.serve.page.words import Words, words_of
 
 SLOW_EVENTS = 2  # worked on at once, where each takes a model or draws a picture
 
@@ -40,19 +40,19 @@ class Components:
 
     def textbox(self, gr: Any, value: str, label: Say, name: str, lines: int = 1) -> Any:
         """A text box of so many lines, whose label follows the page's language; `name` is its id in the page."""
-        textbox = gr.Textbox(value, label=label(WORDS[VIETNAMESE]), lines=lines, max_lines=20, elem_id=name)
+        textbox = gr.Textbox(value, label=label(words_of(None)), lines=lines, max_lines=20, elem_id=name)
         self.translate(textbox, "label", label)
         return textbox
 
     def button(self, gr: Any, label: Say, name: str, variant: str = "primary") -> Any:
         """A button whose text follows the page's language."""
-        button = gr.Button(label(WORDS[VIETNAMESE]), variant=variant, elem_id=f"{name}-button")
+        button = gr.Button(label(words_of(None)), variant=variant, elem_id=f"{name}-button")
         self.translate(button, "value", label)
         return button
 
     def dropdown(self, gr: Any, names: list[str], value: str | None, label: Say, name: str, **options: Any) -> Any:
         """A list of names to choose from, whose label follows the page's language."""
-        dropdown = gr.Dropdown(names, value=value, label=label(WORDS[VIETNAMESE]), elem_id=name, **options)
+        dropdown = gr.Dropdown(names, value=value, label=label(words_of(None)), elem_id=name, **options)
         self.translate(dropdown, "label", label)
         return dropdown
 

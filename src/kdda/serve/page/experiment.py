@@ -17,7 +17,7 @@ from kdda.serve.page.experiment_view import download_html, plan_html, signature,
 from kdda.serve.page.fields import button_label, field_label, lines_of_box, page_words, row_of, sample_texts
 from kdda.serve.page.markup import message, plain, result_html
 from kdda.serve.page.pictures import training_html
-from kdda.serve.page.words import VIETNAMESE, WORDS, Words, words_of
+from kdda.serve.page.words import Words, words_of
 from kdda.serve.students import Students
 from kdda.tasks.base import Task
 
@@ -81,7 +81,7 @@ class ExperimentTab:
     def _build_student(self, gr: Any, language: Any) -> Any:
         """The part of the tab for a trained student; returns the list of students."""
         make = self.components
-        heading = gr.HTML(_heading(WORDS[VIETNAMESE]))
+        heading = gr.HTML(_heading(words_of(None)))
         make.translate(heading, "value", _heading)
         student = make.dropdown(gr, [], None, lambda words: words.student, "student", allow_custom_value=True)
         link = gr.HTML(elem_id="student-download")

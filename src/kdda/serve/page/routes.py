@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kdda.serve.errors import HTTPError
+from kdda.serve.errors import HTTPError, nothing_here
 from kdda.serve.limits import App, Receive, Scope, Send, is_json, replay, send_error
 
 # Method, path, and the parameter of the query that is passed on. What the page's browser asks for, and nothing else.
@@ -92,7 +92,7 @@ def _parameter_of_route(method: str, path: str, interface: Sequence[str]) -> str
             others.append(open_method)
     if others:
         raise HTTPError(405, f"only {others[0]}", {"Allow": others[0]})
-    raise HTTPError(404, f"nothing is here; expected one of: {', '.join(interface)}")
+    raise nothing_here(interface)
 
 
 async def _body(receive: Receive) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kdda.runtime.wording import output_language
+
 VIETNAMESE, ENGLISH = "Tiếng Việt", "English"
 
 
@@ -245,17 +247,27 @@ WORDS = {
 }
 
 
+def first_language() -> str:
+    """The language of the page as it is sent, before a browser says what it prefers: that of the server's output."""
+    for name, words in WORDS.items():
+        if words.code == output_language():
+            return name
+    return ENGLISH
+
+
 def words_of(language: str | None) -> Words:
-    """The words of a language by its name on the page; Vietnamese of any other."""
-    return WORDS.get(language or VIETNAMESE, WORDS[VIETNAMESE])
+    """The words of a language by its name on the page; of any other name those of the page's first language."""
+    return WORDS.get(language or "", WORDS[first_language()])
 
 
 def preferred(accept_language: str) -> str:
-    """The page's language that a browser prefers; Vietnamese where it prefers neither.
+    """The page's language that a client prefers; Vietnamese where it prefers neither, the first where it says nothing.
 
-    >>> preferred("en-GB,en;q=0.9"), preferred("vi,en;q=0.5"), preferred("fr")
-    ('English', 'Tiếng Việt', 'Tiếng Việt')
+    >>> preferred("en-GB,en;q=0.9"), preferred("vi,en;q=0.5"), preferred("fr"), preferred("")
+    ('English', 'Tiếng Việt', 'Tiếng Việt', 'English')
     """
+    if not accept_language.strip():
+        return first_language()
     for code in accept_language.lower().split(","):
         for name, words in WORDS.items():
             if code.strip().startswith(words.code):
