@@ -12,11 +12,12 @@ from transformers import BertConfig, BertModel
 
 from kdda.experiment import doctor, estimate, profile
 from kdda.experiment.context import labelled_rows, task_of, with_labels
-from kdda.experiment.few_steps import FEW_STEPS, FewSteps
+from kdda.experiment.few_steps import FewSteps
 from kdda.experiment.profile import ModelCost, Profiler, TeacherCost, TimedSeconds
 from kdda.experiment.splits import SplitReader
 from kdda.hub.licences import LICENCES, warning_of
 from kdda.recipe.load import built_in, load_recipe
+from kdda.report.few_steps import FEW_STEPS
 from kdda.teachers.shards import bytes_of_state
 from tests.conftest import Bench, make_model, make_rows, make_sentences, make_tokenizer, write_rows
 from tests.draft.conftest import NoEstimate

@@ -17,6 +17,7 @@ from kdda.cli.catalogue import Translator, read_catalogue
 from kdda.cli.language import is_vietnamese
 from kdda.cli.shared import print_plan
 from kdda.recipe.load import built_in, description
+from kdda.report.few_steps import few_steps_note
 from kdda.report.render import Report, Table
 from kdda.runtime.wording import translated_by
 
@@ -73,6 +74,22 @@ def test_counts_in_a_list_are_translated_one_by_one() -> None:
         "Time: about 5 min for 2 unfinished runs and 1 teacher and systems. The measurement took 3 s"
     )
     assert "khoảng 5 phút cho 2 lượt chạy chưa xong và 1 mô hình thầy và các hệ thống. Việc" in line
+
+
+@pytest.mark.parametrize(
+    ("message", "translation"),
+    [
+        (few_steps_note(6, "raise training.epochs to 20"), "tổng cộng 6 bước; ít bước như vậy thì mô hình học được"),
+        ("a.conll:3: got 1 column, expected 2 as in line 1: a word, …, its tag", "có 1 cột, cần 2 như ở dòng 1"),
+        ("5 texts, and no columns of nli; it has a, b", "5 văn bản, và không có các cột của nli; tệp có a, b"),
+        (
+            "to learn, a student needs some 250 steps; reading 64 rows once takes 16 steps, each of up to 4",
+            "đọc 64 dòng một lượt mất 16 bước",
+        ),
+    ],
+)
+def test_a_counted_noun_is_translated_in_the_place_of_another_message(message: str, translation: str) -> None:
+    assert translation in Translator(ENTRIES).message(message)
 
 
 def test_a_message_in_a_place_of_another_is_translated_too() -> None:

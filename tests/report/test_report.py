@@ -130,6 +130,15 @@ def test_a_picture_is_told_what_a_report_is_at(runs: Path) -> None:
     assert stages == ["reading run folders", "tables and intervals", "figures"]
 
 
+def test_arms_of_few_steps_are_noted(runs: Path) -> None:
+    for folder in (runs / "nli/student-da").iterdir():
+        with (folder / "metrics.jsonl").open("a") as file:
+            file.write('{"event": "dev", "language": "vi", "step": 80, "seconds": 9.5}\n')
+    noted = [line for line in report([runs]).lines if "steps in all" in line]
+    little = "3 steps in all; a model learns little in so few: more epochs, or more rows, would do"
+    assert noted == [f"WARNING: student, student-kdda: {little}"]
+
+
 def test_a_direction_is_claimed_only_where_both_intervals_exclude_zero(runs: Path) -> None:
     found = {(own.arm, own.baseline): own for own in differences_in(runs)}
     assert found["student-da", "student"].verdict == "higher"

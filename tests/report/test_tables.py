@@ -1,6 +1,9 @@
 """Tables say how sure their numbers are."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from kdda.report.comparison import TaskScores, compare
 from kdda.report.render import Table, to_markdown
@@ -22,8 +25,8 @@ def run(arm: str, seed: int, score: float) -> Run:
     )
 
 
-def table(*runs: Run) -> Table:
-    return comparison_table(compare(runs, "vi", NLI, ["student", "student-da", "student-kdda"]))
+def table(*runs: Run, arms: Sequence[str] = ("student", "student-da", "student-kdda")) -> Table:
+    return comparison_table(compare(runs, "vi", NLI, arms))
 
 
 def test_one_seed_is_called_one_seed() -> None:
@@ -56,3 +59,23 @@ def test_a_line_cut_by_a_kill_is_left_out(tmp_path: Path) -> None:
     path.write_text('{"event": "step", "step": 1}\n{"event": "st')
     assert read_metrics(path) == [{"event": "step", "step": 1}]
     assert read_metrics(tmp_path / "none") == []
+
+
+def distilled(arm: str, model: str, settings: dict[str, Any] | bool = True) -> Run:
+    """A run of an arm that is distilled from one teacher."""
+    teacher = {"event": "final-teacher", "language": "vi", "model": model, "seconds": 1.0}
+    recipe = {"arms": {arm: {"distill": settings}}, "distill": {"shuffle_teacher": False}}
+    return replace(run(arm, 1, 50.0), recipe=recipe, events=[teacher])
+
+
+def test_arms_of_teachers_that_know_nothing_of_a_row_are_marked_as_controls() -> None:
+    found = table(
+        run("student", 1, 50.0),
+        distilled("student-kdda", "t"),
+        distilled("random", "t with random weights"),
+        distilled("shuffled", "t", {"shuffle_teacher": True}),
+        arms=(),
+    )
+    assert {row[0] for row in found.rows} == {"student", "student-kdda", "random (control)", "shuffled (control)"}
+    assert any(note.startswith("control: ") for note in found.notes)
+    assert not any("control" in note for note in table(run("student", 1, 50.0)).notes)

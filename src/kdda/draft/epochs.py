@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from kdda.experiment.few_steps import ENOUGH_STEPS, FEW_STEPS, MOST_EPOCHS, enough_epochs
+from kdda.experiment.few_steps import ENOUGH_STEPS, MOST_EPOCHS, enough_epochs
+from kdda.report.few_steps import FEW_STEPS
 from kdda.runtime.numbers import ceil_div, count_of
 
 SMALLEST_BATCH = 4  # rows: to that a batch is halved where `MOST_EPOCHS` of larger ones would make too few steps

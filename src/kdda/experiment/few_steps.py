@@ -1,4 +1,4 @@
-"""Trainings of few steps: what plan and run note of fewer than 80 (`FEW_STEPS`), and epochs that make 250 of them."""
+"""Trainings of few steps: which arms and teachers plan and run note, and epochs that make 250 steps."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ from kdda.experiment.specs import TeacherRun, teacher_runs
 from kdda.experiment.splits import SplitReader, Splits
 from kdda.models.load import load_encoder
 from kdda.recipe.schema import ModelSpec, Recipe, Training
+from kdda.report.few_steps import FEW_STEPS, few_steps_note
 from kdda.runs.folder import TEACHERS
-from kdda.runtime.numbers import ceil_div, count_of
+from kdda.runtime.numbers import ceil_div
 from kdda.tasks.base import Task
 from kdda.training.prepare import Teacher, is_ready
-
-# Steps of a whole training, below which a note is printed. The student of `kdda try`, of two layers, learns in 84; one
-# of twelve with a new head needs more (recipes/mini-nli.yaml: "some 150").
-FEW_STEPS = 80
 
 # Steps that a draft gives a training. docs/results/effect.md: reading learns in 250; of 64 rows a language inference
 # learns in 256 (16 epochs), of 250 rows in 384 (6 epochs).
@@ -112,7 +109,7 @@ class FewSteps:
         epochs = enough_epochs(batches)
         if epochs > training.epochs:
             advice = f"raise {field} to {epochs}"
-        return f"{count_of(steps, 'step')} in all; a model learns little in so few: {advice}"
+        return few_steps_note(steps, advice)
 
     def _items(self, spec: ModelSpec, rows: Mapping[str, int], training: Training) -> dict[str, int]:
         """Language → the items of its batches: windows, as the model's tokenizer makes them, or whole rows."""

@@ -159,8 +159,7 @@ class Experiment:
     def best_of(self, runs: Sequence[Run]) -> Run | None:
         """Of some finished runs the best on the targets' development rows, or the last without such rows; None of none.
 
-        Controls, which are arms of teachers with random weights or of another row's states, are passed over where there
-        are other arms.
+        Runs of controls are passed over where there are others.
         """
         best = None
         highest = (False, 0.0)
@@ -169,18 +168,11 @@ class Experiment:
             for target in self.recipe.targets:
                 if target in run.dev:
                     scores.append(run.dev[target][self.task.metric])
-            rank = (not self._is_control(run.arm), fmean(scores) if scores else 0.0)
+            rank = (not run.is_control, fmean(scores) if scores else 0.0)
             if best is None or rank >= highest:
                 best = run
                 highest = rank
         return best
-
-    def _is_control(self, arm: str) -> bool:
-        """Whether an arm shows what distillation from teachers that know nothing of a row does."""
-        distill = self.recipe.distillation(arm)
-        if distill is None:
-            return False
-        return distill.shuffle_teacher or all(teacher.random for _, teacher in self.recipe.teachers_of(arm))
 
     def say(self, text: str) -> None:
         """Print a line of progress, unless --quiet is given."""

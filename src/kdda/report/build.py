@@ -19,6 +19,7 @@ from kdda.report.collect import (
 from kdda.report.comparison import Comparison, TaskScores, compare, task_scores
 from kdda.report.cost import cost_table
 from kdda.report.differences import Difference, difference_table, differences
+from kdda.report.few_steps import few_steps_lines
 from kdda.report.figures import gains_by_lead, loss_curves, scores_by_arm, scores_by_weight, teachers_and_students
 from kdda.report.open_domain import find_systems, systems_tables
 from kdda.report.render import FORMS, Figure, Report, Table, to_markdown
@@ -89,7 +90,7 @@ def report(
     recipe = runs[0].recipe
     targets, note = target_list(recipe["target"]), str(recipe.get("note") or "")
     comparison = compare(runs, targets, _scores_of_task(runs), against=against)
-    lines = [*_environment(comparison.runs), *comparison.rate_notes]
+    lines = [*_environment(comparison.runs), *comparison.rate_notes, *few_steps_lines(comparison)]
     skipped = unfinished_note(unfinished_folders(folders))
     if skipped:
         lines.append(skipped)

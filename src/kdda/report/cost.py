@@ -61,9 +61,8 @@ def _arm_row(arm: str, runs: Sequence[Run]) -> list[str]:
     seconds_per_step = []
     for run in runs:
         seconds.append(run.seconds)
-        steps = _last_step(run)
-        if steps:
-            seconds_per_step.append(run.seconds / steps)
+        if run.steps:
+            seconds_per_step.append(run.seconds / run.steps)
     return [
         arm,
         spread(seconds, digits=0),
@@ -77,14 +76,6 @@ def _spread_or_blank(values: Sequence[float], digits: int) -> str:
     if not values:
         return ""
     return spread(values, digits=digits)
-
-
-def _last_step(run: Run) -> int:
-    """The number of steps that a run has taken: the highest that an event names; 0 where none does."""
-    last = 0
-    for event in run.events:
-        last = max(last, event.get("step", 0))
-    return last
 
 
 def _peak_megabytes(runs: Sequence[Run]) -> list[float]:

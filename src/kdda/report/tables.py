@@ -15,6 +15,13 @@ ZERO_SHOT = "zero-shot"  # beside scores in a language of which no labels were i
 
 ZERO_SHOT_NOTE = f"{ZERO_SHOT}: the arm was trained without labels of this language."
 
+CONTROL = "control"  # behind an arm that is to show no gain
+
+CONTROL_NOTE = (
+    "control: distilled from teachers that know nothing of a row (random weights, or another row's states), which "
+    "should be no help."
+)
+
 # below every table with a column of seconds
 SECONDS_NOTE = (
     "Seconds: wall-clock time of training of one run, its evaluations included, over all sittings. Other work on the "
@@ -25,7 +32,7 @@ SECONDS_NOTE = (
 def comparison_table(comparison: Comparison, note: str = "") -> Table:
     """Every arm's scores on the target's rows, and its differences from its baselines, paired by seed.
 
-    Arms that were trained without labels of a target are marked as zero-shot.
+    Controls are marked, and arms that were trained without labels of a target, as zero-shot.
 
     Args:
         note: the recipe's, which stands below the table.
@@ -40,8 +47,7 @@ def comparison_table(comparison: Comparison, note: str = "") -> Table:
     for arm in comparison.arms:
         rows.append(_comparison_row(comparison, arm))
     notes = [*_explanation(comparison), *_seed_notes(comparison), *_sampling_error(comparison)]
-    if any(ZERO_SHOT in row[0] for row in rows):
-        notes.append(ZERO_SHOT_NOTE)
+    notes += _mark_notes(comparison)
     notes.append(SECONDS_NOTE)
     if note:
         notes.append(note)
@@ -50,7 +56,8 @@ def comparison_table(comparison: Comparison, note: str = "") -> Table:
 
 def _comparison_row(comparison: Comparison, arm: str) -> list[str]:
     """An arm's cells: its scores, its difference from each baseline, and its seconds of training."""
-    cells = [arm + _zero_shot_mark(comparison, arm)]
+    marks = _marks(comparison, arm)
+    cells = [f"{arm} ({'; '.join(marks)})" if marks else arm]
     for score in comparison.task.scores:
         cells.append(spread(comparison.scores(arm, score).values()))
     for baseline in comparison.baselines:
@@ -59,18 +66,34 @@ def _comparison_row(comparison: Comparison, arm: str) -> list[str]:
     return [*cells, spread(seconds, digits=0)]
 
 
-def _zero_shot_mark(comparison: Comparison, arm: str) -> str:
-    """What stands behind an arm's name: " (zero-shot)" where it was trained without labels of the target, else nothing.
+def _marks(comparison: Comparison, arm: str) -> list[str]:
+    """What stands behind an arm's name: "control", and "zero-shot" where it was trained without labels of the target.
 
     Of several targets those are named of which it had no labels.
     """
-    run = next(iter(comparison.by_arm[arm].values()))  # all runs of an arm have the same rows
+    run = next(iter(comparison.by_arm[arm].values()))  # all runs of an arm have the same teachers and rows
+    marks = []
+    if run.is_control:
+        marks.append(CONTROL)
     targets = [target for target in comparison.targets if is_zero_shot(run, target)]
-    if not targets:
-        return ""
-    if len(comparison.targets) == 1:
-        return f" ({ZERO_SHOT})"
-    return f" ({ZERO_SHOT}: {', '.join(targets)})"
+    if targets and len(comparison.targets) == 1:
+        marks.append(ZERO_SHOT)
+    elif targets:
+        marks.append(f"{ZERO_SHOT}: {', '.join(targets)}")
+    return marks
+
+
+def _mark_notes(comparison: Comparison) -> list[str]:
+    """What the marks behind the arms of a comparison mean."""
+    marks = ""
+    for arm in comparison.arms:
+        marks += " ".join(_marks(comparison, arm))
+    notes = []
+    if CONTROL in marks:
+        notes.append(CONTROL_NOTE)
+    if ZERO_SHOT in marks:
+        notes.append(ZERO_SHOT_NOTE)
+    return notes
 
 
 def is_zero_shot(run: Run, language: str) -> bool:

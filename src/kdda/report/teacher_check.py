@@ -9,15 +9,13 @@ from typing import Any
 
 from kdda.report.comparison import Comparison, score_name, undistilled_arms
 from kdda.report.render import Table
-from kdda.runs.folder import Run
+from kdda.runs.folder import RANDOM, Run
 
 EXPLANATION = (
     "On the development rows of the teacher's language: the teacher's score, beside those of the arms without a "
     "teacher that its students are compared with. A teacher should be better than they are."
 )
 
-
-RANDOM = " with random weights"  # ends the name of a teacher that knows nothing, a control
 
 FULL_MARKS = 100.0  # the best score that there is, of every metric
 
@@ -45,7 +43,7 @@ class TeacherScore:
     @property
     def is_control(self) -> bool:
         """Whether the teacher has random weights, to show what distillation from one that knows nothing does."""
-        return self.name.endswith(RANDOM)
+        return RANDOM in self.name
 
     @property
     def warning(self) -> str:

@@ -44,6 +44,8 @@ STATES = "states"  # in `TEACHERS`: stored teacher states
 
 SYSTEMS = "systems"  # <OUT>/systems/<system>/seed-<n>: an arm's model in open-domain answering, not a training run
 
+RANDOM = " with random weights"  # in the name of a teacher that knows nothing, a control
+
 RUN_NAME = re.compile(r"seed-\d+")  # the name of a run's folder
 
 logger = logging.getLogger(__name__)
@@ -88,6 +90,22 @@ class Run:
         return self.arm_settings.get("distill", False) is not False
 
     @property
+    def is_control(self) -> bool:
+        """Whether its student was distilled from teachers that know nothing of a row, to show what that alone does.
+
+        They have random weights, all of them, or each row gets another row's states.
+        """
+        if not self.is_distilled:
+            return False
+        settings = dict(self.recipe.get("distill") or {})
+        changes = self.arm_settings["distill"]  # true, or what the arm does differently
+        if isinstance(changes, dict):
+            settings |= changes
+        teachers = self.teachers
+        are_random = bool(teachers) and all(RANDOM in teacher["name"] for teacher in teachers)
+        return bool(settings.get("shuffle_teacher")) or are_random
+
+    @property
     def configuration(self) -> tuple[Any, Any, Any]:
         """The student, training and rows of its arm, where they are not the recipe's."""
         settings = self.arm_settings
@@ -104,6 +122,14 @@ class Run:
             if event["event"] == "task":
                 return event
         return {}
+
+    @property
+    def steps(self) -> int:
+        """The number of steps that it has taken: the highest that an event names; 0 where none does."""
+        last = 0
+        for event in self.events:
+            last = max(last, event.get("step", 0))
+        return last
 
     @property
     def teachers(self) -> list[dict[str, Any]]:

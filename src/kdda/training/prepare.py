@@ -16,7 +16,7 @@ from kdda.models.classes import has_head
 from kdda.models.depth import Layers
 from kdda.models.load import Checkpoint, load_config
 from kdda.recipe.schema import ModelSpec, TeacherSpec
-from kdda.runs.folder import CHECKPOINTS, METRICS, MODEL_FOLDER, TEACHER_RECORD
+from kdda.runs.folder import CHECKPOINTS, METRICS, MODEL_FOLDER, RANDOM, TEACHER_RECORD
 from kdda.runtime import distributed
 from kdda.runtime.files import write_atomically
 from kdda.runtime.progress import Say
@@ -103,7 +103,7 @@ class Teacher:
     def name(self) -> str:
         """What messages and tables call it."""
         name = name_of(self.model)
-        return f"{name} with random weights" if self.random else name
+        return f"{name}{RANDOM}" if self.random else name
 
     @property
     def source(self) -> Model:
