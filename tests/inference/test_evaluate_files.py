@@ -46,6 +46,14 @@ def test_a_label_that_is_mapped_to_none_of_the_models_is_refused(judge: str, tmp
     assert code == 2 and '--labels: "0" is given twice' in error
 
 
+def test_a_label_may_be_mapped_to_a_usual_word_of_the_models(judge: str, tmp_path: Path, command: Any) -> None:
+    data, out = written(tmp_path / "a.jsonl", "0", 1), tmp_path / "p.jsonl"
+    code, _, error = command("evaluate", judge, "--data", data, "--out", out, "--labels", "0=kéo theo,1=Trung_lập")
+    assert code == 0, error
+    golds = [json.loads(line)["gold"] for line in out.read_text(encoding="utf-8").splitlines()]
+    assert golds == ["entailment", "neutral"]
+
+
 def test_a_file_whose_name_is_not_utf8_is_scored(judge: str, tmp_path: Path, command: Any) -> None:
     data, out = tmp_path / os.fsdecode(b"r\xe9gion.jsonl"), tmp_path / os.fsdecode(b"\xff.jsonl")
     written(data, "neutral")

@@ -130,6 +130,12 @@ def test_a_picture_is_told_what_a_report_is_at(runs: Path) -> None:
     assert stages == ["reading run folders", "tables and intervals", "figures"]
 
 
+def test_a_folder_below_the_output_folder_is_suggested(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(runs.parent)
+    with pytest.raises(KddaError, match=f'no folder "nli".* — did you mean "{runs.name}/nli"'):
+        report([Path("nli")])
+
+
 def test_arms_of_few_steps_are_noted(runs: Path) -> None:
     for folder in (runs / "nli/student-da").iterdir():
         with (folder / "metrics.jsonl").open("a") as file:

@@ -104,6 +104,22 @@ def test_two_models_for_one_task_are_refused(judge: Predictor) -> None:
         make_application(Site(["a"], Limits(), page=False), [judge, judge])
 
 
+@pytest.mark.parametrize("again", ["models/a", "./models/a"])
+def test_a_model_that_is_named_twice_is_refused_before_it_is_loaded(again: str) -> None:
+    with pytest.raises(KddaError, match="arguments 1 and 3 are one model"):
+        run_site(Site(["models/a", "b", again], Limits(), port=0))
+
+
+def test_a_mistyped_folder_of_runs_is_answered_with_what_was_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs/nli").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for given, meant in {"rums": "runs", "nli": "runs/nli"}.items():
+        with pytest.raises(KddaError, match=f'--runs: no folder "{given}".*did you mean "{meant}"'):
+            run_site(Site(["models/a"], Limits(), port=0, runs=[Path(given)]))
+
+
 def test_requests_of_many_clients_are_read_together_and_answered_each_its_own(live: Live, reader: Predictor) -> None:
     words = ["cat", "dog", "hen", "fish", "runs", "sleeps", "not", "very"]
     asked = [{"question": "cat", "context": " ".join(words[i % 8 :] + words[: i % 8])} for i in range(64)]

@@ -21,6 +21,7 @@ from kdda.cli.shared import (
     show,
 )
 from kdda.errors import KddaError
+from kdda.runtime.folders import RUNS
 
 if TYPE_CHECKING:
     from kdda.draft.draft import Draft, Request
@@ -142,7 +143,7 @@ def _show_plan(recipe: Recipe, out: Path) -> None:
         if needs_download(spec.model):
             show(f"Its models are on the Hub: kdda plan {out} fetches them, and measures what the recipe costs here.")
             return
-    made = Plan(recipe, Path("runs"))
+    made = Plan(recipe, RUNS)
     print_plan(made.document())
     show(f"\nNext: kdda run {out}")
     if made.seconds > LONG:

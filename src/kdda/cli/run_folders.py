@@ -9,6 +9,7 @@ import typer
 
 from kdda.cli.language import tr
 from kdda.cli.shared import app, is_a_dialogue, show, show_table, warn
+from kdda.runtime.folders import RUNS
 from kdda.runtime.numbers import count_of
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def runs(
 
     entries: dict[Path, RunEntry] = {}  # by folder, since one of the arguments may lie below another
     totals = []
-    for folder in folders or [Path("runs")]:
+    for folder in folders or [RUNS]:
         listed = list_runs(folder)
         for entry in listed:
             entries.setdefault(entry.folder.resolve(), entry)
@@ -65,7 +66,7 @@ def _state(entry: RunEntry) -> str:
 
 @app.command()
 def clean(
-    folder: Folder = Path("runs"),
+    folder: Folder = RUNS,
     models: Annotated[bool, typer.Option("--models", help="Models of runs, and fine-tuned teachers, too.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
 ) -> None:

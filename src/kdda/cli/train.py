@@ -15,6 +15,7 @@ from kdda.cli.language import tr
 from kdda.cli.next_steps import after_run
 from kdda.cli.shared import FAILED, Device, app, check_model_folder, parse_names, parse_seeds, print_plan, say
 from kdda.errors import KddaError
+from kdda.runtime.folders import RUNS
 
 if TYPE_CHECKING:
     from kdda.data.examples import Example
@@ -55,7 +56,7 @@ def run(
     arms: Arms = "",
     seeds: Seeds = "",
     set_: Overrides = None,
-    out: Out = Path("runs"),
+    out: Out = RUNS,
     workers: Annotated[int, typer.Option(min=0, help="Runs at the same time, each in its process.")] = 0,
     ray: Annotated[str, typer.Option(help="The address of a Ray cluster, or auto, to execute the runs on.")] = "",
     save: Annotated[
@@ -179,7 +180,7 @@ def plan(
     arms: Arms = "",
     seeds: Seeds = "",
     set_: Overrides = None,
-    out: Out = Path("runs"),
+    out: Out = RUNS,
     workers: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
     device: Device = "",
 ) -> None:

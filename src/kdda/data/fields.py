@@ -7,6 +7,7 @@ import json
 import math
 import unicodedata
 from decimal import Decimal
+from functools import cache
 from reprlib import Repr
 from typing import Any
 
@@ -23,6 +24,17 @@ LONGEST_VALUE = 80  # characters of a value in a message
 
 _repr = Repr()
 _repr.maxstring = _repr.maxother = _repr.maxlong = LONGEST_VALUE
+
+
+@cache
+def plain_name(name: str) -> str:
+    """A name without what authors write differently: case, diacritics, spaces, hyphens, underscores.
+
+    >>> plain_name("Tiền_đề"), plain_name("tien de"), plain_name("sentence_1"), plain_name("pairID")
+    ('tiende', 'tiende', 'sentence1', 'pairid')
+    """
+    decomposed = unicodedata.normalize("NFD", name.lower().replace("đ", "d"))  # letters, and marks behind them
+    return "".join(filter(str.isalnum, decomposed))
 
 
 class BadFieldError(ValueError):

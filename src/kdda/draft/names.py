@@ -1,13 +1,14 @@
 """Names that authors of data sets give to columns and labels, in English and Vietnamese, compared by `plain_name`.
 
-`LABEL_COLUMNS`, `TEXT_PAIRS`, `QUESTIONS`, `ID_COLUMNS`, `INFERENCE_LABELS`, `SENTIMENT_LABELS`, `NO_LABEL`, …
+`LABEL_COLUMNS`, `TEXT_PAIRS`, `QUESTIONS`, `ID_COLUMNS`, `SENTIMENT_LABELS`, `NO_LABEL`, …
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from functools import cache
+
+from kdda.data.fields import plain_name
+from kdda.tasks.nli import NLI
 
 LABEL_COLUMNS = (
     "gold_label", "label", "nhãn", "label_id", "labels", "gold", "nhãn đúng", "verdict", "class", "category", "topic",
@@ -82,16 +83,6 @@ SCORES = (
     "điểm tương đồng", "điểm", "label", "labels",
 )  # fmt: skip
 
-# How authors of inference data write labels, and which label of the task each is.
-INFERENCE_LABELS = {
-    "entailment": "entailment", "entail": "entailment", "entails": "entailment", "e": "entailment",
-    "suy ra": "entailment", "suy ra được": "entailment", "kéo theo": "entailment", "hàm ý": "entailment",
-    "bao hàm": "entailment",
-    "neutral": "neutral", "n": "neutral", "trung lập": "neutral", "trung tính": "neutral",
-    "contradiction": "contradiction", "contradictory": "contradiction", "contradicts": "contradiction",
-    "c": "contradiction", "mâu thuẫn": "contradiction", "trái ngược": "contradiction", "đối lập": "contradiction",
-}  # fmt: skip
-
 # How sentiment is written in Vietnamese, and in English data beside it.
 SENTIMENT_LABELS = {
     "tích cực": "positive", "tiêu cực": "negative", "trung tính": "neutral", "trung lập": "neutral",
@@ -116,17 +107,6 @@ USUAL_NAMES = (
 )  # fmt: skip
 
 
-@cache
-def plain_name(name: str) -> str:
-    """A name without what authors write differently: case, diacritics, spaces, hyphens, underscores.
-
-    >>> plain_name("Tiền_đề"), plain_name("tien de"), plain_name("sentence_1"), plain_name("pairID")
-    ('tiende', 'tiende', 'sentence1', 'pairid')
-    """
-    decomposed = unicodedata.normalize("NFD", name.lower().replace("đ", "d"))  # letters, and marks behind them
-    return "".join(filter(str.isalnum, decomposed))
-
-
 def is_called(name: str, names: tuple[str, ...]) -> bool:
     """Whether a name is one of some names, however it is written."""
     return plain_name(name) in map(plain_name, names)
@@ -139,17 +119,13 @@ def names_an_id(column: str) -> bool:
 
 def inference_label(value: str) -> str:
     """The label of inference that a value of a file is, however it is written; empty of another one."""
-    return _by_plain_name()[0].get(plain_name(value), "")
+    return NLI.label_meant(value)
 
 
 def english_sentiment(value: str) -> str:
     """The English name of a Vietnamese label of sentiment; empty of another one."""
-    return _by_plain_name()[1].get(plain_name(value), "")
-
-
-@cache
-def _by_plain_name() -> tuple[dict[str, str], dict[str, str]]:
-    """`INFERENCE_LABELS` and `SENTIMENT_LABELS` by the plain names of their keys."""
-    inference = {plain_name(value): label for value, label in INFERENCE_LABELS.items()}
-    sentiment = {plain_name(value): label for value, label in SENTIMENT_LABELS.items()}
-    return inference, sentiment
+    name = plain_name(value)
+    for written, label in SENTIMENT_LABELS.items():
+        if plain_name(written) == name:
+            return label
+    return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from string import ascii_lowercase
 
+from kdda.data.fields import plain_name
 from kdda.draft.columns import Recognised, as_words
 from kdda.draft.names import (
     ANSWER_STARTS,
@@ -14,7 +15,6 @@ from kdda.draft.names import (
     OPTION_NAME,
     OPTIONS,
     QUESTIONS,
-    plain_name,
 )
 from kdda.draft.tables import FileTable
 

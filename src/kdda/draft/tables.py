@@ -17,10 +17,10 @@ from typing import Any
 from kdda.data.compressed import DECOMPRESSORS
 from kdda.data.conll import looks_like_conll
 from kdda.data.delimited import Quoting, delimiter_of
-from kdda.data.fields import canonical, is_missing
+from kdda.data.fields import canonical, is_missing, plain_name
 from kdda.data.sources import Row, Source, format_of, read_rows
 from kdda.data.text_lines import text_lines
-from kdda.draft.names import ID_COLUMNS, USUAL_NAMES, is_called, plain_name
+from kdda.draft.names import ID_COLUMNS, USUAL_NAMES, is_called
 
 LOOKED_AT = 400
 

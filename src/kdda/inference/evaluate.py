@@ -88,7 +88,7 @@ def evaluate_rows(
     chosen.check_outputs(config, name)
     chosen.check_columns(schema.columns)
     names = _named_labels(config, name) if chosen.labelled else []
-    schema = replace(schema, labels=tuple(names))
+    schema = replace(schema, labels=tuple(names), label_map=_by_names(schema.label_map, names, chosen))
     rows = to_rows(dataset)
     naming = []  # a line about columns that are read as in training
     if rows:
@@ -125,6 +125,20 @@ def _named_labels(config: Any, name: str) -> list[str]:
             "config.json, in the order of its outputs"
         )
     return names
+
+
+def _by_names(label_map: Mapping[str, str | None], names: Sequence[str], task: Task) -> dict[str, str | None]:
+    """A dataset's label value → the checkpoint's label, also where the map has another word for it, "kéo theo".
+
+    Args:
+        names: of the checkpoint's labels.
+    """
+    named: dict[str, str | None] = {}
+    for value, label in label_map.items():
+        if label is not None and label not in names and task.label_meant(label) in names:
+            label = task.label_meant(label)
+        named[value] = label
+    return named
 
 
 def _warnings(checked: CheckedRows, encoder: Encoder) -> list[str]:

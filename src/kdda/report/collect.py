@@ -40,8 +40,11 @@ def read_folders(folders: Sequence[Path]) -> list[Run]:
     return runs
 
 
-def check_folders(folders: Iterable[Path]) -> None:
+def check_folders(folders: Iterable[Path], option: str = "") -> None:
     """Refuse a folder that does not exist.
+
+    Args:
+        option: of the command line, that named the folders; none where they are arguments.
 
     Raises:
         KddaError: it names the folder.
@@ -49,7 +52,8 @@ def check_folders(folders: Iterable[Path]) -> None:
     for folder in folders:
         if not folder.is_dir():
             near = what_is_near(folder)
-            raise KddaError(f'no folder "{folder}"; give folders that `kdda run --out` has written{near}')
+            refusal = f'no folder "{folder}"; give folders that `kdda run --out` has written{near}'
+            raise KddaError(f"{option}: {refusal}" if option else refusal)
 
 
 def unfinished_folders(folders: Iterable[Path]) -> list[Path]:

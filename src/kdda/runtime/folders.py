@@ -19,6 +19,8 @@ from kdda.runtime.text_files import printable
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, over a quota, over the largest size of a file
 
+RUNS = Path("runs")  # the output folder where --out names no other
+
 LISTED = 6  # entries of a folder that a message names
 
 TRIED = b"\0" * 4096  # a block, which is written to a folder and removed again to see whether files can be written
@@ -173,6 +175,7 @@ def home_advice(name: str | Path) -> str:
 def what_is_near(path: Path) -> str:
     """What a message says of a path that is not there: what the nearest folder above holds, and a similar name in it.
 
+    A path that is there below a folder of this one, such as `runs/nli` for `nli`, goes before a similar name.
     Names are compared without their extensions, which would make any two files of one format similar.
     """
     missing = path
@@ -185,10 +188,30 @@ def what_is_near(path: Path) -> str:
             if entry.stem not in names or entry.suffix == path.suffix:
                 names[entry.stem] = entry.name
     similar = get_close_matches(missing.stem, names, n=1)
-    hint = f' — did you mean "{printable(names[similar[0]])}"?' if similar else ""
+    deeper = _one_folder_below(path)
+    meant = ""
+    if deeper is not None:
+        meant = printable(deeper)
+    elif similar:
+        meant = printable(names[similar[0]])
+    hint = f' — did you mean "{meant}"?' if meant else ""
     if not names or place in (Path(), Path(place.anchor)):
         return hint
     return f'; "{printable(place)}" holds {listing(place)}{hint}'
+
+
+def _one_folder_below(path: Path) -> Path | None:
+    """The same relative path below a folder of the working directory: below "runs", or else the first; or None."""
+    if path.is_absolute() or not path.name or ".." in path.parts:
+        return None
+    folders = [RUNS]
+    with suppress(OSError):  # a folder that may not be read
+        folders += sorted(entry for entry in Path().iterdir() if not entry.name.startswith("."))
+    for folder in folders:
+        with suppress(OSError):
+            if (folder / path).exists():
+                return folder / path
+    return None
 
 
 def folder_size(folder: Path) -> int:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from kdda.errors import KddaError
 from kdda.inference.predictor import Predictor, load
+from kdda.report.collect import check_folders
 from kdda.runtime.network import stay_offline
 from kdda.runtime.wording import worded
 from kdda.serve.experiments import Experiments
@@ -107,7 +108,7 @@ def run_site(site: Site) -> None:
     AllowedHosts.of(site.host, site.allow_host)  # refused before models are loaded
     listening = listen(site.host, site.port)
     predictors = []
-    for name in dict.fromkeys(site.models):
+    for name in site.models:
         predictors.append(load(name, precision=site.precision))
     if site.page:
         _check_compared(site.compare)
@@ -134,6 +135,23 @@ def _check_anything(site: Site) -> None:
             "nothing to serve: name a model's folder; or for the page alone --runs FOLDER, --experiments FOLDER or "
             "--compare MODEL"
         )
+    check_folders(site.runs, "--runs")
+    _check_each_once(site.models)
+
+
+def _check_each_once(models: Sequence[str]) -> None:
+    """Refuse a model that is named twice, before any is loaded.
+
+    Raises:
+        KddaError: it names both places.
+    """
+    places: dict[Path, int] = {}  # of each folder or Hub id; the paths ./m and m are one
+    for place, name in enumerate(models, start=1):
+        first = places.setdefault(Path(name).resolve(), place)
+        if first != place:
+            raise KddaError(
+                f'arguments {first} and {place} are one model, "{name}": name each model once, at most one of a task'
+            )
 
 
 def _served(predictors: Sequence[Predictor]) -> str:

@@ -19,7 +19,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from kdda.data.examples import BadRowError, Example, RowConverter, Schema, mapped_label, row_id, value_of
-from kdda.data.fields import BadFieldError, canonical, structure
+from kdda.data.fields import BadFieldError, canonical, plain_name, structure
 from kdda.data.sources import Row
 from kdda.errors import KddaError, unknown_choice
 from kdda.runtime.disk_sequence import LazySequence
@@ -115,6 +115,7 @@ class Task(ABC):
         metric: the score that selects a model on the development rows, and that tables compare.
         scores: scores that tables show.
         labels: default names of the labels, in the order of the head's outputs; none for tasks without labels.
+        label_words: words that authors of data write for its labels → the label of each.
         methods: names of the `Predictor` methods that work for this task; the last one is named in messages.
         route: the path of its HTTP interface; ``/NAME`` by default.
         summary: one line about the route.
@@ -142,6 +143,7 @@ class Task(ABC):
     metric: str = "accuracy"
     scores: tuple[str, ...] = ("accuracy",)
     labels: tuple[str, ...] = ()
+    label_words: Mapping[str, str] = field(default_factory=dict, hash=False)
     methods: tuple[str, ...] = ()
     route: str = ""
     summary: str = ""
@@ -303,6 +305,14 @@ class Task(ABC):
         """
         label = mapped_label(value_of(row, schema.column("label")), schema)
         return [label] if label else []
+
+    def label_meant(self, word: str) -> str:
+        """The label that a word of data means, such as "kéo theo", however it is written; empty of another word."""
+        name = plain_name(word)
+        for written, label in self.label_words.items():
+            if plain_name(written) == name:
+                return label
+        return ""
 
     def ordered_labels(self, labels: Sequence[str]) -> list[str]:
         """Labels of training rows in the order of a head's outputs: numbers by size, all others by the alphabet."""

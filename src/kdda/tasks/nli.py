@@ -5,10 +5,21 @@ from __future__ import annotations
 from kdda.tasks.base import PageWords
 from kdda.tasks.classification import Classification
 
+# How authors of inference data write labels, and which label of the task each is.
+LABEL_WORDS = {
+    "entailment": "entailment", "entail": "entailment", "entails": "entailment", "e": "entailment",
+    "suy ra": "entailment", "suy ra được": "entailment", "kéo theo": "entailment", "hàm ý": "entailment",
+    "bao hàm": "entailment",
+    "neutral": "neutral", "n": "neutral", "trung lập": "neutral", "trung tính": "neutral",
+    "contradiction": "contradiction", "contradictory": "contradiction", "contradicts": "contradiction",
+    "c": "contradiction", "mâu thuẫn": "contradiction", "trái ngược": "contradiction", "đối lập": "contradiction",
+}  # fmt: skip
+
 NLI = Classification(
     "nli",
     ("premise", "hypothesis"),
     labels=("entailment", "neutral", "contradiction"),
+    label_words=LABEL_WORDS,
     methods=("classify", "entails"),
     route="/entails",
     summary="Label a premise and a hypothesis",

@@ -67,9 +67,6 @@ class Page:
         corpus: answers the questions of the Ask the corpus tab; that tab says how to get one by default.
         students: of the experiments that the Experiment tab runs; that tab says how to run some by default.
         watch: the page has the Training tab alone, which is renewed by itself.
-
-    Raises:
-        KddaError: a folder of runs that does not exist.
     """
 
     def __init__(
@@ -81,9 +78,6 @@ class Page:
         students: Students | None = None,
         watch: bool = False,
     ):
-        for folder in runs:
-            if not folder.is_dir():
-                raise KddaError(f'--runs: no folder "{folder}"')
         self.watch = watch
         self.students = students
         self.service = service
