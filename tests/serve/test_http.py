@@ -115,9 +115,9 @@ def test_a_mistyped_folder_of_runs_is_answered_with_what_was_meant(
 ) -> None:
     (tmp_path / "runs/nli").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    for given, meant in {"rums": "runs", "nli": "runs/nli"}.items():
-        with pytest.raises(KddaError, match=f'--runs: no folder "{given}".*did you mean "{meant}"'):
-            run_site(Site(["models/a"], Limits(), port=0, runs=[Path(given)]))
+    for wrong, meant in {"rums": "runs", "nli": "runs/nli"}.items():
+        with pytest.raises(KddaError, match=f'--runs: no folder "{wrong}".*did you mean "{meant}"'):
+            run_site(Site(["models/a"], Limits(), port=0, runs=[Path(wrong)]))
 
 
 def test_requests_of_many_clients_are_read_together_and_answered_each_its_own(live: Live, reader: Predictor) -> None:
