@@ -95,7 +95,7 @@ def test_a_phobert_teaches_reading_with_its_own_words_and_limit(bench: Bench, co
     bench.values["teachers"]["aa"] = str(make_phobert(bench.folder / "phobert"))
     arguments = ("run", bench.write(), "--out", bench.folder / "runs", "--arms", "student-kdda")
     code, text, _ = command(*arguments, "--set", "training.max_length=24", "--set", "training.stride=4")
-    assert code == 0 and "aa teacher: " in text and "MB of states" in text and "contexts split" in text
+    assert code == 0 and "aa teacher: " in text and "MB of states" in text and "(max_length), read in parts" in text
     events = read_metrics(bench.folder / "runs" / "qa" / "student-kdda" / "seed-1" / "metrics.jsonl")
     assert all(e["marginal_error"] <= 1e-4 for e in events if e["event"] == "train")
 

@@ -125,7 +125,7 @@ def test_a_long_context_is_cut_and_counted_or_read_in_windows() -> None:
     encoder = Encoder(make_tokenizer(), max_length=16, overlap=4)
     cut = CHOOSE.encode(examples, encoder)
     assert [len(window) for window in cut.windows] == [16, 16]
-    assert encoder.counts["texts truncated at 16 tokens"] == 2
+    assert encoder.counts["texts of more than 16 tokens (max_length), whose ends are not read"] == 2
     assert [span.texts[0] for span in CHOOSE.text_spans(cut)] == ["cat chó", "cat gà ngủ"]
     task = MultipleChoice("choose", long_texts="max")
     split = task.encode(examples, encoder)

@@ -13,7 +13,7 @@ from kdda.data.examples import GoldAnswer, Question
 from kdda.models.load import load_checkpoint
 from kdda.tasks.features import Features
 from kdda.tasks.qa import QA, AnswerSpan, QuestionAnswering, oracle, token_span
-from kdda.text.encode import Encoder
+from kdda.text.encode import QUESTION_COUNTS, Encoder
 from tests.conftest import make_tokenizer
 
 TEXT = "cat runs very dog sleeps not hen fish runs"
@@ -60,7 +60,10 @@ def test_a_window_without_the_whole_answer_points_at_the_first_token() -> None:
 def test_answers_that_no_window_holds_are_counted() -> None:
     encoder = Encoder(make_tokenizer(), max_length=8, overlap=0)
     QA.encode([question("runs very dog sleeps not"), question("cat")], encoder)
-    assert encoder.counts["answers truncated"] == 1 and encoder.counts["contexts split"] == 2
+    assert (
+        encoder.counts["answers that no part of their context holds whole (max_length)"] == 1
+        and encoder.counts[QUESTION_COUNTS[1].format(tokens=encoder.max_length)] == 2
+    )
 
 
 def test_the_surest_window_gives_the_answer() -> None:
@@ -144,7 +147,7 @@ def test_ten_thousand_syllables_are_read_to_the_end() -> None:
     context = "Con đường dài qua làng. " * 2000 + "Kho báu ở gốc đa."
     features = QA.encode([question("gốc đa", context, "Kho báu ở đâu?")], encoder)
     assert len(features.windows) > 50 and max(map(len, features.windows)) == 256
-    assert encoder.counts["answers truncated"] == 0
+    assert encoder.counts["answers that no part of their context holds whole (max_length)"] == 0
     assert features.windows[-1].context_span[1] == len(context)
     covered = [window.context_span for window in features.windows]
     assert all(a[1] > b[0] for a, b in pairwise(covered))

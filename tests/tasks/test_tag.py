@@ -25,7 +25,7 @@ from kdda.runs.events import read_metrics
 from kdda.tasks.features import Features
 from kdda.tasks.registry import task_named
 from kdda.tasks.tag import TAG, TagPrediction, TagResult
-from kdda.text.encode import Encoder
+from kdda.text.encode import TEXT_COUNTS, Encoder
 from kdda.training.data import TrainingData
 from tests.conftest import Bench, make_model, make_sentences, make_tokenizer, write_rows
 from tests.text.phobert import make_phobert_tokenizer
@@ -118,7 +118,9 @@ def test_golds_become_tags_of_tokens_and_spans_again_whatever_the_windows(
     assert scores["f1"] == pytest.approx(50.0 if name == "words" else 100.0)
     for span in news.predicted:
         assert NEWS[span["start"] : span["end"]] == span["text"] and span["probability"] > 0.99
-    assert (encoder.counts["texts split"] > 0) == (longest < 40 or (name == "bytes" and longest == 40))
+    assert (encoder.counts[TEXT_COUNTS[1].format(tokens=encoder.max_length)] > 0) == (
+        longest < 40 or (name == "bytes" and longest == 40)
+    )
 
 
 def test_a_token_belongs_to_the_window_where_it_has_most_context(tokenizers: dict[str, tuple[Any, str]]) -> None:

@@ -12,7 +12,7 @@ from kdda.data.sources import Source, read_rows
 from kdda.errors import KddaError
 from kdda.models.families import position_limit
 from kdda.models.load import load_checkpoint
-from kdda.text.encode import Encoder, used_ids
+from kdda.text.encode import QUESTION_COUNTS, Encoder, used_ids
 from kdda.text.segment import segment, segmented_text
 from tests.conftest import make_tokenizer
 from tests.text.phobert import make_phobert_tokenizer
@@ -117,7 +117,7 @@ def test_what_is_too_long_is_cut_and_counted() -> None:
     encoder = Encoder(make_tokenizer(), max_length=6)
     rows = encoder.encode(["cat", "cat dog hen fish runs"], ["dog", "hen"])
     assert [len(row) for row in rows] == [5, 6]
-    assert encoder.counts["texts truncated at 6 tokens"] == 1
+    assert encoder.counts["texts of more than 6 tokens (max_length), whose ends are not read"] == 1
     assert rows[1].types[-2:] == [1, 1]  # the longer text was cut, not the hypothesis
 
 
@@ -125,7 +125,7 @@ def test_a_single_text_that_is_too_long_keeps_its_first_tokens() -> None:
     encoder = Encoder(make_tokenizer(), max_length=6)
     (window,) = encoder.encode(["cat dog hen fish runs very not"])
     assert window.ranges == ((0, 4),) and len(window) == 6
-    assert encoder.counts["texts truncated at 6 tokens"] == 1
+    assert encoder.counts["texts of more than 6 tokens (max_length), whose ends are not read"] == 1
 
 
 def test_windows_cover_a_long_context_and_share_their_overlap() -> None:
@@ -133,7 +133,7 @@ def test_windows_cover_a_long_context_and_share_their_overlap() -> None:
     windows = encoder.windows(("cat", "cat dog hen fish runs very not cat dog hen fish runs"))
     assert [window.ranges[1] for window in windows] == [(0, 6), (4, 10), (8, 12)]
     assert all(len(window) <= 10 and window.ids[1] == windows[0].ids[1] for window in windows)
-    assert encoder.counts["contexts split"] == 1
+    assert encoder.counts[QUESTION_COUNTS[1].format(tokens=encoder.max_length)] == 1
 
 
 def test_windows_of_a_span_read_that_span_alone() -> None:
@@ -146,7 +146,7 @@ def test_windows_of_a_span_read_that_span_alone() -> None:
 def test_a_question_longer_than_half_a_window_is_cut_and_counted() -> None:
     encoder = Encoder(make_tokenizer(), max_length=11, overlap=0)
     windows = encoder.windows(("cat " * 20, "dog hen fish runs very"))
-    assert encoder.counts["questions truncated"] == 1
+    assert sum(encoder.counts[name] for name in encoder.counts if name.startswith("questions of more than")) == 1
     assert [window.ranges[0] for window in windows] == [(0, 4)] * 2
 
 

@@ -82,8 +82,8 @@ def label_names(config: Any) -> list[str]:
 def counted(counts: Mapping[str, int]) -> list[str]:
     """What was truncated, split, skipped or repaired, as lines for a person.
 
-    >>> counted({"contexts split": 1200, "answers truncated": 0})
-    ['1,200 × contexts split']
+    >>> counted({"texts of more than 128 tokens (max_length), read in parts": 1200, "bad rows": 0})
+    ['1,200 × texts of more than 128 tokens (max_length), read in parts']
     """
     lines = []
     for reason, count in counts.items():

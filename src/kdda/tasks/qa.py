@@ -240,7 +240,9 @@ class QuestionAnswering(Task):
             encoder.tokenize(texts)  # fills the encoder's cache, all at once: fast tokenizers use every core
             for example in chunk:
                 windows = encoder.windows(example.texts)
-                encoder.counts["answers truncated"] += _is_cut(example, windows)
+                encoder.counts["answers that no part of their context holds whole (max_length)"] += _is_cut(
+                    example, windows
+                )
                 yield windows
 
         return Features(examples, Windows(in_chunks(examples, read)))

@@ -27,9 +27,19 @@ TOKENS_PER_TEXT = 64  # what a cached text counts in addition to its tokens
 QUESTION_SHARE = 2  # a question is truncated where it would take more than one half of a window
 
 # What `Encoder.windows` counts, in the words of question answering: the texts before the last one, and the last one.
-QUESTION_COUNTS = ("questions truncated", "contexts split")
+# {tokens} is the limit that a row is beyond, and in brackets the setting that it comes from.
+QUESTION_COUNTS = (
+    "questions of more than {tokens} tokens (half of max_length), whose ends are not read",
+    "contexts of more than {tokens} tokens (max_length), read in parts",
+)
 
-TEXT_COUNTS = ("texts truncated", "texts split")  # the same in other tasks
+TEXT_COUNTS = (  # the same in other tasks
+    "texts of more than {tokens} tokens (half of max_length), whose ends are not read",
+    "texts of more than {tokens} tokens (max_length), read in parts",
+)
+
+# What `Encoder.encode` counts.
+TRUNCATED = "texts of more than {tokens} tokens (max_length), whose ends are not read"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -172,7 +182,8 @@ class Encoder:
         *others, context = self._tokenized(texts)
         template = self._templates[len(texts) - 1]
         room = self.max_length - template.extra
-        lengths = _fitted(list(map(len, others)), room // QUESTION_SHARE)
+        share = room // QUESTION_SHARE
+        lengths = _fitted(list(map(len, others)), share)
         start, end = 0, len(context)
         if span is not None:
             start, end = context.within(*span)
@@ -180,8 +191,8 @@ class Encoder:
             overlap = self.overlap
         bounds = _bounds(start, end, room - sum(lengths), overlap)
         are_truncated, is_split = count_as
-        self.counts[are_truncated] += sum(lengths) < sum(map(len, others))
-        self.counts[is_split] += len(bounds) > 1
+        self.counts[are_truncated.format(tokens=share)] += sum(lengths) < sum(map(len, others))
+        self.counts[is_split.format(tokens=self.max_length)] += len(bounds) > 1
         ranges_before = [(0, length) for length in lengths]
         windows = []
         for bound in bounds:
@@ -250,7 +261,7 @@ class Encoder:
         template = self._templates[len(parts) - 1]
         room = self.max_length - template.extra
         lengths = list(map(len, parts))
-        self.counts[f"texts truncated at {self.max_length} tokens"] += sum(lengths) > room
+        self.counts[TRUNCATED.format(tokens=self.max_length)] += sum(lengths) > room
         ranges = []
         for length in _fitted(lengths, room):
             ranges.append((0, length))

@@ -18,6 +18,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from kdda.errors import KddaError
+from kdda.inference.checkpoint import counted
 from kdda.models.classes import NO_HEAD
 from kdda.models.depth import Layers, keep_layers
 from kdda.models.heads import HeadInputs, head_inputs, standardize_by
@@ -454,10 +455,7 @@ def describe(name: str, encoded: EncodedData, vocabulary: TrimmedVocabulary, arg
     steps += f" of {args.per_device_train_batch_size}"
     steps += _shares(batches, args.language_temperature)
     parts = [f"  {name}: {', '.join(sizes)}", steps, _embeddings(vocabulary)]
-    for what, count in encoded.truncated.items():
-        if count:
-            parts.append(f"{count:,} {what}")
-    return "; ".join(parts)
+    return "; ".join([*parts, *counted(encoded.truncated)])
 
 
 def _embeddings(vocabulary: TrimmedVocabulary) -> str:
