@@ -220,6 +220,15 @@ def test_a_plan_says_how_many_rows_a_teachers_tokenizer_truncates_and_which_wind
     assert line == f"Teacher aa, {teacher}: its tokenizer {sentence}{advice}"
 
 
+def test_a_teacher_that_two_languages_have_is_fine_tuned_once(bench: Bench, command: Any) -> None:
+    teachers, data = bench.values["teachers"], bench.values["data"]
+    data["more"] = {"train": data["aa"]["train"], "labels": "none"}
+    teachers["more"] = {"model": teachers["aa"], "train": "aa"}
+    code, text, _ = command("plan", bench.write(), "--arms", "student-kdda", "--out", bench.folder / "runs")
+    work = text.split("## Work")[1]
+    assert code == 0 and work.count("| teacher aa, ") == 1 and "| teacher more, " not in work
+
+
 def test_finished_runs_cost_nothing_more(bench: Bench, command: Any) -> None:
     out = bench.folder / "runs"
     command("run", bench.write(), "--out", out)

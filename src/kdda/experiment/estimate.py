@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kdda.experiment.context import base_config, labelled_rows, teacher_data
 from kdda.experiment.few_steps import training_rows
@@ -22,7 +22,7 @@ from kdda.runtime.device import device_name, peak_memory, total_memory
 from kdda.runtime.folders import nearest_existing
 from kdda.runtime.memory import free_bytes, peak_megabytes
 from kdda.runtime.numbers import ceil_div, count_of
-from kdda.training.prepare import Teacher, is_ready
+from kdda.training.prepare import Teacher, is_ready, teacher_folder
 from kdda.training.sampler import batches_an_epoch
 
 GB = 2**30
@@ -291,12 +291,18 @@ class Estimate:
         return [f"{self.out} has room for {free / GB:.1f} GB, and {needed / GB:.1f} are needed"]
 
     def _unprepared_teachers(self) -> list[TeacherWork]:
-        """The teachers that are neither stored already nor taken as they are, ordered by language."""
+        """The teachers that are neither stored already nor taken as they are, ordered by language.
+
+        One that several languages have, each fine-tuned on the rows of the same one, is fine-tuned once.
+        """
         work = []
+        folders = set()  # of those that are counted
         for run in sorted(teacher_runs(self.recipe, self.arms), key=lambda run: str((run.language, run.spec))):
             data = teacher_data(self.reader, self.task, self.data, run.language, run.spec)
-            if is_ready(Teacher.from_spec(run.spec), data, base_config(self.recipe), self.out / TEACHERS):
+            needed: Any = (Teacher.from_spec(run.spec), data, base_config(self.recipe), self.out / TEACHERS)
+            if is_ready(*needed) or teacher_folder(*needed) in folders:
                 continue
+            folders.add(teacher_folder(*needed))
             rows = {data.target: len(data.train[data.target])}
             training = self.recipe.teacher_training(run.spec)
             steps = sum(self._batches(run.spec, rows, training).values()) * training.epochs
