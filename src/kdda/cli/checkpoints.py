@@ -40,6 +40,8 @@ def trim(
 
     Single characters always stay, so that every text can be read. On the texts of --data the smaller model has the same
     tokens and computes the same states, which is checked.
+
+    Printed are how many tokens stay, how large the weights were and are, and on how many texts both were compared.
     """
     check_model_folder("OUT", out)
     from kdda.models.trim import trim as run_trim

@@ -122,7 +122,10 @@ def predict(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="JSONL rows: id, answer, start, end, score; or label. Without it they are printed."),
+        typer.Option(
+            help="JSONL rows: id, answer, start, end, score; or label. Texts and gold labels are not in it: join by id. "
+            "Without it they are printed."
+        ),
     ] = None,
     columns: Annotated[str, typer.Option(help=COLUMNS)] = "",
     header: Annotated[str, typer.Option(help=HEADER)] = "",

@@ -18,6 +18,7 @@ import typer
 
 from kdda.cli.doc_pages import see_about, see_about_command
 from kdda.cli.language import call, tr, tr_message
+from kdda.cli.usage_advice import usage_advice
 from kdda.errors import DiskFullError, InsteadError, Interrupted, KddaError
 from kdda.runtime.folders import is_disk_full
 from kdda.runtime.memory import tune_garbage_collection
@@ -221,7 +222,7 @@ def main() -> None:
         call(app)
     except SystemExit as stop:
         if stop.code == MISTAKE:  # a wrong option or argument, of which the message is printed already
-            advice = _quotes_advice(sys.argv[1:])
+            advice = usage_advice(app, sys.argv[1:])
             if advice:
                 say(advice, MISTAKE)
             say(see_about_command(_modules_of_commands()), MISTAKE)
@@ -234,23 +235,6 @@ def main() -> None:
         sys.exit(_tell(error))
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _quotes_advice(arguments: list[str]) -> str:
-    """What to do about a value in braces that the shell has cut at its spaces; empty where there is none.
-
-    >>> _quotes_advice(["--set", "limit={train:", "100}"])
-    'A value with spaces needs quotes: "limit={train: 100}"'
-    """
-    for place, argument in enumerate(arguments):
-        if argument.count("{") <= argument.count("}"):
-            continue
-        value = argument
-        for part in arguments[place + 1 :]:
-            value += f" {part}"
-            if value.count("{") == value.count("}"):
-                return f'A value with spaces needs quotes: "{value}"'
-    return ""
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
