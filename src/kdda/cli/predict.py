@@ -123,8 +123,8 @@ def predict(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="JSONL rows: id, answer, start, end, score; or label. Texts and gold labels are not in it: join by id. "
-            "Without it they are printed."
+            help="JSONL rows: id, answer, start, end, score; or label. Texts and gold labels are not in it: join by "
+            "id. Without it they are printed."
         ),
     ] = None,
     columns: Annotated[str, typer.Option(help=COLUMNS)] = "",
