@@ -3,7 +3,7 @@
 import pytest
 
 from kdda.cli.shared import app
-from kdda.cli.usage_advice import usage_advice
+from kdda.cli.usage_advice import cut_value_advice, usage_advice
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,20 @@ from kdda.cli.usage_advice import usage_advice
 )
 def test_a_mistake_of_form_is_answered_with_what_mends_it(line: str, advice: str) -> None:
     assert advice in usage_advice(app, line.split(" "))
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "advice"),
+    [
+        ("new rows.csv --labels 0=kéo theo,1=neutral", 'no file "theo,1=neutral"', '"0=kéo theo,1=neutral"'),
+        ("new --columns text=comment rows.csw", 'no file "rows.csw"', ""),
+        ("new rows.csv --labels 0=kéo theo", 'no file "theo" — did you mean "theory"?', ""),
+        ("report --arms a runz", 'no folder "runz"', ""),
+    ],
+)
+def test_a_part_of_a_value_that_was_taken_for_a_file_is_told(line: str, message: str, advice: str) -> None:
+    told = cut_value_advice(app, line.split(" "), message)
+    assert (advice in told) if advice else told == ""
 
 
 @pytest.mark.parametrize(

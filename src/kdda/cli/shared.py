@@ -18,7 +18,7 @@ import typer
 
 from kdda.cli.doc_pages import see_about, see_about_command
 from kdda.cli.language import call, tr, tr_message
-from kdda.cli.usage_advice import usage_advice
+from kdda.cli.usage_advice import cut_value_advice, usage_advice
 from kdda.errors import DiskFullError, InsteadError, Interrupted, KddaError
 from kdda.runtime.folders import is_disk_full
 from kdda.runtime.memory import tune_garbage_collection
@@ -266,7 +266,9 @@ def _tell(error: Exception) -> int:
         text = f"{error.filename}: {error.strerror}"
     if is_verbose():
         traceback.print_exception(error)
-    return say(f"kdda: {text}\n{_same_command(error)}{see_about(error)}", code)
+    advice = _same_command(error) or cut_value_advice(app, sys.argv[1:], text)
+    lines = [f"kdda: {text}", advice, see_about(error)]
+    return say("\n".join(filter(None, lines)), code)
 
 
 def _same_command(error: Exception) -> str:
@@ -278,7 +280,7 @@ def _same_command(error: Exception) -> str:
         if Path(argument) == Path(error.given):  # which does not count a slash at the end
             arguments[place] = error.instead
             command = shlex.join(["kdda", *arguments])
-            return tr("Try: {command}").format(command=command) + "\n"
+            return tr("Try: {command}").format(command=command)
     return ""
 
 

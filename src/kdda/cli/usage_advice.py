@@ -76,6 +76,26 @@ def _spaces_advice(command: Any, arguments: Sequence[str]) -> str:
     return _in_quotes(" ".join(arguments[first - 1 : first + too_many]))
 
 
+def cut_value_advice(app: typer.Typer, arguments: Sequence[str], message: str) -> str:
+    """The advice to quote a value of an option of which a part was taken for a file; empty of another refusal.
+
+    Args:
+        arguments: of the process, for a command that takes any number of files.
+        message: the refusal, which has the name of the file in quotes.
+    """
+    commands: Any = typer.main.get_command(app)
+    command = commands.commands.get(arguments[0]) if arguments else None
+    if command is None or "did you mean" in message:
+        return ""
+    _, after_values = _words(command, arguments)
+    for place in after_values:
+        value, word = arguments[place - 1], arguments[place]
+        looks_like_a_file = "." in word or "/" in word
+        if "=" in value and f'"{word}"' in message and not looks_like_a_file:
+            return _in_quotes(f"{value} {word}")
+    return ""
+
+
 def _words(command: Any, arguments: Sequence[str]) -> tuple[list[int], list[int]]:
     """The places of the words that are neither options nor their values, and those that stand right behind a value.
 
