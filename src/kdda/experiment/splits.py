@@ -223,9 +223,10 @@ def hold_out(
             split_of_group[group] = split
             count += sizes[group]
     if not remaining or len(set(split_of_group.values())) < len(shares):
+        names = ", ".join(shares)
         raise KddaError(
             f"holdout: {count_of(len(rows), 'row')} in {count_of(len(sizes), 'group')} (of one premise, passage or "
-            "text each) are too few to divide"
+            f"text each) are too few to divide into train, {names}; give more rows, or files for {names}"
         )
     divided: dict[Split, Sequence[Row]] = {}
     splits: tuple[Split, ...] = ("train", *shares)
