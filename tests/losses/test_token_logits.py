@@ -132,9 +132,11 @@ WORDS = [[NOWHERE, (0, 6), (7, 8), (8, 9)], [NOWHERE, (0, 1), (1, 2), (0, 0)]]
 
 def reader(characters: list[list[tuple[int, int]]], seed: int, dtype: torch.dtype = torch.float64) -> Representations:
     """Random logits of start and end at places."""
-    logits = side(characters, seed, dtype=dtype).token_logits
+    places = torch.tensor(characters, dtype=torch.int64).reshape(len(characters), -1, 2)
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(*places.shape[:2], 2, generator=generator, dtype=dtype)
     states = torch.zeros(len(characters), 2, 4, dtype=dtype)
-    return Representations(states, token_logits=TokenLogits(logits.values[..., :2], logits.characters, edges=EDGES))
+    return Representations(states, token_logits=TokenLogits(values, places, edges=EDGES))
 
 
 def test_a_probability_of_a_start_goes_to_the_token_of_its_first_character_and_of_an_end_to_that_of_its_last() -> None:
@@ -188,7 +190,7 @@ def test_readers_that_agree_give_nothing_and_texts_without_common_places_give_no
         assert KD(one, one, SETTINGS).value.abs().max() < 1e-6
     student = reader(READER, 0)
     student.token_logits.values.requires_grad_()
-    for characters in ([[(20, 22)], [(20, 22)]], [[(0, 0)], [(0, 0)]]):
+    for characters in ([[(20, 22)], [(20, 22)]], [[(0, 0)], [(0, 0)]], [[], []]):
         value = KD(student, reader(characters, 1), SETTINGS).value
         value.sum().backward()
         assert value.tolist() == [0, 0] and student.token_logits.values.grad.abs().max() == 0

@@ -67,9 +67,9 @@ def _of_places(student: Representations, teacher: Representations, temperature: 
         )
     _check_temperature(temperature)
     with full_precision(ours.device):
-        # one more place, at padding, so that a batch in which a teacher has no places has one to gather, too
         if theirs_at.edges:
             return closed_form(_of_edges(ours_at, theirs_at, temperature))
+        # one more place, at padding, so that a batch in which a teacher has no places has one to gather, too
         theirs = pad(theirs, (0, 0, 0, 1))
         cover = _cover(ours_at.characters, pad(theirs_at.characters, (0, 0, 0, 1)))
         theirs = theirs.gather(1, cover.places[..., None].expand(-1, -1, theirs.shape[2]))
@@ -111,16 +111,17 @@ def _of_edges(student: TokenLogits, teacher: TokenLogits, temperature: float) ->
     A place before the text (its characters lie below 0) stands for "nowhere in it", as a reader's first token for no
     answer. Where a teacher has none for a text, the student's is left out of its distribution.
     """
-    is_ours = student.characters[..., 1] > student.characters[..., 0]
+    characters = pad(student.characters, (0, 0, 0, 1))  # one more place, at padding, so that there is one
+    is_ours = characters[..., 1] > characters[..., 0]
     is_theirs = teacher.characters[..., 1] > teacher.characters[..., 0]
     has_before = (is_theirs & (teacher.characters[..., 0] < 0)).any(dim=1, keepdim=True)
-    is_ours = is_ours & (has_before | (student.characters[..., 0] >= 0))
+    is_ours = is_ours & (has_before | (characters[..., 0] >= 0))
     dtype = student.values.dtype if student.values.device.type == "mps" else torch.float64
     total = torch.zeros(len(is_ours), dtype=dtype, device=is_ours.device)
     for number, edge in enumerate(teacher.edges):
-        ours = _masked(student.values[..., number].to(dtype) / temperature, is_ours)
+        ours = _masked(pad(student.values[..., number].to(dtype), (0, 1)) / temperature, is_ours)
         theirs = _masked(teacher.values[..., number].to(dtype) / temperature, is_theirs).softmax(dim=1)
-        targets, is_covered = _covering(student.characters, is_ours, teacher.characters, edge)
+        targets, is_covered = _covering(characters, is_ours, teacher.characters, edge)
         mass = torch.where(is_covered & is_theirs, theirs, 0)
         moved = torch.zeros_like(ours).scatter_add(1, targets, mass)
         moved = moved / moved.sum(dim=1, keepdim=True).clamp(min=torch.finfo(dtype).tiny)
