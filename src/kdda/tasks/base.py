@@ -129,12 +129,11 @@ class Task(ABC):
     `MODEL_CLASSES`), `labelled` (rows have labels that a recipe names), `states_read` (the states that the head reads),
     `outputs` (names of the logits), `logits_of` (what logits belong to), `compares_token_logits` (whether
     `logit_places` says where those of tokens are compared) and `logit_edges` (where one distribution is over tokens),
-    `response_type` and `result_key` (what a result looks
-    like over HTTP and in files), `pipeline_tag` (the Hub's name of such tasks), `row_score`, `row_weight`
-    and `breakdown` (how reports score a row and split the test rows), `page_view` (how the page shows a result),
-    `purpose` (what messages say that its models do), `embeds` (whether its candidates are vectors of texts),
-    `distillation` (how `kdda new` distils it), and `option_names` (which of its fields a recipe's `task_options` may
-    set).
+    `response_type` and `result_key` (what a result looks like over HTTP and in files), `pipeline_tag` (the Hub's name
+    of such tasks), `row_score`, `row_weight` and `breakdown` (how reports score a row and split the test rows),
+    `page_view` (how the page shows a result), `purpose` (what messages say that its models do), `embeds` (whether its
+    candidates are vectors of texts), `distillation` (how `kdda new` distils it), and `option_names` (which of its
+    fields a recipe's `task_options` may set).
     """
 
     name: str
