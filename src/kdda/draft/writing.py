@@ -147,7 +147,7 @@ def _unit(drafted: Draft) -> str:
 EXPLAINED = {
     "mse-pooled": "objective mse-pooled: the student's mean hidden state of a text is to be near the teacher's",
     "sinkhorn": "objective sinkhorn: the student's tokens are matched with the teacher's by optimal transport",
-    "kd-logits": "objective kd-logits: the student's scores of labels, or of an answer's ends, are to be near the teacher's",
+    "kd-logits": "objective kd-logits: the student's scores, of labels or answers, are to be near the teacher's",
     "procrustes": "align procrustes: the teacher's states are turned to fit the student's before they are compared",
 }
 
