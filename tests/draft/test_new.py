@@ -666,4 +666,4 @@ def test_a_long_plan_ends_with_shorter_ways(
     path = tmp_path / "recipe.yaml"
     assert f"kdda run {path} --arms student\n" in out and "data.vi.limit={train: 50}" in out
     assert load_recipe(str(path), ["data.vi.limit={train: 50}"]).data["vi"].limit == {"train": 50}
-    assert "# align procrustes: " in path.read_text(encoding="utf-8")
+    assert "# objective kd-logits: " in path.read_text(encoding="utf-8")

@@ -131,7 +131,7 @@ def test_a_long_passage_is_read_to_its_end_in_windows(reader: Predictor) -> None
     long = "dog runs " * 3000 + "cat sleeps"
     found = reader.answer("cat", long)
     assert found.text == long[found.start : found.end]
-    assert any("split" in remark for remark in reader.warnings)
+    assert any("read in parts" in remark for remark in reader.warnings)
 
 
 def test_texts_are_not_kept_once_they_are_read(reader: Predictor, judge: Predictor) -> None:
