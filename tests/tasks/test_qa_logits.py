@@ -14,7 +14,6 @@ from kdda.data.examples import GoldAnswer, Question
 from kdda.losses.registry import OBJECTIVES
 from kdda.losses.representations import ObjectiveSettings, Representations, TokenLogits
 from kdda.models.load import load_checkpoint
-from kdda.runs.events import read_metrics
 from kdda.tasks.features import Features
 from kdda.tasks.places import logit_places_of
 from kdda.tasks.qa import NOWHERE, QA
@@ -22,7 +21,9 @@ from kdda.teachers.cache import TeacherCache
 from kdda.text.encode import Encoder
 from kdda.training.trainer import fine_tune
 from tests.conftest import make_model, make_questions, make_tokenizer
+from tests.tasks import token_logits
 from tests.tasks.test_tag import byte_tokenizer
+from tests.tasks.token_logits import KD, terms
 from tests.text.phobert import make_phobert_tokenizer
 
 CONTEXT = "Bà Lê Hoa sống ở Hà Nội , Việt Nam , và ở Huế từ 2015 ."
@@ -95,27 +96,11 @@ def reader(seed: int = 0) -> tuple[Any, Any]:
 
 def distilled(folder: Path, student: Any, teachers: Any, **options: Any) -> DistillationTrainer:
     """A student that learned from the starts and ends of teachers alone, of questions without answers."""
-    defaults = {"num_train_epochs": 1, "per_device_train_batch_size": 4, "learning_rate": 1e-9, "logging_steps": 1}
-    args = DistillationConfig(str(folder), precision="fp32", seed=1, max_length=24, stride=2, **{**defaults, **options})
-    rows = [{"question": row["question"], "context": row["context"]} for row in make_questions("aa", ROWS, 1)]
-    trainer = DistillationTrainer(
-        student,
-        {"aa": teachers},
-        task="qa",
-        train_dataset={"aa": rows},
-        unlabelled=["aa"],
-        args=args,
-        say=lambda _: None,
-    )
-    trainer.train()
-    return trainer
-
-
-def terms(folder: Path) -> list[float]:
-    return [event["transport"] for event in read_metrics(folder / "metrics.jsonl") if event["event"] == "train"]
-
-
-KD: dict[str, Any] = {"objective": "kd-logits", "distill_weight": 1.0}
+    rows = []
+    for row in make_questions("aa", ROWS, 1):
+        rows.append({"question": row["question"], "context": row["context"]})
+    defaults = {"per_device_train_batch_size": 4, "max_length": 24}
+    return token_logits.distilled(folder, student, teachers, "qa", rows, **{**defaults, **options})
 
 
 def test_a_reader_that_is_its_teacher_has_nothing_to_learn(tmp_path: Path) -> None:

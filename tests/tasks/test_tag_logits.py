@@ -16,7 +16,6 @@ from kdda.errors import KddaError
 from kdda.losses.registry import OBJECTIVES
 from kdda.losses.representations import Objective, ObjectiveSettings, Representations, TokenLogits
 from kdda.models.load import load_checkpoint
-from kdda.runs.events import read_metrics
 from kdda.tasks.features import Features
 from kdda.tasks.places import logit_places_of
 from kdda.tasks.tag import TAG
@@ -24,7 +23,9 @@ from kdda.teachers.cache import TeacherCache
 from kdda.text.encode import Encoder
 from kdda.training.trainer import fine_tune
 from tests.conftest import make_model, make_sentences, make_tokenizer
+from tests.tasks import token_logits
 from tests.tasks.test_tag import GOLDS, LABELS, NEWS, byte_tokenizer, tagged
+from tests.tasks.token_logits import KD, terms
 from tests.text.phobert import make_phobert_tokenizer
 
 TAGS = output_names(["ACT", "ANIMAL"])
@@ -102,30 +103,11 @@ def reordered(teacher: tuple[Any, Any], labels: list[str]) -> tuple[Any, Any]:
 
 def distilled(folder: Path, student: Any, teachers: Any, **options: Any) -> DistillationTrainer:
     """A student that learned from the tags of teachers alone, of rows without labels that take several windows."""
-    defaults = {"num_train_epochs": 1, "per_device_train_batch_size": 8, "learning_rate": 1e-9, "logging_steps": 1}
-    args = DistillationConfig(str(folder), precision="fp32", seed=1, max_length=8, stride=2, **{**defaults, **options})
     rows = []
     for row in make_sentences("aa", 32, 1):
         rows.append({"text": row.get("text") or " ".join(row["tokens"])})
-    trainer = DistillationTrainer(
-        student,
-        {"aa": teachers},
-        task="tag",
-        train_dataset={"aa": rows},
-        labels=["ACT", "ANIMAL"],
-        unlabelled=["aa"],
-        args=args,
-        say=lambda _: None,
-    )
-    trainer.train()
-    return trainer
-
-
-def terms(folder: Path) -> list[float]:
-    return [event["transport"] for event in read_metrics(folder / "metrics.jsonl") if event["event"] == "train"]
-
-
-KD: dict[str, Any] = {"objective": "kd-logits", "distill_weight": 1.0}
+    defaults = {"per_device_train_batch_size": 8, "max_length": 8}
+    return token_logits.distilled(folder, student, teachers, "tag", rows, ["ACT", "ANIMAL"], **{**defaults, **options})
 
 
 def test_a_student_that_is_its_teacher_has_nothing_to_learn_whatever_the_order_of_labels_is(tmp_path: Path) -> None:

@@ -113,9 +113,7 @@ class TeacherCache:
             KddaError: a row that the device's memory does not hold.
         """
         inputs = TeacherInputs(teacher.encoder(max_length, stride), spans, tokens, places, token_task)
-        classes = len(labels)
-        if token_task is not None and not labels:
-            classes = len(token_task.outputs)
+        classes = _compared_classes(labels, token_task)
         needed = len(layers) * inputs.stored_bytes(teacher.width, classes, stored_in)
         if folder is not None and not _fits(needed, budget, folder):
             folder = None
@@ -262,8 +260,8 @@ class LayerCache:
         self.batch_windows = BATCH_WINDOWS
         self.model: Any = teacher.model
         self.label_order = [int(self.model.config.label2id[label]) for label in labels]
-        if inputs.token_task is not None and not labels:  # outputs without names keep their order
-            self.label_order = list(range(len(inputs.token_task.outputs)))
+        if not labels:  # outputs without names keep their order
+            self.label_order = list(range(_compared_classes(labels, inputs.token_task)))
         self._labels_inside: tuple[int, ...] = ()  # of logits of tokens: `Task.labels_inside`
         if inputs.token_task is not None:
             self._labels_inside = inputs.token_task.labels_inside(labels)
@@ -507,6 +505,13 @@ def in_eval_mode(model: Any) -> Iterator[None]:
     finally:
         if was_training:
             model.train()
+
+
+def _compared_classes(labels: Sequence[str], token_task: Task | None) -> int:
+    """How many logits of a text, or of each token, are compared: one a label, or one an output; 0 for none."""
+    if token_task is None or labels:
+        return len(labels)
+    return len(token_task.outputs)
 
 
 def _fits(needed: int, budget: float, folder: Path) -> bool:
