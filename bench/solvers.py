@@ -7,12 +7,14 @@ error of 1e-10, and are those of the worst of the first texts.
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import geomloss
 import ot
 import torch
 from torch import Tensor
 
+from kdda.transport import compiled
 from kdda.transport.cost import half_squared_distances
 from kdda.transport.sinkhorn import sinkhorn_divergence
 
@@ -45,6 +47,12 @@ class Clouds(NamedTuple):
 def kdda(clouds: Clouds, epsilon: float) -> tuple[Tensor, Callable[[], Tensor]]:
     out = sinkhorn_divergence(clouds.x, clouds.y, epsilon=epsilon, tolerance=TOLERANCE, **clouds.masks())
     return out.value, out.plan
+
+
+def kdda_without_numba(clouds: Clouds, epsilon: float) -> tuple[Tensor, Callable[[], Tensor]]:
+    """As where the extra `compiled` is not installed, which short texts are solved by."""
+    with patch.object(compiled, "is_installed", lambda: False):
+        return kdda(clouds, epsilon)
 
 
 def with_geomloss(scaling: float) -> "Solver":
@@ -111,6 +119,7 @@ def plain_loop(cost: Tensor, a: Tensor, b: Tensor, epsilon: float) -> tuple[Tens
 Solver = Callable[[Clouds, float], tuple[Tensor, Callable[[], Tensor]]]
 SOLVERS: dict[str, Solver] = {
     "kdda": kdda,
+    "kdda, no numba": kdda_without_numba,
     "geomloss .5": with_geomloss(0.5),
     "geomloss .9": with_geomloss(0.9),
     "POT batch": by_plans(pot),

@@ -8,9 +8,23 @@ import torch
 from jaxtyping import config
 from torch import Tensor
 
+from kdda.transport import compiled
+
 torch.set_num_threads(1)
 
 Batch = tuple[Tensor, Tensor]
+
+
+@pytest.fixture(params=["compiled", "torch"])
+def each_solver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a test with the compiled solver, and as where numba is not installed."""
+    monkeypatch.setattr(compiled, "is_installed", lambda: request.param == "compiled")
+
+
+@pytest.fixture
+def torch_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where numba is not installed."""
+    monkeypatch.setattr(compiled, "is_installed", lambda: False)
 
 
 @pytest.fixture

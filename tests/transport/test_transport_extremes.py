@@ -10,6 +10,8 @@ from kdda.losses.representations import ObjectiveSettings, Representations
 from kdda.transport.cost import mean_pairwise_cost
 from kdda.transport.sinkhorn import entropic_transport, self_term, sinkhorn_divergence
 
+pytestmark = pytest.mark.usefixtures("each_solver")
+
 SIZES = [1e-30, 1e-15, 1e-6, 1e9, 1e10, 1e12, 1e18]
 
 

@@ -9,6 +9,8 @@ from kdda.transport.sinkhorn import entropic_transport, self_term, sinkhorn_dive
 
 from .conftest import plain_self_term, plain_sinkhorn
 
+pytestmark = pytest.mark.usefixtures("each_solver")
+
 
 def random(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
@@ -208,7 +210,7 @@ def waits(monkeypatch):
     return seen
 
 
-def test_an_iteration_waits_once_for_an_accelerator_and_a_solve_few_times_more(waits):
+def test_an_iteration_waits_once_for_an_accelerator_and_a_solve_few_times_more(waits, torch_solver):
     x, y = random(6, 30, 16), random(6, 26, 16, seed=1)
     for epsilon in (1.0, 0.05):
         waits.clear()

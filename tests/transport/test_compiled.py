@@ -1,0 +1,124 @@
+"""The compiled solver gives what the torch solver gives, text by text, whatever the batch and the threads."""
+
+import pytest
+import torch
+
+from kdda.transport import compiled
+from kdda.transport.cost import mean_pairwise_cost
+from kdda.transport.sinkhorn import entropic_transport, self_term, sinkhorn_divergence
+
+
+def hidden_states(batch=6, n=23, m=17, width=12, seed=0):
+    """Clouds of unlike sizes in clusters, and masks of unlike lengths with a hole."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = 2 * torch.randn(batch, 5, width, generator=generator)
+    x = centres[:, torch.randint(0, 5, (n,), generator=generator)] + torch.randn(batch, n, width, generator=generator)
+    y = centres[:, torch.randint(0, 5, (m,), generator=generator)] + torch.randn(batch, m, width, generator=generator)
+    x_mask = torch.arange(n) < torch.randint(2, n + 1, (batch, 1), generator=generator)
+    y_mask = torch.arange(m) < torch.randint(1, m + 1, (batch, 1), generator=generator)
+    x_mask[0] = True
+    x_mask[0, 3] = False
+    y_mask[1] = False
+    y_mask[1, 4] = True  # one token, behind padding
+    return x, y, x_mask, y_mask
+
+
+def near_the_end(x, y, x_mask, y_mask):
+    """The states of `x` moved most of the way to where the plan sends them, for which plans are hard."""
+    plan = entropic_transport(x, y, epsilon=0.02, scale=mean_pairwise_cost(y, y_mask), x_mask=x_mask, y_mask=y_mask)
+    target = plan.plan() @ y / plan.plan().sum(dim=2, keepdim=True).clamp(min=1e-9)
+    return 0.1 * x + 0.9 * target, y, x_mask, y_mask
+
+
+def solved(monkeypatch, installed, clouds, **options):
+    """The divergence and the gradients of both clouds."""
+    monkeypatch.setattr(compiled, "is_installed", lambda: installed)
+    x, y, x_mask, y_mask = clouds
+    x, y = x.clone().requires_grad_(), y.clone().requires_grad_()
+    out = sinkhorn_divergence(x, y, x_mask=x_mask, y_mask=y_mask, **options)
+    out.value.sum().backward()
+    return out, x.grad, y.grad
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 0.05, 0.005])
+@pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize("sizes", [(23, 17), (9, 21)])
+def test_values_gradients_and_plans_are_those_of_the_torch_solver(monkeypatch, epsilon, hard, sizes):
+    clouds = hidden_states(n=sizes[0], m=sizes[1])
+    if hard:
+        clouds = near_the_end(*clouds)
+    options = {"epsilon": epsilon, "scale": mean_pairwise_cost(clouds[1], clouds[3])}
+    ours, x_grad, y_grad = solved(monkeypatch, True, clouds, **options)
+    theirs, x_wanted, y_wanted = solved(monkeypatch, False, clouds, **options)
+    assert ours.converged.all()
+    assert theirs.converged.all()
+    assert torch.allclose(ours.value, theirs.value, rtol=1e-5, atol=1e-6)
+    assert (x_grad - x_wanted).norm() <= 1e-3 * x_wanted.norm()
+    assert (y_grad - y_wanted).norm() <= 1e-3 * y_wanted.norm()
+    assert torch.allclose(ours.plan(), theirs.plan(), atol=1e-4)
+    assert not ours.f[~clouds[2]].any()
+    assert not ours.g[~clouds[3]].any()
+
+
+def test_masses_of_tokens_are_those_that_are_given(monkeypatch):
+    x, y, x_mask, y_mask = hidden_states(seed=1)
+    generator = torch.Generator().manual_seed(2)
+    masses = x_mask * (0.05 + torch.rand(x_mask.shape, generator=generator)), y_mask * 1.0
+    ours, x_grad, _ = solved(monkeypatch, True, (x, y, *masses), epsilon=0.05, scale=4.0)
+    theirs, x_wanted, _ = solved(monkeypatch, False, (x, y, *masses), epsilon=0.05, scale=4.0)
+    assert torch.allclose(ours.value, theirs.value, rtol=1e-5)
+    assert torch.allclose(x_grad, x_wanted, atol=1e-5)
+    assert torch.allclose(ours.plan().sum(dim=2), masses[0] / masses[0].sum(dim=1, keepdim=True), atol=1e-5)
+
+
+def test_a_text_has_the_same_result_to_the_last_bit_in_every_batch_and_with_any_number_of_threads(monkeypatch):
+    monkeypatch.setattr(compiled, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(compiled, "WORTH_A_THREAD_OF_PASSES", 1)
+    generator = torch.Generator().manual_seed(3)
+    x, y = torch.randn(7, 12, 6, generator=generator), torch.randn(7, 10, 6, generator=generator)
+    cost = 0.5 * torch.cdist(x, y).square()
+    own_cost = 0.5 * torch.cdist(x, x).square()
+    a, b = torch.full((7, 12), 1 / 12), torch.full((7, 10), 1 / 10)
+    settings = {"epsilon": 0.05, "tolerance": 1e-4, "max_iterations": 200}
+
+    def results(rows):
+        cross = compiled.solve(cost[rows].clone(), a[rows], b[rows], **settings)
+        own = compiled.solve_self(own_cost[rows].clone(), a[rows], **settings)
+        return cross.f, cross.g, cross.plan, cross.error, own.value, own.plan, own.error
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        together = results(slice(0, 7))
+        torch.set_num_threads(1)
+        alone = [results(slice(row, row + 1)) for row in range(7)]
+    finally:
+        torch.set_num_threads(before)
+    for number, whole in enumerate(together):
+        assert torch.equal(whole, torch.cat([one[number] for one in alone]))
+
+
+def test_a_text_that_is_given_up_is_finite_and_reported(monkeypatch):
+    out, x_grad, _ = solved(monkeypatch, True, near_the_end(*hidden_states()), epsilon=0.005, max_iterations=3)
+    assert not out.converged.all()
+    assert out.value.isfinite().all()
+    assert x_grad.isfinite().all()
+    assert (out.marginal_error[~out.converged] > 1e-4).all()
+
+
+def test_self_terms_are_those_of_the_torch_solver(monkeypatch):
+    _, y, _, y_mask = hidden_states(seed=4)
+    values = {}
+    for installed in (True, False):
+        monkeypatch.setattr(compiled, "is_installed", lambda installed=installed: installed)
+        values[installed] = self_term(y, y_mask=y_mask, epsilon=0.05, scale=4.0)
+    assert torch.allclose(values[True], values[False], rtol=1e-5, atol=1e-6)
+
+
+def test_float64_long_texts_and_machines_without_numba_keep_the_torch_solver(monkeypatch):
+    assert compiled.is_faster(torch.zeros(2, 48, 40))
+    assert not compiled.is_faster(torch.zeros(2, 48, 40, dtype=torch.float64))
+    assert not compiled.is_faster(torch.zeros(2, 128, 96))
+    assert not compiled.is_faster(torch.zeros(2, 48, 40, device="meta"))
+    monkeypatch.setattr(compiled, "is_installed", lambda: False)
+    assert not compiled.is_faster(torch.zeros(2, 48, 40))
