@@ -10,8 +10,8 @@ from kdda.transport import compiled
 from kdda.transport.cost import cost_of_centred, half_norms
 from kdda.transport.flat import solve_flat
 from kdda.transport.problem import Problem, SolverSettings
-from kdda.transport.solver import Solution, solve
-from kdda.transport.symmetric import solve_self
+from kdda.transport.solver import Solution
+from kdda.transport.tile import solve, solve_self
 
 
 class Outcome(NamedTuple):
