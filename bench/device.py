@@ -6,8 +6,9 @@
 It prints a line a measurement:
 
 - losses of a tiny training with a teacher, on the device against the CPU;
-- the divergence of random clouds: the device against the CPU; every solver of bench/solvers.py and the log-domain loop
-  under torch.compile, value and gradient, with the errors that each reached;
+- the divergence of random clouds: the device against the CPU; every solver of bench/solvers.py, kdda with its Triton
+  kernel and by torch alone, and the log-domain loop under torch.compile, value and gradient, with the errors that each
+  reached; and how many solves of a text were left to torch, since the kernel's certificate refused them;
 - a training step of XLM-R base's size with random weights: the task alone, with stored teacher states, with a live
   teacher, and a plain program (live teacher, geomloss, every row of the vocabulary trained); for each the share of its
   time in which the device runs no kernel, and the device's peak memory.
@@ -26,14 +27,17 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
-from solvers import SOLVERS, Clouds, by_plans, errors, plain_loop, reference, value_and_gradient, with_geomloss
+from solvers import SOLVERS, Clouds, Solver, by_plans, errors, plain_loop, reference, value_and_gradient, with_geomloss
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification, XLMRobertaModel
 
 from kdda.models.load import load_checkpoint
 from kdda.runtime.device import DEVICE_VARIABLE, compute_device, device_name, in_bfloat16, wait_for
+from kdda.transport import tile
 from kdda.transport.sinkhorn import sinkhorn_divergence
 
 EPSILONS = (0.05, 0.005)
@@ -126,17 +130,49 @@ def seconds_of(run: Callable[[], Any], device: torch.device) -> float:
     return min(times[1:])
 
 
-def compare_solvers(batch: int, width: int, n: int, m: int, device: torch.device, compiled: bool) -> None:
-    """Print time and errors of every solver at one shape, and how far the device is from the CPU."""
+def by_torch(clouds: Clouds, epsilon: float) -> tuple[Tensor, Callable[[], Tensor]]:
+    """kdda without its Triton kernel."""
+    with mock.patch.object(tile, "DEVICES", ()):
+        return SOLVERS["kdda"](clouds, epsilon)
+
+
+def solvers_on(device: torch.device, compiled: bool) -> dict[str, Solver]:
+    """The solvers to compare; kdda twice where the kernel may run."""
     solvers = dict(SOLVERS)
+    if device.type in tile.DEVICES:
+        solvers = {"kdda": solvers.pop("kdda"), "kdda by torch": by_torch, **solvers}
     if compiled:
         solvers["compiled loop"] = by_plans(torch.compile(plain_loop))
+    return solvers
+
+
+def count_refusals(clouds: Clouds, epsilon: float) -> str:
+    """Of how many of the kernel's solves, cross terms and self-terms, the certificate was refused."""
+    solves, refused = 0, 0
+    read = tile.read_certificate
+
+    def counting(iterations: Tensor, missed: Tensor) -> tuple[int, list[int]]:
+        nonlocal solves, refused
+        most, rows = read(iterations, missed)
+        solves, refused = solves + len(missed), refused + len(rows)
+        return most, rows
+
+    with mock.patch.object(tile, "read_certificate", counting):
+        value_and_gradient(SOLVERS["kdda"], clouds, epsilon)
+    return f"  kernel         {solves} solves, {refused} of them refused and left to torch"
+
+
+def compare_solvers(batch: int, width: int, n: int, m: int, device: torch.device, compiled: bool) -> None:
+    """Print time and errors of every solver at one shape, and how far the device is from the CPU."""
+    solvers = solvers_on(device, compiled)
     clouds, on_cpu = (clouds_of(batch, n, m, width, place) for place in (device, torch.device("cpu")))
     for epsilon in EPSILONS:
         truth = reference(on_cpu, epsilon)
         here = value_and_gradient(SOLVERS["kdda"], clouds, epsilon)[0].cpu()
         there = value_and_gradient(SOLVERS["kdda"], on_cpu, epsilon)[0]
         print(f"{batch}x{n}x{m}, eps {epsilon}: device against CPU {((here - there) / there).abs().max():.1e}")
+        if device.type in tile.DEVICES:
+            print(count_refusals(clouds, epsilon))
         for name, solver in solvers.items():
             try:
                 value, gradient, _ = value_and_gradient(solver, clouds, epsilon)

@@ -9,9 +9,12 @@ agree at this ε. A text that fails either is solved again by torch, and so are 
 compiled, after one warning.
 """
 
+import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -23,8 +26,6 @@ from kdda.transport.numerics import stopping_error
 from kdda.transport.problem import SolverSettings
 from kdda.transport.solver import Solution
 from kdda.transport.symmetric import SelfSolution
-
-Tiled = tuple[Any, list[int]]  # a solution, and the rows of it that are to be solved again
 
 DEVICES = ("cuda",)  # types of devices whose texts the kernel solves, ROCm's among them; none: torch solves all
 
@@ -52,7 +53,7 @@ def solve(
 ) -> Solution:
     """`solver.solve`, by the kernel where texts fit. Cost may be overwritten."""
     settings = SolverSettings(epsilon, tolerance, max_iterations)
-    tiled = _attempt(_solve_on_tiles, cost, a, b, settings)
+    tiled = _solve_on_tiles(cost, a, b, settings) if _fits(cost) else None
     if tiled is None:
         return solver.solve(cost, a, b, **vars(settings))
     out, rows = tiled
@@ -73,7 +74,7 @@ def solve_self(
 ) -> SelfSolution:
     """`symmetric.solve_self`, by the kernel where texts fit. Cost may be overwritten."""
     settings = SolverSettings(epsilon, tolerance, max_iterations)
-    tiled = _attempt(_solve_self_on_tiles, cost, a, settings)
+    tiled = _solve_self_on_tiles(cost, a, settings) if _fits(cost) else None
     if tiled is None:
         return symmetric.solve_self(cost, a, **vars(settings))
     out, rows = tiled
@@ -93,55 +94,72 @@ def _overwritten(out: Iterable[Any], index: Tensor, again: Iterable[Any]) -> Ite
             yield max(whole, part)
 
 
-def _attempt(on_tiles: Callable[..., Tiled], cost: Tensor, *rest: Any) -> Tiled | None:
-    """What the kernel gives; None where it is not for these texts, or cannot be compiled or started."""
+def _fits(cost: Tensor) -> bool:
+    """Whether the kernel is to solve these problems."""
     kind = cost.device.type
-    entries = side(cost.shape[1]) * side(cost.shape[2])
-    if kind not in DEVICES or kind in _failed or cost.dtype != torch.float32 or entries > LARGEST_TILE:
-        return None
+    if kind not in DEVICES or kind in _failed or cost.dtype != torch.float32:
+        return False
+    return side(cost.shape[1]) * side(cost.shape[2]) <= LARGEST_TILE and has_triton()
+
+
+@cache
+def has_triton() -> bool:
+    """Whether Triton is installed: torch for CUDA brings it under Linux, and not under Windows."""
+    return find_spec("triton") is not None
+
+
+def _launch(name: str, cost: Tensor, *arguments: Tensor | float, **sides: int) -> bool:
+    """Start a kernel, a program for each text; False, and a warning, where it cannot be compiled or started."""
+    options = {"num_warps": warps(math.prod(sides.values())), "enable_fp_fusion": True}
     try:
-        with torch.cuda.device_of(cost):
-            return on_tiles(cost, *rest)
+        kernel = getattr(import_module("kdda.transport.tile_kernels"), name)
+        with torch.cuda.device_of(cost):  # type: ignore[no-untyped-call]
+            kernel[(len(cost),)](cost, *arguments, **sides, **options)
+    except torch.cuda.OutOfMemoryError:
+        raise
     except Exception as error:  # of Triton, its compilers, the driver, or no Triton at all: of many classes
-        _failed.add(kind)
+        _failed.add(cost.device.type)
         warnings.warn(
-            f"The Triton kernel of kdda's Sinkhorn solver does not start on {torch.cuda.get_device_name(cost.device)} "
+            f"The Triton kernel of kdda's Sinkhorn solver does not start on {cost.device} "
             f"({type(error).__name__}: {str(error)[:200]}). Texts are solved by torch instead, to the same tolerance.",
             RuntimeWarning,
             stacklevel=2,
         )
-        return None
+        return False
+    return True
 
 
-def _solve_on_tiles(cost: Tensor, a: Tensor, b: Tensor, settings: SolverSettings) -> Tiled:
-    """Cross terms by the kernel, and the rows that its certificate refuses."""
-    kernels = import_module("kdda.transport.tile_kernels")
+def _solve_on_tiles(cost: Tensor, a: Tensor, b: Tensor, settings: SolverSettings) -> tuple[Solution, list[int]] | None:
+    """Cross terms by the kernel, and the rows that its certificate refuses; None where it does not start."""
+    cost, (_, n, m) = cost.contiguous(), cost.shape
     out = Solution.empty(cost)
     iterations = torch.empty(len(cost), dtype=torch.int32, device=cost.device)
-    (batch, n, m), goal = cost.shape, stopping_error(settings.tolerance, cost.dtype)
-    kernels.solve_kernel[(batch,)](
-        cost.contiguous(), a.contiguous(), b.contiguous(), out.f, out.g, out.plan, iterations,
-        n, m, settings.epsilon, goal, 0.1 * settings.tolerance, settings.max_iterations, solver.NEWTON_STEPS,
-        BLOCK_N=side(n), BLOCK_M=side(m), num_warps=warps(side(n) * side(m)), enable_fp_fusion=True,
+    started = _launch(
+        "solve_kernel", cost, a.contiguous(), b.contiguous(), out.f, out.g, out.plan, iterations, n, m,
+        settings.epsilon, stopping_error(settings.tolerance, cost.dtype), 0.1 * settings.tolerance,
+        settings.max_iterations, solver.NEWTON_STEPS, BLOCK_N=side(n), BLOCK_M=side(m),
     )  # fmt: skip
+    if not started:
+        return None
     error, missed = _certificate(cost, a, b, out.f, out.g, out.plan, settings)
-    most, rows = _read(iterations, missed)
+    most, rows = read_certificate(iterations, missed)
     return out._replace(error=error, iterations=most), rows
 
 
-def _solve_self_on_tiles(cost: Tensor, a: Tensor, settings: SolverSettings) -> Tiled:
-    """Self-terms by the kernel, and the rows that its certificate refuses."""
-    kernels = import_module("kdda.transport.tile_kernels")
+def _solve_self_on_tiles(cost: Tensor, a: Tensor, settings: SolverSettings) -> tuple[SelfSolution, list[int]] | None:
+    """Self-terms by the kernel, and the rows that its certificate refuses; None where it does not start."""
+    cost, n = cost.contiguous(), cost.shape[1]
     f, plan = torch.empty_like(a), torch.empty_like(cost)
     iterations = torch.empty(len(cost), dtype=torch.int32, device=cost.device)
-    (batch, n, _), goal = cost.shape, stopping_error(settings.tolerance, cost.dtype)
-    kernels.solve_self_kernel[(batch,)](
-        cost.contiguous(), a.contiguous(), f, plan, iterations, n, settings.epsilon, goal, settings.max_iterations,
-        BLOCK=side(n), num_warps=warps(side(n) ** 2), enable_fp_fusion=True,
+    started = _launch(
+        "solve_self_kernel", cost, a.contiguous(), f, plan, iterations, n, settings.epsilon,
+        stopping_error(settings.tolerance, cost.dtype), settings.max_iterations, BLOCK_N=side(n), BLOCK_M=side(n),
     )  # fmt: skip
+    if not started:
+        return None
     error, missed = _certificate(cost, a, a, f, f, plan, settings)
     value = 2 * (a * f).sum(dim=1) - settings.epsilon * (plan.sum(dim=(1, 2)) - 1)
-    most, rows = _read(iterations, missed)
+    most, rows = read_certificate(iterations, missed)
     return SelfSolution(value, plan, error, most), rows
 
 
@@ -162,11 +180,17 @@ def _certificate(
     return error, ~((error <= settings.tolerance) & (mismatch <= settings.tolerance + rounding))
 
 
-def _read(iterations: Tensor, missed: Tensor) -> tuple[int, list[int]]:
-    """The largest number of iterations, and the rows missed: the only wait for a device in a solve."""
+def read_certificate(iterations: Tensor, missed: Tensor) -> tuple[int, list[int]]:
+    """The most iterations of what is not missed, and the rows that are: the only wait for a device in a solve."""
     counts, flags = torch.stack([iterations, missed.to(iterations)]).tolist()
-    rows = [row for row, flag in enumerate(flags) if flag]
-    return max(counts), rows
+    rows = []
+    most = 0
+    for row, (count, flag) in enumerate(zip(counts, flags, strict=True)):
+        if flag:
+            rows.append(row)
+        else:
+            most = max(most, count)
+    return most, rows
 
 
 def side(points: int) -> int:

@@ -153,7 +153,7 @@ def solve_kernel(
     """`solver.solve` of one text. Potentials, plan and the number of evaluations are written; the cost is only read."""
     cost, a, b = _load(cost_ptr, a_ptr, b_ptr, n, m, BLOCK_N, BLOCK_M)
     residual, g, epsilon, log_b = _start(cost, a, b, target)
-    epsilon = tl.where(max_iterations > 1, epsilon, target)
+    epsilon = tl.where(max_iterations > 1, epsilon, target)  # unsolved texts are reported at the target ε
     residual, f, plan, mass, columns, error = _evaluate(residual, tl.zeros_like(a), a, b, epsilon)
     step, newton, tangent = tl.zeros_like(b), tl.zeros_like(b), tl.zeros_like(b)
     fall, base_epsilon, base_error = epsilon * 0.0, epsilon, epsilon * 0.0 + 2.0
@@ -179,7 +179,7 @@ def solve_kernel(
         g = g + (step - before)
         residual = residual - (step - before)[None, :]
         iteration += 1
-        epsilon = tl.where(iteration < max_iterations, epsilon, target)  # unsolved texts are reported at the target ε
+        epsilon = tl.where(iteration < max_iterations, epsilon, target)
         residual, f, plan, mass, columns, error = _evaluate(residual, f, a, b, epsilon)
     _store_plan(plan_ptr, plan, n, m, BLOCK_N, BLOCK_M)
     text = tl.program_id(0).to(tl.int64)
@@ -200,10 +200,11 @@ def _symmetric_pass(kernel, a, log_u):
 
 @jit
 def solve_self_kernel(
-    cost_ptr, a_ptr, f_ptr, plan_ptr, iterations_ptr, n, epsilon, goal, max_iterations, BLOCK: tl.constexpr
-):
+    cost_ptr, a_ptr, f_ptr, plan_ptr, iterations_ptr,
+    n, epsilon, goal, max_iterations, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
+):  # fmt: skip
     """`symmetric.solve_self` of one text. Potential, plan and the number of passes are written."""
-    cost, a, _ = _load(cost_ptr, a_ptr, a_ptr, n, n, BLOCK, BLOCK)
+    cost, a, _ = _load(cost_ptr, a_ptr, a_ptr, n, n, BLOCK_N, BLOCK_M)
     kernel = tl.exp(cost * (-1 / epsilon))
     log_u = -0.5 * tl.log(tl.maximum(tl.sum(kernel * a[:, None], axis=0), TINY))
     mass, sums, error = _symmetric_pass(kernel, a, log_u)
@@ -212,7 +213,7 @@ def solve_self_kernel(
         log_u = (log_u - 2 * tl.log(tl.maximum(sums, TINY))) * (1 / 3)
         mass, sums, error = _symmetric_pass(kernel, a, log_u)
         iteration += 1
-    _store_plan(plan_ptr, kernel * mass[:, None] * mass[None, :], n, n, BLOCK, BLOCK)
-    text, places = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
+    _store_plan(plan_ptr, kernel * mass[:, None] * mass[None, :], n, n, BLOCK_N, BLOCK_M)
+    text, places = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK_N)
     tl.store(f_ptr + text * n + places, tl.where(a > 0, epsilon * log_u, 0.0), mask=places < n)
     tl.store(iterations_ptr + text, iteration)
