@@ -37,7 +37,7 @@ SMALLEST_SIDE = 16
 
 ENTRIES_PER_THREAD = 16  # of a tile; with 32 every tile spills
 
-ROUNDINGS = 64  # of the largest cost, by which the plan that potentials give may differ in log P from the kernel's
+ROUNDINGS = 8  # of the largest cost, by which the plan that potentials give may differ in log P from the kernel's
 
 _failed: set[str] = set()  # types of devices on which the kernel could not be compiled or started
 
@@ -108,7 +108,7 @@ def has_triton() -> bool:
     return find_spec("triton") is not None
 
 
-def _launch(name: str, cost: Tensor, *arguments: Tensor | float, **sides: int) -> bool:
+def _launch(name: str, cost: Tensor, *arguments: Tensor | float | int, **sides: int) -> bool:
     """Start a kernel, a program for each text; False, and a warning, where it cannot be compiled or started."""
     options = {"num_warps": warps(math.prod(sides.values())), "enable_fp_fusion": True}
     try:

@@ -19,9 +19,9 @@ try:
     from triton import jit
 except ImportError:  # this system has no Triton, and `tile.py` calls nothing of what follows
 
-    def jit(function):
-        """The function as it is."""
-        return function
+    def jit(function=None, **_):
+        """The function as it is; with options the decorator."""
+        return function or jit
 
     tl = SimpleNamespace(constexpr=lambda value: value)
 
@@ -36,6 +36,7 @@ TRUST = tl.constexpr(solver.TRUST)
 CG_STEPS = tl.constexpr(newton.CG_STEPS)
 CG_ACCURACY = tl.constexpr(newton.CG_ACCURACY)
 INFINITY = tl.constexpr(float("inf"))
+NUMBERS = ("n", "m", "max_iterations", "newton_steps")  # Triton would compile them anew for multiples of 16, and for 1
 TINY = tl.constexpr(2.0**-126)  # the least normal number of float32
 
 
@@ -145,7 +146,7 @@ def _newton_step(plan, residual, a, b, columns, error, epsilon, target, floor):
     return newton * (epsilon * tl.minimum(TRUST / tl.maximum(width, TINY), 1.0)), tangent, fall
 
 
-@jit
+@jit(do_not_specialize=NUMBERS)
 def solve_kernel(
     cost_ptr, a_ptr, b_ptr, f_ptr, g_ptr, plan_ptr, iterations_ptr,
     n, m, target, goal, floor, max_iterations, newton_steps, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
@@ -198,7 +199,7 @@ def _symmetric_pass(kernel, a, log_u):
     return mass, sums, 2 * tl.sum(tl.abs(mass * sums - a), axis=0)
 
 
-@jit
+@jit(do_not_specialize=NUMBERS)
 def solve_self_kernel(
     cost_ptr, a_ptr, f_ptr, plan_ptr, iterations_ptr,
     n, epsilon, goal, max_iterations, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
