@@ -140,6 +140,7 @@ def solvers_on(device: torch.device, compiled: bool) -> dict[str, Solver]:
     """The solvers to compare; kdda twice where the kernel may run."""
     solvers = dict(SOLVERS)
     if device.type in tile.DEVICES:
+        del solvers["kdda, no numba"]  # which is for CPUs
         solvers = {"kdda": solvers.pop("kdda"), "kdda by torch": by_torch, **solvers}
     if compiled:
         solvers["compiled loop"] = by_plans(torch.compile(plain_loop))

@@ -109,7 +109,7 @@ def random(*shape, seed=0):
 
 
 @pytest.fixture
-def without_compiler(monkeypatch):
+def without_compiler(monkeypatch, torch_solver):
     """An accelerator, played by the CPU, for which the kernel cannot be compiled; how often it was tried."""
     tried = []
 
