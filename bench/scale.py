@@ -119,7 +119,7 @@ def measure_steps(kind: str, quick: bool, folder: Path) -> Iterator[Measurement]
         start(programs)
         in_turns(programs, STEPS, lambda _: None)
         for program in programs:
-            yield Measurement(kind, size, program.name, statistics.median(program.seconds[WARM:]), program.peak)
+            yield Measurement(kind, size, program.name, statistics.median(program.seconds[WARM:]), program.peaks[-1])
 
 
 def child(arm: str, path: str) -> None:

@@ -257,7 +257,7 @@ def report(task: str, programs: Mapping[str, Program], batch_size: int) -> list[
             curve = f"{disagreement(program, program.part['kdda']):.2%}"
         title = name.format(SCRIPTS[task][0])
         speed = [f"{1e3 * seconds:.0f}", f"{batch_size / seconds:.1f}", times]
-        rows.append([title, *speed, f"{program.peak:,.0f}", curve])
+        rows.append([title, *speed, f"{peak_after(program, common_steps(programs)):,.0f}", curve])
     titles = ("program", "ms a step", "examples/s", "× kdda's step", "peak MB", "loss, from kdda's")
     return [*table(titles, rows), "", *summary(task, programs)]
 
@@ -273,8 +273,10 @@ def summary(task: str, programs: Mapping[str, Program]) -> list[str]:
         sentences.append(f"Live teacher: {live}.")
     if "plain" in programs:
         kdda, plain = programs["kdda"], programs["plain"]
+        steps = common_steps(programs)
+        share = peak_after(kdda, steps) / peak_after(plain, steps)
         sentences.append(
-            f"Peak memory: {kdda.peak / plain.peak:.2f} of plain's; above the {plain.libraries:,.0f} MB of the "
+            f"Peak memory of {steps} steps: {share:.2f} of plain's; above the {plain.libraries:,.0f} MB of the "
             f"libraries {memory(programs):.2f} (aim {MEMORY})."
         )
     return [" ".join(sentences), *against_bf16(task, programs)]
@@ -299,10 +301,21 @@ def slower_live(programs: Mapping[str, Program]) -> float:
     return ratio(live, replace(live, seconds=[a + b for a, b in both]), WARM)
 
 
+def common_steps(programs: Mapping[str, Program]) -> int:
+    """How many steps all programs have done: a peak grows with the lengths that a program has seen."""
+    return min(len(program.peaks) for program in programs.values())
+
+
+def peak_after(program: Program, steps: int) -> float:
+    """The program's peak memory after so many steps, MB."""
+    return program.peaks[steps - 1]
+
+
 def memory(programs: Mapping[str, Program]) -> float:
     """kdda's peak memory against the plain program's, each above what its process had before it read rows or models."""
+    steps = common_steps(programs)
     kdda, plain = programs["kdda"], programs["plain"]
-    return (kdda.peak - kdda.libraries) / (plain.peak - plain.libraries)
+    return (peak_after(kdda, steps) - kdda.libraries) / (peak_after(plain, steps) - plain.libraries)
 
 
 def against_bf16(task: str, programs: Mapping[str, Program]) -> list[str]:

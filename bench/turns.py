@@ -90,13 +90,13 @@ class Program:
     command: Sequence[str]
     seconds: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
-    peak: float = 0.0
+    peaks: list[float] = field(default_factory=list)  # peak MB after each step
     libraries: float = 0.0  # peak MB before rows and models are read
     part: Mapping[str, "Program"] = field(default_factory=dict)  # those that took turns with it, itself included
 
     def measured(self) -> dict[str, Any]:
         """What was measured, by the fields' names."""
-        return {"seconds": self.seconds, "losses": self.losses, "peak": self.peak, "libraries": self.libraries}
+        return {"seconds": self.seconds, "losses": self.losses, "peaks": self.peaks, "libraries": self.libraries}
 
     def start(self) -> None:
         pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -118,7 +118,7 @@ class Program:
         message = self.receive()
         self.seconds.append(message["seconds"])
         self.losses.append(message["loss"])
-        self.peak = message["peak"]
+        self.peaks.append(message["peak"])
 
 
 def start(programs: Sequence[Program]) -> None:

@@ -17,6 +17,25 @@ print(during - before > 290, peak_megabytes() < before + 50)
 """
 
 
+KERNELS = """
+import torch
+from kdda.runtime.memory import KEPT_IN_TRAINING, bound_kernel_caches, peak_megabytes
+bound_kernel_caches(KEPT_IN_TRAINING)
+weight = torch.ones(384, 384, dtype=torch.bfloat16)
+def products(lengths):
+    for length in lengths:
+        torch.ones(length, 384, dtype=torch.bfloat16) @ weight
+products(range(200, 300))
+before = peak_megabytes()
+products(range(300, 700))
+print(peak_megabytes() - before)
+"""
+
+
+def test_products_of_many_lengths_leave_few_kernels_in_memory() -> None:
+    assert float(subprocess.check_output([sys.executable, "-c", KERNELS], text=True)) < 20
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the system counts from the start of the process")
 def test_the_peak_of_a_run_is_not_that_of_the_run_before_it() -> None:
     assert subprocess.check_output([sys.executable, "-c", SCRIPT], text=True).split() == ["True", "True"]

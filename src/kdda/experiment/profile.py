@@ -24,7 +24,7 @@ from kdda.models.load import Checkpoint
 from kdda.models.vocabulary import TrimmedVocabulary
 from kdda.recipe.schema import Distill, ModelSpec, TeacherSpec, Training
 from kdda.runtime.device import compute_device, in_bfloat16, wait_for
-from kdda.runtime.memory import keep_freed_memory
+from kdda.runtime.memory import KEPT_IN_TRAINING, bound_kernel_caches, keep_freed_memory
 from kdda.runtime.numbers import ceil_div
 from kdda.tasks.base import Task
 from kdda.tasks.features import Features
@@ -172,6 +172,7 @@ class Profiler:
         stored_in: str = "bf16",
     ):
         keep_freed_memory()
+        bound_kernel_caches(KEPT_IN_TRAINING)
         self.task, self.labels, self.training, self.rows = task, labels, training, rows
         self.unlabelled = unlabelled
         self.stored_in = stored_in

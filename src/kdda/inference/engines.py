@@ -17,6 +17,7 @@ from kdda.inference.streams import batch_tokens, one_thread, stream_count
 from kdda.models.fingerprint import FINGERPRINT_LENGTH, weights_fingerprint
 from kdda.models.load import GRAPH
 from kdda.runtime.device import compute_device
+from kdda.runtime.memory import KEPT_IN_PREDICTING, bound_kernel_caches
 from kdda.runtime.shorten import shorten
 from kdda.text.batching import BATCH_TOKENS
 
@@ -79,6 +80,7 @@ class TorchEngine:
     def __init__(self, model: Any, bf16: bool = False):
         self.bf16 = bf16
         self.device = compute_device()
+        bound_kernel_caches(KEPT_IN_PREDICTING)
         self.model = model.eval().to(self.device)
         if bf16:
             _round_linears(self.model)

@@ -24,7 +24,7 @@ from kdda.recipe.schema import ModelSpec
 from kdda.runs.folder import TEACHERS
 from kdda.runtime import distributed
 from kdda.runtime.device import is_out_of_memory
-from kdda.runtime.memory import keep_freed_memory
+from kdda.runtime.memory import KEPT_IN_TRAINING, bound_kernel_caches, keep_freed_memory
 from kdda.runtime.progress import Say
 from kdda.tasks.base import Task
 from kdda.tasks.features import Features
@@ -177,6 +177,7 @@ class DistillationTrainer(EvaluatingTrainer):
             DivergedError: the loss or the weights are not finite any more.
         """
         keep_freed_memory()
+        bound_kernel_caches(KEPT_IN_TRAINING)
         checkpoint = self._checkpoint_of(resume_from_checkpoint)
         self._prepare_teachers()
         self.leads = TeacherLeads(self.prepared, self.data.task.metric, self.args.stop_when_ahead)
