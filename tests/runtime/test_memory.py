@@ -1,9 +1,12 @@
 """The peak of memory of one of several runs in a process."""
 
+import os
 import subprocess
 import sys
 
 import pytest
+
+from kdda.runtime.memory import KERNEL_CACHES
 
 SCRIPT = """
 from kdda.runtime.memory import forget_peak, keep_freed_memory, peak_megabytes
@@ -33,7 +36,8 @@ print(peak_megabytes() - before)
 
 
 def test_products_of_many_lengths_leave_few_kernels_in_memory() -> None:
-    assert float(subprocess.check_output([sys.executable, "-c", KERNELS], text=True)) < 20
+    environment = {name: value for name, value in os.environ.items() if name not in KERNEL_CACHES}
+    assert float(subprocess.check_output([sys.executable, "-c", KERNELS], text=True, env=environment)) < 40
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system counts from the start of the process")

@@ -25,9 +25,7 @@ from tests.conftest import LABELS, make_questions, make_tokenizer, words
 
 ROOT = Path(__file__).parents[2]
 FEW, MANY = 500, 2500
-A_ROW = (
-    200  # bytes: its lengths, its targets, its place in the order, and what noise adds; its texts and tokens are 3,000
-)
+A_ROW = 250  # bytes: its lengths, targets, place in the order, and what noise adds; its texts and tokens are 3,000
 
 
 def pairs(count: int) -> Iterable[dict[str, Any]]:

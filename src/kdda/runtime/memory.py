@@ -114,7 +114,7 @@ def keep_freed_memory() -> bool:
 # every new length, up to 500 MB; predicting has five. Making the kernels of another length takes some 4 and 2 ms.
 KEPT_IN_TRAINING = 64
 
-KEPT_IN_PREDICTING = 256
+KEPT_IN_PREDICTING = 128
 
 KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")  # read when the first product is computed
 
