@@ -62,13 +62,22 @@ def machine() -> str:
 
 
 def processor() -> str:
-    """The processor, cores and torch version of this machine."""
+    """The processor, cores and torch version of this machine.
+
+    The name alone does not tell a virtual machine's processor: families and models of one name differ in speed.
+    """
     cpu = Path("/proc/cpuinfo")
-    model = ""
+    facts = {}
     if cpu.exists():
         for line in cpu.read_text().splitlines():
-            if "model name" in line.lower():
-                model = f" ({line.split(':')[1].strip()})"
+            name, _, value = line.partition(":")
+            facts.setdefault(name.strip().lower(), value.strip())
+    model = ""
+    if "model name" in facts:
+        model = f" ({facts['model name']}"
+        if "cpu family" in facts:
+            model += f", family {facts['cpu family']}, model {facts.get('model', 'unknown')}"
+        model += ")"
     return f"{platform.machine()}{model}, {os.cpu_count()} cores, torch {version('torch')}"
 
 
