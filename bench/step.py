@@ -1,6 +1,6 @@
 """The cost of a training step: kdda's against a straightforward program's (bench/plain.py).
 
-    python bench/step.py --write docs/performance.md      # about eight minutes on two cores
+    python bench/step.py --write docs/performance.md      # eight to eighteen minutes on two cores
     python bench/step.py --recipes mini-nli --folder F --part 1      # a part of it; --part 0 for the tables
 
 Models, rows, batches, order and mathematics are the same on both sides, and so are loss curves; dropout is 0 in the
