@@ -67,7 +67,7 @@ def processor() -> str:
     The name alone does not tell a virtual machine's processor: families and models of one name differ in speed.
     """
     cpu = Path("/proc/cpuinfo")
-    facts = {}
+    facts: dict[str, str] = {}
     if cpu.exists():
         for line in cpu.read_text().splitlines():
             name, _, value = line.partition(":")
