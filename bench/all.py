@@ -24,7 +24,7 @@ STUDENTS = Path("runs", "bench")
 ARM = "student-da"  # which needs no teacher
 # What a script is called with beside --write and --quick; {nli} and {qa} are folders of students.
 OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "use": ("--reader", "{qa}", "--judge", "{nli}"),
+    "use": ("--reader", "{qa}", "--judge", "{nli}", "--rounds", "1"),
     "serve": ("{nli}",),
     "systems": ("--reader", "{qa}"),
     "kills": ("--kills", "10"),

@@ -247,6 +247,7 @@ def slower(program: Program, other: str) -> float:
 def report(task: str, programs: Mapping[str, Program], batch_size: int) -> list[str]:
     """A line for each program: its steps against kdda's on the same batches."""
     rows = []
+    steps = common_steps(programs)
     for name, program in programs.items():
         seconds = statistics.median(program.seconds[WARM:])
         times = f"{slower(program, 'kdda'):.2f}"
@@ -257,7 +258,7 @@ def report(task: str, programs: Mapping[str, Program], batch_size: int) -> list[
             curve = f"{disagreement(program, program.part['kdda']):.2%}"
         title = name.format(SCRIPTS[task][0])
         speed = [f"{1e3 * seconds:.0f}", f"{batch_size / seconds:.1f}", times]
-        rows.append([title, *speed, f"{peak_after(program, common_steps(programs)):,.0f}", curve])
+        rows.append([title, *speed, f"{peak_after(program, steps):,.0f}", curve])
     titles = ("program", "ms a step", "examples/s", "× kdda's step", "peak MB", "loss, from kdda's")
     return [*table(titles, rows), "", *summary(task, programs)]
 

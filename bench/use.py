@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--judge", default="", help="a checkpoint that labels pairs")
     parser.add_argument("--exports", type=Path, help="a folder with the exports of an earlier run, which it keeps")
     parser.add_argument("--rows", type=int, default=450)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     if options.quick:
         options.rows, options.rounds = 8, 1
