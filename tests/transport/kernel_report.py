@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from kdda.transport import compiled, solver, symmetric, tile, tile_kernels
+from kdda.transport.problem import SolverSettings
 from kdda.transport.sinkhorn import entropic_transport, sinkhorn_divergence
 
 TEXTS = 3
@@ -169,7 +170,7 @@ def count_waits() -> dict[str, int]:
     x, y, _ = EASY
     cost = 0.5 * torch.cdist(x, y).square()
     a, b = torch.full(x.shape[:2], 1 / 12), torch.full(y.shape[:2], 1 / 9)
-    settings = {"epsilon": 0.05, "tolerance": 1e-4, "max_iterations": 100}
+    settings = SolverSettings(epsilon=0.05, tolerance=1e-4, max_iterations=100)
     own_cost = 0.5 * torch.cdist(x, x).square()
     seen: list[str] = []
     launch = type(tile_kernels.solve_kernel).__getitem__
@@ -195,9 +196,9 @@ def count_waits() -> dict[str, int]:
     reads = mock.patch.multiple(Tensor, **{name: counted(name) for name in names})
     launches = mock.patch.object(type(tile_kernels.solve_kernel), "__getitem__", unseen)
     with by_the_kernel(), reads, launches:
-        tile.solve(cost, a, b, **settings)
+        tile.solve(cost, a, b, settings)
         by_solve = len(seen)
-        tile.solve_self(own_cost, a, **settings)
+        tile.solve_self(own_cost, a, settings)
     return {"solve": by_solve, "solve_self": len(seen) - by_solve}
 
 

@@ -5,6 +5,7 @@ import torch
 
 from kdda.transport import compiled
 from kdda.transport.cost import mean_pairwise_cost
+from kdda.transport.problem import SolverSettings
 from kdda.transport.sinkhorn import entropic_transport, self_term, sinkhorn_divergence
 
 
@@ -79,11 +80,11 @@ def test_a_text_has_the_same_result_to_the_last_bit_in_every_batch_and_with_any_
     cost = 0.5 * torch.cdist(x, y).square()
     own_cost = 0.5 * torch.cdist(x, x).square()
     a, b = torch.full((7, 12), 1 / 12), torch.full((7, 10), 1 / 10)
-    settings = {"epsilon": 0.05, "tolerance": 1e-4, "max_iterations": 200}
+    settings = SolverSettings(epsilon=0.05, tolerance=1e-4, max_iterations=200)
 
     def results(rows):
-        cross = compiled.solve(cost[rows].clone(), a[rows], b[rows], **settings)
-        own = compiled.solve_self(own_cost[rows].clone(), a[rows], **settings)
+        cross = compiled.solve(cost[rows].clone(), a[rows], b[rows], settings)
+        own = compiled.solve_self(own_cost[rows].clone(), a[rows], settings)
         return cross.f, cross.g, cross.plan, cross.error, own.value, own.plan, own.error
 
     before = torch.get_num_threads()

@@ -19,6 +19,7 @@ from torch import Tensor
 from kdda.transport import path, solver
 from kdda.transport.newton import DAMPING
 from kdda.transport.numerics import stopping_error
+from kdda.transport.problem import SolverSettings
 from kdda.transport.solver import Solution
 from kdda.transport.symmetric import SelfSolution
 
@@ -49,12 +50,9 @@ def solve(
     cost: Float[Tensor, "batch n m"],
     a: Float[Tensor, "batch n"],
     b: Float[Tensor, "batch m"],
-    *,
-    epsilon: float,
-    tolerance: float,
-    max_iterations: int,
+    settings: SolverSettings,
 ) -> Solution:
-    """`solver.solve`, with the same arguments."""
+    """`solver.solve`."""
     from kdda.transport import compiled_kernels as kernels
 
     rules = kernels.Rules(
@@ -72,7 +70,7 @@ def solve(
     out = Solution.empty(cost)
     iterations = torch.empty(len(cost), dtype=torch.long)
     written = (out.plan, out.f, out.g, out.error, iterations)
-    stop = _stop(epsilon, tolerance, max_iterations)
+    stop = _stop(settings)
     threads = _threads(cost, WORTH_A_THREAD)
     _in_threads(threads, kernels.solve_texts, *_arrays(cost, a, b), stop, rules, *_arrays(*written))
     return out._replace(iterations=int(iterations.amax()))
@@ -81,27 +79,25 @@ def solve(
 def solve_self(
     cost: Float[Tensor, "batch n n"],
     a: Float[Tensor, "batch n"],
-    *,
-    epsilon: float,
-    tolerance: float,
-    max_iterations: int,
+    settings: SolverSettings,
 ) -> SelfSolution:
-    """`symmetric.solve_self`, with the same arguments."""
+    """`symmetric.solve_self`; the plans are written to `cost`."""
     from kdda.transport import compiled_kernels as kernels
 
     value, error = torch.empty(len(cost)), torch.empty(len(cost))
     iterations = torch.empty(len(cost), dtype=torch.long)
-    stop = _stop(epsilon, tolerance, max_iterations)
+    stop = _stop(settings)
     threads = _threads(cost, WORTH_A_THREAD_OF_PASSES)
     _in_threads(threads, kernels.solve_self_texts, *_arrays(cost, a), stop, *_arrays(value, error, iterations))
     return SelfSolution(value, cost, error, int(iterations.amax()))
 
 
-def _stop(epsilon: float, tolerance: float, max_iterations: int) -> Any:
+def _stop(settings: SolverSettings) -> Any:
     """`compiled_kernels.Stop` of these settings."""
     from kdda.transport.compiled_kernels import Stop
 
-    return Stop(np.float32(epsilon), np.float32(stopping_error(tolerance, torch.float32)), max_iterations)
+    goal = stopping_error(settings.tolerance, torch.float32)
+    return Stop(np.float32(settings.epsilon), np.float32(goal), settings.max_iterations)
 
 
 def _arrays(*tensors: Tensor) -> list[Any]:

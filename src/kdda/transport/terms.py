@@ -6,12 +6,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kdda.transport import compiled
+from kdda.transport import compiled, tile
 from kdda.transport.cost import cost_of_centred, half_norms
 from kdda.transport.flat import solve_flat
 from kdda.transport.problem import Problem, SolverSettings
 from kdda.transport.solver import Solution
-from kdda.transport.tile import solve, solve_self
 
 
 class Outcome(NamedTuple):
@@ -156,10 +155,10 @@ def solve_cross_term(clouds: Clouds, settings: SolverSettings) -> Solution:
     a, b, cost = clouds.a, clouds.b, clouds.cross_cost()
     if clouds.flat:
         return solve_flat(cost, a, b, settings.epsilon)
-    solve_batch = compiled.solve if compiled.is_faster(cost) else solve
+    solve = compiled.solve if compiled.is_faster(cost) else tile.solve
     if cost.shape[2] <= cost.shape[1]:
-        return solve_batch(cost, a, b, **vars(settings))
-    out = solve_batch(cost.transpose(1, 2).contiguous(), b, a, **vars(settings))
+        return solve(cost, a, b, settings)
+    out = solve(cost.transpose(1, 2).contiguous(), b, a, settings)
     return out._replace(f=out.g, g=out.f, plan=out.plan.transpose(1, 2))
 
 
@@ -187,8 +186,8 @@ def solve_self_term(
         value = (weight * (both.f + both.g)).sum(dim=1)
         plan, error = both.plan, both.error
     else:
-        solve_batch = compiled.solve_self if compiled.is_faster(cost) else solve_self
-        value, plan, error, _ = solve_batch(cost, weight, **vars(settings))
+        solve_self = compiled.solve_self if compiled.is_faster(cost) else tile.solve_self
+        value, plan, error, _ = solve_self(cost, weight, settings)
     if grad is not None:
         grad.addcmul_(plan.sum(dim=2)[:, :, None], cloud, value=-1).baddbmm_(plan, cloud)
     return value, error

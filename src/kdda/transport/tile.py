@@ -46,13 +46,9 @@ def solve(
     cost: Float[Tensor, "batch n m"],
     a: Float[Tensor, "batch n"],
     b: Float[Tensor, "batch m"],
-    *,
-    epsilon: float,
-    tolerance: float,
-    max_iterations: int,
+    settings: SolverSettings,
 ) -> Solution:
     """`solver.solve`, by the kernel where texts fit. Cost may be overwritten."""
-    settings = SolverSettings(epsilon, tolerance, max_iterations)
     tiled = _solve_on_tiles(cost, a, b, settings) if _fits(cost) else None
     if tiled is None:
         return solver.solve(cost, a, b, **vars(settings))
@@ -67,13 +63,9 @@ def solve(
 def solve_self(
     cost: Float[Tensor, "batch n n"],
     a: Float[Tensor, "batch n"],
-    *,
-    epsilon: float,
-    tolerance: float,
-    max_iterations: int,
+    settings: SolverSettings,
 ) -> SelfSolution:
     """`symmetric.solve_self`, by the kernel where texts fit. Cost may be overwritten."""
-    settings = SolverSettings(epsilon, tolerance, max_iterations)
     tiled = _solve_self_on_tiles(cost, a, settings) if _fits(cost) else None
     if tiled is None:
         return symmetric.solve_self(cost, a, **vars(settings))
