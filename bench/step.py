@@ -415,6 +415,8 @@ def measure(name: str, options: argparse.Namespace, out: Path) -> tuple[list[str
         if number:
             measure_part(order, number)
     by_name = measured_programs(out)
+    if not by_name:
+        sys.exit(f"{out} has no measurements yet: begin with --part 1.")
     exact = accuracy(context, settings, recipe.training.batch_size)
     size, length = recipe.training.batch_size, recipe.training.max_length
     counts = [len(program.seconds) - WARM for program in by_name.values()]

@@ -1,7 +1,10 @@
 """The compiled solver gives what the torch solver gives, text by text, whatever the batch and the threads."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
+from threadpoolctl import ThreadpoolController
 
 from kdda.transport import compiled
 from kdda.transport.cost import mean_pairwise_cost
@@ -43,7 +46,7 @@ def solved(monkeypatch, installed, clouds, **options):
 
 @pytest.mark.parametrize("epsilon", [0.5, 0.05, 0.005])
 @pytest.mark.parametrize("hard", [False, True])
-@pytest.mark.parametrize("sizes", [(23, 17), (9, 21)])
+@pytest.mark.parametrize("sizes", [(23, 17), (9, 21), (90, 70)])
 def test_values_gradients_and_plans_are_those_of_the_torch_solver(monkeypatch, epsilon, hard, sizes):
     clouds = hidden_states(n=sizes[0], m=sizes[1])
     if hard:
@@ -116,10 +119,45 @@ def test_self_terms_are_those_of_the_torch_solver(monkeypatch):
     assert torch.allclose(values[True], values[False], rtol=1e-5, atol=1e-6)
 
 
+def test_a_text_whose_plan_is_sparse_ends_where_the_torch_solver_does(monkeypatch):
+    """Near copies of the same points: at the end each row has mass in one or two columns of 120."""
+    generator = torch.Generator().manual_seed(5)
+    y = torch.randn(2, 120, 16, generator=generator)
+    x = y[:, :110] + 0.3 * torch.randn(2, 110, 16, generator=generator)
+    clouds = x, y, torch.ones(2, 110, dtype=torch.bool), torch.ones(2, 120, dtype=torch.bool)
+    ours, x_grad, _ = solved(monkeypatch, True, clouds, epsilon=0.005, scale=16.0)
+    theirs, x_wanted, _ = solved(monkeypatch, False, clouds, epsilon=0.005, scale=16.0)
+    assert (ours.plan() > 1e-7 / 110).float().mean() < 0.05
+    assert ours.converged.all()
+    assert abs(ours.iterations - theirs.iterations) <= 1
+    assert torch.allclose(ours.value, theirs.value, rtol=1e-5)
+    assert (x_grad - x_wanted).norm() <= 1e-3 * x_wanted.norm()
+
+
+def test_threads_of_torch_and_of_blas_are_as_before_after_a_long_solve(monkeypatch):
+    monkeypatch.setattr(compiled, "WORTH_A_PAUSE", 1)
+    blas = ThreadpoolController().select(user_api="blas")
+    x, y = torch.randn(4, 70, 8, generator=torch.Generator().manual_seed(6)).split(35, dim=1)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        counts = [library.num_threads for library in blas.lib_controllers]
+        with ThreadPoolExecutor(2) as both:  # solves that overlap
+            runs = [both.submit(sinkhorn_divergence, x, y, scale=8.0, epsilon=0.05) for _ in range(2)]
+        values = [run.result().value for run in runs]
+        assert torch.get_num_threads() == 2
+        assert [library.num_threads for library in blas.lib_controllers] == counts
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(values[0], values[1])
+    assert (torch.ones(1000, 1000) @ torch.ones(1000, 2) == 1000).all()  # torch computes on
+
+
 def test_float64_long_texts_and_machines_without_numba_keep_the_torch_solver(monkeypatch):
     assert compiled.is_faster(torch.zeros(2, 48, 40))
     assert not compiled.is_faster(torch.zeros(2, 48, 40, dtype=torch.float64))
-    assert not compiled.is_faster(torch.zeros(2, 128, 96))
+    assert compiled.is_faster(torch.zeros(2, 384, 384))
+    assert not compiled.is_faster(torch.zeros(2, 400, 400))
     assert not compiled.is_faster(torch.zeros(2, 48, 40, device="meta"))
     monkeypatch.setattr(compiled, "is_installed", lambda: False)
     assert not compiled.is_faster(torch.zeros(2, 48, 40))

@@ -1,12 +1,10 @@
-"""Short texts on a CPU, solved one by one by machine code, where numba is installed (the extra ``compiled``).
+"""Texts on a CPU, solved one by one by machine code, where numba is installed (the extra ``compiled``).
 
-torch's operations on the matrices of short texts cost more than their arithmetic, some hundred calls an iteration.
-Loops over one text have no such calls, and no text waits for another one, so that its result does not depend on the
-batch. They follow `solver` and `symmetric`, which are the reference, and are certified by the same error.
+torch's operations on the matrices of a text cost more than their arithmetic, some hundred calls an iteration. Loops
+over one text have no such calls, and no text waits for another one, so that its result does not depend on the batch.
+They follow `solver` and `symmetric`, which are the reference, and are certified by the same error.
 """
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
@@ -22,21 +20,24 @@ from kdda.transport.numerics import stopping_error
 from kdda.transport.problem import SolverSettings
 from kdda.transport.solver import Solution
 from kdda.transport.symmetric import SelfSolution
+from kdda.transport.threads import in_threads
 
-# n·m·m of the largest problems that are solved here: numba multiplies by OpenBLAS, which starts threads of its own
-# above, and there torch's products of whole batches are as fast.
-LARGEST_PRODUCT = 2**18
+# n·m·min(n, m) of the largest problems that are solved here: up to 384 columns, above which `newton` solves torch's
+# systems without factors.
+LARGEST_PRODUCT = 384**3
 
 # Entries of a batch's costs that are worth another thread, which takes 0.1 ms to start: of a descent, which goes over
 # them some ten times with a factorisation each, and of the passes of a self-term.
 WORTH_A_THREAD = 2**15
 WORTH_A_THREAD_OF_PASSES = 2**18
 
+WORTH_A_PAUSE = 2**17  # entries of a batch's costs whose descent takes longer than torch's threads to start again
+
 
 @lru_cache
 def is_installed() -> bool:
-    """Whether numba can be imported."""
-    return find_spec("numba") is not None
+    """Whether the extra ``compiled`` is installed."""
+    return all(find_spec(name) is not None for name in ("numba", "threadpoolctl"))
 
 
 def is_faster(cost: Tensor) -> bool:
@@ -72,7 +73,8 @@ def solve(
     written = (out.plan, out.f, out.g, out.error, iterations)
     stop = _stop(settings)
     threads = _threads(cost, WORTH_A_THREAD)
-    _in_threads(threads, kernels.solve_texts, *_arrays(cost, a, b), stop, rules, *_arrays(*written))
+    is_long = cost.numel() >= WORTH_A_PAUSE
+    in_threads(threads, is_long, kernels.solve_texts, *_arrays(cost, a, b), stop, rules, *_arrays(*written))
     return out._replace(iterations=int(iterations.amax()))
 
 
@@ -88,7 +90,8 @@ def solve_self(
     iterations = torch.empty(len(cost), dtype=torch.long)
     stop = _stop(settings)
     threads = _threads(cost, WORTH_A_THREAD_OF_PASSES)
-    _in_threads(threads, kernels.solve_self_texts, *_arrays(cost, a), stop, *_arrays(value, error, iterations))
+    arguments = (*_arrays(cost, a), stop, *_arrays(value, error, iterations))
+    in_threads(threads, False, kernels.solve_self_texts, *arguments)
     return SelfSolution(value, cost, error, int(iterations.amax()))
 
 
@@ -108,15 +111,3 @@ def _arrays(*tensors: Tensor) -> list[Any]:
 def _threads(cost: Tensor, worth: int) -> int:
     """How many threads to solve problems of this cost in, each with `worth` entries at least; torch's at most."""
     return max(1, min(torch.get_num_threads(), len(cost), cost.numel() // worth))
-
-
-def _in_threads(threads: int, function: Callable[..., None], *arguments: Any) -> None:
-    """Call a function of machine code once a thread, each for its share of the texts."""
-    if threads == 1:
-        function(*arguments, 0, 1)
-        return
-    with ThreadPoolExecutor(threads - 1) as others:
-        shares = [others.submit(function, *arguments, first, threads) for first in range(1, threads)]
-        function(*arguments, 0, threads)
-        for share in shares:
-            share.result()

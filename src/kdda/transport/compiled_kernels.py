@@ -29,6 +29,9 @@ EXPONENTIAL = tuple(F32(c) for c in (1.9875691e-4, 1.3981999e-3, 8.3334519e-3, 4
 LOG2_E = F32(1.4426950408889634)
 LOG_2 = F32(0.693359375), F32(-2.12194440e-4)  # their sum; multiples of the first have no rounding
 
+NO_MASS = F32(1e-7)  # of a row: entries below, which float32 rounds away beside the largest, do not enter the Hessian
+SPARSE = 0.1  # share of the entries with mass, below which pairs of them take less time than the whole product
+
 
 class Rules(NamedTuple):
     """Constants of `path`, `solver` and `newton`, by their names there; `lowest` is `path.UNDERFLOW`."""
@@ -72,7 +75,7 @@ class Room(NamedTuple):
         step, newton, tangent: as in `path.Path`, `[m]`.
         newton_here, tangent_here, drifts: of the present point, `[m]`. `newton_here` becomes the change of g.
         relative: log of each mass over the largest, `[m]`.
-        powers: `[m]`, int32.
+        powers: `[m]`, int32; also the places of what a row holds.
     """
 
     plan: Array
@@ -225,24 +228,63 @@ def drift(residual: Array, plan: Array, a: Array, epsilon: Any, out: Array) -> A
 
 
 @compiled
-def factor(a: Array, b: Array, damping: Any, room: Room) -> bool:
-    """Write the lower Cholesky factor of Newton's system to `room.hessian`; false where there is none."""
-    n, m = room.plan.shape
+def scale_rows(plan: Array, a: Array, out: Array) -> int:
+    """out = the plan with rows of sum 1. Returns how many of its entries carry mass."""
+    count = 0
+    for i in range(plan.shape[0]):
+        entries = plan[i]
+        scaled = out[i]
+        inverse = F32(1) / a[i]
+        for j in range(plan.shape[1]):
+            scaled[j] = entries[j] * inverse
+            count += scaled[j] > NO_MASS
+    return count
+
+
+@compiled
+def sparse_product(scaled: Array, plan: Array, places: Array, out: Array) -> None:
+    """Write scaledᵀ·plan on and above the diagonal, from the entries that carry mass.
+
+    Args:
+        places: room, `[m]`, int32.
+    """
+    n, m = plan.shape
+    out[:] = F32(0)
     for i in range(n):
-        for j in range(m):
-            room.scaled[i, j] = room.plan[i, j] / a[i]
-    np.dot(room.scaled.T, room.plan, room.hessian)
+        entries = plan[i]
+        weights = scaled[i]
+        count = 0
+        for j in range(m):  # without a branch, which few entries would take
+            places[count] = j
+            count += weights[j] > NO_MASS
+        for first in range(count):
+            weight = weights[places[first]]
+            row = out[places[first]]
+            for second in range(first, count):
+                row[places[second]] += weight * entries[places[second]]
+
+
+@compiled
+def factor(a: Array, b: Array, damping: Any, room: Room) -> bool:
+    """Write the upper Cholesky factor of Newton's system to `room.hessian`; false where there is none."""
+    plan = room.plan
+    hessian = room.hessian
+    n, m = plan.shape
+    if scale_rows(plan, a, room.scaled) < SPARSE * n * m:
+        sparse_product(room.scaled, plan, room.powers, hessian)
+    else:
+        np.dot(room.scaled.T, plan, hessian)
     for i in range(m):
-        for j in range(m):
-            room.hessian[i, j] = b[i] * b[j] - room.hessian[i, j]
-        room.hessian[i, i] += room.columns[i] + damping * b[i]
+        row = hessian[i]
+        mass = b[i]
+        for j in range(i, m):
+            row[j] = mass * b[j] - row[j]
+        row[i] += room.columns[i] + damping * mass
     try:
-        lower = np.linalg.cholesky(room.hessian)
+        lower = np.linalg.cholesky(hessian.T)  # which reads what is below the diagonal of its argument
     except Exception:
         return False
-    for i in range(m):
-        for j in range(m):
-            room.hessian[i, j] = lower[j, i]
+    hessian[:] = lower.T
     return True
 
 
