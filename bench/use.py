@@ -10,7 +10,8 @@ machine. `--rows 8 --rounds 1` tries it out.
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,11 @@ from kdda.data.examples import Example, Schema, check_rows
 from kdda.data.sources import Source, read_rows
 from kdda.inference.onnx import export
 from kdda.inference.predictor import Predictor
+from kdda.metrics.significance import bootstrap_interval
 from kdda.models.families import position_limit
+from kdda.runs.predictions import row_score
 from kdda.runtime.device import in_bfloat16
+from kdda.tasks.base import Prediction, Task
 
 ROOT = Path(__file__).parents[1]
 TARGETS = {"transformers, one by one": 3.0, "transformers, padded batches of 32": 1.5}
@@ -75,7 +79,7 @@ def rows_a_second(ways: dict[str, Callable[[], Any]], count: int, rounds: int) -
 
 
 def measure(name: str, count: int, rounds: int, folder: Path) -> tuple[list[str], list[Aim]]:
-    """The rows of one model's table, and the aims."""
+    """The rows of one model's table with a sentence below, and the aims."""
     predictor = kdda.load(name, precision="fp32")
     task = predictor.task.name
     schema = Schema(labels=tuple(predictor.labels))
@@ -100,9 +104,10 @@ def measure(name: str, count: int, rounds: int, folder: Path) -> tuple[list[str]
     for label, reader in predictors.items():
         ways[label] = partial(reader.read, pairs)
     rates = rows_a_second(ways, len(examples), rounds)
-    scores = {label: score(reader, examples) for label, reader in predictors.items()}
+    predictions = {label: reader.predict(examples, "vi") for label, reader in predictors.items()}
+    scores = {label: score(predictor, of_label) for label, of_label in predictions.items()}
     lines = [line(label, rate, rates, scores.get(label)) for label, rate in rates.items()]
-    return lines, aims_of(task, rates, scores)
+    return [*lines, "", lost_in_8_bits(predictor.task, predictions)], aims_of(task, rates, scores)
 
 
 def aims_of(task: str, rates: dict[str, float], scores: dict[str, float]) -> list[Aim]:
@@ -120,9 +125,19 @@ def aims_of(task: str, rates: dict[str, float], scores: dict[str, float]) -> lis
     return [*aims, Aim(f"{task}: score lost in 8 bits", lost, "≤", LOST_IN_8_BITS, "points")]
 
 
-def score(predictor: Predictor, examples: Sequence[Example]) -> float:
+def score(predictor: Predictor, predictions: Sequence[Prediction]) -> float:
     task = predictor.task
-    return float(task.score(predictor.predict(examples, "vi"), predictor.labels)[task.metric])
+    return float(task.score(predictions, predictor.labels)[task.metric])
+
+
+def lost_in_8_bits(task: Task, predictions: Mapping[str, Sequence[Prediction]]) -> str:
+    """How many points 8 bits lose, as far as these rows can tell: paired, by passages or premises."""
+    differences, groups = [], []
+    for single, small in zip(predictions["kdda, torch"], predictions["kdda, ONNX in 8 bits"], strict=True):
+        differences.append(row_score(asdict(single), task.row_score) - row_score(asdict(small), task.row_score))
+        groups.append(single.group)
+    lost = bootstrap_interval(differences, groups)
+    return f"8 bits lose {lost.mean:.1f} points (95 % interval of these rows {lost.low:.1f} to {lost.high:.1f})."
 
 
 def line(label: str, rate: float, rates: dict[str, float], score: float | None) -> str:

@@ -31,3 +31,24 @@ def test_layers_that_were_not_read_are_left_alone() -> None:
     unread = model[1]
     smooth_linears(model, lambda: model[0](torch.ones(1, 1, 4)))
     assert model[1] is unread and model[0] is not unread
+
+
+class Attention(nn.Module):
+    """Two layers that read the same inputs, and one that reads theirs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.output = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 6)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.output(self.query(inputs) * self.key(inputs))
+
+
+def test_layers_of_the_same_inputs_share_their_scales_which_are_computed_once() -> None:
+    torch.manual_seed(1)
+    model, inputs = Attention(), torch.randn(3, 4, 6)
+    before = model(inputs)
+    smooth_linears(model, lambda: [model(inputs), model(2 * inputs)])
+    assert torch.allclose(model(inputs), before, atol=1e-5)
+    assert model.query.shrunk is model.key.shrunk
+    assert not torch.equal(model.output.shrunk, model.query.shrunk)
