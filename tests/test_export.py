@@ -1,6 +1,7 @@
 """Exports: the same answers as the checkpoint they were made of, through the same interface."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,16 @@ def test_an_export_in_8_bits_labels_nearly_as_its_checkpoint_does(folders: Path)
     ours, theirs = (kdda.load(folders / n).entails(*map(list, zip(*pairs, strict=True))) for n in ("nli", "nli-int8"))
     assert sum(a.label == b.label for a, b in zip(ours, theirs, strict=True)) >= 36
     assert (folders / "nli-int8" / "model.onnx").stat().st_size > 0
+
+
+def test_a_graph_spends_no_time_on_texts_without_tokens_and_divides_shared_inputs_once(folders: Path) -> None:
+    """Queries, keys and values of a layer read the same inputs."""
+    onnx = pytest.importorskip("onnx")
+    for name in ("qa-onnx", "nli-int8"):
+        nodes = onnx.load(folders / name / "model.onnx").graph.node
+        assert not [node for node in nodes if node.op_type == "IsNaN"]
+        readers = Counter(node.input[0] for node in nodes if node.op_type.startswith("MatMul"))
+        assert max(readers.values()) >= 3
 
 
 def test_an_export_says_how_well_it_agrees_and_remembers_it(folders: Path) -> None:

@@ -6,7 +6,8 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -208,7 +209,7 @@ def _write(predictor: Predictor, out: Path, int8: bool, rows: Sequence[Texts]) -
         shutil.copy(card, out / card.name)
 
 
-def _trace(model: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], path: Path) -> None:
+def _trace(model: Any, inputs: dict[str, Tensor], outputs: Sequence[str], path: Path) -> None:
     """Write a model as an ONNX graph for any number of texts and tokens.
 
     Args:
@@ -221,7 +222,7 @@ def _trace(model: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], 
     shape = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _plain_attention(model):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 _Logits(model, outputs),
@@ -240,6 +241,21 @@ def _trace(model: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], 
             raise
         kind = type(model).__name__
         raise KddaError(f"torch.onnx cannot export a {kind}: {_first_cause(error)}") from error
+
+
+@contextmanager
+def _plain_attention(model: Any) -> Iterator[None]:
+    """Let a model compute attention by products and a softmax inside the block.
+
+    torch's fused attention becomes a graph that also replaces NaN, of texts without tokens, which there are none of: a
+    quarter to a third of the time of long windows in 8 bits.
+    """
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
 
 
 def _first_cause(error: BaseException) -> str:

@@ -116,7 +116,7 @@ class _Inputs:
             self._largest[first] = values if known is None else torch.maximum(known, values)
 
     def by_layers(self) -> list[tuple[list[str], Tensor]]:
-        """Names of layers that read the same inputs, and the largest of these; layers that were not run are left out."""
+        """Names of layers that read the same inputs, and the largest of these; layers that were not run are absent."""
         layers: dict[str, list[str]] = {}
         for name, first in self._first.items():
             layers.setdefault(first, []).append(name)
