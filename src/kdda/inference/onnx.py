@@ -209,7 +209,7 @@ def _write(predictor: Predictor, out: Path, int8: bool, rows: Sequence[Texts]) -
         shutil.copy(card, out / card.name)
 
 
-def _trace(model: Any, inputs: dict[str, Tensor], outputs: Sequence[str], path: Path) -> None:
+def _trace(model: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], path: Path) -> None:
     """Write a model as an ONNX graph for any number of texts and tokens.
 
     Args:
@@ -244,18 +244,21 @@ def _trace(model: Any, inputs: dict[str, Tensor], outputs: Sequence[str], path: 
 
 
 @contextmanager
-def _plain_attention(model: Any) -> Iterator[None]:
+def _plain_attention(model: nn.Module) -> Iterator[None]:
     """Let a model compute attention by products and a softmax inside the block.
 
     torch's fused attention becomes a graph that also replaces NaN, of texts without tokens, which there are none of: a
     quarter to a third of the time of long windows in 8 bits.
     """
-    before = model.config._attn_implementation
-    model.set_attn_implementation("eager")
+    configs: dict[int, Any] = {id(part.config): part.config for part in model.modules() if hasattr(part, "config")}
+    before = [(config, config._attn_implementation) for config in configs.values()]
+    for config, _ in before:
+        config._attn_implementation = "eager"
     try:
         yield
     finally:
-        model.set_attn_implementation(before)
+        for config, implementation in before:  # a model's config before those of its parts, which it sets, too
+            config._attn_implementation = implementation
 
 
 def _first_cause(error: BaseException) -> str:
