@@ -219,28 +219,38 @@ def _trace(model: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], 
     Raises:
         KddaError: torch cannot trace this architecture.
     """
-    shape = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), _plain_attention(model):
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                _Logits(model, outputs),
-                (),
-                kwargs={"inputs": inputs},
-                input_names=list(inputs),
-                output_names=list(outputs),
-                dynamic_shapes={"inputs": dict.fromkeys(inputs, shape)},
-                dynamo=True,
-                verbose=False,
-            )
-        assert program is not None
+        try:
+            with _plain_attention(model):
+                program = _traced(model, inputs, outputs)
+        except Exception:  # an architecture may be traced with its own attention alone
+            program = _traced(model, inputs, outputs)
         program.save(path, external_data=_bytes_of(model) > EXTERNAL)
     except Exception as error:  # torch.export has exceptions of many kinds for a forward that it cannot trace
         if is_disk_full(error):
             raise
         kind = type(model).__name__
         raise KddaError(f"torch.onnx cannot export a {kind}: {_first_cause(error)}") from error
+
+
+def _traced(model: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str]) -> Any:
+    """The graph of a model; arguments as for `_trace`."""
+    shape = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            _Logits(model, outputs),
+            (),
+            kwargs={"inputs": inputs},
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes={"inputs": dict.fromkeys(inputs, shape)},
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    return program
 
 
 @contextmanager
