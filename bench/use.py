@@ -107,7 +107,7 @@ def measure(name: str, count: int, rounds: int, folder: Path) -> tuple[list[str]
     predictions = {label: reader.predict(examples, "vi") for label, reader in predictors.items()}
     scores = {label: score(predictor, of_label) for label, of_label in predictions.items()}
     lines = [line(label, rate, rates, scores.get(label)) for label, rate in rates.items()]
-    return [*lines, "", lost_in_8_bits(predictor.task, predictions)], aims_of(task, rates, scores)
+    return [*lines, "", changed_in_8_bits(predictor.task, predictions)], aims_of(task, rates, scores)
 
 
 def aims_of(task: str, rates: dict[str, float], scores: dict[str, float]) -> list[Aim]:
@@ -130,14 +130,14 @@ def score(predictor: Predictor, predictions: Sequence[Prediction]) -> float:
     return float(task.score(predictions, predictor.labels)[task.metric])
 
 
-def lost_in_8_bits(task: Task, predictions: Mapping[str, Sequence[Prediction]]) -> str:
-    """How many points 8 bits lose, as far as these rows can tell: paired, by passages or premises."""
+def changed_in_8_bits(task: Task, predictions: Mapping[str, Sequence[Prediction]]) -> str:
+    """By how many points 8 bits change the score, as far as these rows can tell: paired, by passages or premises."""
     differences, groups = [], []
     for single, small in zip(predictions["kdda, torch"], predictions["kdda, ONNX in 8 bits"], strict=True):
-        differences.append(row_score(asdict(single), task.row_score) - row_score(asdict(small), task.row_score))
+        differences.append(row_score(asdict(small), task.row_score) - row_score(asdict(single), task.row_score))
         groups.append(single.group)
-    lost = bootstrap_interval(differences, groups)
-    return f"8 bits lose {lost.mean:.1f} points (95 % interval of these rows {lost.low:.1f} to {lost.high:.1f})."
+    change, low, high, _ = (f"{number:.1f}".replace("-", "−") for number in bootstrap_interval(differences, groups))
+    return f"8 bits change the score by {change} points (95 % interval of these rows: {low} to {high})."
 
 
 def line(label: str, rate: float, rates: dict[str, float], score: float | None) -> str:

@@ -257,8 +257,8 @@ def _traced(model: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str])
 def _plain_attention(model: nn.Module) -> Iterator[None]:
     """Let a model compute attention by products and a softmax inside the block.
 
-    torch's fused attention becomes a graph that also replaces NaN, of texts without tokens, which there are none of: a
-    quarter to a third of the time of long windows in 8 bits.
+    torch's fused attention becomes a graph that also replaces NaN, as texts without tokens would have, which there are
+    none of: a quarter of the time of long windows in 8 bits.
     """
     configs: dict[int, Any] = {id(part.config): part.config for part in model.modules() if hasattr(part, "config")}
     before = [(config, config._attn_implementation) for config in configs.values()]
