@@ -1,6 +1,7 @@
 """The compiled solver gives what the torch solver gives, text by text, whatever the batch and the threads."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,9 @@ from kdda.transport import compiled
 from kdda.transport.cost import mean_pairwise_cost
 from kdda.transport.problem import SolverSettings
 from kdda.transport.sinkhorn import entropic_transport, self_term, sinkhorn_divergence
+from kdda.transport.threads import in_threads, pause_threads_of_torch
+
+TASKS = Path("/proc/self/task")
 
 
 def hidden_states(batch=6, n=23, m=17, width=12, seed=0):
@@ -151,6 +155,31 @@ def test_threads_of_torch_and_of_blas_are_as_before_after_a_long_solve(monkeypat
         torch.set_num_threads(before)
     assert torch.equal(values[0], values[1])
     assert (torch.ones(1000, 1000) @ torch.ones(1000, 2) == 1000).all()  # torch computes on
+
+
+def test_machine_code_has_one_thread_of_blas_for_each_of_its_own():
+    blas = ThreadpoolController().select(user_api="blas")
+    inside: list[int] = []
+    with blas.limit(limits=2):
+        in_threads(1, False, lambda *_: inside.extend(library.num_threads for library in blas.lib_controllers))
+        assert inside
+        assert set(inside) == {1}
+        assert {library.num_threads for library in blas.lib_controllers} == {2}
+
+
+@pytest.mark.skipif(not TASKS.is_dir(), reason="threads are counted under Linux")
+def test_threads_of_torch_end_before_a_long_solve_and_start_again():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        wanted = torch.ones(1000, 1000).add(1)
+        started = len(list(TASKS.iterdir()))
+        pause_threads_of_torch()
+        assert len(list(TASKS.iterdir())) < started
+        assert torch.equal(torch.ones(1000, 1000).add(1), wanted)
+        assert len(list(TASKS.iterdir())) == started
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_float64_long_texts_and_machines_without_numba_keep_the_torch_solver(monkeypatch):
