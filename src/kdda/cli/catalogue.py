@@ -88,9 +88,9 @@ class Template:
 
     @cached_property
     def literals(self) -> list[str]:
-        """What stands between the places, the longest first, which the fewest messages have."""
+        """What stands between the places, the longest first, which the fewest messages have; one at least."""
         parts = [literal for literal, *_ in Formatter().parse(self.text) if literal]
-        return sorted(parts, key=len, reverse=True)
+        return sorted(parts, key=len, reverse=True) or [""]
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
@@ -134,6 +134,7 @@ class Translator:
                 self.templates.append(Template(text.removesuffix("."), translation.removesuffix(".")))
         # Of two that fit alike, the longer one first, then the one whose places hold numbers.
         self.templates.sort(key=lambda template: (template.weight, "{count}" in template.text), reverse=True)
+        self._longest_literals = [template.literals[0] for template in self.templates]
         self._translated: dict[str, tuple[int, str]] = {}
 
     def text(self, text: str) -> str:
@@ -174,7 +175,9 @@ class Translator:
 
     def _whole(self, core: str) -> Iterator[tuple[int, str]]:
         """The phrase as each of the templates that it fits."""
-        for template in self.templates:
+        for template, literal in zip(self.templates, self._longest_literals, strict=True):
+            if literal not in core:  # which `match` would find, too: nearly all templates end here
+                continue
             values = template.match(core)
             if values is None or template.swallows_a_place(values):
                 continue
