@@ -1,11 +1,14 @@
 """Exports: the same answers as the checkpoint they were made of, through the same interface."""
 
+import itertools
 import json
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import kdda
 from kdda.cli.shared import main
@@ -49,6 +52,39 @@ def test_an_export_in_8_bits_labels_nearly_as_its_checkpoint_does(folders: Path)
     ours, theirs = (kdda.load(folders / n).entails(*map(list, zip(*pairs, strict=True))) for n in ("nli", "nli-int8"))
     assert sum(a.label == b.label for a, b in zip(ours, theirs, strict=True)) >= 36
     assert (folders / "nli-int8" / "model.onnx").stat().st_size > 0
+
+
+def test_an_export_computes_as_many_batches_at_once_as_there_are_threads(folders: Path) -> None:
+    contexts = [row["context"] for row in make_questions("bb", 30, 2)] + ["dog runs " * 800]
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            export = kdda.load(folders / "qa-onnx")
+            run, both = export.engine, threading.Barrier(threads, timeout=60)
+
+            class Together:
+                """The same engine, whose first batches wait until so many are computed at once."""
+
+                count = itertools.count()
+
+                def __getattr__(self, name: str, run: Any = run) -> Any:
+                    return getattr(run, name)
+
+                def __call__(self, inputs: Any, run: Any = run, both: Any = both, threads: int = threads) -> Any:
+                    if next(self.count) < threads:
+                        both.wait()
+                    return run(inputs)
+
+            export.engine = Together()
+            found.append(export.answer("cat", contexts))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    one, two = found
+    assert [own.text for own in one] == [own.text for own in two]
+    assert [own.score for own in one] == pytest.approx([own.score for own in two], abs=1e-5)
 
 
 def test_a_graph_spends_no_time_on_texts_without_tokens_and_divides_shared_inputs_once(folders: Path) -> None:

@@ -132,7 +132,10 @@ def _round_linears(model: nn.Module) -> None:
 
 
 class OnnxEngine:
-    """An exported graph, on the CPU, with as many threads as torch uses.
+    """An exported graph, on the CPU: batches in streams, which share the threads that torch uses.
+
+    A batch that comes alone has one stream's threads, too: a session's number of threads is fixed, and a second session
+    would hold the weights a second time.
 
     Args:
         folder: that `kdda export` wrote.
@@ -146,7 +149,9 @@ class OnnxEngine:
         self.config = config
         self.folder = folder
         options = runtime().SessionOptions()
-        self.threads = torch.get_num_threads()
+        threads = torch.get_num_threads()
+        self.streams = stream_count(threads)
+        self.threads = threads // self.streams
         options.intra_op_num_threads = self.threads
         graph = folder / GRAPH
         settings = {"providers": ["CPUExecutionProvider"], "disabled_optimizers": SLOW_FUSIONS}
@@ -164,13 +169,8 @@ class OnnxEngine:
         return "as exported"
 
     @property
-    def streams(self) -> int:
-        """One: all threads are those of the session, which shares them out."""
-        return 1
-
-    @property
     def batch_tokens(self) -> int:
-        """By the threads of the session."""
+        """By the threads of a stream."""
         return batch_tokens(self.threads, ONNX_TOKENS)
 
     def around_batches(self) -> AbstractContextManager[None]:

@@ -67,7 +67,7 @@ def in_streams(compute: Callable[[Batch], Outputs], batches: Sequence[Batch], st
         return list(map(compute, batches))
     threads = torch.get_num_threads()
     try:
-        with ThreadPoolExecutor(streams, "kdda-stream", use_threads, (threads // streams,)) as pool:
+        with ThreadPoolExecutor(streams, "kdda-stream", use_threads, (max(1, threads // streams),)) as pool:
             return list(pool.map(compute, batches))
     finally:
         torch.set_num_threads(threads)  # MKL has one number for all threads of the process
