@@ -53,10 +53,15 @@ class SolverSettings:
     exact: bool = False
 
 
-def tokenized(context: RunContext, settings: SolverSettings, languages: Sequence[str]) -> list[dict[str, Any]]:
-    """Every window of the training rows, as the student and the teacher read it, the languages one after another."""
+def tokenized(
+    context: RunContext, settings: SolverSettings, languages: Sequence[str], encoder: Encoder
+) -> list[dict[str, Any]]:
+    """Every window of the training rows, as the student and the teacher read it, the languages one after another.
+
+    Args:
+        encoder: the student's.
+    """
     recipe, task = context.recipe, context.task
-    encoder = encoder_of(settings.student, recipe)
     rows: list[dict[str, Any]] = []
     for language in languages:
         features = task.encode(context.data[language]["train"], encoder)
@@ -178,7 +183,8 @@ def plain_trainer(
     recipe, task = context.recipe, context.task
     model = HEADS[task.name].from_pretrained(settings.student)
     training = recipe.training
-    rows = tokenized(context, settings, languages)
+    encoder = encoder_of(settings.student, recipe)
+    rows = tokenized(context, settings, languages, encoder)
     lengths = {name: [0] * sum(row["language"] == name for row in rows) for name in languages}
     steps = training.epochs * len(LanguageBatchSampler(lengths, training.batch_size, seed))
     options = {
@@ -198,6 +204,7 @@ def plain_trainer(
         "use_cpu": compute_device().type == "cpu",
     }
     arguments = TrainingArguments(str(out), seed=seed, **(options | more))
-    trainer = PlainTrainer(recipe, settings, rows, seed, model=model, args=arguments)
+    objects = {"model": model, "processing_class": encoder.tokenizer}  # which a Trainer saves together
+    trainer = PlainTrainer(recipe, settings, rows, seed, args=arguments, **objects)
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -92,7 +92,9 @@ class Program:
     losses: list[float] = field(default_factory=list)
     peaks: list[float] = field(default_factory=list)  # peak MB after each step
     libraries: float = 0.0  # peak MB before rows and models are read
-    part: Mapping[str, "Program"] = field(default_factory=dict)  # those that took turns with it, itself included
+    parts: list[Mapping[str, "Program"]] = field(
+        default_factory=list
+    )  # of those that took turns with it, itself included
 
     def measured(self) -> dict[str, Any]:
         """What was measured, by the fields' names."""

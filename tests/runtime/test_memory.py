@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,40 @@ print(peak_megabytes() - before)
 def test_products_of_many_lengths_leave_few_kernels_in_memory() -> None:
     environment = {name: value for name, value in os.environ.items() if name not in KERNEL_CACHES}
     assert float(subprocess.check_output([sys.executable, "-c", KERNELS], text=True, env=environment)) < 40
+
+
+RELEASED = """
+import mmap, sys
+import numpy as np
+from pathlib import Path
+from kdda.runtime.memory import release_pages
+path = Path(sys.argv[1])
+path.write_bytes(bytes(range(256)) * 2**20)  # 256 MiB
+def resident():
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS:")]
+    return int(line.split()[1]) / 2**10
+read, written = (np.memmap(path, np.uint8, "c") for _ in range(2))
+own = np.ones(2**26, np.uint8)
+def total():
+    return [int(values[::512].astype(np.int64).sum()) for values in (read, written, own)]
+written[5 * mmap.PAGESIZE + 3] = 7
+written[512 * 1000] += 1
+before, full = total(), resident()
+for values in (read, written, own):
+    release_pages(values.ctypes.data, values.nbytes)
+freed = full - resident()
+print(freed > 250, total() == before, written[5 * mmap.PAGESIZE + 3])
+other = np.memmap(path, np.uint8, "r")  # mapped by somebody else, too
+other[::512].sum()
+release_pages(read.ctypes.data, read.nbytes)
+print(total() == before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are released under Linux alone")
+def test_pages_of_a_file_leave_memory_and_come_back_while_written_ones_keep_their_values(tmp_path: Path) -> None:
+    script = [sys.executable, "-c", RELEASED, str(tmp_path / "weights")]
+    assert subprocess.check_output(script, text=True).split() == ["True", "True", "7", "True"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system counts from the start of the process")

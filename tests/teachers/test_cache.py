@@ -1,5 +1,7 @@
 """Stored teacher states are what the teacher computes."""
 
+import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -65,6 +67,17 @@ def test_states_are_written_once_and_read_from_then_on(teacher: Checkpoint, tmp_
     first, second = cache_of(teacher, tmp_path), cache_of(teacher, tmp_path)
     assert (first.shards_written, second.shards_written) == (1, 0)
     assert same(batch(first, [1, 4]), batch(second, [1, 4])) and first.scales == second.scales
+
+
+def test_neither_stored_nor_live_states_keep_the_teachers_tokenizer_in_memory(tmp_path: Path) -> None:
+    for folder in (tmp_path / "store", None):
+        teacher = load_checkpoint(
+            make_model(tmp_path / ("stored" if folder else "live")), head="classification", labels=LABELS
+        )
+        cache, tokenizer = cache_of(teacher, folder), weakref.ref(teacher.tokenizer)
+        del teacher
+        gc.collect()
+        assert tokenizer() is None and batch(cache, [2, 0]).states.shape[0] == 2
 
 
 def test_states_over_the_budget_are_not_stored(teacher: Checkpoint, tmp_path: Path) -> None:

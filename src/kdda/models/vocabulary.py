@@ -7,9 +7,6 @@ is therefore exact, and saves the gradients, moments and time of the others.
 
 from __future__ import annotations
 
-import ctypes
-import mmap
-import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,9 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdda.models.config import SPECIAL_TOKENS
-from kdda.runtime.numbers import ceil_div
-
-MADV_PAGEOUT = 21  # of <linux/mman.h>
+from kdda.runtime.memory import release_pages
 
 
 class TrimmedEmbedding(nn.Module):
@@ -77,7 +72,9 @@ class TrimmedVocabulary:
             return
         self.trimmed = TrimmedEmbedding(self.full, [*used, *_special_ids(model.config, self.rows)])
         model.set_input_embeddings(self.trimmed)
-        _page_out(self.full.weight)
+        weight = self.full.weight
+        if weight.device.type == "cpu":
+            release_pages(weight.data_ptr(), weight.nbytes)
 
     @property
     def is_trimmed(self) -> bool:
@@ -142,18 +139,3 @@ def _special_ids(config: Any, rows: int) -> list[int]:
         if isinstance(special, int) and 0 <= special < rows:
             ids.append(special)
     return ids
-
-
-def _page_out(tensor: Tensor) -> None:
-    """Let the kernel reclaim the memory of a tensor that will not be read for long; a later read loads it again.
-
-    A checkpoint's weights are mapped from its file, so the only cost is reading them again at the graft.
-    """
-    if sys.platform != "linux" or tensor.device.type != "cpu":
-        return
-    page = mmap.PAGESIZE
-    begin, end = tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes
-    first = ceil_div(begin, page) * page  # whole pages only
-    last = end // page * page
-    if last > first:
-        ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), MADV_PAGEOUT)

@@ -1,10 +1,11 @@
-"""Free disk space, peak memory of the process or of a run, garbage collection, settings of malloc and oneDNN."""
+"""Free disk space, peak memory, pages that are not read for long, garbage collection, settings of malloc and oneDNN."""
 
 from __future__ import annotations
 
 import atexit
 import ctypes
 import gc
+import mmap
 import os
 import shutil
 import sys
@@ -13,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from kdda.runtime.folders import nearest_existing
+from kdda.runtime.numbers import ceil_div
 
 # For gc.set_threshold. A young collection comes every 100,000 new objects, a middle one every 50 young ones, a full one
 # every 100 middle ones.
@@ -73,11 +75,18 @@ def forget_peak() -> None:
     if not STATUS.is_file():
         return
     gc.collect()
+    release_freed_memory()
+    with suppress(OSError):
+        CLEAR_REFERENCES.write_text(RESET_PEAK)
+
+
+def release_freed_memory() -> None:
+    """Give the kernel back what was freed and `keep_freed_memory` lets glibc keep; nothing under other allocators."""
+    if sys.platform == "win32":
+        return  # whose ctypes cannot name the process itself
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
     if malloc_trim is not None:
         malloc_trim(0)
-    with suppress(OSError):
-        CLEAR_REFERENCES.write_text(RESET_PEAK)
 
 
 # Parameters of glibc's mallopt, from <malloc.h>. Free memory at the heap's end above M_TRIM_THRESHOLD bytes goes back
@@ -109,10 +118,50 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_MAX) and mallopt(M_TRIM_THRESHOLD, NEVER_TRIM))
 
 
+PAGEMAP = Path("/proc/self/pagemap")  # 8 bytes a page of this process (Linux, Documentation/admin-guide/mm/pagemap.rst)
+
+# Bits of such an entry: the page is in memory; it is in swap; it is of a file, or shared with another process.
+PRESENT, SWAPPED, OF_FILE = 1 << 63, 1 << 62, 1 << 61
+
+MADV_DONTNEED, MADV_PAGEOUT = 4, 21  # of <linux/mman.h>
+
+
+def release_pages(address: int, size: int) -> None:
+    """Let so many bytes of memory go that will not be read for long; a later read loads them again.
+
+    A checkpoint's weights are mapped from its file, so the only cost is reading them again. Pages of a file that nobody
+    has written to leave the process at once; others are left to the kernel, which may swap them.
+    """
+    if sys.platform != "linux":
+        return
+    page = mmap.PAGESIZE
+    first = ceil_div(address, page)  # whole pages only
+    count = (address + size) // page - first
+    if count <= 0:
+        return
+    advice = MADV_DONTNEED if _are_of_file(first, count) else MADV_PAGEOUT
+    ctypes.CDLL(None).madvise(ctypes.c_void_p(first * page), ctypes.c_size_t(count * page), advice)
+
+
+def _are_of_file(first: int, count: int) -> bool:
+    """Whether so many pages from a number on hold nothing but a file's content, so that none of it would be lost."""
+    import numpy as np  # which the command line, of which this module is a part, loads when it is needed
+
+    try:
+        with PAGEMAP.open("rb", buffering=0) as pages:
+            pages.seek(8 * first)
+            entries = np.frombuffer(pages.read(8 * count), np.uint64)
+    except OSError:  # a system that does not let processes read it
+        return False
+    has_content = entries & np.uint64(PRESENT | SWAPPED) != 0
+    is_of_file = entries & np.uint64(OF_FILE) != 0
+    return len(entries) == count and bool(np.all(is_of_file[has_content]))
+
+
 # How many kernels oneDNN, and torch's layer over it, keep for shapes that they have multiplied: 1,024 by default, of
 # half a megabyte each. Training has a dozen shapes for each length of a batch, so that memory would grow by 6 MB with
 # every new length, up to 500 MB; predicting has five. Making the kernels of another length takes some 4 and 2 ms.
-KEPT_IN_TRAINING = 64
+KEPT_IN_TRAINING = 32
 
 KEPT_IN_PREDICTING = 128
 

@@ -461,7 +461,7 @@ class LayerCache:
         windows: list[Any] = []
         for row in windows_of_rows:
             windows += row
-        padded = self.inputs.encoder.pad(windows)
+        padded = self.inputs.padding.pad(windows)
         return {name: values.to(self.device) for name, values in padded.items()}
 
     def _forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -31,13 +32,14 @@ class TeacherInputs:
     """The same texts as the student's windows, through the teacher's tokenizer: a window a row, or several.
 
     Args:
-        encoder: the teacher's.
+        encoder: the teacher's; not kept, nor is its tokenizer.
         spans: what each window of the student reads.
         tokens: which tokens count: those of the ``text`` (no specials), or by any other value of `distill.tokens` all.
         places: whether `padded_places` gives the places of the tokens that count.
         token_task: the task, where logits of its tokens are compared; else None.
 
     Attributes:
+        padding: makes batches of windows.
         rows: windows of each row, on disk where there are many.
         lengths: tokens of each row that count.
         digest: of every token that is read.
@@ -51,14 +53,14 @@ class TeacherInputs:
         places: bool = False,
         token_task: Task | None = None,
     ):
-        self.encoder, self.tokens, self.gives_places = encoder, tokens, places
+        self.padding, self.tokens, self.gives_places = encoder.padding, tokens, places
         self.token_task = token_task
         self._counted = array("i")
         self._characters = array(
             "i"
         )  # of each row's last text, the first on its line of places and that after the last
         self._sha = hashlib.sha256()
-        self.rows = ByRow(in_chunks(spans, self._read))
+        self.rows = ByRow(in_chunks(spans, partial(self._read, encoder)))
         self.lengths: Int32[ndarray, " rows"] = np.array(self._counted, np.int32)
         self.digest = self._sha.hexdigest() + DIGEST_MARKS.get(tokens, f" {tokens}")
 
@@ -133,14 +135,14 @@ class TeacherInputs:
             bytes_a_token += 4 * labels
         return bytes_a_token * int(self.lengths.sum(dtype=np.int64))
 
-    def _read(self, spans: Sequence[TextSpan]) -> Iterator[RowWindows]:
+    def _read(self, encoder: Encoder, spans: Sequence[TextSpan]) -> Iterator[RowWindows]:
         """The windows of some rows, one after another; their tokens are counted and added to the digest meanwhile."""
         texts: list[str] = []
         for span in spans:
             texts += span.texts
-        self.encoder.tokenize(texts)
+        encoder.tokenize(texts)
         for span in spans:
-            windows = _windows_of(self.encoder, span)
+            windows = _windows_of(encoder, span)
             self._characters.extend(span.characters)
             self._counted.append(sum(map(len, self.counted_tokens(windows))))
             for window in windows:

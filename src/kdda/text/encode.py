@@ -133,6 +133,32 @@ def used_ids(windows: Iterable[Window]) -> set[int]:
     return ids
 
 
+@dataclass(frozen=True)
+class Padding:
+    """What batches of windows need of their tokenizer, which takes hundreds of MB, once its texts are windows.
+
+    Args:
+        pad_token_id: the tokenizer's.
+        token_types: whether its model reads types of tokens.
+    """
+
+    pad_token_id: int
+    token_types: bool
+
+    def pad(self, windows: Sequence[Window]) -> dict[str, Int[Tensor, "batch tokens"]]:
+        """The inputs of the model's forward for a batch, padded to its longest window."""
+        shape = (len(windows), max(map(len, windows)))
+        fields = {"input_ids": np.full(shape, self.pad_token_id), "attention_mask": np.zeros(shape, int)}
+        if self.token_types:
+            fields["token_type_ids"] = np.zeros(shape, int)
+        for row, window in enumerate(windows):
+            fields["input_ids"][row, : len(window)] = window.ids
+            fields["attention_mask"][row, : len(window)] = 1
+            if self.token_types:
+                fields["token_type_ids"][row, : len(window)] = window.types
+        return {name: torch.from_numpy(values) for name, values in fields.items()}
+
+
 @dataclass
 class Encoder:
     """A tokenizer, the segmenter that its vocabulary expects, and the number of tokens that its model can read.
@@ -199,18 +225,14 @@ class Encoder:
             windows.append(Window((*others, context), (*ranges_before, bound), template))
         return windows
 
+    @property
+    def padding(self) -> Padding:
+        """What `pad` needs of the tokenizer."""
+        return Padding(int(self.tokenizer.pad_token_id), "token_type_ids" in self.tokenizer.model_input_names)
+
     def pad(self, windows: Sequence[Window]) -> dict[str, Int[Tensor, "batch tokens"]]:
         """The inputs of the model's forward for a batch, padded to its longest window."""
-        shape = (len(windows), max(map(len, windows)))
-        fields = {"input_ids": np.full(shape, int(self.tokenizer.pad_token_id)), "attention_mask": np.zeros(shape, int)}
-        if "token_type_ids" in self.tokenizer.model_input_names:
-            fields["token_type_ids"] = np.zeros(shape, int)
-        for row, window in enumerate(windows):
-            fields["input_ids"][row, : len(window)] = window.ids
-            fields["attention_mask"][row, : len(window)] = 1
-            if "token_type_ids" in fields:
-                fields["token_type_ids"][row, : len(window)] = window.types
-        return {name: torch.from_numpy(values) for name, values in fields.items()}
+        return self.padding.pad(windows)
 
     @staticmethod
     def text_mask(windows: Sequence[Window]) -> Bool[Tensor, "batch tokens"]:

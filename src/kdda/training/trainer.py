@@ -24,7 +24,7 @@ from kdda.recipe.schema import ModelSpec
 from kdda.runs.folder import TEACHERS
 from kdda.runtime import distributed
 from kdda.runtime.device import is_out_of_memory
-from kdda.runtime.memory import KEPT_IN_TRAINING, bound_kernel_caches, keep_freed_memory
+from kdda.runtime.memory import KEPT_IN_TRAINING, bound_kernel_caches, keep_freed_memory, release_freed_memory
 from kdda.runtime.progress import Say
 from kdda.tasks.base import Task
 from kdda.tasks.features import Features
@@ -162,6 +162,7 @@ class DistillationTrainer(EvaluatingTrainer):
         self.prepared: dict[str, list[PreparedTeacher]] = {}
         self.learned_maps: LearnedMaps | None = None
         self.terms = TermLog()
+        self.largest_part = 0  # tokens, padding included, of the parts so far
 
     # -- training
 
@@ -352,6 +353,10 @@ class DistillationTrainer(EvaluatingTrainer):
 
     def _step(self, model: Any, prepared: Sequence[Mapping[str, Any]]) -> Any:
         """Forward and backward of the batch's rows that fall to this process, part by part; returns their loss."""
+        largest = max(part["input_ids"].numel() for part in prepared)
+        if largest > self.largest_part:  # it needs new memory, beside all the pieces that earlier steps have freed
+            self.largest_part = largest
+            release_freed_memory()
         # gradients are exchanged once, after the last part; the parts before it only add to them (no_sync)
         *parts, last_part = prepared
         losses = []
