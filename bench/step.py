@@ -443,7 +443,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--recipes", default="mini-nli,mini-qa")
     parser.add_argument("--steps", type=int, default=15)
-    parser.add_argument("--more", type=int, default=24, help="steps of kdda's programs after those")
+    parser.add_argument("--more", type=int, default=8, help="steps of kdda's programs after those")
     parser.add_argument("--batch-size", type=int, help="the recipe's by default")
     parser.add_argument("--folder", type=Path, help="keep teachers and measurements there")
     parser.add_argument("--part", type=int, choices=range(len(PARTS) + 1), help="of the programs; all by default")

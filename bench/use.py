@@ -4,14 +4,17 @@
 
 All programs predict the same rows of the embedded test sets (Vietnamese) in turns, `--rounds` times; ratios are of the
 medians within one run. Scores are on all of those rows. Writes the tables of docs/performance.md; run it on an idle
-machine. `--rows 8 --rounds 1` tries it out.
+machine. `--rows 8 --rounds 1` tries it out. With `--optimum PYTHON`, of an environment of its own, optimum's export to
+onnxruntime takes turns, too (bench/with_optimum.py).
 """
 
+import argparse
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ import torch
 from aims import Aim, publish
 from page import arguments, machine
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+from with_optimum import Optimum
 
 import kdda
 from kdda.data.examples import Example, Schema, check_rows
@@ -39,10 +43,15 @@ HEADS = {"qa": AutoModelForQuestionAnswering, "nli": AutoModelForSequenceClassif
 DATA = {"qa": "embedded:reading/vi/test", "nli": "embedded:nli/vi/test"}
 
 
+def row_limit(config: Any) -> int:
+    """The tokens of a row at most, of programs that read each row in one window."""
+    return min(getattr(config, "kdda_max_length", None) or 384, position_limit(config))
+
+
 def plain_loop(name: str, task: str, examples: Sequence[Example], size: int) -> Callable[[], None]:
     """A straightforward loop: rows in their order, padded to the longest of a batch, one window a row."""
     model, tokenizer = HEADS[task].from_pretrained(name).eval(), AutoTokenizer.from_pretrained(name)
-    longest = min(getattr(model.config, "kdda_max_length", None) or 384, position_limit(model.config))
+    longest = row_limit(model.config)
     cut = "only_second" if task == "qa" else True
 
     def run() -> None:
@@ -78,12 +87,12 @@ def rows_a_second(ways: dict[str, Callable[[], Any]], count: int, rounds: int) -
     return {name: count / statistics.median(times) for name, times in seconds.items()}
 
 
-def measure(name: str, count: int, rounds: int, folder: Path) -> tuple[list[str], list[Aim]]:
+def measure(name: str, options: argparse.Namespace, folder: Path) -> tuple[list[str], list[Aim]]:
     """The rows of one model's table with a sentence below, and the aims."""
     predictor = kdda.load(name, precision="fp32")
     task = predictor.task.name
     schema = Schema(labels=tuple(predictor.labels))
-    examples = check_rows(read_rows(Source(DATA[task])), predictor.task.convert(schema)).examples[:count]
+    examples = check_rows(read_rows(Source(DATA[task])), predictor.task.convert(schema)).examples[: options.rows]
     exports = {"kdda, ONNX": False, "kdda, ONNX in 8 bits": True}
     predictors: dict[str, Predictor] = {
         "kdda, torch": predictor,
@@ -103,8 +112,17 @@ def measure(name: str, count: int, rounds: int, folder: Path) -> tuple[list[str]
         ways["transformers, pipeline, batches of 32"] = pipeline_of(name, examples)
     for label, reader in predictors.items():
         ways[label] = partial(reader.read, pairs)
-    rates = rows_a_second(ways, len(examples), rounds)
     predictions = {label: reader.predict(examples, "vi") for label, reader in predictors.items()}
+    with ExitStack() as processes:
+        if options.optimum:
+            order = {"model": name, "task": task, "rows": pairs, "longest": row_limit(predictor.engine.config)}
+            optimum = Optimum(options.optimum, order, folder / f"{task}-optimum")
+            processes.callback(optimum.close)
+            ways |= optimum.ways()
+            if task == "nli":
+                for label, predict in optimum.ways().items():
+                    predictions[label] = with_labels(predictions["kdda, torch"], predictor.labels, predict())
+        rates = rows_a_second(ways, len(examples), options.rounds)
     scores = {label: score(predictor, of_label) for label, of_label in predictions.items()}
     lines = [line(label, rate, rates, scores.get(label)) for label, rate in rates.items()]
     return [*lines, "", changed_in_8_bits(predictor.task, predictions)], aims_of(task, rates, scores)
@@ -123,6 +141,11 @@ def aims_of(task: str, rates: dict[str, float], scores: dict[str, float]) -> lis
     lost = max(0.0, scores["kdda, torch"] - scores["kdda, ONNX in 8 bits"])
     aims.append(Aim(f"{task}: ONNX in 8 bits", faster, "≥", FASTER_IN_8_BITS, "× torch in float32"))
     return [*aims, Aim(f"{task}: score lost in 8 bits", lost, "≤", LOST_IN_8_BITS, "points")]
+
+
+def with_labels(predictions: Sequence[Any], names: Sequence[str], labels: Sequence[int]) -> list[Any]:
+    """Predictions of the same rows with other labels, by their numbers."""
+    return [replace(one, predicted=names[label]) for one, label in zip(predictions, labels, strict=True)]
 
 
 def score(predictor: Predictor, predictions: Sequence[Prediction]) -> float:
@@ -151,6 +174,7 @@ def main() -> None:
     parser.add_argument("--reader", default="", help="a checkpoint that answers questions")
     parser.add_argument("--judge", default="", help="a checkpoint that labels pairs")
     parser.add_argument("--exports", type=Path, help="a folder with the exports of an earlier run, which it keeps")
+    parser.add_argument("--optimum", metavar="PYTHON", help="of an environment with optimum-onnx, to compare with it")
     parser.add_argument("--rows", type=int, default=450)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
@@ -161,7 +185,7 @@ def main() -> None:
         for part, name, metric in (("qa", options.reader, "F1"), ("nli", options.judge, "accuracy")):
             if name:
                 titles = f"| {name} | rows/s | vs one by one | vs padded 32 | vs kdda, torch | {metric} |"
-                rows, aims = measure(name, options.rows, options.rounds, options.exports or Path(folder))
+                rows, aims = measure(name, options, options.exports or Path(folder))
                 publish(options, "use", [top, "", titles, "|---|--:|--:|--:|--:|--:|", *rows], aims, part)
 
 
