@@ -103,6 +103,8 @@ class Served:
 
     Attributes:
         name: of its row.
+        model: its folder.
+        predictor: the model, loaded in this process.
         offline: rows a second of the predictor, of each round.
         rates: requests a second of the server, of each round.
         load: of all rounds together.
