@@ -36,7 +36,7 @@ import psutil
 import yaml
 from aims import Aim, publish
 from page import arguments, machine, table
-from plain import SolverSettings, encoder_of, plain_trainer
+from plain import SolverSettings, plain_trainer
 from tiny import tiny_recipe
 
 from kdda.data.examples import Example
@@ -134,7 +134,7 @@ def separate(order: Mapping[str, Any]) -> None:
     settings, out = SolverSettings(**order["settings"]), Path(order["out"])
     trainer = plain_trainer(context, settings, order["languages"], order["seed"], out)
     trainer.train()
-    encoder = encoder_of(settings.student, recipe)
+    encoder = trainer.encoder
     scores = {}
     for language in order["languages"]:
         for split in ("dev", "test"):
@@ -144,7 +144,6 @@ def separate(order: Mapping[str, Any]) -> None:
                 predictions = predict(trainer.model, context.task, features, encoder, context.labels, language)
                 scores[language, split] = context.task.score(predictions, context.labels)["accuracy"]
     trainer.save_model(str(out))
-    encoder.tokenizer.save_pretrained(out)
     print(scores)
 
 

@@ -137,8 +137,18 @@ def exact(objective: str, epsilon: float) -> Divergence:
 class PlainTrainer(Trainer):  # type: ignore[misc]
     """Fine-tunes with L_task + λ·mean S_ε, or without teachers."""
 
-    def __init__(self, recipe: Recipe, settings: SolverSettings, rows: list[dict[str, Any]], seed: int, **options: Any):
-        super().__init__(train_dataset=rows, data_collator=self.collate, **options)
+    def __init__(
+        self,
+        recipe: Recipe,
+        settings: SolverSettings,
+        encoder: Encoder,
+        rows: list[dict[str, Any]],
+        seed: int,
+        **options: Any,
+    ):
+        tokenizer = encoder.tokenizer  # which a Trainer saves with the model
+        super().__init__(train_dataset=rows, data_collator=self.collate, processing_class=tokenizer, **options)
+        self.encoder = encoder
         self.model_accepts_loss_kwargs = False
         self.recipe, self.settings, self.seed = recipe, settings, seed
         self.teachers = {name: AutoModel.from_pretrained(folder).eval() for name, folder in settings.teachers.items()}
@@ -204,7 +214,6 @@ def plain_trainer(
         "use_cpu": compute_device().type == "cpu",
     }
     arguments = TrainingArguments(str(out), seed=seed, **(options | more))
-    objects = {"model": model, "processing_class": encoder.tokenizer}  # which a Trainer saves together
-    trainer = PlainTrainer(recipe, settings, rows, seed, args=arguments, **objects)
+    trainer = PlainTrainer(recipe, settings, encoder, rows, seed, model=model, args=arguments)
     trainer.remove_callback(PrinterCallback)
     return trainer
