@@ -239,6 +239,26 @@ def test_an_interrupted_training_resumes_to_the_same_weights(models: dict[str, s
         assert torch.equal(a, b)
 
 
+def test_freed_memory_goes_back_before_each_batch_that_is_larger_than_all_before_it(
+    models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    released_before: list[int] = []  # numbers of batches
+    monkeypatch.setattr("kdda.training.trainer.release_freed_memory", lambda: released_before.append(len(sizes)))
+
+    trainer = trainer_of(models, tmp_path / "out", {"per_device_train_batch_size": 1}, teachers={})
+    compute_loss = trainer.compute_loss
+
+    def recorded(model: Any, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
+        sizes.append(inputs["input_ids"].numel())
+        return compute_loss(model, inputs, *arguments, **options)
+
+    monkeypatch.setattr(trainer, "compute_loss", recorded)
+    trainer.train()
+    records = [number for number, size in enumerate(sizes) if size > max(sizes[:number], default=0)]
+    assert released_before == records and 1 < len(records) < len(sizes)
+
+
 def test_a_language_without_a_teacher_trains_on_the_task_alone(models: dict[str, str], tmp_path: Path) -> None:
     trainer_of(models, tmp_path / "out", teachers={"aa": models["ta"]}).train()
     events = [event for event in read_metrics(tmp_path / "out" / "metrics.jsonl") if event["event"] == "train"]
