@@ -246,7 +246,9 @@ def test_freed_memory_goes_back_before_each_batch_that_is_larger_than_all_before
     released_before: list[int] = []  # numbers of batches
     monkeypatch.setattr("kdda.training.trainer.release_freed_memory", lambda: released_before.append(len(sizes)))
 
-    trainer = trainer_of(models, tmp_path / "out", {"per_device_train_batch_size": 1}, teachers={})
+    rows = [{**row, "premise": row["premise"] + " cat" * number} for number, row in enumerate(TRAIN["aa"][:12])]
+    one_by_one = {"per_device_train_batch_size": 1}
+    trainer = trainer_of(models, tmp_path / "out", one_by_one, teachers={}, train_dataset={"aa": rows})
     compute_loss = trainer.compute_loss
 
     def recorded(model: Any, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
