@@ -95,8 +95,9 @@ def _begin(
     os.environ.clear()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if "OMP_NUM_THREADS" in environment:  # which torch reads when it is imported
-        torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
+    # Torch reads the variable when it is imported. Without it a fork has one thread, as tests have: with another number
+    # of threads the last bits of sums differ.
+    torch.set_num_threads(int(environment.get("OMP_NUM_THREADS", "1")))
     call(*arguments)
 
 
