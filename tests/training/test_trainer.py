@@ -208,6 +208,23 @@ def test_what_a_training_ends_with_is_not_computed_again_and_is_what_the_model_p
         assert list(trainer.predict_development("aa")) == list(anew)
 
 
+def test_trainings_that_share_results_open_one_tokenizer_and_save_what_a_training_alone_saves(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    reuse = Reuse()
+    trainers = {}
+    for name, shared in (("first", reuse), ("second", reuse), ("alone", None)):
+        trainers[name] = trainer_of(models, tmp_path / name, teachers={}, reuse=shared)
+        trainers[name].train()
+        trainers[name].save_model(str(tmp_path / name / "model"))
+    first, second, alone = (trainers[name].student.tokenizer for name in ("first", "second", "alone"))
+    assert first is second and first is not alone
+    saved = {path.name: path.read_bytes() for path in (tmp_path / "alone" / "model").iterdir()}
+    for name in ("first", "second"):
+        for file in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"):
+            assert (tmp_path / name / "model" / file).read_bytes() == saved[file]
+
+
 def test_results_that_trainings_share_are_few_and_those_of_the_same_objects() -> None:
     reuse = Reuse(limit=2)
     rows = [[1], [1], [1]]

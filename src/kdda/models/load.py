@@ -113,6 +113,7 @@ def load_checkpoint(
     attention_dropout: float | None = None,
     random: int | None = None,
     whole: bool = False,
+    tokenizer: Any = None,
 ) -> Checkpoint:
     """Load an encoder, or a model with a task's head (a head that the checkpoint lacks is drawn at random).
 
@@ -125,6 +126,7 @@ def load_checkpoint(
         attention_dropout: probability while the model trains; the checkpoint's by default.
         random: seed to draw all weights by, whatever the checkpoint holds: an untrained model of the same shape.
         whole: for predictions alone: open an encoder-decoder that was fine-tuned whole (BART) with its decoder.
+        tokenizer: the one of this checkpoint, where it is open already; it is opened by default.
 
     Raises:
         KddaError: no such model, damaged weights, no safetensors, a tokenizer that does not fit the model, or an
@@ -135,7 +137,7 @@ def load_checkpoint(
     if folder is None:
         model, tokenizer, new_head = _build(BUILT_IN_MEMORY[name](), head, changes)
     else:
-        model, tokenizer, new_head = _open(folder, name, head, changes, whole)
+        model, tokenizer, new_head = _open(folder, name, head, changes, whole, tokenizer)
     if random is not None:
         model = _random_model(type(model), model.config, random)
     if layers is not None:
@@ -250,12 +252,15 @@ def _open_config(folder: str, name: str) -> Any:
     return open_or_explain(lambda: AutoConfig.from_pretrained(folder, trust_remote_code=False), name)
 
 
-def _open(folder: str, name: str, head: str, changes: Mapping[str, Any], whole: bool) -> tuple[Any, Any, bool]:
+def _open(
+    folder: str, name: str, head: str, changes: Mapping[str, Any], whole: bool, tokenizer: Any
+) -> tuple[Any, Any, bool]:
     """A checkpoint on disk or on the Hub: its model, its tokenizer, and whether its head is new."""
     config = _open_config(folder, name)
     apply_changes(config, changes)
     kind = whole_class(config, head) if whole else model_class(config, head)
-    tokenizer = open_or_explain(lambda: open_tokenizer(folder), name)
+    if tokenizer is None:
+        tokenizer = open_or_explain(lambda: open_tokenizer(folder), name)
     check_phobert_tokenizer(name, folder, config, tokenizer)
     fit_special_ids(name, config, tokenizer)
     options = {

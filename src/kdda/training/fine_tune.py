@@ -127,6 +127,7 @@ def load_model(
     attention_dropout: float | None = None,
     random: int | None = None,
     segmenter: str | None = None,
+    tokenizer: Any = None,
 ) -> Checkpoint:
     """A model with the head that a task needs.
 
@@ -136,6 +137,7 @@ def load_model(
         attention_dropout: instead of the model's.
         random: draw all weights by this seed, whatever the checkpoint holds.
         segmenter: instead of what the checkpoint says.
+        tokenizer: the checkpoint's, where it is open already.
 
     Raises:
         KddaError: as `load_checkpoint`, or objects without the task's head.
@@ -153,6 +155,7 @@ def load_model(
         segmenter=segmenter or spec.segmenter,
         attention_dropout=attention_dropout,
         random=random,
+        tokenizer=tokenizer,
     )
 
 
@@ -169,16 +172,20 @@ def student_from(teacher: OpensCheckpoint, layers: Layers | None) -> tuple[Any, 
     return model, checkpoint.tokenizer
 
 
-def load_student(student: Model, data: TrainingData, args: DistillationConfig, **config: Any) -> Checkpoint:
+def load_student(
+    student: Model, data: TrainingData, args: DistillationConfig, reuse: Reuse, **config: Any
+) -> Checkpoint:
     """The student with its task's head, and a config that remembers how it is trained.
 
     Args:
+        reuse: has its tokenizer after the first of several trainings.
         config: further fields that the saved model's config gets.
 
     Raises:
         KddaError: as `load_model`, or a model or machine that cannot do what `args` asks for.
     """
-    checkpoint = load_model(student, data.task, data.labels, args.attention_dropout)
+    checkpoint = load_model(student, data.task, data.labels, args.attention_dropout, tokenizer=reuse.tokenizer)
+    reuse.tokenizer = checkpoint.tokenizer
     check_switches(args, checkpoint.model)
     checkpoint.model.config.update(
         {

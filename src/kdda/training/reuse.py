@@ -23,10 +23,14 @@ class Reuse:
 
     Args:
         limit: of results; the one that was not used for longest is dropped. 0 keeps none.
+
+    Attributes:
+        tokenizer: of the model, once a training has opened it: one of 250,000 pieces takes a second to open.
     """
 
     def __init__(self, limit: int = KEPT):
         self.limit = limit
+        self.tokenizer: Any = None
         self._results: OrderedDict[Hashable, tuple[Sequence[object], Any]] = OrderedDict()
 
     def __len__(self) -> int:

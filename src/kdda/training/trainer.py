@@ -138,8 +138,8 @@ class DistillationTrainer(EvaluatingTrainer):
             student = self._started(student, args)
         self._check_teachers(student, args)
         set_seed(args.seed)
-        self.student = load_student(student, self.data, args, **(config or {}))
         self.reuse = Reuse(limit=0) if reuse is None else reuse
+        self.student = load_student(student, self.data, args, self.reuse, **(config or {}))
         self.encoded = encode(self.data, self.student, args, self.reuse)
         self.interrupt = StopOnInterrupt()
         self.progress_bar = ProgressBar(args.run_name)
@@ -171,7 +171,8 @@ class DistillationTrainer(EvaluatingTrainer):
 
         Args:
             resume_from_checkpoint: True goes on from the last whole checkpoint in `output_dir` where there is one, a
-                folder from that one; the result is the same, to the last bit, as if it had never stopped.
+                folder from that one; the result is the same, to the last bit, as if it had never stopped (on one
+                machine, with the same number of threads).
 
         Raises:
             Interrupted: after Ctrl-C, once a checkpoint is written.
