@@ -133,6 +133,19 @@ def test_offsets_that_are_shifted_are_mended() -> None:
     assert "".join(slices(tokenized)) == "Utrechtligthier"
 
 
+def test_texts_that_are_tokenized_together_have_the_tokens_that_each_has_alone() -> None:
+    texts = ["Utrecht ligt hier", "", " ", "hier\u200b ligt Utrecht ", "ligt", "\u0301 hem", "hier hier hier lang"]
+    pre_tokenizer = [pre_tokenizers.Whitespace()]  # with which offsets are shifted in some of the texts
+    tokenizer = byte_level(pre_tokenizer, prefix=True, size=264, corpus=["ligt lang hier hem"] * 9)
+    adapter = TokenizerAdapter(tokenizer, "none")
+    for text, together in zip(texts, adapter.tokenize(texts), strict=True):
+        (alone,) = adapter.tokenize([text])
+        for of_one, of_all in zip(
+            (alone.ids, alone.starts, alone.ends), (together.ids, together.starts, together.ends), strict=True
+        ):
+            assert of_one.tolist() == of_all.tolist()
+
+
 def test_a_tokenizer_whose_tokens_do_not_spell_the_text_is_refused() -> None:
     core = Tokenizer(models.WordLevel({"[PAD]": 0, "zebra": 1, "quagga": 2}, unk_token="[PAD]"))
     core.normalizer = normalizers.Sequence([normalizers.Replace("cat", "quagga"), normalizers.Replace("dog", "zebra")])

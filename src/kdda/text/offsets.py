@@ -10,6 +10,7 @@ import json
 import unicodedata
 from collections.abc import Sequence
 from functools import cache, lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,40 +58,79 @@ class Offsets:
         self._bytes: dict[int, bytes | None] = {}
         self._counts: dict[int, int] = {}
 
-    def checked(self, text: str, ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> Int[ndarray, "tokens 2"]:
-        """The spans of a text's tokens, as the tokenizer gives them where they are right, else mended.
+    def checked(
+        self, texts: Sequence[str], ids: Sequence[Sequence[int]], spans: Sequence[Sequence[tuple[int, int]]]
+    ) -> list[Int[ndarray, "tokens 2"]]:
+        """The spans of each text's tokens, as the tokenizer gives them where they are right, else mended.
 
         Args:
-            text: what was tokenized.
-            ids: of its tokens.
+            texts: what was tokenized.
+            ids: of each text's tokens.
             spans: their offsets by the tokenizer.
 
         Raises:
             KddaError: they are wrong, and the tokens do not spell the text either.
         """
-        given = np.array(spans, dtype=np.int64).reshape(-1, 2)
-        if self._counts_agree(text, ids, given):
-            return given
-        return self._compared(text, ids, given)
+        lengths = np.array([len(tokens) for tokens in ids], np.int64)
+        numbers = chain.from_iterable(chain.from_iterable(spans))
+        given = np.fromiter(numbers, np.int64, 2 * int(lengths.sum())).reshape(-1, 2)
+        agree = self._counts_agree(texts, list(chain.from_iterable(ids)), given, lengths)
+        checked = []
+        for end, length in zip(np.cumsum(lengths).tolist(), lengths.tolist(), strict=True):
+            checked.append(given[end - length : end])
+        for number in np.flatnonzero(~agree).tolist():
+            checked[number] = self._compared(texts[number], ids[number], checked[number])
+        return checked
 
-    def _counts_agree(self, text: str, ids: Sequence[int], spans: Int[ndarray, "tokens 2"]) -> bool:
-        """Whether spans are in order, hold all that is visible, and each as many characters as its token stands for."""
-        if not len(ids):
-            return not _visible_before(text)[-1]
-        starts, ends = spans.T
-        if (starts < 0).any() or (ends > len(text)).any() or (ends < starts).any() or (np.diff(starts) < 0).any():
-            return False
-        before = _visible_before(text)
-        counts = np.fromiter(map(self._count, ids), np.int64, len(ids))
+    def _counts_agree(
+        self,
+        texts: Sequence[str],
+        ids: Sequence[int],
+        spans: Int[ndarray, "tokens 2"],
+        lengths: Int[ndarray, " texts"],
+    ) -> Bool[ndarray, " texts"]:
+        """Whether a text's spans are in order, hold all that is visible, and each as many characters as its token.
+
+        Args:
+            texts: which are joined here, so that all are checked by few operations.
+            ids: of the tokens of all texts.
+            spans: of these tokens, each in its text.
+            lengths: how many tokens each text has.
+        """
+        text_of = np.arange(len(texts)).repeat(lengths)
+        text_places = np.zeros(len(texts) + 1, np.int64)  # where each text begins in the joined one
+        np.cumsum([len(text) for text in texts], out=text_places[1:])
+        text_starts, text_ends = text_places[:-1], text_places[1:]
+        starts, ends = (spans + text_starts[text_of, None]).T  # in the joined text
+        first, last = text_starts[text_of], text_ends[text_of]  # places that a token's span may have
+        follows = np.zeros(len(ids), bool)  # whether the token before is of the same text
+        follows[1:] = text_of[1:] == text_of[:-1]
+        is_back = np.zeros(len(ids), bool)
+        is_back[1:] = follows[1:] & (starts[1:] < starts[:-1])
+        wrong = (starts < first) | (ends > last) | (ends < starts) | is_back
+        agree = np.ones(len(texts), bool)
+        agree[text_of[wrong]] = False
+        if wrong.any():  # places that are not there cannot be looked up
+            starts, ends = starts.clip(first, last), ends.clip(first, last)
+
+        before = _visible_before("".join(texts))
+        for token in set(ids).difference(self._counts):
+            self._count(token)
+        counts = np.fromiter(map(self._counts.__getitem__, ids), np.int64, len(ids))
         is_prefix = np.zeros(len(ids), bool)  # the space that is put before a text has the text's first character
-        is_prefix[:-1] = (counts[:-1] == 0) & (starts[:-1] == starts[1:]) & (ends[:-1] == starts[:-1] + 1)
+        is_prefix[:-1] = follows[1:] & (counts[:-1] == 0) & (starts[:-1] == starts[1:]) & (ends[:-1] == starts[:-1] + 1)
         expected = (counts == UNKNOWN) | is_prefix
-        if (~expected & (before[ends] - before[starts] != counts)).any():
-            return False
+        agree[text_of[~expected & (before[ends] - before[starts] != counts)]] = False
+
+        # what is visible before a token and after the one before it, or after a text's last token
         reached = np.maximum.accumulate(ends)
-        gap_starts = np.append(0, reached)
-        gap_ends = np.append(starts, len(text))
-        return not (before[np.maximum(gap_ends, gap_starts)] - before[gap_starts]).any()
+        gap_starts = first.copy()
+        gap_starts[1:] = np.where(follows[1:], reached[:-1], first[1:])
+        agree[text_of[before[np.maximum(starts, gap_starts)] > before[gap_starts]]] = False
+        text_reached = text_starts.copy()
+        text_reached[text_of] = reached  # of several tokens, the last one counts
+        agree &= before[text_ends] == before[text_reached]
+        return agree
 
     def _count(self, token: int) -> int:
         """How many visible characters a token stands for; `UNKNOWN` for unknown tokens and for parts of characters."""

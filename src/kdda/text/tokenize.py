@@ -121,10 +121,9 @@ class TokenizerAdapter:
             truncation=False,
             verbose=False,
         )
-        tokenized = []
-        for text, ids, spans in zip(texts, encoding["input_ids"], encoding["offset_mapping"], strict=True):
-            tokenized.append(_tokenized_text(text, ids, self._offsets.checked(text.text, ids, spans)))
-        return tokenized
+        ids = encoding["input_ids"]
+        spans = self._offsets.checked([text.text for text in texts], ids, encoding["offset_mapping"])
+        return list(map(_tokenized_text, texts, ids, spans))
 
     def _tokenize_phobert(self, segmented: SegmentedText) -> TokenizedText:
         """The tokens of a text by PhoBERT's tokenizer, which reads words and gives no offsets."""

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,9 @@ DECISIVE = (
     "attention_dropout",
     "precision",
 )
+
+# JSON that is the same for equal values, for a digest; a dataclass within them is written as an object.
+_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True, default=asdict).encode
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,8 @@ def teacher_fingerprint(teacher: Teacher, data: TrainingData, args: Distillation
     for part in head:
         digest.update(_json(part).encode() + b"\n")
     for example in chain(data.train[data.target], data.dev.get(data.target, ())):  # never all in memory
-        digest.update(_json({**asdict(example), "id": "", "group": ""}).encode() + b"\n")
+        values = {part.name: getattr(example, part.name) for part in fields(example)}
+        digest.update(_json({**values, "id": "", "group": ""}).encode() + b"\n")
     return digest.hexdigest()[:12]  # 48 bits
 
 
@@ -388,11 +392,6 @@ def _decisive(args: DistillationConfig) -> dict[str, Any]:
         value = getattr(args, name)
         values[name] = getattr(value, "value", value)
     return values
-
-
-def _json(value: Any) -> str:
-    """JSON that is the same for equal values, for a digest."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def _as_arguments(changes: Mapping[str, Any]) -> dict[str, Any]:
