@@ -83,11 +83,7 @@ class Offsets:
         return checked
 
     def _counts_agree(
-        self,
-        texts: Sequence[str],
-        ids: Sequence[int],
-        spans: Int[ndarray, "tokens 2"],
-        lengths: Int[ndarray, " texts"],
+        self, texts: Sequence[str], ids: Sequence[int], spans: Int[ndarray, "tokens 2"], lengths: Int[ndarray, " texts"]
     ) -> Bool[ndarray, " texts"]:
         """Whether a text's spans are in order, hold all that is visible, and each as many characters as its token.
 
@@ -97,40 +93,39 @@ class Offsets:
             spans: of these tokens, each in its text.
             lengths: how many tokens each text has.
         """
-        text_of = np.arange(len(texts)).repeat(lengths)
-        text_places = np.zeros(len(texts) + 1, np.int64)  # where each text begins in the joined one
-        np.cumsum([len(text) for text in texts], out=text_places[1:])
-        text_starts, text_ends = text_places[:-1], text_places[1:]
+        text_starts, text_ends = _joined_places(texts)
+        text_of = np.arange(len(texts)).repeat(lengths)  # of each token
         starts, ends = (spans + text_starts[text_of, None]).T  # in the joined text
         first, last = text_starts[text_of], text_ends[text_of]  # places that a token's span may have
         follows = np.zeros(len(ids), bool)  # whether the token before is of the same text
         follows[1:] = text_of[1:] == text_of[:-1]
-        is_back = np.zeros(len(ids), bool)
-        is_back[1:] = follows[1:] & (starts[1:] < starts[:-1])
-        wrong = (starts < first) | (ends > last) | (ends < starts) | is_back
-        agree = np.ones(len(texts), bool)
-        agree[text_of[wrong]] = False
+        wrong = (starts < first) | (ends > last) | (ends < starts)
+        wrong[1:] |= follows[1:] & (starts[1:] < starts[:-1])
         if wrong.any():  # places that are not there cannot be looked up
             starts, ends = starts.clip(first, last), ends.clip(first, last)
 
         before = _visible_before("".join(texts))
-        for token in set(ids).difference(self._counts):
-            self._count(token)
-        counts = np.fromiter(map(self._counts.__getitem__, ids), np.int64, len(ids))
+        counts = self._counts_of(ids)
         is_prefix = np.zeros(len(ids), bool)  # the space that is put before a text has the text's first character
         is_prefix[:-1] = follows[1:] & (counts[:-1] == 0) & (starts[:-1] == starts[1:]) & (ends[:-1] == starts[:-1] + 1)
-        expected = (counts == UNKNOWN) | is_prefix
-        agree[text_of[~expected & (before[ends] - before[starts] != counts)]] = False
+        wrong |= (before[ends] - before[starts] != counts) & (counts != UNKNOWN) & ~is_prefix
 
         # what is visible before a token and after the one before it, or after a text's last token
         reached = np.maximum.accumulate(ends)
         gap_starts = first.copy()
         gap_starts[1:] = np.where(follows[1:], reached[:-1], first[1:])
-        agree[text_of[before[np.maximum(starts, gap_starts)] > before[gap_starts]]] = False
+        wrong |= before[np.maximum(starts, gap_starts)] > before[gap_starts]
         text_reached = text_starts.copy()
         text_reached[text_of] = reached  # of several tokens, the last one counts
-        agree &= before[text_ends] == before[text_reached]
+        agree: Bool[ndarray, " texts"] = before[text_ends] == before[text_reached]
+        agree[text_of[wrong]] = False
         return agree
+
+    def _counts_of(self, ids: Sequence[int]) -> Int[ndarray, " tokens"]:
+        """`_count` of each token."""
+        for token in set(ids).difference(self._counts):
+            self._count(token)
+        return np.fromiter(map(self._counts.__getitem__, ids), np.int64, len(ids))
 
     def _count(self, token: int) -> int:
         """How many visible characters a token stands for; `UNKNOWN` for unknown tokens and for parts of characters."""
@@ -361,6 +356,13 @@ def _visibility() -> Bool[ndarray, " codepoints"]:
     for invisible in _INVISIBLE.finditer("".join(map(chr, range(0x110000)))):
         visible[invisible.start() : invisible.end()] = False
     return visible
+
+
+def _joined_places(texts: Sequence[str]) -> tuple[Int[ndarray, " texts"], Int[ndarray, " texts"]]:
+    """Where each text begins and ends in all of them joined."""
+    places = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum([len(text) for text in texts], out=places[1:])
+    return places[:-1], places[1:]
 
 
 def _visible_before(text: str) -> Int[ndarray, "_"]:
