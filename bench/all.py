@@ -24,6 +24,7 @@ STUDENTS = Path("runs", "bench")
 ARM = "student-da"  # which needs no teacher
 # What a script is called with beside --write and --quick; {nli} and {qa} are folders of students.
 OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "grid": ("--seeds", "2", "--save", "best"),
     "use": ("--reader", "{qa}", "--judge", "{nli}", "--rounds", "1"),
     "serve": ("{nli}",),
     "systems": ("--reader", "{qa}"),
@@ -66,6 +67,8 @@ def benchmark(name: str, options: argparse.Namespace, students: dict[str, str], 
     more = ["--quick"] if options.quick else []
     if options.write:
         more = ["--write", str(options.write.parent / PAGES.get(name, PAGE))]
+    if options.optimum and name == "use":
+        more += ["--optimum", options.optimum]
     run(sys.executable, Path(__file__).parent / f"{name}.py", *(part.format(**students) for part in given), *more)
 
 
@@ -104,6 +107,7 @@ def run_all(names: Sequence[str], options: argparse.Namespace) -> list[str]:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--only", nargs="+", choices=SCRIPTS, metavar="NAME", help=f"of {', '.join(SCRIPTS)}")
+    parser.add_argument("--optimum", metavar="PYTHON", help="as of use.py, whose tables compare with it then")
     options = parser.parse_args()
     summary = run_all(options.only or list(SCRIPTS), options)
     print("", *summary, sep="\n")
