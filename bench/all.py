@@ -1,6 +1,6 @@
 """Every benchmark in turn, each in a process, with the students that some of them need: which, in what order, how long.
 
-    python bench/all.py --write docs/performance.md      # about 100 minutes on two cores, nothing beside it
+    python bench/all.py --write docs/performance.md      # about 90 minutes on two cores, nothing beside it
     python bench/all.py --only step grid --write docs/performance.md
     python bench/all.py --quick                          # a few minutes: that every script runs, on tiny sizes
 
