@@ -97,23 +97,21 @@ class Offsets:
         text_of = np.arange(len(texts)).repeat(lengths)  # of each token
         starts, ends = (spans + text_starts[text_of, None]).T  # in the joined text
         first, last = text_starts[text_of], text_ends[text_of]  # places that a token's span may have
-        follows = np.zeros(len(ids), bool)  # whether the token before is of the same text
-        follows[1:] = text_of[1:] == text_of[:-1]
         wrong = (starts < first) | (ends > last) | (ends < starts)
-        wrong[1:] |= follows[1:] & (starts[1:] < starts[:-1])
-        if wrong.any():  # places that are not there cannot be looked up
+        if wrong.any():  # places that are not in the text cannot be looked up
             starts, ends = starts.clip(first, last), ends.clip(first, last)
+        wrong[1:] |= starts[1:] < starts[:-1]  # the joined texts are in order as well
 
         before = _visible_before("".join(texts))
         counts = self._counts_of(ids)
         is_prefix = np.zeros(len(ids), bool)  # the space that is put before a text has the text's first character
-        is_prefix[:-1] = follows[1:] & (counts[:-1] == 0) & (starts[:-1] == starts[1:]) & (ends[:-1] == starts[:-1] + 1)
+        is_prefix[:-1] = (counts[:-1] == 0) & (starts[:-1] == starts[1:]) & (ends[:-1] == starts[:-1] + 1)
         wrong |= (before[ends] - before[starts] != counts) & (counts != UNKNOWN) & ~is_prefix
 
         # what is visible before a token and after the one before it, or after a text's last token
         reached = np.maximum.accumulate(ends)
         gap_starts = first.copy()
-        gap_starts[1:] = np.where(follows[1:], reached[:-1], first[1:])
+        gap_starts[1:] = np.maximum(reached[:-1], first[1:])
         wrong |= before[np.maximum(starts, gap_starts)] > before[gap_starts]
         text_reached = text_starts.copy()
         text_reached[text_of] = reached  # of several tokens, the last one counts
